@@ -1,0 +1,65 @@
+# People and CI use the same recipes. `make` alone says what there is.
+
+# rustup puts cargo here, and a login shell finds it; make may not come from one.
+export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin:/sbin
+
+CARGO ?= cargo
+# One profile for unit tests, end-to-end tests and the binary they start: everything is built once.
+LOCKED := --locked
+
+step = @printf '\n== %s\n' '$(1)'
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench lint fuzz build clean setup-demo setup-test config-check
+
+help: ## say what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+demo: setup-demo ## break a service on loopback and watch promansible repair it (KEEP=1: stay up afterwards)
+	$(call step,build (release))
+	$(CARGO) build $(LOCKED) --release --bin promansible --example demo
+	@target=$$($(CARGO) metadata $(LOCKED) --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/'); \
+	exec "$$target/release/examples/demo"
+
+test: setup-test lint ## run every test, as CI does
+	$(call step,tests from units to end to end)
+	$(CARGO) test $(LOCKED)
+	@$(MAKE) --no-print-directory config-check fuzz
+
+bench: setup-demo ## measure speed and size (release build, loopback)
+	$(call step,benches (release))
+	$(CARGO) bench $(LOCKED) --bench bench
+
+lint: ## check the format, clippy, and what cargo-deny knows where it is installed
+	$(call step,format)
+	$(CARGO) fmt --check
+	$(call step,clippy)
+	$(CARGO) clippy $(LOCKED) --all-targets -- -D warnings
+	@if $(CARGO) deny --version >/dev/null 2>&1; then \
+		printf '\n== licences and advisories\n' && $(CARGO) deny $(LOCKED) check; \
+	else \
+		printf '\n== licences and advisories: left out, cargo-deny is not installed\n'; \
+	fi
+
+fuzz: ## feed the parsers with noise for a short while
+	$(call step,fuzz)
+	tests/fuzz/run.sh
+
+build: ## build the release binary
+	$(CARGO) build $(LOCKED) --release
+
+clean: ## remove what was built and the Ansible environments
+	$(CARGO) clean
+	rm -rf .venv
+
+setup-demo:
+	@tests/setup.sh demo
+
+setup-test:
+	@tests/setup.sh test
+
+config-check:
+	$(call step,configuration examples)
+	promtool check config config/prometheus.yml
+	amtool check-config config/alertmanager.yml
+	$(CARGO) run $(LOCKED) --quiet -- check config config/promansible.yml

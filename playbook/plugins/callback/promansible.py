@@ -1,0 +1,159 @@
+# Copyright promansible's authors
+# SPDX-License-Identifier: Apache-2.0
+"""Tells promansible what happens in a play: one JSON object a line, into the pipe named by PROMANSIBLE_EVENTS."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+from ansible.plugins.callback import CallbackBase
+from ansible.release import __version__
+
+DOCUMENTATION = """
+    name: promansible
+    type: notification
+    short_description: tells promansible what happens in a play
+    description:
+      - Writes one JSON object per event to the pipe or file named by the environment variable PROMANSIBLE_EVENTS.
+      - Does nothing where that is not set or cannot be opened, and never fails a play.
+    requirements:
+      - enable it with ANSIBLE_CALLBACKS_ENABLED
+"""
+
+PROTOCOL = 1
+MAX_MESSAGE = 2000
+MAX_NAME = 500
+MAX_STATS = 100
+HIDDEN = "(hidden: no_log)"
+
+
+class CallbackModule(CallbackBase):
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "notification"
+    CALLBACK_NAME = "promansible"
+    CALLBACK_NEEDS_ENABLED = True
+
+    def __init__(self):
+        super().__init__()
+        self._pipe = None
+        self._started = {}
+        path = os.environ.get("PROMANSIBLE_EVENTS")
+        if path:
+            try:
+                self._pipe = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+            except OSError:
+                pass
+
+    def v2_playbook_on_start(self, playbook):
+        self._send({"event": "hello", "protocol": PROTOCOL, "ansible": __version__})
+
+    def v2_playbook_on_no_hosts_matched(self):
+        self._send({"event": "no_hosts_matched"})
+
+    def v2_runner_on_start(self, host, task):
+        self._started[(host.get_name(), task._uuid)] = time.monotonic()
+
+    def v2_runner_on_ok(self, result):
+        self._task(result, "changed" if _result(result).get("changed") else "ok")
+
+    def v2_runner_on_skipped(self, result):
+        self._task(result, "skipped")
+
+    def v2_runner_on_failed(self, result, ignore_errors=False):
+        self._task(result, "ignored" if ignore_errors else "failed")
+
+    def v2_runner_on_unreachable(self, result):
+        self._task(result, "unreachable")
+
+    def v2_playbook_on_stats(self, stats):
+        hosts = {}
+        for host in stats.processed:
+            counts = stats.summarize(host)
+            counts.pop("custom", None)
+            hosts[host] = counts
+            # A line must not be longer than promansible reads, so a large fleet takes several.
+            if len(hosts) == MAX_STATS:
+                self._send({"event": "stats", "hosts": hosts})
+                hosts = {}
+        self._send({"event": "stats", "hosts": hosts})
+
+    def _task(self, result, status):
+        host, task = _host(result).get_name(), _task(result)
+        started = self._started.pop((host, task._uuid), None)
+        action = task.action
+        role = getattr(task, "_role", None)
+        well = status in ("ok", "changed", "skipped")
+        # The play's own steps are of interest only where they go wrong; an include's result is that of its tasks.
+        if well and (role is None or action.rpartition(".")[2].startswith(("include_", "import_"))):
+            if not (action.endswith("gather_facts") and status != "skipped"):
+                return
+        values = _result(result)
+        if values.get("_ansible_no_log") or task.no_log is True:
+            message = HIDDEN
+        else:
+            message = _message(values, not well)
+        self._send({
+            "event": "task",
+            "host": host,
+            "role": str(role.get_name())[:MAX_NAME] if role else None,
+            "task": str(task.name or task.action)[:MAX_NAME],
+            "action": str(action)[:MAX_NAME],
+            "status": status,
+            "duration_seconds": round(time.monotonic() - started, 3) if started else 0.0,
+            "message": message,
+        })
+
+    def _send(self, event):
+        if self._pipe is None:
+            return
+        try:
+            # What a program wrote in no known encoding must still be text for others: "replace".
+            line = memoryview(json.dumps(event, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
+            while line:
+                line = line[os.write(self._pipe, line):]
+        except (OSError, TypeError, ValueError):
+            # Whoever listened is gone. The play goes on.
+            try:
+                os.close(self._pipe)
+            except OSError:
+                pass
+            self._pipe = None
+
+
+# From 2.19 on a result has public names, and the old ones are deprecated.
+def _result(result):
+    values = result.result if hasattr(type(result), "result") else result._result
+    return values if isinstance(values, dict) else {}
+
+
+def _host(result):
+    return result.host if hasattr(result, "host") else result._host
+
+
+def _task(result):
+    return result.task if hasattr(result, "task") else result._task
+
+
+def _message(values, failed):
+    """What was said, or what went wrong: with the first item that failed, if it was a loop."""
+    results = values.get("results")
+    # A module's result is the managed host's word: it can be of any type.
+    for item in results if isinstance(results, list) else ():
+        if failed and isinstance(item, dict) and (item.get("failed") or item.get("unreachable")):
+            values = item
+            break
+    if values.get("_ansible_no_log") or "censored" in values:
+        return HIDDEN
+    said = values.get("msg")
+    if said and not isinstance(said, str):
+        said = json.dumps(said, default=str)
+    said = (said or "").strip()
+    # Of a program that failed Ansible itself only says that it did; the program's last words say why.
+    if not said or failed and said.startswith(("non-zero return code", "MODULE FAILURE")):
+        for name in ("stderr", "module_stderr", "stdout", "module_stdout"):
+            tail = str(values.get(name) or "").strip()
+            if tail:
+                return tail[-MAX_MESSAGE:]
+    return said[:MAX_MESSAGE] or None

@@ -1,0 +1,143 @@
+//! What Alertmanager says: notifications, the alerts in them, and the matchers that pick alerts.
+
+pub mod matcher;
+mod notification;
+
+pub use matcher::{Matcher, Matchers};
+pub use notification::{Limits, Notification, NotificationError};
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+/// Label or annotation names and their values, sorted by name.
+pub type LabelSet = BTreeMap<String, String>;
+
+/// The label that names an alert's type.
+pub const ALERTNAME: &str = "alertname";
+
+/// Whether an alert is firing or resolved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// The alert is firing.
+    Firing,
+    /// The alert was firing and is no more.
+    Resolved,
+}
+
+impl Status {
+    /// Every status, for metrics that must exist at zero.
+    pub const ALL: [Self; 2] = [Self::Firing, Self::Resolved];
+
+    /// Alertmanager's word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Firing => "firing",
+            Self::Resolved => "resolved",
+        }
+    }
+}
+
+/// Alertmanager's hash of an alert's label set.
+///
+/// *Source*: `model.Fingerprint` of prometheus/common, printed as sixteen hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fingerprint(pub u64);
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl FromStr for Fingerprint {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let hexadecimal = text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        match u64::from_str_radix(text, 16) {
+            Ok(value) if hexadecimal => Ok(Self(value)),
+            _ => {
+                let shown: String = text.chars().take(32).collect();
+                Err(format!(
+                    "want 16 hexadecimal digits, as Alertmanager sends them, found {shown:?}"
+                ))
+            }
+        }
+    }
+}
+
+impl Serialize for Fingerprint {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Fingerprint {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// One episode: the same alert firing since the same instant, however often and by whomever it is delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EpisodeKey {
+    /// The alert's label set.
+    pub fingerprint: Fingerprint,
+    /// When it began to fire, in nanoseconds since 1970 (UTC).
+    pub starts_at_nanos: i64,
+}
+
+impl fmt::Display for EpisodeKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let since = DateTime::from_timestamp_nanos(self.starts_at_nanos);
+        write!(
+            f,
+            "{}@{}",
+            self.fingerprint,
+            since.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true)
+        )
+    }
+}
+
+/// One alert of a notification, checked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Alert {
+    /// Firing or resolved; a notification mixes both.
+    pub status: Status,
+    /// Its labels. They are text from outside: never a pattern, a path, an option or a template.
+    pub labels: LabelSet,
+    /// Its annotations. The same holds for them.
+    pub annotations: LabelSet,
+    /// When it began to fire.
+    pub starts_at: DateTime<Utc>,
+    /// When it ended; `None` while it fires.
+    pub ends_at: Option<DateTime<Utc>>,
+    /// The page of the rule that raised it, as the sender says.
+    pub generator_url: String,
+    /// The hash of its labels.
+    pub fingerprint: Fingerprint,
+}
+
+impl Alert {
+    /// The alert type: the value of `alertname`, or nothing where the label is missing.
+    pub fn name(&self) -> &str {
+        self.labels.get(ALERTNAME).map_or("", String::as_str)
+    }
+
+    /// The episode that this alert belongs to.
+    pub fn episode(&self) -> EpisodeKey {
+        EpisodeKey {
+            fingerprint: self.fingerprint,
+            starts_at_nanos: self
+                .starts_at
+                .timestamp_nanos_opt()
+                .expect("a parsed alert's startsAt fits into nanoseconds"),
+        }
+    }
+}

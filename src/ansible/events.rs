@@ -1,0 +1,237 @@
+//! What our callback plugin says while a play runs: one JSON object a line.
+//!
+//! The pipe is open to everything that the play starts on this machine, so what comes out of it is checked: lines are
+//! bounded, hosts must be the run's, and what is not understood is counted and left out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::run::{TaskEvent, TaskStatus};
+
+/// The longest line that is read; a longer one is junk up to its end.
+pub const MAX_LINE_BYTES: usize = 64 * 1024;
+
+const MAX_NAME_CHARS: usize = 500;
+const MAX_MESSAGE_CHARS: usize = 2000;
+
+/// One event of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// The play begins.
+    Hello {
+        /// ansible-core's version.
+        ansible: String,
+    },
+    /// A task ended on a host.
+    Task(TaskReport),
+    /// No host of the inventory matched.
+    NoHostsMatched,
+    /// The play ended; these are its statistics. For many hosts they come in several parts.
+    Stats(Stats),
+}
+
+/// Each host's statistics.
+pub type Stats = BTreeMap<String, HostStats>;
+
+/// A task's end on a host: [`TaskEvent`] but for the time, which is the reader's.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct TaskReport {
+    /// The host.
+    pub host: String,
+    /// The role that the task belongs to, if any.
+    #[serde(default)]
+    pub role: Option<String>,
+    /// The task's name.
+    pub task: String,
+    /// The module.
+    pub action: String,
+    /// How the task ended on the host.
+    pub status: TaskStatus,
+    /// How long it took there.
+    #[serde(default)]
+    pub duration_seconds: f64,
+    /// What the task said.
+    #[serde(default)]
+    pub message: Option<String>,
+}
+
+impl TaskReport {
+    /// The event as it is stored.
+    pub fn at(self, at: DateTime<Utc>) -> TaskEvent {
+        TaskEvent {
+            at,
+            host: self.host,
+            role: self.role,
+            task: self.task,
+            action: self.action,
+            status: self.status,
+            duration_seconds: self.duration_seconds,
+            message: self.message,
+        }
+    }
+
+    /// Whether this is what makes a host fail, unless the play rescues it.
+    pub fn is_failure(&self) -> bool {
+        matches!(self.status, TaskStatus::Failed | TaskStatus::Unreachable)
+    }
+}
+
+/// What Ansible counted for one host.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HostStats {
+    /// Tasks that ended well, changed or not.
+    pub ok: u64,
+    /// Tasks that changed something.
+    pub changed: u64,
+    /// Tasks that failed and were neither ignored nor rescued.
+    pub failures: u64,
+    /// Times it could not be reached.
+    pub unreachable: u64,
+    /// Tasks that were skipped.
+    pub skipped: u64,
+    /// Tasks that failed and were rescued.
+    pub rescued: u64,
+    /// Tasks that failed and were ignored.
+    pub ignored: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+enum Line {
+    Hello {
+        #[serde(default)]
+        ansible: String,
+    },
+    Task(TaskReport),
+    NoHostsMatched,
+    Stats {
+        hosts: Stats,
+    },
+    /// A newer callback may say more than we know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// Turns bytes, however they are cut, into events.
+#[derive(Debug)]
+pub struct Decoder {
+    hosts: BTreeSet<String>,
+    line: Vec<u8>,
+    /// Whether the line at hand is too long and is passed over.
+    skipping: bool,
+    junk: u64,
+}
+
+impl Decoder {
+    /// A decoder for a run on these hosts.
+    pub fn new(hosts: impl IntoIterator<Item = String>) -> Self {
+        Self {
+            hosts: hosts.into_iter().collect(),
+            line: Vec::new(),
+            skipping: false,
+            junk: 0,
+        }
+    }
+
+    /// How many lines were not understood, were too long, or spoke of a host that is not the run's.
+    pub fn junk(&self) -> u64 {
+        self.junk
+    }
+
+    /// Takes the next bytes and hands out the events that they complete.
+    pub fn feed(&mut self, bytes: &[u8]) -> Vec<Event> {
+        let mut events = Vec::new();
+        for piece in bytes.split_inclusive(|&b| b == b'\n') {
+            let (text, complete) = match piece.split_last() {
+                Some((b'\n', text)) => (text, true),
+                _ => (piece, false),
+            };
+            if self.line.len() + text.len() > MAX_LINE_BYTES {
+                self.skipping = true;
+            }
+            if self.skipping {
+                self.line.clear();
+            } else {
+                self.line.extend_from_slice(text);
+            }
+            if complete {
+                events.extend(self.end_line());
+            }
+        }
+        events
+    }
+
+    /// Says that nothing more will come: half a line is junk.
+    pub fn finish(&mut self) {
+        if self.skipping || !self.line.is_empty() {
+            self.junk += 1;
+        }
+        self.skipping = false;
+        self.line.clear();
+    }
+
+    fn end_line(&mut self) -> Option<Event> {
+        let skipped = std::mem::take(&mut self.skipping);
+        let line = std::mem::take(&mut self.line);
+        if line.is_empty() && !skipped {
+            return None;
+        }
+        let parsed = if skipped {
+            None
+        } else {
+            serde_json::from_slice(&line).ok()
+        };
+        // The buffer is used again for the next line.
+        self.line = line;
+        self.line.clear();
+        match parsed {
+            Some(Line::Hello { ansible }) => Some(Event::Hello {
+                ansible: cut(ansible, MAX_NAME_CHARS),
+            }),
+            Some(Line::Task(report)) if self.hosts.contains(&report.host) => {
+                Some(Event::Task(tidy(report)))
+            }
+            Some(Line::NoHostsMatched) => Some(Event::NoHostsMatched),
+            Some(Line::Stats { hosts }) => Some(Event::Stats(self.own(hosts))),
+            Some(Line::Unknown) => None,
+            Some(Line::Task(_)) | None => {
+                self.junk += 1;
+                None
+            }
+        }
+    }
+
+    fn own(&mut self, mut stats: Stats) -> Stats {
+        let told = stats.len();
+        stats.retain(|host, _| self.hosts.contains(host));
+        self.junk += (told - stats.len()) as u64;
+        stats
+    }
+}
+
+fn tidy(mut report: TaskReport) -> TaskReport {
+    report.task = cut(report.task, MAX_NAME_CHARS);
+    report.action = cut(report.action, MAX_NAME_CHARS);
+    report.role = report.role.map(|role| cut(role, MAX_NAME_CHARS));
+    report.message = report
+        .message
+        .map(|message| cut(message, MAX_MESSAGE_CHARS));
+    // JSON has no infinity, but 1e999 is one.
+    if !report.duration_seconds.is_finite() || report.duration_seconds < 0.0 {
+        report.duration_seconds = 0.0;
+    }
+    report
+}
+
+fn cut(mut text: String, chars: usize) -> String {
+    if let Some((end, _)) = text.char_indices().nth(chars) {
+        text.truncate(end);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

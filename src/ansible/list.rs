@@ -1,0 +1,194 @@
+//! The inventory, as Ansible itself reads it, and when it is worth reading again.
+
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::time::timeout;
+
+use crate::config;
+
+use super::process::supervisor;
+use super::{Ansible, BuildError, Folder, StartError, command, environment, tree};
+
+/// How long the sources may take.
+const TIMEOUT: Duration = Duration::from_mins(1);
+/// How long `ansible-inventory` has to end after it was interrupted.
+const GRACE: Duration = Duration::from_secs(1);
+const MAX_LIST_BYTES: u64 = 64 << 20;
+const MAX_STDERR_BYTES: u64 = 1 << 20;
+/// How many of the last lines of standard error an error shows.
+const SHOWN_LINES: usize = 5;
+/// How many files a fingerprint looks at.
+const MAX_FILES: usize = 10_000;
+
+/// Numbers the folders of concurrent calls.
+static CALLS: AtomicU64 = AtomicU64::new(0);
+
+/// Why the inventory could not be read. The one that was read before is still the best there is.
+#[derive(Debug, thiserror::Error)]
+pub enum ListError {
+    /// `ansible-inventory` could not be started.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The settings cannot be put into a command line.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// It did not come to an end.
+    #[error("ansible-inventory did not end within {} s: is a script of the inventory waiting for something?", TIMEOUT.as_secs())]
+    Timeout,
+    /// It printed more than we hold.
+    #[error("ansible-inventory printed more than {} MiB", MAX_LIST_BYTES >> 20)]
+    TooLarge,
+    /// It failed: a source cannot be read.
+    #[error("ansible-inventory ended with {code}: {stderr}")]
+    Failed {
+        /// Its exit code.
+        code: i32,
+        /// The last lines that it wrote to standard error.
+        stderr: String,
+    },
+    /// Its pipes broke.
+    #[error("cannot read what ansible-inventory prints: {0}")]
+    Io(#[from] io::Error),
+}
+
+impl Ansible {
+    /// Runs `ansible-inventory --list` over the configured sources.
+    ///
+    /// *Shape*: JSON, as inventory scripts print it: groups, and `_meta.hostvars`.
+    ///
+    /// *Cancel safety*: dropping the future ends the process and its tree.
+    pub async fn list(&self) -> Result<Vec<u8>, ListError> {
+        let name = format!(
+            "{}{}-{}",
+            environment::LISTING,
+            std::process::id(),
+            CALLS.fetch_add(1, Ordering::Relaxed)
+        );
+        let paths = self.paths(&name);
+        let line = command::build_list(&self.settings, &paths, &name)?;
+        let folder = Folder::prepare(paths.dir, line)?;
+        let spawned = supervisor(&folder, &self.exe, GRACE)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        let mut child = match spawned {
+            Ok(child) => child,
+            Err(source) => {
+                folder.remove();
+                return Err(StartError::Spawn {
+                    exe: self.exe.clone(),
+                    source,
+                }
+                .into());
+            }
+        };
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        // Dropped when this future is, or at the time-out: then the supervisor ends the tree.
+        let control = child.stdin.take();
+        let read = timeout(TIMEOUT, async {
+            tokio::try_join!(read(stdout, MAX_LIST_BYTES), read(stderr, MAX_STDERR_BYTES))
+        })
+        .await;
+        drop(control);
+        let status = child.wait().await?;
+        if status.code().is_none() {
+            let marker = environment::marker(&self.store, &name);
+            let _ = tokio::task::spawn_blocking(move || tree::sweep_run(&marker)).await;
+            folder.remove();
+        }
+        let (printed, complained) = read.map_err(|_| ListError::Timeout)??;
+        if printed.len() as u64 > MAX_LIST_BYTES {
+            return Err(ListError::TooLarge);
+        }
+        match status.code() {
+            Some(0) => Ok(printed),
+            code => Err(ListError::Failed {
+                code: code.unwrap_or(-1),
+                stderr: last_lines(&complained),
+            }),
+        }
+    }
+}
+
+/// Reads one byte more than the limit, so that too much shows.
+async fn read(from: Option<impl AsyncRead + Unpin>, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    if let Some(from) = from {
+        from.take(limit + 1).read_to_end(&mut bytes).await?;
+    }
+    Ok(bytes)
+}
+
+fn last_lines(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim_end)
+        .filter(|line| !line.is_empty())
+        .collect();
+    lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n")
+}
+
+/// A number that changes when a file of the inventory does: names, sizes, times and inodes of the sources, folders with
+/// all that is in them, and of the `group_vars` and `host_vars` beside them and in `playbook_dir`.
+///
+/// It is cheap and reads no file; a script's answer can change without it, and of more than ten thousand files it looks
+/// at the first ten thousand.
+pub fn fingerprint(settings: &config::Ansible) -> u64 {
+    let mut roots: Vec<PathBuf> = settings.inventory.clone();
+    let beside = settings
+        .inventory
+        .iter()
+        .filter_map(|source| source.parent());
+    for folder in beside.chain([settings.playbook_dir.as_path()]) {
+        roots.extend(["group_vars", "host_vars"].map(|name| folder.join(name)));
+    }
+    let mut hasher = DefaultHasher::new();
+    let mut left = MAX_FILES;
+    for root in roots {
+        hash_path(&root, &mut hasher, &mut left);
+    }
+    hasher.finish()
+}
+
+fn hash_path(path: &Path, hasher: &mut DefaultHasher, left: &mut usize) {
+    if *left == 0 {
+        return;
+    }
+    *left -= 1;
+    path.hash(hasher);
+    // What a link points to counts, so that a source can be switched by a link; that a file is missing counts as well.
+    let Ok(meta) = fs::metadata(path) else { return };
+    (
+        meta.dev(),
+        meta.ino(),
+        meta.mode(),
+        meta.mtime(),
+        meta.mtime_nsec(),
+    )
+        .hash(hasher);
+    if !meta.is_dir() {
+        meta.size().hash(hasher);
+        return;
+    }
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    let mut entries: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    entries.sort();
+    for entry in entries {
+        // A link to a folder above would lead round and round: links to folders are followed at the top only.
+        if !entry.is_symlink() || !entry.is_dir() {
+            hash_path(&entry, hasher, left);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

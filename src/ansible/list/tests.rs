@@ -1,0 +1,79 @@
+use std::collections::BTreeMap;
+
+use super::*;
+
+fn settings(root: &Path) -> config::Ansible {
+    config::Ansible {
+        bin_dir: None,
+        playbook_dir: root.join("playbook"),
+        inventory: vec![root.join("inventory/hosts"), root.join("more")],
+        inventory_refresh: Duration::from_mins(5),
+        user: None,
+        private_key_file: None,
+        r#become: false,
+        forks: 1,
+        gather_facts: false,
+        vault_password_file: None,
+        become_password_file: None,
+        connection_password_file: None,
+        environment: BTreeMap::new(),
+    }
+}
+
+#[test]
+fn every_file_that_matters_changes_the_fingerprint_and_no_other() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    for folder in [
+        "inventory/group_vars",
+        "more/deep",
+        "playbook/host_vars",
+        "playbook/alert",
+    ] {
+        fs::create_dir_all(root.join(folder)).unwrap();
+    }
+    let settings = settings(root);
+    let mut last = fingerprint(&settings);
+    for file in [
+        "inventory/hosts",
+        "inventory/group_vars/all.yml",
+        "more/deep/hosts.yml",
+        "playbook/host_vars/web1.yml",
+    ] {
+        for text in ["a", "longer"] {
+            fs::write(root.join(file), text).unwrap();
+            let now = fingerprint(&settings);
+            assert_ne!(now, last, "{file} {text}");
+            assert_eq!(fingerprint(&settings), now);
+            last = now;
+        }
+    }
+    fs::write(root.join("playbook/alert/main.yml"), "x").unwrap();
+    fs::write(root.join("inventory/other"), "x").unwrap();
+    assert_eq!(fingerprint(&settings), last);
+    fs::remove_file(root.join("more/deep/hosts.yml")).unwrap();
+    assert_ne!(fingerprint(&settings), last);
+}
+
+#[test]
+fn links_that_lead_round_end() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    fs::create_dir_all(root.join("real")).unwrap();
+    std::os::unix::fs::symlink(root.join("real"), root.join("more")).unwrap();
+    std::os::unix::fs::symlink(root, root.join("real/up")).unwrap();
+    let before = fingerprint(&settings(root));
+    fs::write(root.join("real/hosts"), "x").unwrap();
+    assert_ne!(
+        fingerprint(&settings(root)),
+        before,
+        "a source may be a link to a folder"
+    );
+}
+
+#[test]
+fn an_error_shows_the_last_lines() {
+    assert_eq!(last_lines(b"1\n2\n\n3\n4\n5\n6  \n"), "2\n3\n4\n5\n6");
+    assert_eq!(last_lines(b""), "");
+    assert_eq!(last_lines(b"\xff"), "\u{fffd}");
+}

@@ -1,0 +1,337 @@
+//! Starting a supervisor, and passing on what comes from below it until all of it has ended.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::sync::mpsc::error::SendTimeoutError;
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+
+use super::events::{Decoder, Event, Stats};
+use super::{Folder, StartError, tree};
+
+/// How many steps of progress wait for a slow reader before the run has to.
+const QUEUE: usize = 32;
+const CHUNK_BYTES: usize = 16 * 1024;
+/// The most that a pipe holds.
+const PIPE_BYTES: usize = 1 << 20;
+/// How long a reader may keep a run that is being stopped from ending before what it would read is dropped.
+const PATIENCE: Duration = Duration::from_millis(250);
+/// How long to wait for more output once the supervisor has ended and the pipe is empty, but not closed.
+const LINGER: Duration = Duration::from_millis(200);
+
+/// A run that is under way.
+#[derive(Debug)]
+pub struct Started {
+    /// The supervisor's process id.
+    pub pid: u32,
+    /// What happens, in its order; [`Progress::Ended`] comes last, exactly once, whatever happens to the processes.
+    ///
+    /// A reader that is slow slows the run down. Dropping it stops the run.
+    pub progress: mpsc::Receiver<Progress>,
+    /// Ends the run.
+    pub stop: Stop,
+}
+
+/// Something that happened in a run.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Progress {
+    /// The callback said something.
+    Event(Event),
+    /// A piece of what Ansible wrote, cut anywhere.
+    Output(Bytes),
+    /// The run has ended: none of its processes is left, nor its folder.
+    Ended(Ending),
+}
+
+/// How a run's processes ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ending {
+    /// The exit code of `ansible-playbook`, 128 + signal if one killed it; `None` if its supervisor was killed.
+    pub code: Option<i32>,
+    /// The signal that killed the supervisor.
+    pub signal: Option<i32>,
+    /// Ansible's statistics, if it came that far.
+    pub stats: Option<Stats>,
+    /// How many lines of events were not understood.
+    pub junk_lines: u64,
+    /// How many bytes of output were dropped, because the run was being stopped and nobody read.
+    pub lost_bytes: u64,
+}
+
+/// Ends a run, gently first. Clones end the same run.
+#[derive(Debug, Clone)]
+pub struct Stop(Arc<watch::Sender<bool>>);
+
+impl Stop {
+    /// Asks the run to end. It may be called at any time, any number of times, and does not wait.
+    pub fn now(&self) {
+        self.0.send_replace(true);
+    }
+}
+
+/// Starts the supervisor in a folder that is filled.
+pub(super) fn start(
+    folder: Folder,
+    exe: &Path,
+    grace: Duration,
+    marker: String,
+    hosts: &[String],
+) -> Result<Started, StartError> {
+    let events = match make_fifo(&folder) {
+        Ok(events) => events,
+        Err(source) => {
+            folder.remove();
+            return Err(StartError::Folder {
+                dir: folder.dir,
+                source,
+            });
+        }
+    };
+    let (child, control, output) = match spawn(&folder, exe, grace) {
+        Ok(started) => started,
+        Err(source) => {
+            folder.remove();
+            return Err(StartError::Spawn {
+                exe: exe.to_owned(),
+                source,
+            });
+        }
+    };
+    let (sender, progress) = mpsc::channel(QUEUE);
+    let (stop, stopped) = watch::channel(false);
+    let pid = child.id().unwrap_or_default();
+    let pump = Pump {
+        outlet: Outlet {
+            sender,
+            stopped,
+            control: Some(control),
+            stuck: false,
+            lost_bytes: 0,
+        },
+        events,
+        decoder: Decoder::new(hosts.iter().cloned()),
+        stats: None,
+    };
+    tokio::spawn(pump.run(child, output, folder, marker));
+    Ok(Started {
+        pid,
+        progress,
+        stop: Stop(Arc::new(stop)),
+    })
+}
+
+/// Opened for reading and writing, a FIFO neither waits for a writer nor ends with one.
+fn make_fifo(folder: &Folder) -> io::Result<pipe::Receiver> {
+    let path = folder.dir.join("events");
+    mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    pipe::OpenOptions::new()
+        .read_write(true)
+        .open_receiver(path)
+}
+
+#[allow(clippy::disallowed_methods)] // here is where processes are started
+fn spawn(
+    folder: &Folder,
+    exe: &Path,
+    grace: Duration,
+) -> io::Result<(Child, ChildStdin, pipe::Receiver)> {
+    let (output, writer) = io::pipe()?;
+    let output = pipe::Receiver::from_owned_fd(OwnedFd::from(output))?;
+    let mut child = supervisor(folder, exe, grace)
+        .stdout(writer.try_clone()?)
+        .stderr(writer)
+        .spawn()?;
+    let control = child
+        .stdin
+        .take()
+        .ok_or_else(|| io::Error::other("the supervisor has no standard input"))?;
+    Ok((child, control, output))
+}
+
+/// The supervisor's command, but for where its output goes. It stops when its standard input ends.
+#[allow(clippy::disallowed_methods)] // here is where processes are started
+pub(super) fn supervisor(folder: &Folder, exe: &Path, grace: Duration) -> Command {
+    let mut command = Command::new(exe);
+    command
+        .arg("supervise")
+        .arg(format!("--grace={}", grace.as_millis()))
+        .arg("--dir")
+        .arg(&folder.dir)
+        .arg("--")
+        .arg(&folder.line.program)
+        .args(&folder.line.args)
+        .env_clear()
+        .envs(&folder.line.env)
+        .current_dir(&folder.line.cwd)
+        .stdin(Stdio::piped());
+    command
+}
+
+struct Pump {
+    outlet: Outlet,
+    events: pipe::Receiver,
+    decoder: Decoder,
+    stats: Option<Stats>,
+}
+
+impl Pump {
+    async fn run(
+        mut self,
+        mut child: Child,
+        mut output: pipe::Receiver,
+        folder: Folder,
+        marker: String,
+    ) {
+        let mut heard = vec![0; CHUNK_BYTES];
+        let mut written = BytesMut::new();
+        let mut open = true;
+        let status = loop {
+            written.reserve(CHUNK_BYTES);
+            tokio::select! {
+                status = child.wait() => break status,
+                () = self.outlet.stop_asked() => self.outlet.stop(),
+                Ok(n) = self.events.read(&mut heard) => self.hear(&heard[..n]).await,
+                read = output.read_buf(&mut written), if open => {
+                    open = read.is_ok_and(|n| n > 0);
+                    self.outlet.output(written.split().freeze()).await;
+                }
+            }
+        };
+        let code = status
+            .as_ref()
+            .ok()
+            .and_then(std::process::ExitStatus::code);
+        if code.is_none() {
+            // Nobody but the kernel's table knows its processes any more.
+            let _ = tokio::task::spawn_blocking(move || tree::sweep_run(&marker)).await;
+        }
+        // What is still to be read is what the pipes hold. A process that outlived KILL may go on writing: no further.
+        let mut rest = PIPE_BYTES;
+        while let Ok(n @ 1..) = self.events.try_read(&mut heard) {
+            self.hear(&heard[..n]).await;
+            rest = rest.saturating_sub(n);
+            if rest == 0 {
+                break;
+            }
+        }
+        rest = PIPE_BYTES;
+        while open && rest > 0 {
+            written.reserve(CHUNK_BYTES);
+            let read = timeout(LINGER, output.read_buf(&mut written)).await;
+            open = matches!(read, Ok(Ok(1..)));
+            rest = rest.saturating_sub(written.len());
+            self.outlet.output(written.split().freeze()).await;
+        }
+        folder.remove();
+        self.decoder.finish();
+        let ending = Ending {
+            code,
+            signal: status.ok().and_then(|status| status.signal()),
+            stats: self.stats,
+            junk_lines: self.decoder.junk(),
+            lost_bytes: self.outlet.lost_bytes,
+        };
+        // Fails only if nobody wants to know.
+        let _ = self.outlet.sender.send(Progress::Ended(ending)).await;
+    }
+
+    async fn hear(&mut self, bytes: &[u8]) {
+        for event in self.decoder.feed(bytes) {
+            if let Event::Stats(stats) = &event {
+                let all = self.stats.get_or_insert_default();
+                all.extend(stats.iter().map(|(host, counts)| (host.clone(), *counts)));
+            }
+            self.outlet.deliver(Progress::Event(event)).await;
+        }
+    }
+}
+
+/// Where progress goes. It waits for the reader, until a stop is asked for; then the ending must not wait for anybody.
+struct Outlet {
+    sender: mpsc::Sender<Progress>,
+    stopped: watch::Receiver<bool>,
+    /// The supervisor's standard input: closing it stops the run.
+    control: Option<ChildStdin>,
+    /// Whether the reader was waited for in vain after the stop.
+    stuck: bool,
+    lost_bytes: u64,
+}
+
+impl Outlet {
+    /// Ends when a stop is asked for, or nobody listens any more; never, if that was so before.
+    async fn stop_asked(&mut self) {
+        if self.control.is_none() {
+            return std::future::pending().await;
+        }
+        let sender = &self.sender;
+        tokio::select! {
+            () = asked(&mut self.stopped) => {}
+            () = sender.closed() => {}
+        }
+    }
+
+    fn stop(&mut self) {
+        self.control = None;
+    }
+
+    async fn output(&mut self, bytes: Bytes) {
+        if !bytes.is_empty() {
+            self.deliver(Progress::Output(bytes)).await;
+        }
+    }
+
+    async fn deliver(&mut self, progress: Progress) {
+        if self.control.is_some() {
+            let sender = self.sender.clone();
+            tokio::select! {
+                biased;
+                place = sender.reserve() => {
+                    if let Ok(place) = place {
+                        place.send(progress);
+                    }
+                    return;
+                }
+                () = self.stop_asked() => self.stop(),
+            }
+        }
+        if self.stuck {
+            if let Err(error) = self.sender.try_send(progress) {
+                self.lose(&error.into_inner());
+            } else {
+                self.stuck = false;
+            }
+            return;
+        }
+        if let Err(SendTimeoutError::Timeout(progress)) =
+            self.sender.send_timeout(progress, PATIENCE).await
+        {
+            self.stuck = true;
+            self.lose(&progress);
+        }
+    }
+
+    fn lose(&mut self, progress: &Progress) {
+        if let Progress::Output(bytes) = progress {
+            self.lost_bytes += bytes.len() as u64;
+        }
+    }
+}
+
+/// Ends when a stop is asked for; never, if every handle that could ask is gone.
+async fn asked(stopped: &mut watch::Receiver<bool>) {
+    if stopped.wait_for(|asked| *asked).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}

@@ -1,0 +1,136 @@
+//! A client for a running promansible.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use clap::Args;
+use http_body_util::{BodyExt, Empty};
+use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::{Method, Request, StatusCode, Uri};
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use tokio::net::TcpStream;
+
+use super::Failure;
+use super::terminal::plain;
+
+/// How long an answer may take. A cancel waits for a commit; a list reads the history.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Which server to talk to.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Server {
+    /// The server.
+    #[arg(
+        long = "server.url",
+        value_name = "URL",
+        env = "PROMANSIBLE_SERVER_URL",
+        default_value = "http://127.0.0.1:10942",
+        global = true
+    )]
+    url: Uri,
+}
+
+#[derive(serde::Deserialize)]
+struct Envelope {
+    #[serde(default)]
+    data: serde_json::Value,
+    #[serde(default)]
+    error: String,
+}
+
+impl Server {
+    /// Asks for what is under `/api/v1/`, and unpacks the envelope.
+    pub(super) fn ask<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+    ) -> Result<T, Failure> {
+        let (_, body) = self.exchange(method, path)?;
+        let envelope: Envelope = serde_json::from_slice(&body).map_err(|e| self.odd(&e))?;
+        serde_json::from_value(envelope.data)
+            .map_err(|e| Failure(format!("{} answered something else: {e}", self.url)))
+    }
+
+    /// Asks for a text.
+    pub(super) fn text(&self, path: &str) -> Result<Bytes, Failure> {
+        Ok(self.exchange(Method::GET, path)?.1)
+    }
+
+    fn exchange(&self, method: Method, path: &str) -> Result<(StatusCode, Bytes), Failure> {
+        let (status, json, body) = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?
+            .block_on(async {
+                tokio::time::timeout(PATIENCE, self.exchange_async(method, path))
+                    .await
+                    .map_err(|_| {
+                        Failure(format!(
+                            "{} took longer than {PATIENCE:?} to answer",
+                            self.url
+                        ))
+                    })?
+            })?;
+        if status.is_success() {
+            return Ok((status, body));
+        }
+        let why = match serde_json::from_slice::<Envelope>(&body) {
+            Ok(envelope) if json => envelope.error,
+            _ => String::from_utf8_lossy(&body).trim().to_owned(),
+        };
+        Err(Failure(format!("{} ({status})", plain(&why))))
+    }
+
+    fn odd(&self, e: &dyn std::error::Error) -> Failure {
+        Failure(format!(
+            "{} does not answer like promansible: {e}",
+            self.url
+        ))
+    }
+
+    async fn exchange_async(
+        &self,
+        method: Method,
+        path: &str,
+    ) -> Result<(StatusCode, bool, Bytes), Failure> {
+        if self.url.scheme_str() != Some("http") {
+            return Err(Failure(format!("{}: want an http:// address", self.url)));
+        }
+        let host = self.url.host().unwrap_or("127.0.0.1");
+        let port = self.url.port_u16().unwrap_or(80);
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let stream = TcpStream::connect((bare, port)).await.map_err(|e| {
+            Failure(format!(
+                "no promansible answers at {}: {e}. Is it running? --server.url names another address",
+                self.url
+            ))
+        })?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|e| self.odd(&e))?;
+        let driver = tokio::spawn(connection);
+        let prefix = self.url.path().trim_end_matches('/');
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{prefix}/api/v1/{path}"))
+            .header(HOST, format!("{host}:{port}"))
+            .body(Empty::<Bytes>::new())?;
+        let answer = sender
+            .send_request(request)
+            .await
+            .map_err(|e| self.odd(&e))?;
+        let status = answer.status();
+        let json = answer
+            .headers()
+            .get(CONTENT_TYPE)
+            .is_some_and(|t| t.as_bytes().starts_with(b"application/json"));
+        let body = answer
+            .into_body()
+            .collect()
+            .await
+            .map_err(|e| self.odd(&e))?
+            .to_bytes();
+        driver.abort();
+        Ok((status, json, body))
+    }
+}

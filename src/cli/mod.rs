@@ -1,0 +1,140 @@
+//! What a person types. One file for each subcommand.
+
+mod check;
+mod client;
+mod explain;
+mod generate;
+mod logging;
+mod runs;
+mod serve;
+mod terminal;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+use crate::ansible::{Supervise, supervise};
+
+/// Runs the Ansible roles that are bound to an alert on the hosts that report it.
+#[derive(Debug, Parser)]
+#[command(name = "promansible", version = crate::build::LONG, max_term_width = 100)]
+#[command(after_help = "Start with: promansible serve --config.file=config/promansible.yml")]
+pub struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Receive notifications and run roles.
+    Serve(serve::Serve),
+    /// Check a file without a server.
+    #[command(subcommand)]
+    Check(check::Check),
+    /// Show what would be done about a notification, and why. Nothing is run, and no server is needed.
+    Explain(explain::Explain),
+    /// Look at runs, or cancel one, on a running server.
+    Runs(runs::Runs),
+    /// Print a shell's completions.
+    Completions(generate::Completions),
+    /// Write the man pages into a folder.
+    Man(generate::Man),
+}
+
+/// Supervise one run; promansible starts this itself. It is no subcommand of [`Cli`], because completions and man pages
+/// would show it to people even if it was hidden.
+#[derive(Debug, Parser)]
+#[command(name = SUPERVISE)]
+struct Supervisor {
+    /// How long the program has to end after it was interrupted, in milliseconds.
+    #[arg(long)]
+    grace: u64,
+    /// The run's folder, removed at the end.
+    #[arg(long)]
+    dir: PathBuf,
+    /// The program and its arguments.
+    #[arg(last = true, required = true)]
+    program: Vec<OsString>,
+}
+
+const SUPERVISE: &str = "supervise";
+
+impl Supervisor {
+    fn run(mut self) -> ExitCode {
+        let args = self.program.split_off(1);
+        supervise(&Supervise {
+            grace: Duration::from_millis(self.grace),
+            dir: self.dir,
+            program: self.program.pop().unwrap_or_default(),
+            args,
+        })
+    }
+}
+
+/// Why a subcommand failed: a text that is printed as it is.
+#[derive(Debug)]
+struct Failure(String);
+
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(e: E) -> Self {
+        Self(e.to_string())
+    }
+}
+
+/// The program.
+pub fn main() -> ExitCode {
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|verb| verb == SUPERVISE)
+    {
+        return Supervisor::parse_from(std::env::args_os().skip(1)).run();
+    }
+    let outcome = match Cli::parse().verb {
+        Verb::Serve(serve) => serve.run(),
+        Verb::Check(check) => check.run(),
+        Verb::Explain(explain) => explain.run(),
+        Verb::Runs(runs) => runs.run(),
+        Verb::Completions(completions) => completions.run(),
+        Verb::Man(man) => man.run(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure(why)) => {
+            let mut line = format!("promansible: {why}");
+            // A rendered configuration error already names its file.
+            if why.contains('\n') {
+                line = why;
+            }
+            let _ = writeln!(std::io::stderr(), "{}", line.trim_end());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints. A reader that went away (`| head`) is no error.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(e.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Whether what is printed there may be coloured.
+fn colored(stream: &impl std::io::IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,133 @@
+//! `promansible serve`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use super::{Failure, logging};
+use crate::app::{App, Options};
+
+/// Receive notifications and run roles.
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    /// The configuration.
+    #[arg(
+        long = "config.file",
+        value_name = "FILE",
+        default_value = "config/promansible.yml"
+    )]
+    config_file: PathBuf,
+    /// The store; the configuration's `storage.path` if not given.
+    #[arg(long = "storage.path", value_name = "FILE")]
+    storage_path: Option<PathBuf>,
+    /// Where to listen; may be given several times.
+    #[arg(
+        long = "web.listen-address",
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:10942"
+    )]
+    listen: Vec<SocketAddr>,
+    /// Where the metrics are.
+    #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics", value_parser = telemetry_path)]
+    telemetry_path: String,
+    /// Let POST /-/reload read the configuration again. SIGHUP always does.
+    #[arg(long = "web.enable-lifecycle")]
+    enable_lifecycle: bool,
+    /// Listen beyond loopback although whoever reaches the port can run roles.
+    #[arg(long = "web.allow-remote-without-authentication")]
+    allow_remote: bool,
+    /// How much is logged.
+    #[arg(long = "log.level", value_name = "LEVEL", default_value = "info")]
+    log_level: logging::Level,
+    /// How log lines look.
+    #[arg(long = "log.format", value_name = "FORMAT", default_value = "logfmt")]
+    log_format: logging::Format,
+}
+
+impl Serve {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        logging::start(self.log_level, self.log_format);
+        let options = Options {
+            config_file: self.config_file,
+            storage_path: self.storage_path,
+            listen: self.listen,
+            telemetry_path: self.telemetry_path,
+            enable_lifecycle: self.enable_lifecycle,
+            allow_remote: self.allow_remote,
+        };
+        tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()?
+            .block_on(serve(options))
+    }
+}
+
+async fn serve(options: Options) -> Result<(), Failure> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    tracing::info!(
+        version = crate::build::VERSION,
+        revision = crate::build::REVISION,
+        config = %options.config_file.display(),
+        "promansible starts"
+    );
+    let mut app = App::start(options).await?;
+    tell(NotifyState::Ready);
+    tokio::spawn(feed_watchdog());
+    let (forward, mut hangups) = mpsc::channel(1);
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            // A reload that is already asked for reads what this one would.
+            let _ = forward.try_send(());
+        }
+    });
+    let stop = async {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    };
+    app.serve(stop, &mut hangups).await;
+    tell(NotifyState::Stopping);
+    tokio::select! {
+        () = app.stop() => Ok(()),
+        _ = interrupt.recv() => Err(Failure("ended at once, at the second signal".to_owned())),
+        _ = terminate.recv() => Err(Failure("ended at once, at the second signal".to_owned())),
+    }
+}
+
+/// Tells systemd, if it started us and wants to know.
+fn tell(state: NotifyState<'_>) {
+    if let Err(e) = sd_notify::notify(&[state]) {
+        tracing::warn!(error = %e, "systemd cannot be told");
+    }
+}
+
+/// Tells systemd that the runtime still turns, twice as often as it asks to be told.
+async fn feed_watchdog() {
+    let Some(period) = sd_notify::watchdog_enabled() else {
+        return;
+    };
+    loop {
+        tell(NotifyState::Watchdog);
+        tokio::time::sleep(period / 2).await;
+    }
+}
+
+fn telemetry_path(text: &str) -> Result<String, String> {
+    let taken = ["/", "/-/", "/api/"];
+    if !text.starts_with('/') {
+        return Err("want a path that begins with /".to_owned());
+    }
+    if text == "/" || taken[1..].iter().any(|prefix| text.starts_with(prefix)) {
+        return Err(format!(
+            "{text} is taken; want another path, such as /metrics"
+        ));
+    }
+    Ok(text.to_owned())
+}

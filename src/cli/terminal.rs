@@ -1,0 +1,94 @@
+//! Text from outside on a person's terminal: what would drive the terminal, or turn the reading order around, is
+//! shown as a replacement character.
+
+/// A text that stands within a line.
+pub(super) fn plain(text: &str) -> String {
+    text.chars()
+        .map(|c| if is_harmless(c) { c } else { REPLACEMENT })
+        .collect()
+}
+
+/// Whole lines: their ends stay.
+pub(super) fn lines(text: &str) -> String {
+    text.split_inclusive('\n')
+        .map(|line| match line.strip_suffix('\n') {
+            Some(line) => plain(line) + "\n",
+            None => plain(line),
+        })
+        .collect()
+}
+
+/// What Ansible wrote: lines, tabs and, where `color` says so, colours stay; all other escape sequences go.
+pub(super) fn output(text: &str, color: bool) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        rest = &rest[c.len_utf8()..];
+        match c {
+            '\x1b' => {
+                let (sequence, after) = escape_sequence(rest);
+                if color && sequence.starts_with('[') && sequence.ends_with('m') {
+                    shown.push('\x1b');
+                    shown.push_str(sequence);
+                }
+                rest = after;
+            }
+            '\r' if rest.starts_with('\n') => {}
+            '\n' | '\t' => shown.push(c),
+            c if is_harmless(c) => shown.push(c),
+            _ => shown.push(REPLACEMENT),
+        }
+    }
+    shown
+}
+
+const REPLACEMENT: char = '\u{fffd}';
+
+fn is_harmless(c: char) -> bool {
+    let turns_around = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    !c.is_control() && !turns_around
+}
+
+/// Splits after the sequence that an ESC began: `[`, parameters and one final character; or a single character.
+fn escape_sequence(rest: &str) -> (&str, &str) {
+    let parameter = |c: char| (' '..='?').contains(&c);
+    let end = match rest.strip_prefix('[') {
+        Some(inner) => inner.find(|c| !parameter(c)).map(|at| at + 1),
+        None => Some(0),
+    };
+    let final_character = end.and_then(|at| rest[at..].chars().next());
+    match (end, final_character) {
+        // A line's end is no part of a sequence that was cut off.
+        (Some(at), Some(c)) if !c.is_control() => rest.split_at(at + c.len_utf8()),
+        (Some(at), _) => rest.split_at(at),
+        (None, _) => (rest, ""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_drives_a_terminal_is_taken_out_of_a_line() {
+        assert_eq!(
+            plain("a\x1b[2Jb\rc\u{9b}d\u{202e}e\nünï"),
+            "a\u{fffd}[2Jb\u{fffd}c\u{fffd}d\u{fffd}e\u{fffd}ünï"
+        );
+    }
+
+    #[test]
+    fn of_an_output_colours_stay_where_they_are_wanted_and_nothing_else() {
+        let text =
+            "\x1b[0;32mok: [h]\x1b[0m\r\nünï \x1b[2J\x1b]0;t\x07\x1b[1;31mfatal\x1b[0m\tx\rz\x1b[";
+        assert_eq!(
+            output(text, true),
+            "\x1b[0;32mok: [h]\x1b[0m\nünï 0;t\u{fffd}\x1b[1;31mfatal\x1b[0m\tx\u{fffd}z"
+        );
+        assert_eq!(
+            output(text, false),
+            "ok: [h]\nünï 0;t\u{fffd}fatal\tx\u{fffd}z"
+        );
+        assert_eq!(output("\x1b\nx\x1b[31\ny", false), "\nx\ny");
+    }
+}

@@ -1,0 +1,300 @@
+//! What is wrong with a configuration, and where: one form for every defect.
+
+use std::fmt::{self, Write as _};
+
+/// Where in the file something stands.
+///
+/// *Units*: all three count from 1, in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The line.
+    pub line: usize,
+    /// The column of its first character.
+    pub column: usize,
+    /// How many characters it has; what lies beyond the end of the line is not underlined.
+    pub length: usize,
+}
+
+/// One defect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    /// Where it is; `None` where it concerns the file as a whole.
+    pub place: Option<Place>,
+    /// The line that it is in, as typed.
+    pub source_line: Option<String>,
+    /// What is wrong.
+    pub message: String,
+    /// What would be right.
+    pub help: Option<String>,
+}
+
+/// Everything that is wrong with a configuration file: at least one defect, in the order of the file.
+///
+/// Its `Display` is [`ConfigErrors::render`] without colour.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigErrors {
+    /// The file, as it was named.
+    pub file: String,
+    /// The defects.
+    pub errors: Vec<ConfigError>,
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(false))
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+/// How many characters of a line are shown around a defect.
+const SHOWN: usize = 160;
+
+impl ConfigErrors {
+    /// The defects for a person: `file:line:column: message`, the line underlined, and what would be right.
+    ///
+    /// *Shape*: without a newline at the end. With `color`, ANSI escapes; text from the file can hold none of them.
+    pub fn render(&self, color: bool) -> String {
+        let paint = Paint(color);
+        let mut out = String::new();
+        for (i, error) in self.errors.iter().enumerate() {
+            if i > 0 {
+                out.push_str("\n\n");
+            }
+            error.render(&clean(&self.file), &paint, &mut out);
+        }
+        out
+    }
+}
+
+impl ConfigError {
+    fn render(&self, file: &str, paint: &Paint, out: &mut String) {
+        let message = paint.bold(&clean(&self.message));
+        match self.place {
+            None => {
+                let _ = write!(out, "{file}: {message}");
+            }
+            Some(Place {
+                line,
+                column,
+                length,
+            }) => {
+                let _ = write!(out, "{file}:{line}:{column}: {message}");
+                if let Some(source) = &self.source_line {
+                    let (shown, underline) = snippet(source, column, length);
+                    let number = line.to_string();
+                    let gutter = " ".repeat(number.len());
+                    let _ = write!(
+                        out,
+                        "\n {}{shown}\n {}{}",
+                        paint.blue(&format!("{number} | ")),
+                        paint.blue(&format!("{gutter} | ")),
+                        paint.red(&underline),
+                    );
+                }
+            }
+        }
+        if let Some(help) = &self.help {
+            let _ = write!(out, "\n  {} {}", paint.blue("= help:"), clean(help));
+        }
+    }
+}
+
+/// The part of a line around a place, and the line that underlines it.
+fn snippet(source: &str, column: usize, length: usize) -> (String, String) {
+    let chars: Vec<char> = clean(source).chars().collect();
+    let at = (column.max(1) - 1).min(chars.len());
+    let (from, to) = if chars.len() <= SHOWN {
+        (0, chars.len())
+    } else {
+        let from = at.saturating_sub(SHOWN / 2);
+        (from, (from + SHOWN).min(chars.len()))
+    };
+    let mut shown: String = chars[from..to].iter().collect();
+    // Tabs stay tabs, so that the mark stands below its character whatever the tab width is.
+    let mut underline: String = chars[from..at]
+        .iter()
+        .map(|c| if *c == '\t' { '\t' } else { ' ' })
+        .collect();
+    if from > 0 {
+        shown.insert(0, '…');
+        underline.insert(0, ' ');
+    }
+    if to < chars.len() {
+        shown.push('…');
+    }
+    underline.push('^');
+    let tail = length.max(1).min(to.saturating_sub(at)).saturating_sub(1);
+    underline.extend(std::iter::repeat_n('~', tail));
+    (shown, underline)
+}
+
+/// A text of which a terminal makes nothing but text; every character stays one character.
+fn clean(text: &str) -> String {
+    let hidden = |c: char| {
+        // Control characters move the cursor, and the directional ones make a line read as another one.
+        (c.is_control() && c != '\t')
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars()
+        .map(|c| if hidden(c) { '\u{fffd}' } else { c })
+        .collect()
+}
+
+struct Paint(bool);
+
+impl Paint {
+    fn with(&self, code: &str, text: &str) -> String {
+        if self.0 {
+            format!("\u{1b}[{code}m{text}\u{1b}[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+
+    fn bold(&self, text: &str) -> String {
+        self.with("1", text)
+    }
+
+    fn red(&self, text: &str) -> String {
+        self.with("1;31", text)
+    }
+
+    fn blue(&self, text: &str) -> String {
+        self.with("1;34", text)
+    }
+}
+
+/// A file's text with its places, and the defects found so far.
+#[derive(Debug)]
+pub(super) struct Report<'a> {
+    file: &'a str,
+    pub(super) text: &'a str,
+    errors: Vec<ConfigError>,
+}
+
+impl<'a> Report<'a> {
+    pub(super) fn new(file: &'a str, text: &'a str) -> Self {
+        // The parser does not count a byte order mark either.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        Self {
+            file,
+            text,
+            errors: Vec::new(),
+        }
+    }
+
+    /// Notes a defect at a place, or of the file as a whole.
+    pub(super) fn add(
+        &mut self,
+        place: Option<Place>,
+        message: impl Into<String>,
+        help: Option<String>,
+    ) {
+        let source_line = place
+            .and_then(|place| self.text.split('\n').nth(place.line - 1))
+            .map(|line| line.trim_end_matches('\r').to_owned());
+        self.errors.push(ConfigError {
+            place,
+            source_line,
+            message: message.into(),
+            help,
+        });
+    }
+
+    /// `value` if nothing was found, otherwise everything that was.
+    pub(super) fn finish<T>(mut self, value: T) -> Result<T, ConfigErrors> {
+        if self.errors.is_empty() {
+            return Ok(value);
+        }
+        self.errors.sort_by_key(|error| error.place);
+        Err(ConfigErrors {
+            file: self.file.to_owned(),
+            errors: self.errors,
+        })
+    }
+
+    /// Everything that was found, of which there must be something.
+    pub(super) fn fail(self) -> ConfigErrors {
+        self.finish(())
+            .expect_err("a defect was noted before the report is given up")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn render(line: &str, column: usize, length: usize) -> String {
+        let mut report = Report::new("f.yml", line);
+        report.add(
+            Some(Place {
+                line: 1,
+                column,
+                length,
+            }),
+            "wrong",
+            Some("write it so".to_owned()),
+        );
+        report.fail().to_string()
+    }
+
+    #[test]
+    fn the_mark_stands_below_its_character() {
+        assert_eq!(
+            render("\tü: [bad, good]", 6, 3),
+            "f.yml:1:6: wrong\n 1 | \tü: [bad, good]\n   | \t    ^~~\n  = help: write it so"
+        );
+        // Beyond the end: clipped, but never without a mark.
+        assert!(render("abc", 3, 99).contains("\n   |   ^\n"));
+        assert!(render("abc", 50, 9).contains("\n   |    ^\n"));
+        assert!(render("", 1, 0).contains("\n   | ^\n"));
+    }
+
+    #[test]
+    fn a_long_line_is_shown_around_the_place() {
+        let text = render(
+            &format!("{}HERE{}", "a".repeat(5000), "b".repeat(5000)),
+            5001,
+            4,
+        );
+        assert!(text.len() < 600, "{text}");
+        let lines: Vec<&str> = text.lines().collect();
+        let mark = lines[2].chars().position(|c| c == '^').expect("a mark");
+        assert_eq!(lines[1].chars().nth(mark), Some('H'), "{text}");
+    }
+
+    #[test]
+    fn text_of_the_file_cannot_drive_the_terminal() {
+        let text = render("a: \u{1b}[31m\u{202e}x", 4, 1);
+        assert!(
+            !text.contains('\u{1b}') && !text.contains('\u{202e}'),
+            "{text:?}"
+        );
+    }
+
+    #[test]
+    fn colour_adds_escapes_and_nothing_else() {
+        let mut report = Report::new("f.yml", "a: b");
+        report.add(
+            Some(Place {
+                line: 1,
+                column: 4,
+                length: 1,
+            }),
+            "wrong",
+            None,
+        );
+        let errors = report.fail();
+        let coloured = errors.render(true);
+        assert!(
+            coloured.contains("\u{1b}[1;31m   ^\u{1b}[0m"),
+            "{coloured:?}"
+        );
+        let mut plain = coloured;
+        for code in ["0", "1", "1;31", "1;34"] {
+            plain = plain.replace(&format!("\u{1b}[{code}m"), "");
+        }
+        assert_eq!(plain, errors.to_string());
+    }
+}

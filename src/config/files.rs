@@ -1,0 +1,165 @@
+//! The files and folders that a configuration names.
+
+use std::fs;
+use std::path::Path;
+
+use super::Roles;
+use super::error::Report;
+use super::text::{FileText, Scalar, place};
+use super::values::is_usable;
+
+/// Notes what is missing on the disk, and lists the roles; `None` if there is no folder to list them from.
+pub(super) fn look(typed: &FileText, report: &mut Report<'_>) -> Option<Roles> {
+    if let Some(storage) = &typed.storage
+        && let Some(path) = &storage.path
+        && Path::new(&path.value).is_dir()
+    {
+        let help = format!(
+            "name a file in it: {}/promansible.redb",
+            path.value.trim_end_matches('/')
+        );
+        wrong(report, path, "storage.path is a folder", Some(help));
+    }
+    let ansible = typed.ansible.as_ref()?;
+    if let Some(dir) = ansible.bin_dir.as_ref().filter(|dir| is_usable(dir)) {
+        for program in ["ansible-playbook", "ansible-inventory"] {
+            if !Path::new(&dir.value).join(program).is_file() {
+                wrong(
+                    report,
+                    dir,
+                    &format!("ansible.bin_dir holds no {program}"),
+                    Some("name the folder that Ansible's programs are in, or leave bin_dir out to search PATH".to_owned()),
+                );
+            }
+        }
+    }
+    for source in ansible.inventory.iter().flat_map(|list| &list.value) {
+        exists(report, "ansible.inventory", source);
+    }
+    for (key, file) in [
+        ("ansible.private_key_file", &ansible.private_key_file),
+        ("ansible.vault_password_file", &ansible.vault_password_file),
+        (
+            "ansible.become_password_file",
+            &ansible.become_password_file,
+        ),
+        (
+            "ansible.connection_password_file",
+            &ansible.connection_password_file,
+        ),
+    ] {
+        if let Some(file) = file
+            && exists(report, key, file)
+            && Path::new(&file.value).is_dir()
+        {
+            wrong(
+                report,
+                file,
+                &format!("{key} is a folder"),
+                Some("name a file".to_owned()),
+            );
+        }
+    }
+    playbook(
+        report,
+        ansible.playbook_dir.as_ref().filter(|dir| is_usable(dir))?,
+    )
+}
+
+/// The roles under a playbook folder that has all its parts.
+fn playbook(report: &mut Report<'_>, dir: &Scalar) -> Option<Roles> {
+    let path = Path::new(&dir.value);
+    if !path.is_dir() {
+        let message = format!("ansible.playbook_dir is not a folder: {:?}", dir.value);
+        wrong(report, dir, &message, Some(from_where(&dir.value)));
+        return None;
+    }
+    for part in ["run.yml", "plugins/callback/promansible.py"] {
+        if !path.join(part).is_file() {
+            wrong(
+                report,
+                dir,
+                &format!("ansible.playbook_dir holds no {part}"),
+                Some(
+                    "name the playbook folder that comes with promansible, or a copy of it"
+                        .to_owned(),
+                ),
+            );
+        }
+    }
+    let mut list = |kind: &str| match roles_in(&path.join(kind).join("roles")) {
+        Ok(names) => names,
+        Err(error) => {
+            wrong(
+                report,
+                dir,
+                &format!("the folder {kind}/roles cannot be listed: {error}"),
+                None,
+            );
+            Vec::new()
+        }
+    };
+    Some(Roles {
+        alert: list("alert"),
+        routine: list("routine"),
+    })
+}
+
+/// The names of the role folders in a folder, sorted; none if there is no such folder.
+fn roles_in(dir: &Path) -> std::io::Result<Vec<String>> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        // A role may be a link to one; a name that is not UTF-8 cannot be typed into the configuration either.
+        if let Ok(name) = entry.file_name().into_string()
+            && !name.starts_with('.')
+            && entry.path().is_dir()
+        {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Whether a path leads anywhere; noted if not.
+fn exists(report: &mut Report<'_>, key: &str, file: &Scalar) -> bool {
+    if !is_usable(file) {
+        return false; // the check that follows says so
+    }
+    let problem = match Path::new(&file.value).try_exists() {
+        Ok(true) => return true,
+        Ok(false) => "does not exist".to_owned(),
+        Err(error) => format!("cannot be looked at ({error})"),
+    };
+    wrong(
+        report,
+        file,
+        &format!("{key}: {:?} {problem}", file.value),
+        Some(from_where(&file.value)),
+    );
+    false
+}
+
+/// Where a path that leads nowhere was searched.
+fn from_where(path: &str) -> String {
+    if path.contains(',') {
+        return "hosts with commas between them are not taken here: write them into an inventory file".to_owned();
+    }
+    if path.starts_with('~') {
+        return "write the home folder out: ~ is not expanded here".to_owned();
+    }
+    if Path::new(path).is_absolute() {
+        return "check the path and the rights on the folders above it".to_owned();
+    }
+    "a relative path starts at the working directory, not at this file".to_owned()
+}
+
+fn wrong(report: &mut Report<'_>, value: &Scalar, message: &str, help: Option<String>) {
+    report.add(place(value.referenced), message, help);
+}

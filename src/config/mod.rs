@@ -1,0 +1,221 @@
+//! The configuration, in two stages: the text as typed, then objects that cannot be wrong (here).
+//!
+//! A file is taken whole or not at all: [`load`] reports every defect that it finds with its file, line and column, and
+//! only a file without defects becomes a [`Config`].
+//!
+//! The way of a file: `load` reads it, `text` is what was typed, `files` looks at what it names, `check` and `bindings`
+//! build the objects, and `error` is the one form in which all of them, `yaml` too, say what is wrong.
+
+mod bindings;
+mod check;
+mod error;
+mod files;
+mod load;
+mod target;
+#[cfg(test)]
+mod tests;
+mod text;
+mod units;
+mod values;
+mod vars;
+mod yaml;
+
+pub use error::{ConfigError, ConfigErrors, Place};
+pub use load::{build, load};
+pub use units::{UnitError, format_duration, format_size, parse_duration, parse_size};
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::alert::Matchers;
+use crate::run::Vars;
+
+/// A configuration without defects.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// How Ansible is started.
+    pub ansible: Ansible,
+    /// Where and how long things are kept.
+    pub storage: Storage,
+    /// The limits of runs.
+    pub runs: Runs,
+    /// The limits of the receiver.
+    pub receiver: Receiver,
+    /// The bindings, in the order in which they are searched. Their names are unique.
+    pub bindings: Vec<Arc<Binding>>,
+    /// The roles that were found under `playbook_dir`.
+    pub roles: Roles,
+}
+
+/// How Ansible is started. Each field says its default.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ansible {
+    /// The folder that holds `ansible-playbook` and `ansible-inventory`; `None` means that `PATH` is searched.
+    pub bin_dir: Option<PathBuf>,
+    /// The folder that holds `run.yml`, `plugins/`, `alert/roles` and `routine/roles`. Required.
+    pub playbook_dir: PathBuf,
+    /// Ansible inventory sources: INI, YAML, a folder, a script, a plugin's file. At least one.
+    pub inventory: Vec<PathBuf>,
+    /// How often the inventory is read again even if no source's file changed (a script's answer can);
+    /// 5m.
+    pub inventory_refresh: Duration,
+    /// The remote user.
+    pub user: Option<String>,
+    /// The ssh key.
+    pub private_key_file: Option<PathBuf>,
+    /// Whether tasks run as another user (root, unless the inventory says otherwise); false.
+    pub r#become: bool,
+    /// How many hosts Ansible works on at once; 20.
+    pub forks: u32,
+    /// Whether facts are gathered before the first role; true.
+    pub gather_facts: bool,
+    /// Passed to Ansible as it is; an executable one is run by Ansible.
+    pub vault_password_file: Option<PathBuf>,
+    /// Passed to Ansible as it is.
+    pub become_password_file: Option<PathBuf>,
+    /// Passed to Ansible as it is.
+    pub connection_password_file: Option<PathBuf>,
+    /// Further environment variables of a run; a run inherits nothing else but `PATH`, `HOME` and the ssh agent's.
+    pub environment: BTreeMap<String, String>,
+}
+
+impl Ansible {
+    const INVENTORY_REFRESH: Duration = Duration::from_mins(5);
+    const BECOME: bool = false;
+    const FORKS: u32 = 20;
+    const GATHER_FACTS: bool = true;
+}
+
+/// Where and how long things are kept. Each field says its default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Storage {
+    /// The redb file; `data/promansible.redb`.
+    pub path: PathBuf,
+    /// How long finished runs and resolved episodes are kept; 90d.
+    pub retention_time: Duration,
+    /// How many bytes of history are kept; the oldest goes first; 1GiB.
+    pub retention_size_bytes: u64,
+}
+
+impl Storage {
+    const PATH: &str = "data/promansible.redb";
+    const RETENTION_TIME: Duration = Duration::from_hours(90 * 24);
+    const RETENTION_SIZE_BYTES: u64 = 1 << 30;
+}
+
+/// The limits of runs. Each field says its default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Runs {
+    /// How many `ansible-playbook` processes at once; 4.
+    pub max_concurrent: usize,
+    /// How many runs may wait; 10000.
+    pub queue_limit: usize,
+    /// How long a run may take, where its binding does not say; 10m.
+    pub timeout: Duration,
+    /// How long a run may take to end after it was interrupted, before it is killed; 10s.
+    pub grace: Duration,
+    /// How long a run waits for further hosts, where its binding does not say; 1s.
+    pub batch_window: Duration,
+    /// How many bytes of a run's output are kept, head and tail; 1MiB.
+    pub output_limit_bytes: u64,
+    /// How many task events of a run are kept; 20000.
+    pub events_limit: u64,
+}
+
+impl Runs {
+    const MAX_CONCURRENT: usize = 4;
+    const QUEUE_LIMIT: usize = 10_000;
+    const TIMEOUT: Duration = Duration::from_mins(10);
+    const GRACE: Duration = Duration::from_secs(10);
+    const BATCH_WINDOW: Duration = Duration::from_secs(1);
+    const OUTPUT_LIMIT_BYTES: u64 = 1 << 20;
+    const EVENTS_LIMIT: u64 = 20_000;
+}
+
+/// The limits of the receiver. Each field says its default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receiver {
+    /// The largest body, also after decompression; 8MiB.
+    pub max_body_bytes: u64,
+    /// The most alerts in one notification; 10000.
+    pub max_alerts: usize,
+    /// How long a client may take to send its request's head; 5s.
+    pub header_timeout: Duration,
+    /// How long a client may take to send its request's body; 10s.
+    pub body_timeout: Duration,
+    /// How many connections at once; 1024.
+    pub max_connections: usize,
+}
+
+impl Receiver {
+    const MAX_BODY_BYTES: u64 = 8 << 20;
+    const MAX_ALERTS: usize = 10_000;
+    const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+    const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+    const MAX_CONNECTIONS: usize = 1024;
+}
+
+/// Matchers → roles on a target.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::struct_excessive_bools)] // each is a switch that a person writes, and none excludes another
+pub struct Binding {
+    /// Its name, unique among bindings.
+    pub name: String,
+    /// What an alert must look like; all must match, and there is at least one.
+    pub matchers: Matchers,
+    /// The alert roles, in their order; at least one.
+    pub roles: Vec<String>,
+    /// Which hosts; the alerting one, by the label `instance`.
+    pub target: Target,
+    /// Trusted variables for the roles.
+    pub vars: Vars,
+    /// Whether bindings after this one are left out for an alert that it matches; false.
+    pub stop: bool,
+    /// How long a run may take; [`Runs::timeout`].
+    pub timeout: Duration,
+    /// How long a run waits for further hosts; [`Runs::batch_window`].
+    pub batch_window: Duration,
+    /// Whether its runs may meet others on the same host; false.
+    pub allow_overlap: bool,
+    /// Whether an interrupted run is queued again (`on_interrupt: rerun`); false (`leave`).
+    pub rerun_on_interrupt: bool,
+    /// Whether tasks run as another user; [`Ansible::become`](Ansible), but false on the controller.
+    pub r#become: bool,
+    /// Whether facts are gathered before the first role; [`Ansible::gather_facts`].
+    pub gather_facts: bool,
+}
+
+/// Which hosts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// The host that this label of the alert names.
+    AlertingHost {
+        /// The label.
+        label: String,
+    },
+    /// Every host of a group.
+    Group(String),
+    /// These hosts, by their inventory names.
+    Hosts(Vec<String>),
+    /// The machine that promansible runs on.
+    Controller,
+}
+
+impl Default for Target {
+    fn default() -> Self {
+        Self::AlertingHost {
+            label: "instance".to_owned(),
+        }
+    }
+}
+
+/// The roles that exist, by kind.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Roles {
+    /// Names under `alert/roles`, sorted.
+    pub alert: Vec<String>,
+    /// Names under `routine/roles`, sorted.
+    pub routine: Vec<String>,
+}

@@ -1,0 +1,116 @@
+//! A binding's target as typed → a [`Target`].
+
+use std::collections::HashSet;
+
+use serde_saphyr::Spanned;
+
+use super::Target;
+use super::error::Report;
+use super::text::{Scalar, TargetMap, TargetText, place};
+
+/// Which hosts, or the default where nothing is typed or it was noted as a defect.
+pub(super) fn target(typed: Option<Spanned<TargetText>>, report: &mut Report<'_>) -> Target {
+    const FORMS: &str =
+        "write one of: {alerting_host: instance}, {group: NAME}, {hosts: [NAME]}, controller";
+    let Some(Spanned {
+        value, referenced, ..
+    }) = typed
+    else {
+        return Target::default();
+    };
+    let map = match value {
+        TargetText::Word(word) if word == "controller" => return Target::Controller,
+        other @ (TargetText::Word(_) | TargetText::List) => {
+            let shown = match other {
+                TargetText::Word(word) => format!("{word:?}"),
+                _ => "a list".to_owned(),
+            };
+            report.add(
+                place(referenced),
+                format!("{shown} is not a target"),
+                Some(FORMS.to_owned()),
+            );
+            return Target::default();
+        }
+        TargetText::Map(map) => map,
+    };
+    match *map {
+        TargetMap {
+            alerting_host: Some(label),
+            group: None,
+            hosts: None,
+        } => {
+            if label.value.is_empty() {
+                report.add(
+                    place(label.referenced),
+                    "alerting_host names no label",
+                    Some(
+                        "name the label that holds the host: {alerting_host: instance}".to_owned(),
+                    ),
+                );
+            }
+            Target::AlertingHost { label: label.value }
+        }
+        TargetMap {
+            alerting_host: None,
+            group: Some(group),
+            hosts: None,
+        } => {
+            exact_name(&group, "group", report);
+            Target::Group(group.value)
+        }
+        TargetMap {
+            alerting_host: None,
+            group: None,
+            hosts: Some(hosts),
+        } => {
+            if hosts.value.is_empty() {
+                report.add(
+                    place(hosts.referenced),
+                    "hosts is empty, so this binding could never run",
+                    Some("name at least one host of the inventory: {hosts: [web1]}".to_owned()),
+                );
+            }
+            let mut seen = HashSet::new();
+            for host in &hosts.value {
+                exact_name(host, "host", report);
+                if !seen.insert(&host.value) {
+                    report.add(
+                        place(host.referenced),
+                        format!("the host {:?} stands twice", host.value),
+                        Some("remove one".to_owned()),
+                    );
+                }
+            }
+            Target::Hosts(hosts.value.into_iter().map(|host| host.value).collect())
+        }
+        _ => {
+            report.add(
+                place(referenced),
+                "a target has exactly one kind",
+                Some(FORMS.to_owned()),
+            );
+            Target::default()
+        }
+    }
+}
+
+/// Refuses what Ansible would read as a pattern, an option or a file instead of one name.
+fn exact_name(name: &Scalar, kind: &str, report: &mut Report<'_>) {
+    let pattern = |c: char| c.is_whitespace() || c.is_control() || "*?[]!&~,;{}".contains(c);
+    // A host's name may be an IPv6 address; a colon in a group's joins two.
+    let colon = kind == "group" && name.value.contains(':');
+    if name.value.is_empty()
+        || name.value.starts_with(['-', '@'])
+        || name.value.contains(pattern)
+        || colon
+    {
+        report.add(
+            place(name.referenced),
+            format!("{:?} is not the exact name of a {kind}", name.value),
+            Some(format!(
+                "write the name as it stands in the inventory; a pattern is never expanded (every host: {{group: all}}), so each {kind} is named by itself"
+            )),
+        );
+    }
+}

@@ -1,0 +1,266 @@
+//! The configuration as typed: every key optional, every value still a text with its place.
+//!
+//! Only what YAML and the known keys decide is decided here; what a value means is for the check that follows, so that
+//! all defects of meaning can be told at once.
+
+use std::fmt;
+use std::ops::Range;
+
+use serde::Deserialize;
+use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::{Location, Spanned};
+
+use super::error::{ConfigErrors, Place, Report};
+use super::vars::VarValue;
+use super::yaml;
+
+/// A value as typed.
+pub(super) type Scalar = Spanned<String>;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileText {
+    pub(super) ansible: Option<AnsibleText>,
+    pub(super) storage: Option<StorageText>,
+    pub(super) runs: Option<RunsText>,
+    pub(super) receiver: Option<ReceiverText>,
+    pub(super) bindings: Option<Vec<Spanned<BindingText>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AnsibleText {
+    pub(super) bin_dir: Option<Scalar>,
+    pub(super) playbook_dir: Option<Scalar>,
+    pub(super) inventory: Option<Spanned<Vec<Scalar>>>,
+    pub(super) inventory_refresh: Option<Scalar>,
+    pub(super) user: Option<Scalar>,
+    pub(super) private_key_file: Option<Scalar>,
+    pub(super) r#become: Option<bool>,
+    pub(super) forks: Option<Scalar>,
+    pub(super) gather_facts: Option<bool>,
+    pub(super) vault_password_file: Option<Scalar>,
+    pub(super) become_password_file: Option<Scalar>,
+    pub(super) connection_password_file: Option<Scalar>,
+    pub(super) environment: Option<Pairs<Scalar>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StorageText {
+    pub(super) path: Option<Scalar>,
+    pub(super) retention: Option<RetentionText>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RetentionText {
+    pub(super) time: Option<Scalar>,
+    pub(super) size: Option<Scalar>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RunsText {
+    pub(super) max_concurrent: Option<Scalar>,
+    pub(super) queue_limit: Option<Scalar>,
+    pub(super) timeout: Option<Scalar>,
+    pub(super) grace: Option<Scalar>,
+    pub(super) batch_window: Option<Scalar>,
+    pub(super) output_limit: Option<Scalar>,
+    pub(super) events_limit: Option<Scalar>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ReceiverText {
+    pub(super) max_body_size: Option<Scalar>,
+    pub(super) max_alerts: Option<Scalar>,
+    pub(super) header_timeout: Option<Scalar>,
+    pub(super) body_timeout: Option<Scalar>,
+    pub(super) max_connections: Option<Scalar>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BindingText {
+    pub(super) name: Option<Scalar>,
+    pub(super) matchers: Option<Spanned<Vec<Scalar>>>,
+    pub(super) roles: Option<Spanned<Vec<Scalar>>>,
+    pub(super) target: Option<Spanned<TargetText>>,
+    pub(super) vars: Option<Pairs<VarValue>>,
+    pub(super) stop: Option<bool>,
+    pub(super) timeout: Option<Scalar>,
+    pub(super) batch_window: Option<Scalar>,
+    pub(super) allow_overlap: Option<bool>,
+    pub(super) on_interrupt: Option<Scalar>,
+    pub(super) r#become: Option<bool>,
+    pub(super) gather_facts: Option<bool>,
+}
+
+/// `controller`, or a map with one key; a list is what people try, and is told so later.
+#[derive(Debug)]
+pub(super) enum TargetText {
+    Word(String),
+    List,
+    Map(Box<TargetMap>),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TargetMap {
+    pub(super) alerting_host: Option<Scalar>,
+    pub(super) group: Option<Scalar>,
+    pub(super) hosts: Option<Spanned<Vec<Scalar>>>,
+}
+
+impl<'de> Deserialize<'de> for TargetText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = TargetText;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("`controller`, or one of {alerting_host: LABEL}, {group: NAME}, {hosts: [NAME, …]}")
+            }
+
+            fn visit_str<E: de::Error>(self, word: &str) -> Result<TargetText, E> {
+                Ok(TargetText::Word(word.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<TargetText, A::Error> {
+                Box::deserialize(de::value::MapAccessDeserializer::new(map)).map(TargetText::Map)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<TargetText, A::Error> {
+                while seq.next_element::<de::IgnoredAny>()?.is_some() {}
+                Ok(TargetText::List)
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
+}
+
+/// A map with free keys, in its order; each key with its place.
+#[derive(Debug)]
+pub(super) struct Pairs<V>(pub(super) Vec<(Scalar, V)>);
+
+impl<V> Default for Pairs<V> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for Pairs<V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder<V>(std::marker::PhantomData<V>);
+
+        impl<'de, V: Deserialize<'de>> Visitor<'de> for InOrder<V> {
+            type Value = Pairs<V>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map of names to values")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs<V>, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some(pair) = map.next_entry()? {
+                    pairs.push(pair);
+                }
+                Ok(Pairs(pairs))
+            }
+        }
+
+        deserializer.deserialize_map(InOrder(std::marker::PhantomData))
+    }
+}
+
+/// Reads the YAML. Its defects end the reading, so there is one at most.
+pub(super) fn parse(file: &str, text: &str) -> Result<FileText, ConfigErrors> {
+    let options = serde_saphyr::options! {
+        // Far more than a person writes, and so little that no file exhausts the stack or the memory.
+        budget: serde_saphyr::budget! { max_depth: 64, max_inclusion_depth: 0 },
+        // 0644 and 1_000 mean different numbers to different readers: as a text they stay what was typed.
+        leading_zero_numbers_as_strings: true,
+        underscored_numbers_as_strings: true,
+        with_snippet: false,
+    };
+    let mut report = Report::new(file, text);
+    serde_saphyr::from_str_with_options(report.text, options).map_err(|error| {
+        yaml::note(&error, &mut report);
+        report.fail()
+    })
+}
+
+/// The place of a value.
+pub(super) fn place(location: Location) -> Option<Place> {
+    let number = |n: u64| usize::try_from(n).ok();
+    (location != Location::UNKNOWN).then_some(())?;
+    Some(Place {
+        line: number(location.line())?,
+        column: number(location.column())?,
+        length: number(location.span().len())?.max(1),
+    })
+}
+
+/// The place of a part of a value, given in bytes of the value; `None` if the value was typed in a way in which its
+/// characters cannot be followed one by one (a block, several lines, a numeric escape).
+pub(super) fn exact_place(source: &str, value: &Scalar, part: Range<usize>) -> Option<Place> {
+    let whole = place(value.referenced)?;
+    let span = value.referenced.span();
+    let from = usize::try_from(span.byte_offset()?).ok()?;
+    let typed = source.get(from..from + usize::try_from(span.byte_len()?).ok()?)?;
+    let (quote, inner) = match typed.chars().next()? {
+        quote @ ('\'' | '"') => (Some(quote), &typed[1..]),
+        _ => (None, typed),
+    };
+    let mut typed = inner.chars();
+    let mut column = whole.column + usize::from(quote.is_some());
+    let mut from = None;
+    let mut byte = 0;
+    for c in value.value.chars().chain([END]) {
+        if byte == part.start {
+            from = Some(column);
+        }
+        if let Some(from) = from
+            && (byte >= part.end || c == END)
+        {
+            let length = (column - from).max(1);
+            return Some(Place {
+                column: from,
+                length,
+                ..whole
+            });
+        }
+        let mut width = 1;
+        match (quote, typed.next()?) {
+            (Some('\''), '\'') => {
+                width = 2;
+                (typed.next()? == c).then_some(())?;
+            }
+            (Some('"'), '\\') => {
+                width = 2;
+                (escaped(typed.next()?)? == c).then_some(())?;
+            }
+            (_, next) => (next == c && next != '\n').then_some(())?,
+        }
+        byte += c.len_utf8();
+        column += width;
+    }
+    None
+}
+
+/// Stands for the end of a value; no YAML text holds it.
+const END: char = '\u{ffff}';
+
+/// What a one-letter escape of a double-quoted value means, for those that people use.
+fn escaped(letter: char) -> Option<char> {
+    match letter {
+        '"' | '\\' | '/' => Some(letter),
+        'n' => Some('\n'),
+        't' => Some('\t'),
+        _ => None,
+    }
+}

@@ -1,0 +1,147 @@
+//! What the YAML parser and serde say of a file, in our form.
+
+use std::fmt::Write as _;
+
+use serde_saphyr::{Error, MessageFormatter as _, UserMessageFormatter};
+
+use super::error::Report;
+use super::text::place;
+
+/// Notes the defect that ended the reading of a file.
+pub(super) fn note(error: &Error, report: &mut Report<'_>) {
+    let error = error.without_snippet();
+    let at = error.location().and_then(place);
+    let (message, help) = describe(error);
+    report.add(at, message, help);
+}
+
+fn describe(error: &Error) -> (String, Option<String>) {
+    match error {
+        Error::AliasError { error, .. } => describe(error),
+        Error::SerdeUnknownField {
+            field, expected, ..
+        } => (
+            format!("unknown key {field:?}"),
+            Some(did_you_mean(field, expected, "the keys here are")),
+        ),
+        Error::DuplicateMappingKey { key, .. } => (
+            match key {
+                Some(key) => format!("the key {key:?} stands twice"),
+                None => "a key stands twice".to_owned(),
+            },
+            Some("keep one of them: which one would count is not for a reader to guess".to_owned()),
+        ),
+        Error::NullIntoString { .. } => (
+            "a value is missing here".to_owned(),
+            Some("write the value, or leave the whole key out to get the default".to_owned()),
+        ),
+        Error::InvalidScalar { ty: "boolean", .. } | Error::InvalidBooleanStrict { .. } => (
+            "this is neither true nor false".to_owned(),
+            Some("write true or false".to_owned()),
+        ),
+        Error::SerdeInvalidType {
+            unexpected,
+            expected,
+            ..
+        } => (format!("found {unexpected}, want {expected}"), None),
+        Error::Unexpected { expected, .. } => kind(expected),
+        Error::MultipleDocuments { .. } => (
+            "a second document begins here".to_owned(),
+            Some("the configuration is one YAML document: remove the `---`".to_owned()),
+        ),
+        Error::UnknownAnchor { .. } => (
+            "this alias has no anchor before it".to_owned(),
+            Some("a value that begins with * must be in quotes if it is a text".to_owned()),
+        ),
+        other => (
+            UserMessageFormatter.format_message(other).into_owned(),
+            None,
+        ),
+    }
+}
+
+/// The parser's words for the kind of node that it wants, as a person says them.
+fn kind(expected: &str) -> (String, Option<String>) {
+    let (want, help) = match expected {
+        "mapping start" => (
+            "keys and values",
+            "write lines of `key: value`, or {key: value}",
+        ),
+        "sequence start" => (
+            "a list",
+            "write [a, b], or lines that begin with `- `; a list of one is [a]",
+        ),
+        "scalar" | "string scalar" => (
+            "a single value",
+            "write it without brackets; a text that begins with { or [ must be in quotes",
+        ),
+        other => return (format!("want {other} here"), None),
+    };
+    (format!("want {want} here"), Some(help.to_owned()))
+}
+
+/// How many known names are listed.
+const SHOWN: usize = 30;
+
+/// `did you mean "x"?`, if one of the known names is near, and in any case the known names.
+pub(super) fn did_you_mean<S: AsRef<str>>(typed: &str, known: &[S], intro: &str) -> String {
+    let mut names = known
+        .iter()
+        .take(SHOWN)
+        .map(AsRef::as_ref)
+        .collect::<Vec<_>>()
+        .join(", ");
+    if known.len() > SHOWN {
+        let _ = write!(names, " and {} more", known.len() - SHOWN);
+    }
+    match nearest(typed, known) {
+        Some(name) => format!("did you mean {name:?}? {intro} {names}"),
+        None => format!("{intro} {names}"),
+    }
+}
+
+/// The known name that a person most likely meant, if any is near.
+pub(super) fn nearest<'a, S: AsRef<str>>(typed: &str, known: &'a [S]) -> Option<&'a str> {
+    known
+        .iter()
+        .map(AsRef::as_ref)
+        .map(|name| {
+            (
+                strsim::damerau_levenshtein(&typed.to_lowercase(), &name.to_lowercase()),
+                name,
+            )
+        })
+        .filter(|(distance, name)| {
+            *distance <= name.chars().count().min(typed.chars().count()).div_ceil(3)
+        })
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_near_name_is_suggested() {
+        let known = ["runs", "ansible", "storage", "batch_window"];
+        for (typed, meant) in [
+            ("run", Some("runs")),
+            ("Ansible", Some("ansible")),
+            ("sotrage", Some("storage")),
+            ("batch-window", Some("batch_window")),
+            ("schedules", None),
+            ("x", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(typed, &known), meant, "{typed}");
+        }
+    }
+
+    #[test]
+    fn a_long_list_of_known_names_is_cut() {
+        let known: Vec<String> = (0..100).map(|i| format!("role_number_{i}")).collect();
+        let help = did_you_mean("something", &known, "the roles are");
+        assert!(help.ends_with("role_number_29 and 70 more"), "{help}");
+    }
+}

@@ -1,0 +1,49 @@
+//! `/metrics`.
+
+use std::io::Write;
+
+use hyper::StatusCode;
+use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderValue, VARY};
+use prometheus::{Encoder, TextEncoder};
+
+use super::Context;
+use super::reply::{self, Reply};
+
+/// The exposition format's content type. Prometheus 3 refuses a scrape without a known one.
+const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+pub(super) fn expose(context: &Context, headers: &HeaderMap) -> Reply {
+    let families = context.metrics.gather(context.store.size_bytes());
+    let mut text = Vec::with_capacity(64 << 10);
+    if let Err(e) = TextEncoder::new().encode(&families, &mut text) {
+        return reply::text(StatusCode::INTERNAL_SERVER_ERROR, e.to_string());
+    }
+    if !wants_gzip(headers) {
+        return reply::typed(CONTENT_TYPE, text);
+    }
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    match packed.write_all(&text).and_then(|()| packed.finish()) {
+        Ok(packed) => {
+            let mut reply = reply::typed(CONTENT_TYPE, packed);
+            let headers = reply.headers_mut();
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+            reply
+        }
+        Err(e) => reply::text(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()),
+    }
+}
+
+fn wants_gzip(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(ACCEPT_ENCODING)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|coding| {
+            let mut parts = coding.split(';').map(str::trim);
+            let gzip = parts.next().is_some_and(|c| c.eq_ignore_ascii_case("gzip"));
+            let refused = parts.any(|p| matches!(p, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"));
+            gzip && !refused
+        })
+}

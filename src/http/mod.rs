@@ -1,0 +1,56 @@
+//! What is answered over HTTP.
+//!
+//! | method | path | answer |
+//! | --- | --- | --- |
+//! | POST | `/api/v1/webhook` | [`webhook`]: takes an Alertmanager notification |
+//! | GET | `/api/v1/runs` | [`api`]: runs, newest first (`state`, `outcome`, `binding`, `role`, `host`, `limit`, `before`) |
+//! | GET | `/api/v1/runs/ID` | one run with its episodes and events |
+//! | GET | `/api/v1/runs/ID/output` | its output, as text |
+//! | POST | `/api/v1/runs/ID/cancel` | ends it |
+//! | GET | `/metrics` (`--web.telemetry-path`) | the exposition format of Prometheus |
+//! | GET, HEAD | `/-/healthy`, `/-/ready` | 200, or 503 and why not |
+//! | POST, PUT | `/-/reload` | reads the configuration again (`--web.enable-lifecycle`) |
+//! | GET | `/` | links to the above |
+
+mod api;
+mod body;
+mod metrics;
+mod reply;
+mod router;
+mod server;
+mod stream;
+mod webhook;
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::config::Config;
+use crate::inventory_keeper::InventoryKeeper;
+use crate::metrics::Metrics;
+use crate::shutdown::Shutdown;
+use crate::store::Store;
+
+pub use server::serve;
+
+/// Somebody asks for the configuration to be read again, and wants to know how that went.
+pub type ReloadRequest = oneshot::Sender<Result<(), String>>;
+
+/// What the handlers need. Everything in it is cheap to clone.
+#[derive(Clone)]
+pub struct Context {
+    /// Where everything is kept.
+    pub store: Store,
+    /// Our own metrics.
+    pub metrics: Metrics,
+    /// The configuration that is in force.
+    pub config: watch::Receiver<Arc<Config>>,
+    /// Knows the inventory.
+    pub inventory: InventoryKeeper,
+    /// Takes requests to read the configuration again; `None` unless that was enabled.
+    pub reload: Option<mpsc::Sender<ReloadRequest>>,
+    /// Where the metrics are.
+    pub telemetry_path: Arc<str>,
+    /// Becomes true when promansible is to end.
+    pub shutdown: Shutdown,
+}

@@ -1,0 +1,97 @@
+//! Answers.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use hyper::{Response, StatusCode};
+use serde::Serialize;
+
+/// An answer.
+pub(super) type Reply = Response<Full<Bytes>>;
+
+fn reply(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Reply {
+    let mut reply = Response::new(Full::new(body.into()));
+    *reply.status_mut() = status;
+    let headers = reply.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    reply
+}
+
+/// A line of text.
+pub(super) fn text(status: StatusCode, line: impl Into<String>) -> Reply {
+    let mut line = line.into();
+    if !line.ends_with('\n') {
+        line.push('\n');
+    }
+    raw_text(status, line)
+}
+
+/// Text as it is.
+pub(super) fn raw_text(status: StatusCode, body: impl Into<Bytes>) -> Reply {
+    reply(status, "text/plain; charset=utf-8", body)
+}
+
+/// A page.
+pub(super) fn html(body: impl Into<Bytes>) -> Reply {
+    reply(StatusCode::OK, "text/html; charset=utf-8", body)
+}
+
+/// Another content type.
+pub(super) fn typed(content_type: &'static str, body: impl Into<Bytes>) -> Reply {
+    reply(StatusCode::OK, content_type, body)
+}
+
+/// `{"status":"success","data":…}`, the envelope of Prometheus's HTTP API.
+pub(super) fn success(data: &impl Serialize) -> Reply {
+    #[derive(Serialize)]
+    struct Envelope<'a, T> {
+        status: &'static str,
+        data: &'a T,
+    }
+    let body = serde_json::to_vec(&Envelope {
+        status: "success",
+        data,
+    })
+    .expect("our own types are JSON");
+    reply(StatusCode::OK, "application/json", body)
+}
+
+/// `{"status":"error","errorType":…,"error":…}`.
+pub(super) fn error(status: StatusCode, error: impl std::fmt::Display) -> Reply {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Envelope {
+        status: &'static str,
+        error_type: &'static str,
+        error: String,
+    }
+    let error_type = match status {
+        StatusCode::NOT_FOUND => "not_found",
+        StatusCode::CONFLICT => "conflict",
+        StatusCode::FORBIDDEN => "forbidden",
+        StatusCode::SERVICE_UNAVAILABLE => "unavailable",
+        s if s.is_client_error() => "bad_data",
+        _ => "internal",
+    };
+    let body = serde_json::to_vec(&Envelope {
+        status: "error",
+        error_type,
+        error: error.to_string(),
+    })
+    .expect("our own types are JSON");
+    reply(status, "application/json", body)
+}
+
+/// The path is right, the method is not.
+pub(super) fn method_not_allowed(allowed: &'static str) -> Reply {
+    let mut reply = error(
+        StatusCode::METHOD_NOT_ALLOWED,
+        format_args!("use {allowed} here"),
+    );
+    reply
+        .headers_mut()
+        .insert(ALLOW, HeaderValue::from_static(allowed));
+    reply
+}

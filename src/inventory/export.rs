@@ -1,0 +1,61 @@
+//! The inventory written out again, without the hosts' variables: those may be secrets.
+
+use serde_json::{Map, Value, json};
+
+use super::{ALL, Inventory};
+
+/// Stands for an `ansible_host` that is a template, whatever it was.
+const TEMPLATE: &str = "{{ }}";
+
+impl Inventory {
+    /// Writes it in the shape of `ansible-inventory --list`, with names, groups and `ansible_host` only.
+    ///
+    /// [`Inventory::parse`] makes the same inventory of it.
+    pub fn to_json(&self) -> Vec<u8> {
+        let mut hostvars = Map::new();
+        for host in &self.hosts {
+            let by_name = || self.at_address(&host.name).any(|h| h.name == host.name);
+            let address = match &host.address {
+                Some(address) => address,
+                None if by_name() => continue,
+                None => TEMPLATE,
+            };
+            hostvars.insert(host.name.to_string(), json!({"ansible_host": address}));
+        }
+        let mut document = Map::new();
+        document.insert("_meta".to_owned(), json!({"hostvars": hostvars}));
+        let all = self.group_hosts(ALL).unwrap_or_default();
+        document.insert(ALL.to_owned(), json!({"hosts": all}));
+        for group in self.groups().filter(|group| *group != ALL) {
+            let hosts = self.group_hosts(group).unwrap_or_default();
+            document.insert(group.to_owned(), json!({"hosts": hosts}));
+        }
+        Value::Object(document).to_string().into_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_as_the_same_and_holds_no_variables() {
+        let listing = br#"{"_meta":{"hostvars":{
+            "a":{"ansible_host":"10.0.0.1","ansible_password":"hunter2"},
+            "b":{"ansible_host":"{{ secret }}"},
+            "c":{"x":1}}},
+          "all":{"children":["ungrouped","web","empty"]},
+          "web":{"children":["inner"],"hosts":["b"]},
+          "inner":{"hosts":["a"]},
+          "ungrouped":{"hosts":["c"]}}"#;
+        let inventory = Inventory::parse(listing).unwrap();
+        let written = inventory.to_json();
+        let text = String::from_utf8(written.clone()).unwrap();
+        assert!(
+            !text.contains("hunter2") && !text.contains("secret"),
+            "{text}"
+        );
+        assert_eq!(Inventory::parse(&written).unwrap(), inventory);
+        assert_eq!(inventory.group_hosts("web").unwrap(), ["b", "a"]);
+    }
+}

@@ -1,0 +1,241 @@
+//! What the hosts are: Ansible's inventory as `ansible-inventory --list` prints it, and how a name becomes a host.
+//!
+//! Nothing here starts a process or reads a file; the bytes come from the `ansible` room.
+
+mod address;
+mod export;
+mod parse;
+mod resolve;
+
+pub use resolve::{Unresolved, is_exact, resolve_group, resolve_label, resolve_name};
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use address::Address;
+use parse::Listing;
+
+/// The group of every host.
+pub const ALL: &str = "all";
+
+/// The group of the hosts that are in no other one.
+pub const UNGROUPED: &str = "ungrouped";
+
+/// One host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    name: Arc<str>,
+    address: Option<String>,
+    groups: Vec<Arc<str>>,
+}
+
+impl Host {
+    /// Its name in the inventory, exactly.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its `ansible_host`, where that is plain text and no template.
+    pub fn address(&self) -> Option<&str> {
+        self.address.as_deref()
+    }
+
+    /// The groups that it is in, directly or through their children, sorted; without `all`, as Ansible's `group_names`.
+    pub fn groups(&self) -> impl Iterator<Item = &str> {
+        self.groups.iter().map(AsRef::as_ref)
+    }
+}
+
+/// The hosts and groups of one reading of the inventory.
+///
+/// The order of hosts is the order in which a walk from `all` meets them, a group's own hosts before those of its
+/// children; the same listing always gives the same order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Inventory {
+    hosts: Vec<Host>,
+    by_name: HashMap<Arc<str>, usize>,
+    by_address: HashMap<Address, Vec<usize>>,
+    /// Key: a group. Value: its hosts, also those of its children, ascending.
+    groups: BTreeMap<Arc<str>, Vec<usize>>,
+}
+
+/// Output that is not an inventory.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InventoryError {
+    /// Nothing came.
+    #[error("ansible-inventory printed nothing; want the JSON of `ansible-inventory --list`")]
+    Empty,
+    /// It is not JSON, or not of this shape.
+    #[error("ansible-inventory printed something that is no inventory, at {path}: {message}")]
+    Shape {
+        /// Where in the document, such as `web.hosts[3]`; `.` is the document itself.
+        path: String,
+        /// What is wrong there.
+        message: String,
+    },
+}
+
+impl Inventory {
+    /// Reads what `ansible-inventory --list` prints.
+    ///
+    /// *Shape*: `{"_meta": {"hostvars": {HOST: {…}}}, GROUP: {"hosts": [HOST], "children": [GROUP], "vars": {…}}}`. `_meta` may
+    /// be missing and a group may be just a list of hosts. A host without variables is absent from `_meta`; a host that
+    /// only `_meta` names is left out, because Ansible does not know it as a host.
+    pub fn parse(json: &[u8]) -> Result<Self, InventoryError> {
+        Listing::parse(json).map(Self::build)
+    }
+
+    fn build(mut listing: Listing) -> Self {
+        let order = walk_order(&listing);
+        let by_name: HashMap<Arc<str>, usize> = order
+            .iter()
+            .enumerate()
+            .map(|(i, name)| (Arc::clone(name), i))
+            .collect();
+
+        let mut groups: BTreeMap<Arc<str>, Vec<usize>> = BTreeMap::new();
+        for (name, group) in &listing.groups {
+            for name in group.children.iter().chain([name]) {
+                if !groups.contains_key(name) {
+                    groups.insert(Arc::clone(name), members(&listing, &by_name, name));
+                }
+            }
+        }
+        let mut hosts: Vec<Host> = order
+            .into_iter()
+            .map(|name| Host {
+                address: listing.addresses.remove(&*name).flatten(),
+                groups: Vec::new(),
+                name,
+            })
+            .collect();
+
+        groups.remove(ALL);
+        groups.remove(UNGROUPED);
+        for (name, members) in &groups {
+            for &member in members {
+                hosts[member].groups.push(Arc::clone(name));
+            }
+        }
+        let mut ungrouped = Vec::new();
+        let name: Arc<str> = UNGROUPED.into();
+        for (i, host) in hosts.iter_mut().enumerate() {
+            if host.groups.is_empty() {
+                host.groups.push(Arc::clone(&name));
+                ungrouped.push(i);
+            }
+        }
+        groups.insert(name, ungrouped);
+        groups.insert(ALL.into(), (0..hosts.len()).collect());
+
+        let mut by_address: HashMap<Address, Vec<usize>> = HashMap::new();
+        for (i, host) in hosts.iter().enumerate() {
+            // Without an `ansible_host`, Ansible goes to the name; with a template, nobody knows where.
+            let address = match (&host.address, listing.templated.contains(&*host.name)) {
+                (Some(address), _) => address,
+                (None, true) => continue,
+                (None, false) => &*host.name,
+            };
+            by_address.entry(Address::of(address)).or_default().push(i);
+        }
+        Self {
+            hosts,
+            by_name,
+            by_address,
+            groups,
+        }
+    }
+
+    /// How many hosts there are.
+    pub fn len(&self) -> usize {
+        self.hosts.len()
+    }
+
+    /// Whether there is no host.
+    pub fn is_empty(&self) -> bool {
+        self.hosts.is_empty()
+    }
+
+    /// The hosts, in the inventory's order.
+    pub fn hosts(&self) -> std::slice::Iter<'_, Host> {
+        self.hosts.iter()
+    }
+
+    /// The host of exactly this name.
+    pub fn host(&self, name: &str) -> Option<&Host> {
+        self.by_name.get(name).map(|&i| &self.hosts[i])
+    }
+
+    /// The names of the groups, sorted, with `all` and `ungrouped`.
+    pub fn groups(&self) -> impl Iterator<Item = &str> {
+        self.groups.keys().map(AsRef::as_ref)
+    }
+
+    /// Whether there is a group of exactly this name.
+    pub fn is_group(&self, name: &str) -> bool {
+        self.groups.contains_key(name)
+    }
+
+    /// The hosts of a group and of its children, each once, in the inventory's order.
+    pub fn group_hosts(&self, name: &str) -> Option<Vec<&str>> {
+        let members = self.groups.get(name)?;
+        Some(members.iter().map(|&i| self.hosts[i].name()).collect())
+    }
+
+    /// The hosts that Ansible would reach at this address.
+    fn at_address(&self, address: &str) -> impl Iterator<Item = &Host> {
+        let found = self.by_address.get(&Address::of(address));
+        found.into_iter().flatten().map(|&i| &self.hosts[i])
+    }
+}
+
+/// Every host's name once: first those that a walk from `all` meets, then the rest, group by group.
+fn walk_order(listing: &Listing) -> Vec<Arc<str>> {
+    let mut order = Vec::new();
+    let mut seen_hosts = HashSet::new();
+    let mut seen_groups = HashSet::new();
+    let starts = std::iter::once(ALL).chain(listing.order.iter().map(AsRef::as_ref));
+    for start in starts {
+        each_group(listing, start, &mut seen_groups, |group| {
+            for host in &group.hosts {
+                if seen_hosts.insert(Arc::clone(host)) {
+                    order.push(Arc::clone(host));
+                }
+            }
+        });
+    }
+    order
+}
+
+/// The hosts of a group and of its children, ascending.
+fn members(listing: &Listing, by_name: &HashMap<Arc<str>, usize>, name: &str) -> Vec<usize> {
+    let mut members = Vec::new();
+    each_group(listing, name, &mut HashSet::new(), |group| {
+        members.extend(group.hosts.iter().filter_map(|host| by_name.get(host)));
+    });
+    members.sort_unstable();
+    members.dedup();
+    members
+}
+
+/// Visits a group and all that is below it, depth first, each group once, so that circles end.
+fn each_group<'a>(
+    listing: &'a Listing,
+    start: &'a str,
+    seen: &mut HashSet<&'a str>,
+    mut visit: impl FnMut(&'a parse::Group),
+) {
+    let mut waiting = vec![start];
+    while let Some(name) = waiting.pop() {
+        if !seen.insert(name) {
+            continue;
+        }
+        if let Some(group) = listing.groups.get(name) {
+            visit(group);
+            waiting.extend(group.children.iter().rev().map(AsRef::as_ref));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,153 @@
+//! The JSON of `ansible-inventory --list`, with all that is not needed left out while it is read.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use super::InventoryError;
+
+/// The listing, as printed.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    /// Key: a host. Value: its plain `ansible_host`.
+    pub(super) addresses: HashMap<String, Option<String>>,
+    /// The hosts whose `ansible_host` is there, but is no plain text.
+    pub(super) templated: HashSet<String>,
+    pub(super) groups: HashMap<Arc<str>, Group>,
+    /// The groups in the order in which they were printed.
+    pub(super) order: Vec<Arc<str>>,
+}
+
+/// A group, as printed.
+#[derive(Debug, Default)]
+pub(super) struct Group {
+    pub(super) hosts: Vec<Arc<str>>,
+    pub(super) children: Vec<Arc<str>>,
+}
+
+impl Listing {
+    pub(super) fn parse(json: &[u8]) -> Result<Self, InventoryError> {
+        if json.trim_ascii().is_empty() {
+            return Err(InventoryError::Empty);
+        }
+        let mut deserializer = serde_json::Deserializer::from_slice(json);
+        let listing = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+            InventoryError::Shape {
+                path: error.path().to_string(),
+                message: error.inner().to_string(),
+            }
+        })?;
+        deserializer.end().map_err(|error| InventoryError::Shape {
+            path: "the end".into(),
+            message: error.to_string(),
+        })?;
+        Ok(listing)
+    }
+}
+
+impl<'de> Deserialize<'de> for Listing {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Document;
+        impl<'de> Visitor<'de> for Document {
+            type Value = Listing;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map of groups")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Listing, A::Error> {
+                let mut listing = Listing::default();
+                while let Some(key) = map.next_key::<String>()? {
+                    if key == "_meta" {
+                        let meta: Meta = map.next_value()?;
+                        for (host, vars) in meta.hostvars {
+                            if matches!(vars.ansible_host, Some(Text(None))) {
+                                listing.templated.insert(host.clone());
+                            }
+                            let address = vars.ansible_host.and_then(|text| text.0);
+                            listing.addresses.insert(host, address);
+                        }
+                    } else {
+                        let key: Arc<str> = key.into();
+                        listing.groups.insert(Arc::clone(&key), map.next_value()?);
+                        listing.order.push(key);
+                    }
+                }
+                Ok(listing)
+            }
+        }
+        deserializer.deserialize_map(Document)
+    }
+}
+
+#[derive(Default, serde::Deserialize)]
+struct Meta {
+    #[serde(default)]
+    hostvars: HashMap<String, HostVars>,
+}
+
+#[derive(serde::Deserialize)]
+struct HostVars {
+    #[serde(default)]
+    ansible_host: Option<Text>,
+}
+
+/// Text that Ansible takes as it is; `None` for a template and for what is no text.
+struct Text(Option<String>);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self(match serde_json::Value::deserialize(deserializer)? {
+            serde_json::Value::String(text) if !is_template(&text) => Some(text),
+            // How a value is printed that is marked `!unsafe`: it is never a template.
+            serde_json::Value::Object(map) => match map.get("__ansible_unsafe") {
+                Some(serde_json::Value::String(text)) => Some(text.clone()),
+                _ => None,
+            },
+            _ => None,
+        }))
+    }
+}
+
+/// Whether Ansible could take this text for a template.
+pub(super) fn is_template(text: &str) -> bool {
+    ["{{", "{%", "{#"].iter().any(|sign| text.contains(sign))
+}
+
+impl<'de> Deserialize<'de> for Group {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Body;
+        impl<'de> Visitor<'de> for Body {
+            type Value = Group;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a group: a map with `hosts` and `children`, or a list of hosts")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Group, A::Error> {
+                let mut group = Group::default();
+                while let Some(key) = map.next_key::<String>()? {
+                    match key.as_str() {
+                        "hosts" => group.hosts = map.next_value()?,
+                        "children" => group.children = map.next_value()?,
+                        _ => {
+                            map.next_value::<IgnoredAny>()?;
+                        }
+                    }
+                }
+                Ok(group)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Group, A::Error> {
+                let mut group = Group::default();
+                while let Some(host) = seq.next_element()? {
+                    group.hosts.push(host);
+                }
+                Ok(group)
+            }
+        }
+        deserializer.deserialize_any(Body)
+    }
+}

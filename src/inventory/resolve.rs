@@ -1,0 +1,169 @@
+//! From the text of a label or a target to exact names of the inventory, or to the reason why not.
+//!
+//! It fails closed: what is not exactly one host is a [`Skip`], and no text from outside is ever handed on. What is
+//! handed on are names from the inventory that Ansible reads as exactly that host. That matters even though Ansible
+//! prefers a host to a group or pattern of the same text: it does so only while the host is there, and the inventory
+//! may be another one when the run starts.
+
+use std::fmt;
+
+use super::address::{host_part, is_plain_ipv6};
+use super::{Host, Inventory};
+use crate::run::Skip;
+
+/// Why a text is not a target.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub struct Unresolved {
+    /// The reason, for labels and logs.
+    pub reason: Skip,
+    /// A sentence for a person; text from outside is escaped and cut in it.
+    pub why: String,
+}
+
+/// Finds the host that an alert's label names.
+///
+/// The label as it is comes first, then the host in it (see below); for both: a group's name is refused, then an exact
+/// inventory name is taken. After that come the hosts whose address is the host in the label: their `ansible_host`, or
+/// their name where they have none; IP addresses are compared as such, names letter by letter.
+///
+/// The host in the label is what is left of `web1:9100`, `[::1]:9100`, `[fe80::1%eth0]:9100` without the port, of
+/// `http://web1:8080/x` without all that surrounds it, and of `web1`, `10.0.0.5` and `fe80::1` everything.
+///
+/// *Errors*: `group_name`, `unknown_host`, `ambiguous_host`, `unsafe_host_name`.
+pub fn resolve_label<'a>(inventory: &'a Inventory, label: &str) -> Result<&'a str, Unresolved> {
+    let part = host_part(label);
+    for name in [label, part] {
+        if inventory.is_group(name) {
+            return Err(group_name(name));
+        }
+        if let Some(host) = inventory.host(name) {
+            return checked(inventory, host);
+        }
+    }
+    if part.is_empty() {
+        return Err(unknown(label));
+    }
+    let mut found = inventory.at_address(part);
+    match (found.next(), found.next()) {
+        (None, _) => Err(unknown(label)),
+        (Some(host), None) => checked(inventory, host),
+        (Some(one), Some(other)) => Err(Unresolved {
+            reason: Skip::AmbiguousHost,
+            why: format!(
+                "{} is the address of {} hosts of the inventory, among them {} and {}",
+                Shown(part),
+                found.count() + 2,
+                Shown(one.name()),
+                Shown(other.name())
+            ),
+        }),
+    }
+}
+
+/// Finds a host by its exact inventory name, as a target names it.
+///
+/// *Errors*: `group_name`, `unknown_host`, `unsafe_host_name`.
+pub fn resolve_name<'a>(inventory: &'a Inventory, name: &str) -> Result<&'a str, Unresolved> {
+    if inventory.is_group(name) {
+        return Err(group_name(name));
+    }
+    let host = inventory.host(name).ok_or_else(|| unknown(name))?;
+    checked(inventory, host)
+}
+
+/// Finds the hosts of a group and of its children, each once, in the inventory's order; at least one.
+///
+/// *Errors*: `unknown_group`, `empty_target`; and `group_name` or `unsafe_host_name` if that holds for only one of its
+/// hosts, because a group with a host left out is not the group that was asked for.
+pub fn resolve_group<'a>(inventory: &'a Inventory, name: &str) -> Result<Vec<&'a str>, Unresolved> {
+    let Some(members) = inventory.group_hosts(name) else {
+        return Err(Unresolved {
+            reason: Skip::UnknownGroup,
+            why: format!("no group of the inventory is named {}", Shown(name)),
+        });
+    };
+    if members.is_empty() {
+        return Err(Unresolved {
+            reason: Skip::EmptyTarget,
+            why: format!("the group {} has no hosts", Shown(name)),
+        });
+    }
+    members
+        .into_iter()
+        .map(|member| resolve_name(inventory, member))
+        .collect()
+}
+
+/// Whether Ansible, given this text where hosts are listed, can read it only as one host's name.
+///
+/// Letters, digits, `.`, `_` and `-` are taken, if it begins with a letter, a digit or one `_`; or a whole IPv6 address
+/// without a zone and without a dotted tail: Ansible 2.19 finds no host by a name with `%`, and neither 2.16 nor 2.19 by
+/// `1:2:3:4:5:6:10.0.0.1`.
+pub fn is_exact(name: &str) -> bool {
+    let plain = |c: char| c.is_alphanumeric() || "._-".contains(c);
+    let begins = name.starts_with(|c: char| c.is_alphanumeric() || c == '_');
+    (begins && !name.starts_with("__") && name.chars().all(plain)) || is_plain_ipv6(name)
+}
+
+/// The name of a host that was found, if it can be handed to Ansible.
+fn checked<'a>(inventory: &Inventory, host: &'a Host) -> Result<&'a str, Unresolved> {
+    let name = host.name();
+    if inventory.is_group(name) {
+        return Err(group_name(name));
+    }
+    if !is_exact(name) {
+        return Err(Unresolved {
+            reason: Skip::UnsafeHostName,
+            why: format!(
+                "the inventory's host {} has a name that Ansible could read as a pattern; want letters, digits, `.`, \
+                 `_` and `-`, or an IPv6 address",
+                Shown(name)
+            ),
+        });
+    }
+    Ok(name)
+}
+
+fn group_name(name: &str) -> Unresolved {
+    Unresolved {
+        reason: Skip::GroupName,
+        why: format!(
+            "{} is the name of a group of the inventory, which is not one host",
+            Shown(name)
+        ),
+    }
+}
+
+fn unknown(text: &str) -> Unresolved {
+    Unresolved {
+        reason: Skip::UnknownHost,
+        why: if text.is_empty() {
+            "the text that should name a host is empty".into()
+        } else {
+            format!(
+                "no host of the inventory has the name or address {}",
+                Shown(text)
+            )
+        },
+    }
+}
+
+/// Text from outside, for a person: quoted, escaped and cut.
+struct Shown<'a>(&'a str);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const LONGEST: usize = 80;
+        let mut shown = String::new();
+        for c in self.0.chars() {
+            let escaped: String = c.escape_debug().collect();
+            if shown.chars().count() + escaped.chars().count() > LONGEST {
+                shown.push('…');
+                break;
+            }
+            shown.push_str(&escaped);
+        }
+        write!(f, "\"{shown}\"")
+    }
+}

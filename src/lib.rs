@@ -1,0 +1,27 @@
+//! promansible: an alert comes in, the Ansible roles that are bound to it run on the hosts that report it.
+//!
+//! The rooms, from the ground up (a room uses only rooms above it in this list):
+//!
+//! - [`alert`], [`run`], [`metrics`], [`clock`], [`shutdown`]: the words.
+//! - [`config`], [`inventory`], [`plan`]: thought; no file, process, clock or network is touched in `plan`.
+//! - [`store`], [`ansible`]: the engines; only `store` opens transactions, only `ansible` starts processes.
+//! - [`http`], [`worker`], [`inventory_keeper`]: the edges; `http` and `worker` never call each other and meet at the store.
+//! - [`app`]: wiring, in one straight line.
+//! - [`cli`]: what a person types.
+
+pub mod alert;
+pub mod ansible;
+pub mod app;
+pub mod build;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod http;
+pub mod inventory;
+pub mod inventory_keeper;
+pub mod metrics;
+pub mod plan;
+pub mod run;
+pub mod shutdown;
+pub mod store;
+pub mod worker;

@@ -1,0 +1,395 @@
+//! promansible's own metrics, on a registry that is passed in.
+//!
+//! Every label value that can be known is there at zero from the start. Labels come from the configuration, the
+//! inventory and enums only, never from the text of an alert.
+
+mod make;
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use prometheus::{
+    Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry,
+};
+
+use make::{counter, counters, float, gauge, gauges, histogram, histograms};
+
+use crate::alert::Status;
+use crate::run::{Outcome, RUN, Run, Skip, Trigger};
+
+/// The codes that the receiver answers with.
+pub const RECEIVER_CODES: [u16; 6] = [200, 400, 403, 413, 415, 503];
+
+/// Something that is now on disk, to be counted.
+#[derive(Debug, Clone)]
+pub enum Happened {
+    /// An alert arrived.
+    Alert(Status),
+    /// Alertmanager left out so many alerts of a notification.
+    Truncated(u64),
+    /// An alert × binding was decided.
+    Decision {
+        /// The binding's name; empty where none matched.
+        binding: String,
+        /// `run` or the reason for skipping.
+        decision: &'static str,
+    },
+    /// A run started.
+    Started {
+        /// Its roles.
+        roles: Vec<String>,
+        /// How long it was queued.
+        waited: Duration,
+    },
+    /// A run ended.
+    Finished(Box<Run>),
+    /// A host left the inventory.
+    Forgotten {
+        /// A role that ended well there.
+        role: String,
+        /// The host.
+        host: String,
+    },
+    /// An episode that had a run resolved.
+    Resolved {
+        /// The run's binding.
+        binding: String,
+        /// From the alert's start to its end.
+        took: Duration,
+    },
+}
+
+/// Handles to all metrics. Cheap to clone.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Registry,
+    notifications: IntCounterVec,
+    alerts_received: IntCounterVec,
+    alerts_truncated: IntCounter,
+    decisions: IntCounterVec,
+    runs: IntCounterVec,
+    run_hosts: IntCounterVec,
+    run_duration: HistogramVec,
+    run_queue: HistogramVec,
+    queued: IntGauge,
+    running: IntGauge,
+    last_success: GaugeVec,
+    alert_to_resolved: HistogramVec,
+    reload_successful: IntGauge,
+    reload_success_time: Gauge,
+    inventory_successful: IntGauge,
+    inventory_success_time: Gauge,
+    inventory_hosts: IntGauge,
+    store_size: IntGauge,
+    commit_duration: Histogram,
+    commit_batch: Histogram,
+    events_rejected: IntCounter,
+}
+
+impl Metrics {
+    /// Registers every metric.
+    ///
+    /// # Errors
+    /// If the registry already has one of these names.
+    #[allow(clippy::too_many_lines)] // a table: one line for each metric
+    pub fn new(registry: Registry) -> Result<Self, prometheus::Error> {
+        let r = &registry;
+        let metrics = Self {
+            notifications: counters(
+                r,
+                "notifications_total",
+                "Notifications received, by the status code of the answer.",
+                &["code"],
+            )?,
+            alerts_received: counters(
+                r,
+                "alerts_received_total",
+                "Alerts in the notifications that were accepted.",
+                &["status"],
+            )?,
+            alerts_truncated: counter(
+                r,
+                "alerts_truncated_total",
+                "Alerts that Alertmanager left out of its notifications because of max_alerts: they were not handled.",
+            )?,
+            decisions: counters(
+                r,
+                "decisions_total",
+                "What was made of each alert and binding: run, or the reason why not.",
+                &["binding", "decision"],
+            )?,
+            runs: counters(
+                r,
+                "runs_total",
+                "Runs that ended. A run of several roles counts once for each.",
+                &["role", "trigger", "outcome"],
+            )?,
+            run_hosts: counters(
+                r,
+                "run_hosts_total",
+                "Hosts of runs that ended. A run of several roles counts once for each.",
+                &["role", "trigger", "outcome"],
+            )?,
+            run_duration: histograms(
+                r,
+                "run_duration_seconds",
+                "How long runs took, from their start to their end.",
+                "role",
+                &[
+                    1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0,
+                ],
+            )?,
+            run_queue: histograms(
+                r,
+                "run_queue_seconds",
+                "How long runs were queued, from the decision to their start.",
+                "role",
+                &[
+                    0.01, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0,
+                ],
+            )?,
+            queued: gauge(r, "runs_queued", "Runs that wait.")?,
+            running: gauge(r, "runs_running", "Runs that are under way.")?,
+            last_success: gauges(
+                r,
+                "role_last_success_timestamp_seconds",
+                "When a role last ended well on a host.",
+                &["role", "host"],
+            )?,
+            alert_to_resolved: histograms(
+                r,
+                "alert_to_resolved_seconds",
+                "How long alerts that had a run were firing.",
+                "binding",
+                &[
+                    10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0, 7200.0, 14400.0,
+                    43200.0,
+                ],
+            )?,
+            reload_successful: gauge(
+                r,
+                "config_last_reload_successful",
+                "Whether the last attempt to read the configuration succeeded.",
+            )?,
+            reload_success_time: float(
+                r,
+                "config_last_reload_success_timestamp_seconds",
+                "When the configuration was last read with success.",
+            )?,
+            inventory_successful: gauge(
+                r,
+                "inventory_last_reload_successful",
+                "Whether the last attempt to read the inventory succeeded.",
+            )?,
+            inventory_success_time: float(
+                r,
+                "inventory_last_reload_success_timestamp_seconds",
+                "When the inventory was last read with success.",
+            )?,
+            inventory_hosts: gauge(r, "inventory_hosts", "Hosts in the inventory.")?,
+            store_size: gauge(r, "store_size_bytes", "The size of the store's file.")?,
+            commit_duration: histogram(
+                r,
+                "store_commit_duration_seconds",
+                "How long the store's commits took, fsync included.",
+                &[
+                    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0,
+                ],
+            )?,
+            commit_batch: histogram(
+                r,
+                "store_commit_batch_size",
+                "How many operations shared one commit.",
+                &[
+                    1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0,
+                ],
+            )?,
+            events_rejected: counter(
+                r,
+                "run_events_rejected_total",
+                "Lines from Ansible's callback that were not understood.",
+            )?,
+            registry,
+        };
+        metrics.start()?;
+        Ok(metrics)
+    }
+
+    fn start(&self) -> Result<(), prometheus::Error> {
+        let info = gauges(
+            &self.registry,
+            "build_info",
+            "A constant 1, labelled with what was built.",
+            &["version", "revision", "rustversion"],
+        )?;
+        info.with_label_values(&[
+            crate::build::VERSION,
+            crate::build::REVISION,
+            crate::build::RUST_VERSION,
+        ])
+        .set(1.0);
+        #[cfg(target_os = "linux")]
+        self.registry.register(Box::new(
+            prometheus::process_collector::ProcessCollector::for_self(),
+        ))?;
+        for code in RECEIVER_CODES {
+            self.notifications.with_label_values(&[code.to_string()]);
+        }
+        for status in Status::ALL {
+            self.alerts_received.with_label_values(&[status.as_str()]);
+        }
+        self.decisions
+            .with_label_values(&["", Skip::NoBinding.as_str()]);
+        Ok(())
+    }
+
+    /// Makes the label values of these bindings and roles. What was made before stays until a restart.
+    pub fn know<'a>(
+        &self,
+        bindings: impl IntoIterator<Item = &'a str>,
+        roles: impl IntoIterator<Item = &'a str>,
+    ) {
+        for binding in bindings {
+            self.decisions.with_label_values(&[binding, RUN]);
+            for skip in Skip::ALL.into_iter().filter(|s| *s != Skip::NoBinding) {
+                self.decisions.with_label_values(&[binding, skip.as_str()]);
+            }
+            self.alert_to_resolved.with_label_values(&[binding]);
+        }
+        for role in roles {
+            self.run_duration.with_label_values(&[role]);
+            self.run_queue.with_label_values(&[role]);
+            for trigger in Trigger::ALL {
+                for outcome in Outcome::ALL {
+                    let labels = [role, trigger.as_str(), outcome.as_str()];
+                    self.runs.with_label_values(&labels);
+                    self.run_hosts.with_label_values(&labels);
+                }
+            }
+        }
+    }
+
+    /// Counts what is on disk.
+    pub fn count(&self, happened: &Happened) {
+        match happened {
+            Happened::Alert(status) => self
+                .alerts_received
+                .with_label_values(&[status.as_str()])
+                .inc(),
+            Happened::Truncated(alerts) => self.alerts_truncated.inc_by(*alerts),
+            Happened::Decision { binding, decision } => {
+                self.decisions
+                    .with_label_values(&[binding.as_str(), decision])
+                    .inc();
+            }
+            Happened::Started { roles, waited } => {
+                for role in roles {
+                    self.run_queue
+                        .with_label_values(&[role])
+                        .observe(waited.as_secs_f64());
+                }
+            }
+            Happened::Finished(run) => self.finished(run),
+            // It is gone already if it was never shown.
+            Happened::Forgotten { role, host } => {
+                let _ = self.last_success.remove_label_values(&[role, host]);
+            }
+            Happened::Resolved { binding, took } => self
+                .alert_to_resolved
+                .with_label_values(&[binding])
+                .observe(took.as_secs_f64()),
+        }
+    }
+
+    fn finished(&self, run: &Run) {
+        let (Some(outcome), Some(ended)) = (run.outcome, run.finished_at) else {
+            return;
+        };
+        let trigger = run.trigger.as_str();
+        for role in &run.work.roles {
+            self.runs
+                .with_label_values(&[role, trigger, outcome.as_str()])
+                .inc();
+            for (host, result) in &run.results {
+                self.run_hosts
+                    .with_label_values(&[role, trigger, result.outcome.as_str()])
+                    .inc();
+                if result.outcome == Outcome::Successful && !run.work.check {
+                    self.last_success(role, host, ended);
+                }
+            }
+            // A run that never started took no time.
+            if let Some(started) = run.started_at {
+                let took = (ended - started).to_std().unwrap_or_default();
+                self.run_duration
+                    .with_label_values(&[role])
+                    .observe(took.as_secs_f64());
+            }
+        }
+    }
+
+    /// Shows when a role last ended well on a host.
+    pub fn last_success(&self, role: &str, host: &str, at: DateTime<Utc>) {
+        self.last_success
+            .with_label_values(&[role, host])
+            .set(seconds(at));
+    }
+
+    /// Counts a notification's answer.
+    pub fn notification(&self, code: u16) {
+        self.notifications
+            .with_label_values(&[code.to_string()])
+            .inc();
+    }
+
+    /// Shows how many runs wait and are under way.
+    pub fn queue(&self, queued: usize, running: usize) {
+        self.queued.set(whole(queued));
+        self.running.set(whole(running));
+    }
+
+    /// Observes a commit of so many operations.
+    pub fn committed(&self, took: Duration, operations: usize) {
+        self.commit_duration.observe(took.as_secs_f64());
+        #[allow(clippy::cast_precision_loss)] // a batch is small
+        self.commit_batch.observe(operations as f64);
+    }
+
+    /// Shows whether the configuration could be read.
+    pub fn config_read(&self, ok: bool, now: DateTime<Utc>) {
+        self.reload_successful.set(i64::from(ok));
+        if ok {
+            self.reload_success_time.set(seconds(now));
+        }
+    }
+
+    /// Shows whether the inventory could be read, and with how many hosts.
+    pub fn inventory_read(&self, hosts: Option<usize>, now: DateTime<Utc>) {
+        self.inventory_successful.set(i64::from(hosts.is_some()));
+        if let Some(hosts) = hosts {
+            self.inventory_hosts.set(whole(hosts));
+            self.inventory_success_time.set(seconds(now));
+        }
+    }
+
+    /// Counts lines of the callback that were not understood.
+    pub fn events_rejected(&self, lines: u64) {
+        self.events_rejected.inc_by(lines);
+    }
+
+    /// All families, for an encoder.
+    pub fn gather(&self, store_size_bytes: u64) -> Vec<prometheus::proto::MetricFamily> {
+        self.store_size
+            .set(i64::try_from(store_size_bytes).unwrap_or(i64::MAX));
+        self.registry.gather()
+    }
+}
+
+#[allow(clippy::cast_precision_loss)] // milliseconds since 1970 are exact in an f64
+fn seconds(at: DateTime<Utc>) -> f64 {
+    at.timestamp_millis() as f64 / 1000.0
+}
+
+fn whole(n: usize) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,266 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::alert::{Fingerprint, LabelSet};
+use crate::config::{self, Roles};
+
+const CONFIG: &str = r#"
+ansible: {playbook_dir: p, inventory: [i]}
+bindings:
+  - {name: first, matchers: ['sev="a"'], roles: [r1]}
+  - {name: named, matchers: ['sev=~"a|b"'], roles: [r2], target: {hosts: [db1, web1]}}
+  - {name: group, matchers: ['sev="b"'], roles: [r2], target: {group: web}, stop: true}
+  - {name: after-stop, matchers: ['sev="b"'], roles: [r1]}
+  - {name: missing-host, matchers: ['sev="d"'], roles: [r1], target: {hosts: [web1, gone]}}
+  - {name: missing-group, matchers: ['sev="d"'], roles: [r1], target: {group: nowhere}}
+  - {name: empty-group, matchers: ['sev="d"'], roles: [r1], target: {group: empty}}
+  - {name: here, matchers: ['sev="c"'], roles: [r1, r2], target: controller}
+"#;
+
+const INVENTORY: &str = r#"{
+  "_meta": {"hostvars": {
+    "web1": {"ansible_host": "10.0.0.1"}, "web2": {"ansible_host": "::2"},
+    "twin1": {"ansible_host": "10.0.0.9"}, "twin2": {"ansible_host": "10.0.0.9"}}},
+  "all": {"children": ["web", "empty", "ungrouped"]},
+  "web": {"hosts": ["web1", "web2"]},
+  "empty": {"hosts": []},
+  "ungrouped": {"hosts": ["db1", "twin1", "twin2"]}}"#;
+
+fn config() -> Config {
+    let roles = Roles {
+        alert: vec!["r1".into(), "r2".into()],
+        routine: Vec::new(),
+    };
+    config::build("test.yml", CONFIG, &roles).unwrap()
+}
+
+fn inventory() -> Inventory {
+    Inventory::parse(INVENTORY.as_bytes()).unwrap()
+}
+
+fn alert(labels: &[(&str, &str)]) -> Alert {
+    let labels: LabelSet = labels
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+    Alert {
+        status: Status::Firing,
+        labels,
+        annotations: LabelSet::new(),
+        starts_at: chrono::DateTime::from_timestamp_nanos(1),
+        ends_at: None,
+        generator_url: String::new(),
+        fingerprint: Fingerprint(1),
+    }
+}
+
+/// `binding: decision hosts`, one for each decision.
+fn decided(alert: &Alert, past: &Past) -> Vec<String> {
+    decide(&config(), &inventory(), alert, past)
+        .iter()
+        .map(|decision| {
+            let hosts = match &decision.choice {
+                Choice::Run { hosts } => format!(" {}", hosts.join(",")),
+                Choice::Skip { .. } => String::new(),
+            };
+            format!(
+                "{}: {}{hosts}",
+                decision.binding_name(),
+                decision.choice.as_str()
+            )
+        })
+        .collect()
+}
+
+fn fresh(labels: &[(&str, &str)]) -> Vec<String> {
+    decided(&alert(labels), &Past::default())
+}
+
+#[test]
+fn every_binding_that_matches_decides_until_one_says_stop() {
+    assert_eq!(
+        fresh(&[("sev", "a"), ("instance", "web1:9100")]),
+        ["first: run web1", "named: run db1,web1"]
+    );
+    assert_eq!(
+        fresh(&[("sev", "b"), ("instance", "web1:9100")]),
+        ["named: run db1,web1", "group: run web1,web2"]
+    );
+    assert_eq!(fresh(&[("sev", "c")]), ["here: run localhost"]);
+    assert_eq!(fresh(&[("sev", "z")]), [": no_binding"]);
+}
+
+#[test]
+fn what_is_unclear_is_skipped_by_name_and_never_widened() {
+    let first = |instance: &str| fresh(&[("sev", "a"), ("instance", instance)])[0].clone();
+    for (instance, decision) in [
+        ("10.0.0.1:9100", "run web1"),
+        ("[::2]:9100", "run web2"),
+        ("[0:0:0:0:0:0:0:2]:9100", "run web2"),
+        ("10.0.0.9", "ambiguous_host"),
+        ("web", "group_name"),
+        ("all:9100", "group_name"),
+        ("web*", "unknown_host"),
+        ("web1,web2", "unknown_host"),
+        ("~web.*", "unknown_host"),
+        ("web1:!web2", "unknown_host"),
+        ("localhost", "unknown_host"),
+        ("127.0.0.1:9100", "unknown_host"),
+        ("@/etc/hosts", "unknown_host"),
+        ("", "missing_label"),
+    ] {
+        assert_eq!(
+            first(instance),
+            format!("first: {decision}"),
+            "{instance:?}"
+        );
+    }
+    assert_eq!(fresh(&[("sev", "a")])[0], "first: missing_label");
+    assert_eq!(
+        fresh(&[("sev", "d")]),
+        [
+            "missing-host: unknown_host",
+            "missing-group: unknown_group",
+            "empty-group: empty_target"
+        ]
+    );
+}
+
+#[test]
+fn names_that_ansible_keeps_for_itself_stop_the_alert() {
+    for name in ["__ansible_unsafe", "__ansible_vault", "__x"] {
+        assert_eq!(
+            fresh(&[("sev", "c"), (name, "1")]),
+            ["here: reserved_label"]
+        );
+        let mut annotated = alert(&[("sev", "c")]);
+        annotated
+            .annotations
+            .insert(name.to_owned(), "1".to_owned());
+        assert_eq!(
+            decided(&annotated, &Past::default()),
+            ["here: reserved_label"]
+        );
+    }
+}
+
+#[test]
+fn the_past_decides_first() {
+    let mut one = alert(&[("sev", "a"), ("instance", "nowhere")]);
+    let ran = Past {
+        resolved: false,
+        ran: ["first".to_owned()].into(),
+    };
+    assert_eq!(
+        decided(&one, &ran),
+        ["first: duplicate", "named: run db1,web1"]
+    );
+    let over = Past {
+        resolved: true,
+        ran: BTreeSet::new(),
+    };
+    assert_eq!(decided(&one, &over), ["first: resolved", "named: resolved"]);
+    one.status = Status::Resolved;
+    assert_eq!(
+        decided(&one, &Past::default()),
+        ["first: resolved", "named: resolved"]
+    );
+}
+
+fn any_alert() -> impl Strategy<Value = Alert> {
+    let severity = prop::sample::select(vec!["a", "b", "c", "d", "z"]);
+    let instance = prop_oneof![
+        prop::sample::select(vec![
+            "web1",
+            "web2:9100",
+            "db1",
+            "web",
+            "all",
+            "10.0.0.1:1",
+            "10.0.0.9",
+            "*",
+            "a,b",
+            "!web1",
+        ])
+        .prop_map(str::to_owned),
+        ".{0,20}",
+    ];
+    let parts = (
+        severity,
+        instance,
+        0..4_u64,
+        0..2_i64,
+        any::<bool>(),
+        "[_a-z]{1,4}",
+    );
+    parts.prop_map(
+        |(severity, instance, fingerprint, since, resolved, extra)| {
+            let mut alert = alert(&[("sev", severity), ("instance", &instance)]);
+            alert.labels.insert(extra, "{{ 1 }}".to_owned());
+            alert.fingerprint = Fingerprint(fingerprint);
+            alert.starts_at = chrono::DateTime::from_timestamp_nanos(since);
+            if resolved {
+                alert.status = Status::Resolved;
+            }
+            alert
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn only_hosts_of_the_inventory_are_ever_named(alert in any_alert()) {
+        let inventory = inventory();
+        for decision in decide(&config(), &inventory, &alert, &Past::default()) {
+            let binding = decision.binding.as_ref();
+            if let Choice::Run { hosts } = &decision.choice {
+                prop_assert!(!hosts.is_empty());
+                let controller = binding.is_some_and(|b| b.target == Target::Controller);
+                for host in hosts {
+                    prop_assert!(controller || inventory.host(host).is_some(), "{host}");
+                    prop_assert!(crate::inventory::is_exact(host), "{host}");
+                }
+                if matches!(binding.map(|b| &b.target), Some(Target::AlertingHost { .. })) {
+                    prop_assert_eq!(hosts.len(), 1);
+                }
+                prop_assert!(alert.labels.keys().all(|name| !name.starts_with("__")));
+            }
+        }
+    }
+
+    #[test]
+    fn in_whatever_order_alerts_come_an_episode_runs_once_a_binding(
+        alerts in prop::collection::vec(any_alert(), 1..30),
+    ) {
+        let notification = Notification {
+            receiver: String::new(),
+            group_key: String::new(),
+            truncated_alerts: 0,
+            external_url: String::new(),
+            alerts,
+        };
+        let (config, inventory) = (config(), inventory());
+        let explained = explain(&config, &inventory, &notification);
+        let mut runs: BTreeMap<_, usize> = BTreeMap::new();
+        let mut over = BTreeSet::new();
+        for (alert, decisions) in &explained {
+            prop_assert!(!decisions.is_empty());
+            for decision in decisions {
+                if let Choice::Run { .. } = decision.choice {
+                    prop_assert!(!over.contains(&alert.episode()), "it ran after it resolved");
+                    *runs.entry((alert.episode(), decision.binding_name().to_owned())).or_default() += 1;
+                }
+            }
+            if alert.status == Status::Resolved {
+                over.insert(alert.episode());
+            }
+        }
+        prop_assert!(runs.values().all(|n| *n == 1), "{runs:?}");
+        // The same again gives the same: nothing but the input decides.
+        prop_assert_eq!(explained, explain(&config, &inventory, &notification));
+    }
+}

@@ -1,0 +1,202 @@
+//! Ending a run, and queueing it again where that was asked for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use redb::ReadableTable;
+
+use super::live::Live;
+use super::tables::Tables;
+use super::{Ended, StoreError};
+use crate::alert::{EpisodeKey, Status};
+use crate::metrics::Happened;
+use crate::run::{CONTROLLER, HostResult, Outcome, Run, RunId, State};
+
+pub(super) fn finish(
+    tables: &mut Tables<'_>,
+    live: &mut Live,
+    id: RunId,
+    ended: &Ended,
+    now: DateTime<Utc>,
+) -> Result<Run, StoreError> {
+    let Some(running) = live.running.remove(&id) else {
+        return Err(if tables.runs.get(id.0)?.is_some() {
+            StoreError::Finished(id)
+        } else {
+            StoreError::NoSuchRun(id)
+        });
+    };
+    let mut run = running.run;
+    run.output_bytes = running.kept.total_bytes();
+    end(tables, live, run, ended, now)
+}
+
+/// Ends a run that never started.
+pub(super) fn end_queued(
+    tables: &mut Tables<'_>,
+    live: &mut Live,
+    id: RunId,
+    outcome: Outcome,
+    why: &str,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let queued = live.queue.remove(&id).expect("the caller found it queued");
+    let ended = Ended {
+        outcome,
+        results: every_host(&queued.run, outcome),
+        message: Some(why.to_owned()),
+    };
+    end(tables, live, queued.run, &ended, now)?;
+    Ok(())
+}
+
+/// Ends a run that was under way when promansible itself ended.
+pub(super) fn interrupt(
+    tables: &mut Tables<'_>,
+    live: &mut Live,
+    id: RunId,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let running = live.running.get(&id).expect("the caller found it running");
+    let ended = Ended {
+        outcome: Outcome::Interrupted,
+        results: every_host(&running.run, Outcome::Interrupted),
+        message: Some("promansible ended while it was under way".to_owned()),
+    };
+    finish(tables, live, id, &ended, now)?;
+    Ok(())
+}
+
+fn every_host(run: &Run, outcome: Outcome) -> BTreeMap<String, HostResult> {
+    run.hosts
+        .iter()
+        .map(|host| (host.clone(), HostResult::bare(outcome, None)))
+        .collect()
+}
+
+fn end(
+    tables: &mut Tables<'_>,
+    live: &mut Live,
+    mut run: Run,
+    ended: &Ended,
+    now: DateTime<Utc>,
+) -> Result<Run, StoreError> {
+    run.state = State::Finished;
+    run.outcome = Some(ended.outcome);
+    run.results.clone_from(&ended.results);
+    run.message.clone_from(&ended.message);
+    run.finished_at = Some(now);
+    tables.open.remove(run.id.0)?;
+    tables.put_run(&run)?;
+    live.dirty.remove(&run.id);
+    live.queue_changed = true;
+    // A run in check mode changed nothing, so it is no success of the role.
+    if !run.work.check {
+        remember_successes(tables, &run, now)?;
+    }
+    if run.outcome == Some(Outcome::Interrupted) && run.work.rerun_on_interrupt {
+        rerun(tables, live, &run, now)?;
+    }
+    live.happened
+        .push(Happened::Finished(Box::new(run.clone())));
+    Ok(run)
+}
+
+fn remember_successes(
+    tables: &mut Tables<'_>,
+    run: &Run,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    for (host, result) in &run.results {
+        if result.outcome == Outcome::Successful {
+            for role in &run.work.roles {
+                let key = (role.as_str(), host.as_str());
+                tables.last_success.insert(key, now.timestamp_millis())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Forgets the successes on hosts that are not among these. The controller always is.
+pub(super) fn forget_hosts_but(
+    tables: &mut Tables<'_>,
+    live: &mut Live,
+    known: &BTreeSet<String>,
+) -> Result<(), StoreError> {
+    let mut gone = Vec::new();
+    for row in tables.last_success.iter()? {
+        let (key, _) = row?;
+        let (role, host) = key.value();
+        if host != CONTROLLER && !known.contains(host) {
+            gone.push((role.to_owned(), host.to_owned()));
+        }
+    }
+    if gone.is_empty() {
+        live.idle += 1;
+    }
+    for (role, host) in gone {
+        tables.last_success.remove((role.as_str(), host.as_str()))?;
+        live.happened.push(Happened::Forgotten { role, host });
+    }
+    Ok(())
+}
+
+/// Queues the same work for the same episodes once more. The episodes now belong to the new run.
+fn rerun(
+    tables: &mut Tables<'_>,
+    live: &mut Live,
+    old: &Run,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let mut again = Vec::new();
+    for (key, of_run) in tables.run_episodes(old.id)? {
+        if of_run.left_out {
+            continue;
+        }
+        // What has resolved meanwhile needs no second try.
+        match tables.episode(&key)? {
+            Some(episode) if episode.status == Status::Firing => again.push((key, episode, of_run)),
+            _ => {}
+        }
+    }
+    let by_alert = old.binding.is_some();
+    if by_alert && again.is_empty() {
+        return Ok(());
+    }
+    let id = live.take_run_id();
+    let mut episodes: BTreeMap<EpisodeKey, Vec<String>> = BTreeMap::new();
+    for (key, mut episode, of_run) in again {
+        let decided = old
+            .binding
+            .as_ref()
+            .and_then(|b| episode.decisions.get_mut(b));
+        if let Some(decided) = decided {
+            decided.run = Some(id);
+        }
+        tables.put_episode(&key, &episode)?;
+        episodes.insert(key, of_run.hosts.clone());
+        live.note_joined(id, &key, of_run);
+    }
+    let mut hosts = old.hosts.clone();
+    if by_alert {
+        hosts.retain(|host| episodes.values().flatten().any(|h| h == host));
+    }
+    let run = Run {
+        id,
+        hosts,
+        state: State::Queued,
+        created_at: now,
+        ready_at: now,
+        started_at: None,
+        finished_at: None,
+        outcome: None,
+        results: BTreeMap::new(),
+        message: None,
+        rerun_of: Some(old.id),
+        output_bytes: 0,
+        events_dropped: 0,
+        ..old.clone()
+    };
+    live.enqueue(tables, run, episodes)
+}

@@ -1,0 +1,338 @@
+//! The store: runs, the queue, episodes, events and output in one redb file.
+//!
+//! [`Store`] is the whole interface, one method for each whole operation, and no redb type is seen above it. One thread
+//! owns all writing: it drains what is waiting into one transaction, commits it with an fsync, and only then answers
+//! (group commit). Readers work on snapshots and never wait for it.
+//!
+//! An operation that answered `Ok` is on disk. One that answered `Err` has changed nothing.
+
+mod admit;
+mod finish;
+mod live;
+mod open;
+mod output;
+mod query;
+mod queue;
+mod retention;
+mod tables;
+mod untouched;
+mod writer;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, RwLock};
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use redb::Database;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::alert::{Alert, EpisodeKey, Notification};
+use crate::config::Config;
+use crate::inventory::Inventory;
+use crate::plan::Choice;
+use crate::run::{HostResult, Outcome, Run, RunId, TaskEvent};
+
+use live::Live;
+pub use open::{OpenError, Opened, open};
+pub use query::{Page, RunFilter};
+pub use retention::Retained;
+use tables::Tables;
+pub use tables::{Decided, Episode, RunEpisode};
+use writer::{Message, Operation};
+
+/// Why an operation did not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// redb or the disk failed. The caller answers 503; the store reopens itself and may be tried again.
+    #[error("the store is broken: {0}")]
+    Broken(String),
+    /// A value cannot be read: the file was damaged, or written by something else.
+    #[error("the store holds a value that cannot be read: {0}")]
+    Corrupt(String),
+    /// The queue cannot take the runs of this notification. Nothing of it was kept; the caller answers 503.
+    #[error(
+        "the queue is full: {queued} runs are queued, {wanted} more are wanted and runs.queue_limit is {limit}"
+    )]
+    QueueFull {
+        /// Runs that wait.
+        queued: usize,
+        /// Runs that this notification would add.
+        wanted: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// There is no such run.
+    #[error("there is no run {0}")]
+    NoSuchRun(RunId),
+    /// The run has already ended.
+    #[error("run {0} has already ended")]
+    Finished(RunId),
+    /// The store was closed.
+    #[error("the store is closed")]
+    Closed,
+}
+
+macro_rules! from_redb {
+    ($($error:ty),*) => { $(
+        impl From<$error> for StoreError {
+            fn from(e: $error) -> Self {
+                Self::Broken(e.to_string())
+            }
+        }
+    )* };
+}
+from_redb!(
+    redb::StorageError,
+    redb::TableError,
+    redb::TransactionError,
+    redb::CommitError,
+    redb::SetDurabilityError
+);
+
+/// What was made of a notification.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admitted {
+    /// Every alert × binding, in order.
+    pub decisions: Vec<AdmittedDecision>,
+    /// Queued runs that ended because their last alert resolved.
+    pub canceled: Vec<RunId>,
+}
+
+/// What was made of one alert × binding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdmittedDecision {
+    /// The alert's place in the notification.
+    pub alert: usize,
+    /// The binding's name; empty where none matched.
+    pub binding: String,
+    /// The choice.
+    pub choice: Choice,
+    /// The run that now handles it.
+    pub run: Option<RunId>,
+}
+
+/// A run that was handed to the caller, who must [`Store::finish`] it.
+#[derive(Debug)]
+pub struct Claimed {
+    /// The run, now running.
+    pub run: Run,
+    /// The alerts that it is about, each with the hosts that it names.
+    pub alerts: Vec<(Alert, Vec<String>)>,
+    /// Becomes `Some(who)` when somebody cancels the run.
+    pub cancel: watch::Receiver<Option<String>>,
+}
+
+/// The answer to [`Store::claim`].
+#[derive(Debug)]
+pub enum Claim {
+    /// A run to start.
+    Run(Box<Claimed>),
+    /// Nothing can start now; look again at this time, or when [`Store::changed`] says so.
+    Nothing {
+        /// When the next batch window closes.
+        next: Option<DateTime<Utc>>,
+    },
+}
+
+/// How a run ended.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    /// As a whole.
+    pub outcome: Outcome,
+    /// On each host.
+    pub results: BTreeMap<String, HostResult>,
+    /// Why, where the outcome alone does not say it.
+    pub message: Option<String>,
+}
+
+/// The answer to [`Store::cancel`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Canceled {
+    /// It was queued and has ended as `canceled`.
+    Ended,
+    /// It is under way and is being ended.
+    Ending,
+}
+
+/// The store. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    writer: mpsc::Sender<Message>,
+    database: Arc<RwLock<Option<Arc<Database>>>>,
+    changed: watch::Receiver<u64>,
+    path: Arc<PathBuf>,
+    id: Arc<str>,
+}
+
+impl Store {
+    /// Decides a notification and keeps what was decided, in one transaction.
+    ///
+    /// *Durability*: `Ok` is on disk. *Cancel safety*: if the caller goes away it may be committed all the same; sent
+    /// again it yields `duplicate`.
+    pub async fn admit(
+        &self,
+        notification: Arc<Notification>,
+        config: Arc<Config>,
+        inventory: Arc<Inventory>,
+        now: DateTime<Utc>,
+    ) -> Result<Admitted, StoreError> {
+        self.ask(move |tables, live| {
+            admit::admit(tables, live, &notification, &config, &inventory, now)
+        })
+        .await
+    }
+
+    /// Hands out the oldest run that can start now: its window closed, none of its hosts busy, and no older run
+    /// waiting for one of them.
+    ///
+    /// *Durability*: the run is on disk as running before this returns, so it is never handed out twice.
+    pub async fn claim(
+        &self,
+        now: DateTime<Utc>,
+        output_limit_bytes: u64,
+    ) -> Result<Claim, StoreError> {
+        self.ask(move |tables, live| queue::claim(tables, live, now, output_limit_bytes))
+            .await
+    }
+
+    /// Keeps what a running run has told so far. Events beyond `events_limit` and output beyond its limit are counted
+    /// and dropped.
+    pub async fn append(
+        &self,
+        run: RunId,
+        events: Vec<TaskEvent>,
+        output: Vec<Bytes>,
+        events_limit: u64,
+    ) -> Result<(), StoreError> {
+        self.ask(move |tables, live| {
+            output::append(tables, live, run, &events, &output, events_limit)
+        })
+        .await
+    }
+
+    /// Ends a running run. If it was interrupted and its binding asks for it, it is queued again as a new run.
+    ///
+    /// *Errors*: on `Broken` the caller tries again; a run that is never finished is `interrupted` at the next start.
+    pub async fn finish(
+        &self,
+        run: RunId,
+        ended: Ended,
+        now: DateTime<Utc>,
+    ) -> Result<Run, StoreError> {
+        self.ask(move |tables, live| finish::finish(tables, live, run, &ended, now))
+            .await
+    }
+
+    /// Ends a queued run, or tells whoever holds a running one to end it.
+    pub async fn cancel(
+        &self,
+        run: RunId,
+        who: String,
+        now: DateTime<Utc>,
+    ) -> Result<Canceled, StoreError> {
+        self.ask(move |tables, live| queue::cancel(tables, live, run, &who, now))
+            .await
+    }
+
+    /// Deletes what is older than the retention time, and the oldest beyond the retention size; a slice at a time, so
+    /// that nobody waits long. Queued and running runs and firing episodes stay.
+    pub async fn retain(
+        &self,
+        retention: crate::config::Storage,
+        now: DateTime<Utc>,
+    ) -> Result<Retained, StoreError> {
+        self.ask(move |tables, live| retention::retain(tables, live, &retention, now))
+            .await
+    }
+
+    /// Keeps the inventory, as [`Inventory::to_json`] wrote it, with the fingerprint of its sources, for the next start.
+    pub async fn save_inventory(&self, fingerprint: u64, json: Bytes) -> Result<(), StoreError> {
+        self.ask(move |tables, _| open::save_inventory(tables, fingerprint, &json))
+            .await
+    }
+
+    /// Forgets when roles last ended well on hosts that have left the inventory, and takes that off the metrics.
+    pub async fn forget_hosts_but(&self, known: BTreeSet<String>) -> Result<(), StoreError> {
+        self.ask(move |tables, live| finish::forget_hosts_but(tables, live, &known))
+            .await
+    }
+
+    /// Ends the writer after everything that was asked of it before. The file is then clean, and free.
+    pub async fn close(&self) {
+        let (reply, closed) = oneshot::channel();
+        if self.writer.send(Message::Close(reply)).await.is_ok() {
+            let _ = closed.await;
+        }
+    }
+
+    /// Changes whenever the queue does.
+    pub fn changed(&self) -> watch::Receiver<u64> {
+        self.changed.clone()
+    }
+
+    /// Whether it can be written to, as far as is known.
+    pub fn is_open(&self) -> bool {
+        !self.writer.is_closed()
+            && self
+                .database
+                .read()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .is_some()
+    }
+
+    /// Where the file is.
+    pub fn path(&self) -> &std::path::Path {
+        &self.path
+    }
+
+    /// A random name that this file got when it was made.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The size of the file in bytes.
+    pub fn size_bytes(&self) -> u64 {
+        std::fs::metadata(&*self.path).map_or(0, |m| m.len())
+    }
+
+    /// Hands an operation to the writer, and waits until what it did is on disk.
+    async fn ask<T: Send + 'static>(
+        &self,
+        work: impl FnMut(&mut Tables<'_>, &mut Live) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let operation: Box<dyn Operation> = Box::new(writer::Asked::new(work, reply));
+        self.writer
+            .send(Message::Do(operation))
+            .await
+            .map_err(|_| StoreError::Closed)?;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+}
+
+/// What a run is told of an episode: used by readers of one run.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct EpisodeOfRun {
+    /// The alert's fingerprint.
+    pub fingerprint: crate::alert::Fingerprint,
+    /// When it began to fire.
+    pub starts_at: DateTime<Utc>,
+    /// What the run kept of it.
+    #[serde(flatten)]
+    pub of_run: RunEpisode,
+    /// The episode, unless retention has taken it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub episode: Option<Episode>,
+}
+
+impl EpisodeOfRun {
+    fn new(key: EpisodeKey, of_run: RunEpisode, episode: Option<Episode>) -> Self {
+        Self {
+            fingerprint: key.fingerprint,
+            starts_at: DateTime::from_timestamp_nanos(key.starts_at_nanos),
+            of_run,
+            episode,
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Reading: on a snapshot, off the async threads, without waiting for the writer.
+
+use std::sync::Arc;
+
+use redb::{Database, ReadTransaction, ReadableDatabase};
+
+use super::output::TAIL;
+use super::tables::{
+    EPISODES, EVENTS, OUTPUT, RUN_EPISODES, RUNS, decode, episode_key, open_for_reading,
+    read_run_episodes,
+};
+use super::{EpisodeOfRun, Store, StoreError};
+use crate::run::{Outcome, Run, RunId, State, TaskEvent};
+
+/// Which runs to list; a field that is `None` does not restrict.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RunFilter {
+    /// Queued, running or finished.
+    pub state: Option<State>,
+    /// How it ended.
+    pub outcome: Option<Outcome>,
+    /// A binding's name.
+    pub binding: Option<String>,
+    /// A role that it runs.
+    pub role: Option<String>,
+    /// A host that it touches.
+    pub host: Option<String>,
+}
+
+impl RunFilter {
+    fn takes(&self, run: &Run) -> bool {
+        fn is<T: PartialEq>(wanted: Option<&T>, found: Option<&T>) -> bool {
+            wanted.is_none_or(|wanted| Some(wanted) == found)
+        }
+        is(self.state.as_ref(), Some(&run.state))
+            && is(self.outcome.as_ref(), run.outcome.as_ref())
+            && is(self.binding.as_ref(), run.binding.as_ref())
+            && self.role.iter().all(|role| run.work.roles.contains(role))
+            && self.host.iter().all(|host| run.hosts.contains(host))
+    }
+}
+
+/// A page of runs, newest first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page {
+    /// The runs.
+    pub runs: Vec<Run>,
+    /// Where the next page begins; `None` on the last.
+    pub next: Option<RunId>,
+}
+
+impl Store {
+    /// Lists runs, newest first, from `before` (exclusive) on.
+    pub async fn runs(
+        &self,
+        filter: RunFilter,
+        before: Option<RunId>,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        self.read(move |txn| {
+            let mut page = Page {
+                runs: Vec::new(),
+                next: None,
+            };
+            let Some(table) = open_for_reading(txn, RUNS)? else {
+                return Ok(page);
+            };
+            for row in table.range(..before.map_or(u64::MAX, |id| id.0))?.rev() {
+                let run: Run = decode(row?.1.value())?;
+                if !filter.takes(&run) {
+                    continue;
+                }
+                if page.runs.len() == limit {
+                    page.next = page.runs.last().map(|last| last.id);
+                    break;
+                }
+                page.runs.push(run);
+            }
+            Ok(page)
+        })
+        .await
+    }
+
+    /// One run.
+    pub async fn run(&self, id: RunId) -> Result<Run, StoreError> {
+        self.read(move |txn| find_run(txn, id)).await
+    }
+
+    /// What a run is about, in no particular order.
+    pub async fn episodes_of(&self, id: RunId) -> Result<Vec<EpisodeOfRun>, StoreError> {
+        self.read(move |txn| {
+            let Some(table) = open_for_reading(txn, RUN_EPISODES)? else {
+                return Ok(Vec::new());
+            };
+            let episodes = open_for_reading(txn, EPISODES)?;
+            read_run_episodes(&table, id)?
+                .into_iter()
+                .map(|(key, of_run)| {
+                    let episode = match &episodes {
+                        Some(episodes) => episodes
+                            .get(episode_key(&key))?
+                            .map(|value| decode(value.value()))
+                            .transpose()?,
+                        None => None,
+                    };
+                    Ok(EpisodeOfRun::new(key, of_run, episode))
+                })
+                .collect()
+        })
+        .await
+    }
+
+    /// The events of a run from number `from` on, at most `limit`.
+    pub async fn events_of(
+        &self,
+        id: RunId,
+        from: u32,
+        limit: usize,
+    ) -> Result<Vec<TaskEvent>, StoreError> {
+        self.read(move |txn| {
+            let Some(table) = open_for_reading(txn, EVENTS)? else {
+                return Ok(Vec::new());
+            };
+            table
+                .range((id.0, from)..=(id.0, u32::MAX))?
+                .take(limit)
+                .map(|row| decode(row?.1.value()))
+                .collect()
+        })
+        .await
+    }
+
+    /// What is kept of a run's output, with a line where something was cut.
+    pub async fn output_of(&self, id: RunId) -> Result<Vec<u8>, StoreError> {
+        self.read(move |txn| {
+            let run = find_run(txn, id)?;
+            let (mut head, mut tail) = (Vec::new(), Vec::new());
+            if let Some(table) = open_for_reading(txn, OUTPUT)? {
+                for row in table.range((id.0, 0)..=(id.0, u32::MAX))? {
+                    let (key, value) = row?;
+                    let part = if key.value().1 < TAIL {
+                        &mut head
+                    } else {
+                        &mut tail
+                    };
+                    part.extend_from_slice(value.value());
+                }
+            }
+            let kept = (head.len() + tail.len()) as u64;
+            let cut = run.output_bytes.saturating_sub(kept);
+            if cut > 0 {
+                let mark = format!("\n[… {cut} bytes of output left out: runs.output_limit …]\n");
+                head.extend_from_slice(mark.as_bytes());
+            }
+            head.append(&mut tail);
+            Ok(head)
+        })
+        .await
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&ReadTransaction) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let database = self.reading()?;
+        tokio::task::spawn_blocking(move || {
+            let txn = database.begin_read()?;
+            query(&txn)
+        })
+        .await
+        .map_err(|_| StoreError::Closed)?
+    }
+
+    fn reading(&self) -> Result<Arc<Database>, StoreError> {
+        self.database
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone()
+            .ok_or_else(|| StoreError::Broken("it is being opened again".to_owned()))
+    }
+}
+
+fn find_run(txn: &ReadTransaction, id: RunId) -> Result<Run, StoreError> {
+    let table = open_for_reading(txn, RUNS)?.ok_or(StoreError::NoSuchRun(id))?;
+    let value = table.get(id.0)?.ok_or(StoreError::NoSuchRun(id))?;
+    decode(value.value())
+}

@@ -1,0 +1,123 @@
+//! The queue: who may start, and who is taken out.
+
+use chrono::{DateTime, Utc};
+use redb::ReadableTable;
+use tokio::sync::watch;
+
+use super::live::{Live, Queued, Running};
+use super::output::Kept;
+use super::tables::Tables;
+use super::{Canceled, Claim, Claimed, StoreError, finish};
+use crate::alert::Alert;
+use crate::metrics::Happened;
+use crate::run::{Outcome, RunId, State};
+
+/// Why a run that cannot be told its alert failed.
+const ALERT_LOST: &str = "the store does not hold its alert any more";
+
+pub(super) fn claim(
+    tables: &mut Tables<'_>,
+    live: &mut Live,
+    now: DateTime<Utc>,
+    output_limit_bytes: u64,
+) -> Result<Claim, StoreError> {
+    let mut ended_any = false;
+    let (id, alerts) = loop {
+        let (id, next) = choose(live, now);
+        let Some(id) = id else {
+            live.idle += usize::from(!ended_any);
+            return Ok(Claim::Nothing { next });
+        };
+        if let Some(alerts) = alerts_of(tables, &live.queue[&id])? {
+            break (id, alerts);
+        }
+        // A damaged store must not keep all the others waiting, and a role must not run without its alert.
+        finish::end_queued(tables, live, id, Outcome::Failed, ALERT_LOST, now)?;
+        ended_any = true;
+    };
+    let Queued { mut run, .. } = live.queue.remove(&id).expect("it was just chosen");
+    run.state = State::Running;
+    run.started_at = Some(now);
+    live.happened.push(Happened::Started {
+        roles: run.work.roles.clone(),
+        waited: (now - run.created_at).to_std().unwrap_or_default(),
+    });
+    let (cancel, canceled) = watch::channel(None);
+    live.running.insert(
+        id,
+        Running {
+            run: run.clone(),
+            cancel,
+            kept: Kept::new(output_limit_bytes),
+            events: 0,
+        },
+    );
+    live.dirty.insert(id);
+    live.queue_changed = true;
+    Ok(Claim::Run(Box::new(Claimed {
+        run,
+        alerts,
+        cancel: canceled,
+    })))
+}
+
+/// An alert, and the hosts that it names.
+type AlertOnHosts = (Alert, Vec<String>);
+
+/// The alerts of a queued run with the hosts that they name; `None` if one is not in the store any more.
+fn alerts_of(
+    tables: &Tables<'_>,
+    queued: &Queued,
+) -> Result<Option<Vec<AlertOnHosts>>, StoreError> {
+    queued
+        .episodes
+        .iter()
+        .map(|(key, hosts)| {
+            let episode = tables.episode(key)?;
+            Ok(episode.map(|episode| (episode.alert(), hosts.clone())))
+        })
+        .collect()
+}
+
+/// The oldest run that may start, or else when to look again. A host that an older run waits for is as good as busy,
+/// or a run on many hosts would wait for ever.
+fn choose(live: &Live, now: DateTime<Utc>) -> (Option<RunId>, Option<DateTime<Utc>>) {
+    let mut taken = live.busy_hosts();
+    let mut next: Option<DateTime<Utc>> = None;
+    for (id, queued) in &live.queue {
+        let run = &queued.run;
+        if run.ready_at > now {
+            next = Some(next.map_or(run.ready_at, |at| at.min(run.ready_at)));
+            continue;
+        }
+        let hosts = || run.hosts.iter().map(String::as_str);
+        if run.work.allow_overlap || !hosts().any(|host| taken.contains(host)) {
+            return (Some(*id), None);
+        }
+        taken.extend(hosts());
+    }
+    (None, next)
+}
+
+pub(super) fn cancel(
+    tables: &mut Tables<'_>,
+    live: &mut Live,
+    id: RunId,
+    who: &str,
+    now: DateTime<Utc>,
+) -> Result<Canceled, StoreError> {
+    if live.queue.contains_key(&id) {
+        let why = format!("canceled by {who} before it started");
+        finish::end_queued(tables, live, id, Outcome::Canceled, &why, now)?;
+        return Ok(Canceled::Ended);
+    }
+    if let Some(running) = live.running.get(&id) {
+        running.cancel.send_replace(Some(who.to_owned()));
+        return Ok(Canceled::Ending);
+    }
+    Err(if tables.runs.get(id.0)?.is_some() {
+        StoreError::Finished(id)
+    } else {
+        StoreError::NoSuchRun(id)
+    })
+}

@@ -1,0 +1,293 @@
+//! What is kept, and how. Values are JSON, so that a field can be added without rewriting the table.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use redb::{ReadTransaction, ReadableTable, Table, TableDefinition, TableError, WriteTransaction};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::StoreError;
+use crate::alert::{Alert, EpisodeKey, Fingerprint, LabelSet, Status};
+use crate::run::RunId;
+
+/// The layout of all tables together. A file with a higher number was written by a newer promansible.
+pub(super) const FORMAT: u64 = 1;
+
+/// Key: a name (`format`, `store_id`, `next_run`, `history_bytes`, `inventory`). Value: bytes, by name.
+pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta_v1");
+
+/// Key: run. Value: JSON of [`crate::run::Run`].
+pub(super) const RUNS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("runs_v1");
+
+/// Key: run that is queued or running. Value: nothing. The index that makes a start quick however long the history.
+pub(super) const OPEN: TableDefinition<'_, u64, ()> = TableDefinition::new("open_v1");
+
+/// Key: startsAt in nanoseconds, fingerprint. Value: JSON of [`Episode`]. In the order of time, so that what is new lies
+/// together: a commit costs the pages that it touches.
+pub(super) const EPISODES: TableDefinition<'_, (i64, u64), &[u8]> =
+    TableDefinition::new("episodes_v1");
+
+/// Key: run, number from 0. Value: JSON of a list of [`Joined`]: what one transaction has to say of the run's episodes. A
+/// later entry replaces an earlier one of the same episode.
+pub(super) const RUN_EPISODES: TableDefinition<'_, (u64, u32), &[u8]> =
+    TableDefinition::new("run_episodes_v1");
+
+/// Key: run, number from 0. Value: JSON of [`crate::run::TaskEvent`].
+pub(super) const EVENTS: TableDefinition<'_, (u64, u32), &[u8]> = TableDefinition::new("events_v1");
+
+/// Key: run, number: the head counts from 0, the tail from [`super::output::TAIL`]. Value: output as it came.
+pub(super) const OUTPUT: TableDefinition<'_, (u64, u32), &[u8]> = TableDefinition::new("output_v1");
+
+/// Key: role, host. Value: milliseconds since 1970 of the last successful run's end.
+pub(super) const LAST_SUCCESS: TableDefinition<'_, (&str, &str), i64> =
+    TableDefinition::new("last_success_v1");
+
+/// One episode of an alert, as last heard.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Episode {
+    /// The alert's fingerprint.
+    pub fingerprint: Fingerprint,
+    /// Firing or resolved, as last heard. Resolved is final.
+    pub status: Status,
+    /// Its labels.
+    pub labels: LabelSet,
+    /// Its annotations, as first heard.
+    pub annotations: LabelSet,
+    /// When it began to fire.
+    pub starts_at: DateTime<Utc>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends_at: Option<DateTime<Utc>>,
+    /// The rule's page.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub generator_url: String,
+    /// Alertmanager's receiver.
+    pub receiver: String,
+    /// When it was first heard of.
+    pub first_seen: DateTime<Utc>,
+    /// When it was last heard of, to within ten minutes.
+    pub last_seen: DateTime<Utc>,
+    /// Binding → what was decided.
+    #[serde(default)]
+    pub decisions: BTreeMap<String, Decided>,
+}
+
+/// What was decided of an episode under one binding.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decided {
+    /// `run`, or the reason for skipping.
+    pub decision: String,
+    /// The reason as a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// The run, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<RunId>,
+}
+
+/// One episode that a run is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunEpisode {
+    /// The alert type, kept here because a run may outlive its episodes.
+    pub alertname: String,
+    /// The hosts that the run touches because of it.
+    pub hosts: Vec<String>,
+    /// Whether it resolved before the run began, so that the run left it out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub left_out: bool,
+}
+
+/// An episode and what a run has to do with it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Joined {
+    fingerprint: Fingerprint,
+    starts_at_nanos: i64,
+    #[serde(flatten)]
+    of_run: RunEpisode,
+}
+
+impl Joined {
+    pub(super) fn new(key: &EpisodeKey, of_run: RunEpisode) -> Self {
+        Self {
+            fingerprint: key.fingerprint,
+            starts_at_nanos: key.starts_at_nanos,
+            of_run,
+        }
+    }
+}
+
+impl Episode {
+    /// An episode that is heard of for the first time.
+    pub(super) fn new(alert: &Alert, receiver: &str, now: DateTime<Utc>) -> Self {
+        Self {
+            fingerprint: alert.fingerprint,
+            status: alert.status,
+            labels: alert.labels.clone(),
+            annotations: alert.annotations.clone(),
+            starts_at: alert.starts_at,
+            ends_at: alert.ends_at,
+            generator_url: alert.generator_url.clone(),
+            receiver: receiver.to_owned(),
+            first_seen: now,
+            last_seen: now,
+            decisions: BTreeMap::new(),
+        }
+    }
+
+    /// The alert as its roles are to see it.
+    pub(super) fn alert(self) -> Alert {
+        Alert {
+            status: self.status,
+            labels: self.labels,
+            annotations: self.annotations,
+            starts_at: self.starts_at,
+            ends_at: self.ends_at,
+            generator_url: self.generator_url,
+            fingerprint: self.fingerprint,
+        }
+    }
+}
+
+/// All tables, open for writing. `size_change` sums what the history grew by.
+pub(super) struct Tables<'t> {
+    pub meta: Table<'t, &'static str, &'static [u8]>,
+    pub runs: Table<'t, u64, &'static [u8]>,
+    pub open: Table<'t, u64, ()>,
+    pub episodes: Table<'t, (i64, u64), &'static [u8]>,
+    pub run_episodes: Table<'t, (u64, u32), &'static [u8]>,
+    pub events: Table<'t, (u64, u32), &'static [u8]>,
+    pub output: Table<'t, (u64, u32), &'static [u8]>,
+    pub last_success: Table<'t, (&'static str, &'static str), i64>,
+    pub size_change: i64,
+}
+
+impl<'t> Tables<'t> {
+    /// Opens, and on a new file makes, every table.
+    pub(super) fn open(txn: &'t WriteTransaction) -> Result<Self, StoreError> {
+        Ok(Self {
+            meta: txn.open_table(META)?,
+            runs: txn.open_table(RUNS)?,
+            open: txn.open_table(OPEN)?,
+            episodes: txn.open_table(EPISODES)?,
+            run_episodes: txn.open_table(RUN_EPISODES)?,
+            events: txn.open_table(EVENTS)?,
+            output: txn.open_table(OUTPUT)?,
+            last_success: txn.open_table(LAST_SUCCESS)?,
+            size_change: 0,
+        })
+    }
+
+    pub(super) fn put_run(&mut self, run: &crate::run::Run) -> Result<(), StoreError> {
+        let json = encode(run);
+        let old = self.runs.insert(run.id.0, json.as_slice())?;
+        self.size_change += grown(json.len(), old.map(|v| v.value().len()));
+        Ok(())
+    }
+
+    pub(super) fn episode(&self, key: &EpisodeKey) -> Result<Option<Episode>, StoreError> {
+        match self.episodes.get(episode_key(key))? {
+            Some(value) => Ok(Some(decode(value.value())?)),
+            None => Ok(None),
+        }
+    }
+
+    pub(super) fn put_episode(
+        &mut self,
+        key: &EpisodeKey,
+        episode: &Episode,
+    ) -> Result<(), StoreError> {
+        let json = encode(episode);
+        let old = self.episodes.insert(episode_key(key), json.as_slice())?;
+        self.size_change += grown(json.len(), old.map(|v| v.value().len()));
+        Ok(())
+    }
+
+    /// Keeps what this transaction has to say of a run's episodes.
+    pub(super) fn put_joined(&mut self, run: RunId, joined: &[Joined]) -> Result<(), StoreError> {
+        let json = encode(&joined);
+        let last = self
+            .run_episodes
+            .range((run.0, 0)..=(run.0, u32::MAX))?
+            .next_back()
+            .transpose()?
+            .map(|(key, _)| key.value().1);
+        let number = last.map_or(0, |last| last + 1);
+        self.run_episodes.insert((run.0, number), json.as_slice())?;
+        self.size_change += grown(json.len(), None);
+        Ok(())
+    }
+
+    pub(super) fn run_episodes(
+        &self,
+        run: RunId,
+    ) -> Result<Vec<(EpisodeKey, RunEpisode)>, StoreError> {
+        read_run_episodes(&self.run_episodes, run)
+    }
+}
+
+/// The episodes of a run, in the order of their keys.
+pub(super) fn read_run_episodes(
+    table: &impl ReadableTable<(u64, u32), &'static [u8]>,
+    run: RunId,
+) -> Result<Vec<(EpisodeKey, RunEpisode)>, StoreError> {
+    let mut episodes = BTreeMap::new();
+    for row in table.range((run.0, 0)..=(run.0, u32::MAX))? {
+        let joined: Vec<Joined> = decode(row?.1.value())?;
+        episodes.extend(joined.into_iter().map(|joined| {
+            let key = EpisodeKey {
+                fingerprint: joined.fingerprint,
+                starts_at_nanos: joined.starts_at_nanos,
+            };
+            (key, joined.of_run)
+        }));
+    }
+    Ok(episodes.into_iter().collect())
+}
+
+pub(super) fn episode_key(key: &EpisodeKey) -> (i64, u64) {
+    (key.starts_at_nanos, key.fingerprint.0)
+}
+
+/// How much a value of this length, in the place of an old one, adds to the history's size.
+pub(super) fn grown(new: usize, old: Option<usize>) -> i64 {
+    let size = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+    size(new) - old.map_or(0, size)
+}
+
+pub(super) fn encode(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("our own types are JSON")
+}
+
+pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
+    serde_json::from_slice(bytes).map_err(|e| StoreError::Corrupt(e.to_string()))
+}
+
+/// A number kept in `meta`; 0 where it was never written.
+pub(super) fn meta_number(
+    meta: &impl ReadableTable<&'static str, &'static [u8]>,
+    name: &str,
+) -> Result<u64, StoreError> {
+    match meta.get(name)? {
+        None => Ok(0),
+        Some(value) => value
+            .value()
+            .try_into()
+            .map(u64::from_le_bytes)
+            .map_err(|_| StoreError::Corrupt(format!("meta {name} is not a number"))),
+    }
+}
+
+/// Opens a table for reading; `None` where nothing was ever written to it.
+pub(super) fn open_for_reading<K: redb::Key + 'static, V: redb::Value + 'static>(
+    txn: &ReadTransaction,
+    table: TableDefinition<'_, K, V>,
+) -> Result<Option<redb::ReadOnlyTable<K, V>>, StoreError> {
+    match txn.open_table(table) {
+        Ok(table) => Ok(Some(table)),
+        Err(TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(e) => Err(e.into()),
+    }
+}

@@ -1,0 +1,11 @@
+//! The ansible room with real processes: both ends of the range of ansible-core that we support, and programs that behave
+//! worse than Ansible ever would.
+
+#![allow(unreachable_pub)] // nothing reaches a test from outside
+#![allow(clippy::unwrap_used)] // a test's helpers are tests as well
+
+mod endings;
+mod harness;
+mod injection;
+mod limits;
+mod runs;

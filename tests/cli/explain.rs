@@ -1,0 +1,193 @@
+//! `explain`: the decisions about a notification, without a server.
+
+use std::collections::BTreeMap;
+use std::process::Output;
+
+use serde_json::{Value, json};
+
+use crate::bench::{Alert, Site, alert, body, golden, notification, promansible, run_with};
+
+fn site() -> Site {
+    Site::new()
+        .no_bindings()
+        .binding("disk", "[ok, fail]", "")
+        .binding("fleet", "[ok]", "target: {group: web}; stop: true")
+        .binding("never", "[ok]", "")
+}
+
+fn alerts() -> Vec<Alert> {
+    let on = |name: &str, instance: &str, which: &str| alert(name, instance).label("for", which);
+    vec![
+        on("DiskFull", "web1:9100", "disk,fleet,never").annotation("summary", "It is full"),
+        on("DiskFull", "web1:9100", "disk,fleet,never"),
+        on("DiskFull", "10.0.0.9:9100", "disk"),
+        on("DiskFull", "edge", "disk"),
+        on("DiskFull", "x", "disk").without("instance"),
+        on("DiskFull", "web2", "disk").label("__x", "reserved"),
+        on("Gone", "web2", "disk").resolved(),
+        on("Gone", "web2", "disk"),
+        alert("Nobody", "web1").since(9),
+        alert("Unnamed", "web1").without("alertname"),
+    ]
+}
+
+fn explain(site: &Site, args: &[&str], input: &[u8]) -> Output {
+    site.write("inventory.json", &crate::bench::inventory().to_string());
+    let mut command = promansible();
+    command
+        .arg("explain")
+        .arg(format!("--config.file={}", site.config_file().display()))
+        .arg(format!(
+            "--inventory.json={}",
+            site.path("inventory.json").display()
+        ))
+        .args(args)
+        .arg("-");
+    run_with(&mut command, input)
+}
+
+/// The fingerprints of these tests depend on the standard library's hasher.
+fn without_fingerprints(text: &str) -> String {
+    regex::Regex::new("[0-9a-f]{16}")
+        .unwrap()
+        .replace_all(text, "FINGERPRINT")
+        .into_owned()
+}
+
+#[test]
+fn a_person_reads_what_would_run_where_and_why_not() {
+    let mut sent = body(&alerts());
+    sent["truncatedAlerts"] = json!(3);
+    let shown = explain(&site(), &[], sent.to_string().as_bytes());
+    assert!(shown.status.success(), "{shown:?}");
+    golden(
+        "cli/explain.txt",
+        &without_fingerprints(&String::from_utf8(shown.stdout).unwrap()),
+    );
+}
+
+#[test]
+fn a_program_reads_the_same_as_json() {
+    let shown = explain(&site(), &["--format=json"], &notification(&alerts()));
+    assert!(shown.status.success(), "{shown:?}");
+    let text = String::from_utf8(shown.stdout).unwrap();
+    serde_json::from_str::<Value>(&text).unwrap();
+    golden("cli/explain.json", &without_fingerprints(&text));
+}
+
+#[test]
+fn the_server_decides_what_explain_says() {
+    let site = site();
+    let shown = explain(&site, &["--format=json"], &notification(&alerts()));
+    let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
+    let mut said: BTreeMap<(String, String), f64> = BTreeMap::new();
+    let mut hosts: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    for decision in shown["alerts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|a| a["decisions"].as_array().unwrap())
+    {
+        let binding = decision["binding"].as_str().unwrap_or("").to_owned();
+        if decision["decision"] == "run" {
+            hosts
+                .entry(binding.clone())
+                .or_default()
+                .extend(decision["hosts"].as_array().unwrap().clone());
+        }
+        *said
+            .entry((binding, decision["decision"].as_str().unwrap().to_owned()))
+            .or_default() += 1.0;
+    }
+    assert!(said.len() >= 8, "{said:?}");
+
+    let server = site.start();
+    server.deliver(&alerts());
+    let total: f64 = said.values().sum();
+    for ((binding, decision), times) in &said {
+        assert_eq!(
+            server.decided(binding, decision),
+            *times,
+            "{binding} {decision}"
+        );
+    }
+    let metrics = server.get("/metrics").text();
+    let counted: f64 = metrics
+        .lines()
+        .filter_map(|line| {
+            line.strip_prefix("promansible_decisions_total{")?
+                .split(' ')
+                .nth(1)?
+                .parse::<f64>()
+                .ok()
+        })
+        .sum();
+    assert_eq!(counted, total, "and nothing else");
+    for (binding, hosts) in hosts {
+        let list = server.data(&format!("runs?binding={binding}"));
+        assert_eq!(list["runs"].as_array().unwrap().len(), 1);
+        assert_eq!(list["runs"][0]["hosts"], Value::Array(hosts), "{binding}");
+    }
+}
+
+#[test]
+fn without_a_listing_ansible_is_asked() {
+    let site = site();
+    let file = site.path("notification.json");
+    std::fs::write(&file, notification(&alerts()[..1])).unwrap();
+    let mut command = promansible();
+    command
+        .arg("explain")
+        .arg(format!("--config.file={}", site.config_file().display()))
+        .arg(&file);
+    let shown = crate::bench::run(&mut command);
+    let text = String::from_utf8(shown.stdout).unwrap();
+    assert!(text.contains("ok, fail on web1"), "{text}");
+    assert!(
+        site.journal().is_empty() && !site.store().exists(),
+        "nothing was run or kept"
+    );
+    site.write("hold", "");
+    let shown = crate::bench::run(&mut command);
+    assert_eq!(shown.status.code(), Some(1));
+    let error = String::from_utf8(shown.stderr).unwrap();
+    assert!(error.contains("the inventory is held"), "{error}");
+}
+
+#[test]
+fn hostile_text_drives_no_terminal() {
+    let hostile = "x\x1b[2J\x1b]0;title\x07\r\u{9b}31m\u{202e}\nzz\0";
+    let sent = alert(hostile, hostile)
+        .label("for", "disk")
+        .label("lang", hostile)
+        .annotation("a", hostile);
+    let named = alert("A", hostile)
+        .label("for", "disk")
+        .label(hostile, hostile);
+    let shown = explain(&site(), &[], &notification(&[sent, named]));
+    assert!(shown.status.success());
+    let text = String::from_utf8(shown.stdout).unwrap();
+    let bad: Vec<char> = text
+        .chars()
+        .filter(|c| *c != '\n' && c.is_control() || *c == '\u{202e}')
+        .collect();
+    assert_eq!(bad, [], "{text:?}");
+    assert_eq!(
+        text.lines().count(),
+        2 * 4 + 1,
+        "no line more than ours:\n{text}"
+    );
+}
+
+#[test]
+fn what_is_no_notification_is_said_with_its_field() {
+    let mut wrong = body(&alerts()[..1]);
+    wrong["alerts"][0]["fingerprint"] = json!(7);
+    let shown = explain(&site(), &[], wrong.to_string().as_bytes());
+    assert_eq!(shown.status.code(), Some(1));
+    let error = String::from_utf8(shown.stderr).unwrap();
+    assert!(
+        error.starts_with("promansible: -: alerts[0].fingerprint: "),
+        "{error}"
+    );
+}

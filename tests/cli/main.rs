@@ -1,0 +1,15 @@
+//! What a person types, through the real binary.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::format_push_string,
+    clippy::float_cmp,
+    reason = "the deny list is for the product: a test may panic, it starts the binary itself, and the metrics that it compares are whole numbers"
+)]
+
+#[path = "../http/bench/mod.rs"]
+mod bench;
+mod check;
+mod explain;
+mod generate;
+mod runs;

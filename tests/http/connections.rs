@@ -1,0 +1,205 @@
+//! Clients that are slow, many, half gone or in a hurry.
+
+use std::io::{BufReader, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::{Duration, Instant};
+
+use crate::bench::{Answer, Server, Site, WEBHOOK, alert, notification};
+
+/// Whether the other side ends this connection within two seconds.
+fn is_cut_off(stream: &mut TcpStream) -> bool {
+    let begin = Instant::now();
+    let patience = Duration::from_secs(2);
+    stream.set_read_timeout(Some(patience)).unwrap();
+    let mut rest = Vec::new();
+    // A reset is as good as an end; a time-out is neither.
+    let _ = stream.read_to_end(&mut rest);
+    begin.elapsed() < patience
+}
+
+fn impatient() -> Site {
+    Site::new()
+        .receiver("header_timeout", "300ms")
+        .receiver("body_timeout", "400ms")
+}
+
+#[test]
+fn a_client_that_is_slow_with_its_head_is_cut_off() {
+    let server = impatient().start();
+    let mut silent = server.connect();
+    let mut stuck = server.connect();
+    stuck.write_all(b"POST /api/v1/webhook HT").unwrap();
+    // One that sends a byte now and then gains nothing by it.
+    let mut trickling = server.connect();
+    let trickle = std::thread::spawn(move || {
+        let begin = Instant::now();
+        for byte in "GET /metrics HTTP/1.1\r\nHost: x\r\nA: "
+            .bytes()
+            .chain([b'b'; 1000])
+        {
+            if trickling.write_all(&[byte]).is_err() || begin.elapsed() > Duration::from_secs(3) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        begin.elapsed()
+    });
+    server.deliver(&[alert("A", "web1")]);
+    assert!(is_cut_off(&mut silent));
+    assert!(is_cut_off(&mut stuck));
+    let lasted = trickle.join().unwrap();
+    assert!(lasted < Duration::from_secs(2), "{lasted:?}");
+    server.deliver(&[alert("B", "web1")]);
+}
+
+#[test]
+fn a_client_that_is_slow_with_its_body_is_told_to_come_again() {
+    let server = impatient().start();
+    let whole = notification(&[alert("A", "web1")]);
+    let mut slow = server.connect();
+    let bytes = server.bytes_of("POST", WEBHOOK, &[], &whole);
+    slow.write_all(&bytes[..bytes.len() - 10]).unwrap();
+    server.deliver(&[alert("B", "web1")]);
+    let answer = Answer::read(&mut BufReader::new(slow.try_clone().unwrap()), "POST").unwrap();
+    assert_eq!(answer.status, 503);
+    assert_eq!(
+        answer.text(),
+        "the body did not arrive within 400ms (receiver.body_timeout)\n"
+    );
+    assert!(
+        is_cut_off(&mut slow),
+        "what is left of the body is not taken for a request"
+    );
+    assert_eq!(server.answered(503), 1.0);
+    assert_eq!(server.list(""), [1], "nothing of it is kept");
+}
+
+#[test]
+fn those_who_hold_every_connection_hold_them_for_a_moment_only() {
+    let server = impatient().receiver("max_connections", "4").start();
+    let mut holders: Vec<TcpStream> = (0..12).map(|_| server.connect()).collect();
+    for holder in &mut holders {
+        holder.write_all(b"GET / HTTP/1.1\r\n").unwrap();
+    }
+    let begin = Instant::now();
+    server.deliver(&[alert("A", "web1")]);
+    let waited = begin.elapsed();
+    assert!(waited < Duration::from_secs(4), "{waited:?}");
+}
+
+#[test]
+fn a_client_that_takes_nothing_of_its_answers_is_cut_off() {
+    let server = impatient().receiver("max_connections", "1").start();
+    let mut deaf = server.connect();
+    let one = server.bytes_of("GET", "/metrics", &[], b"");
+    // Far more answers than the kernel holds for us.
+    deaf.set_write_timeout(Some(Duration::from_millis(200)))
+        .unwrap();
+    let asked = (0..20_000)
+        .take_while(|_| deaf.write_all(&one).is_ok())
+        .count();
+    assert!(asked > 10, "{asked}");
+    let begin = Instant::now();
+    assert_eq!(server.get("/-/healthy").status, 200);
+    let waited = begin.elapsed();
+    assert!(waited < Duration::from_secs(4), "{waited:?}");
+}
+
+#[test]
+fn an_idle_connection_may_be_used_again_but_is_not_kept() {
+    let server = impatient().start();
+    let mut stream = server.connect();
+    let mut answers = BufReader::new(stream.try_clone().unwrap());
+    for _ in 0..3 {
+        stream
+            .write_all(&server.bytes_of("GET", "/-/healthy", &[], b""))
+            .unwrap();
+        assert_eq!(Answer::read(&mut answers, "GET").unwrap().status, 200);
+    }
+    assert!(is_cut_off(&mut stream));
+}
+
+#[test]
+fn whoever_stops_sending_still_gets_the_answer() {
+    let server = Site::new().start();
+    let mut half = server.connect();
+    let whole = notification(&[alert("A", "web1")]);
+    half.write_all(&server.bytes_of("POST", WEBHOOK, &[], &whole))
+        .unwrap();
+    half.shutdown(Shutdown::Write).unwrap();
+    let answer = Answer::read(&mut BufReader::new(half), "POST").expect("an answer");
+    assert_eq!(answer.status, 200);
+}
+
+#[test]
+fn a_connection_that_breaks_harms_nobody() {
+    let server = Site::new().start();
+    let whole = notification(&[alert("A", "web1")]);
+    let bytes = server.bytes_of("POST", WEBHOOK, &[], &whole);
+    for part in [10, bytes.len() - 10] {
+        let mut broken = unread(&server);
+        broken.write_all(&bytes[..part]).unwrap();
+        drop(broken);
+    }
+    server.wait("the broken body counted", || server.answered(503) == 1.0);
+    // Gone before the answer: what was taken stays taken.
+    let mut gone = unread(&server);
+    gone.write_all(&bytes).unwrap();
+    drop(gone);
+    server.wait("run 1", || server.list("") == [1]);
+    let said = server.deliver(&[alert("A", "web1")]);
+    assert_eq!(
+        said, "accepted: 1 alerts, 0 of 1 decisions to run\n",
+        "sent again, it is a duplicate"
+    );
+}
+
+/// A connection with an answer in it that nobody reads: closing it is a reset.
+fn unread(server: &Server) -> TcpStream {
+    let mut stream = server.connect();
+    stream
+        .write_all(&server.bytes_of("GET", "/-/healthy", &[], b""))
+        .unwrap();
+    assert!(stream.peek(&mut [0]).unwrap() > 0);
+    stream
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_their_order() {
+    let server = Site::new().start();
+    let mut all = server.bytes_of("POST", WEBHOOK, &[], &notification(&[alert("A", "web1")]));
+    all.extend(server.bytes_of("HEAD", "/-/ready", &[], b""));
+    all.extend(server.bytes_of("POST", WEBHOOK, &[], &notification(&[alert("A", "web1")])));
+    all.extend(server.bytes_of("GET", "/nothing", &[], b""));
+    let mut stream = server.connect();
+    stream.write_all(&all).unwrap();
+    let mut answers = BufReader::new(stream);
+    let mut next = |method| Answer::read(&mut answers, method).expect("an answer");
+    assert!(next("POST").text().ends_with("1 of 1 decisions to run\n"));
+    assert_eq!(next("HEAD").status, 200);
+    assert!(next("POST").text().ends_with("0 of 1 decisions to run\n"));
+    assert_eq!(next("GET").status, 404);
+}
+
+#[test]
+fn nonsense_is_refused() {
+    let server: Server = Site::new().start();
+    for sent in [
+        "\r\n\r\nx\r\n\r\n",
+        "GET\r\n\r\n",
+        "POST /api/v1/webhook HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        "\x16\x03\x01\x02\0\x01\0\x01\r\n\r\n",
+    ] {
+        let mut stream = server.connect();
+        stream.write_all(sent.as_bytes()).unwrap();
+        let answer = Answer::read(&mut BufReader::new(stream.try_clone().unwrap()), "GET");
+        assert!(answer.is_none_or(|a| a.status == 400), "{sent:?}");
+        assert!(is_cut_off(&mut stream), "{sent:?}");
+    }
+    let long = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(1 << 20));
+    let mut stream = server.connect();
+    let _ = stream.write_all(long.as_bytes());
+    let answer = Answer::read(&mut BufReader::new(stream), "GET");
+    assert!(answer.is_none_or(|a| [414, 431].contains(&a.status)));
+    assert_eq!(server.get("/-/healthy").status, 200);
+}

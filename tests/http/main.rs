@@ -1,0 +1,18 @@
+//! promansible over HTTP, as Alertmanager, Prometheus, a person and the ill-mannered see it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::format_push_string,
+    clippy::float_cmp,
+    reason = "the deny list is for the product: a test may panic, it starts the binary itself, and the metrics that it compares are whole numbers"
+)]
+
+mod bench;
+mod breaking;
+mod connections;
+mod episodes;
+mod operations;
+mod receiver;
+mod recovery;
+mod runs_api;
+mod targets;

@@ -1,0 +1,292 @@
+//! Readiness, reloading, metrics, and what keeps promansible from starting.
+
+use std::fs;
+use std::io::Read;
+use std::process::Command;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use redb::{Database, TableDefinition};
+use regex::Regex;
+
+use crate::bench::{Server, Site, alert, golden, notification, run_with};
+
+#[test]
+fn without_an_inventory_nothing_is_taken() {
+    let site = Site::new();
+    site.write("hold", "");
+    let server = site.start_only();
+    assert_eq!(server.get("/-/healthy").status, 200);
+    let ready = server.get("/-/ready");
+    assert_eq!(
+        (ready.status, ready.text().as_str()),
+        (503, "The inventory has not been read yet.\n")
+    );
+    let refused = server.post(&notification(&[alert("A", "web1")]));
+    assert_eq!(refused.status, 503);
+    assert!(refused.text().contains("inventory"), "{}", refused.text());
+    assert_eq!(
+        server.metric("promansible_inventory_last_reload_successful"),
+        0.0
+    );
+    server.wait_for_log("the inventory is held");
+
+    site.remove("hold");
+    server.wait("taken", || {
+        server.post(&notification(&[alert("A", "web1")])).status == 200
+    });
+    assert_eq!(server.get("/-/ready").status, 200);
+    assert_eq!(server.metric("promansible_inventory_hosts"), 4.0);
+}
+
+#[test]
+fn a_host_that_was_added_a_moment_ago_is_found() {
+    let site = Site::new();
+    let server = site.start();
+    server.deliver(&[alert("A", "web3")]);
+    assert_eq!(server.decided("all", "unknown_host"), 1.0);
+    let more = fs::read_to_string(site.path("hosts"))
+        .unwrap()
+        .replace("\"web2\"]", "\"web2\",\"web3\"]");
+    site.write("hosts", &more);
+    server.wait("found", || {
+        server.deliver(&[alert("A", "web3")]);
+        server.decided("all", "run") == 1.0
+    });
+    // One that cannot be read changes nothing.
+    site.write("hosts", "[]");
+    server.wait("seen", || {
+        server.deliver(&[alert("B", "web3")]);
+        server.metric("promansible_inventory_last_reload_successful") == 0.0
+    });
+    assert_eq!(server.metric("promansible_inventory_hosts"), 5.0);
+    let before = server.decided("all", "run");
+    server.deliver(&[alert("C", "web3")]);
+    assert_eq!(server.decided("all", "run"), before + 1.0);
+}
+
+fn reload(server: &Server) -> (u16, String) {
+    let answer = server.request("POST", "/-/reload", &[], b"");
+    (answer.status, answer.text())
+}
+
+#[test]
+fn what_a_script_says_is_read_again_in_its_time_however_busy_it_is() {
+    let site = Site::new().refresh("1s");
+    let server = site.start();
+    server.deliver(&[alert("A", "web3")]);
+    assert_eq!(server.decided("all", "unknown_host"), 1.0);
+    let more = fs::read_to_string(site.path("hosts"))
+        .unwrap()
+        .replace("\"web2\"]", "\"web2\",\"web3\"]");
+    site.write("elsewhere", &more);
+    // Notifications that come more often than that must not put it off.
+    server.wait("found", || {
+        std::thread::sleep(Duration::from_millis(300));
+        server.deliver(&[alert("A", "web3")]);
+        server.decided("all", "run") == 1.0
+    });
+}
+
+#[test]
+fn reloading_over_http_is_off_unless_it_is_asked_for() {
+    let server = Site::new().start();
+    let (status, why) = reload(&server);
+    assert_eq!(status, 403);
+    assert!(why.contains("--web.enable-lifecycle"), "{why}");
+}
+
+#[test]
+fn a_bad_configuration_is_refused_and_the_old_one_stays() {
+    let site = Site::new().arg("--web.enable-lifecycle");
+    let server = site.start();
+    assert_eq!(
+        server.metric("promansible_config_last_reload_successful"),
+        1.0
+    );
+    let good = fs::read_to_string(site.config_file()).unwrap();
+    site.write("promansible.yml", &good.replace("[ok]", "[okay]"));
+    let (status, why) = reload(&server);
+    assert_eq!(status, 500);
+    assert!(
+        why.contains("promansible.yml:8:13: ") && why.contains("\"okay\""),
+        "{why}"
+    );
+    assert_eq!(
+        server.metric("promansible_config_last_reload_successful"),
+        0.0
+    );
+    server.deliver(&[alert("A", "web1")]);
+    assert_eq!(server.run(1)["work"]["roles"][0], "ok");
+
+    site.write("promansible.yml", &good.replace("store.redb", "other.redb"));
+    let (status, why) = reload(&server);
+    assert!(
+        status == 500 && why.contains("storage.path cannot change"),
+        "{why}"
+    );
+
+    site.write("promansible.yml", &good.replace("[ok]", "[fail]"));
+    assert_eq!(reload(&server).0, 200);
+    assert_eq!(server.request("PUT", "/-/reload", &[], b"").status, 200);
+    assert_eq!(
+        server.metric("promansible_config_last_reload_successful"),
+        1.0
+    );
+    server.deliver(&[alert("B", "web1")]);
+    assert_eq!(server.wait_run(2, "finished")["outcome"], "failed");
+}
+
+#[test]
+fn a_hangup_reads_the_configuration_again() {
+    let site = Site::new();
+    let server = site.start();
+    let site = site.binding("more", "[wait]", "");
+    site.config_file();
+    server.signal(Signal::SIGHUP);
+    let added = "promansible_decisions_total{binding=\"more\",decision=\"run\"} 0";
+    server.wait("reloaded", || server.get("/metrics").text().contains(added));
+    server.deliver(&[alert("A", "web1").label("for", "more")]);
+    assert_eq!(server.decided("more", "run"), 1.0);
+    assert_eq!(server.decided("all", "run"), 1.0);
+}
+
+#[test]
+fn a_fresh_server_shows_every_metric_and_every_label_value() {
+    let server = Site::new().binding("other", "[fail]", "").start();
+    let text = server.get("/metrics").text();
+    let changes = Regex::new(concat!(
+        r"(?m)^((?:process_\w+|promansible_store_\w+|promansible_\w+_timestamp_seconds|promansible_build_info)",
+        r"(?:\{[^}]*\})?) \S+$"
+    ));
+    let shown = changes.unwrap().replace_all(&text, "$1 *");
+    let built = Regex::new("(revision|rustversion|version)=\"[^\"]*\"").unwrap();
+    golden("http/metrics.txt", &built.replace_all(&shown, "$1=\"*\""));
+    let judged = run_with(
+        Command::new("promtool").args(["check", "metrics"]),
+        text.as_bytes(),
+    );
+    assert!(judged.status.success());
+    assert_eq!(
+        String::from_utf8_lossy(&judged.stderr) + String::from_utf8_lossy(&judged.stdout),
+        ""
+    );
+}
+
+#[test]
+fn a_scrape_is_typed_and_packed_when_that_is_asked_for() {
+    let server = Site::new().arg("--web.telemetry-path=/own").start_only();
+    assert_eq!(server.get("/metrics").status, 404);
+    let plain = server.get("/own");
+    assert_eq!(
+        plain.header("content-type"),
+        Some("text/plain; version=0.0.4; charset=utf-8")
+    );
+    assert_eq!(plain.header("content-encoding"), None);
+    let packed = server.request("GET", "/own", &[("Accept-Encoding", "br, gzip;q=0.5")], b"");
+    assert_eq!(packed.header("content-encoding"), Some("gzip"));
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(packed.body.as_slice())
+        .read_to_string(&mut text)
+        .unwrap();
+    assert!(
+        text.contains("# TYPE promansible_runs_queued gauge"),
+        "{text}"
+    );
+    let refused = server.request(
+        "GET",
+        "/own",
+        &[("Accept-Encoding", "gzip;q=0, identity")],
+        b"",
+    );
+    assert_eq!(refused.header("content-encoding"), None);
+}
+
+#[test]
+fn a_second_process_on_the_same_store_is_told_so() {
+    let site = Site::new();
+    let server = site.start();
+    let (code, why) = site.refused();
+    assert_eq!(code, 1);
+    assert!(
+        why.contains("store.redb is in use by another process"),
+        "{why}"
+    );
+    server.deliver(&[alert("A", "web1")]);
+    assert_eq!(server.wait_run(1, "finished")["outcome"], "successful");
+}
+
+#[test]
+fn a_store_of_a_newer_format_is_left_as_it_is() {
+    const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta_v1");
+    let site = Site::new();
+    assert!(site.start().stop().success());
+    let database = Database::open(site.store()).unwrap();
+    let txn = database.begin_write().unwrap();
+    txn.open_table(META)
+        .unwrap()
+        .insert("format", 2_u64.to_le_bytes().as_slice())
+        .unwrap();
+    txn.commit().unwrap();
+    drop(database);
+    let before = fs::read(site.store()).unwrap();
+    let (code, why) = site.refused();
+    assert_eq!(code, 1);
+    assert!(
+        why.contains("has format 2, and this promansible knows formats up to 1"),
+        "{why}"
+    );
+    assert!(
+        fs::read(site.store()).unwrap() == before,
+        "the file was touched"
+    );
+}
+
+#[test]
+fn what_is_no_store_is_left_as_it_is() {
+    let site = Site::new();
+    fs::create_dir(site.path("data")).unwrap();
+    fs::write(site.store(), "a letter to grandmother ".repeat(1000)).unwrap();
+    let (code, why) = site.refused();
+    assert_eq!(code, 1);
+    assert!(why.contains("damaged or not a promansible store"), "{why}");
+    assert!(
+        fs::read_to_string(site.store())
+            .unwrap()
+            .starts_with("a letter")
+    );
+}
+
+#[test]
+fn others_cannot_reach_it_unless_somebody_said_so_in_as_many_words() {
+    let open = || Site::new().arg("--web.listen-address=0.0.0.0:0");
+    let (code, why) = open().refused();
+    assert_eq!(code, 1);
+    assert!(
+        why.contains("--web.allow-remote-without-authentication"),
+        "{why}"
+    );
+    // The test itself must not be reachable either: where the flag is tried, loopback is all there is.
+    let site = Site::new()
+        .arg("--web.listen-address=127.0.0.1:0")
+        .arg("--web.listen-address=[::1]:0")
+        .arg("--web.allow-remote-without-authentication");
+    assert_eq!(site.start().get("/-/ready").status, 200);
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let site = Site::new();
+    let server = site.start();
+    let other = Site::new().arg(&format!("--web.listen-address={}", server.address));
+    let (code, why) = other.refused();
+    assert_eq!(code, 1);
+    assert!(
+        why.contains(&format!("cannot listen on {}", server.address)),
+        "{why}"
+    );
+    assert!(
+        !other.store().exists(),
+        "it touched its store before it knew"
+    );
+}

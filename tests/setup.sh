@@ -1,0 +1,142 @@
+#!/bin/sh
+# Installs what the demo and the tests need and this machine lacks; called by the Makefile.
+#
+#     tests/setup.sh demo    Prometheus, Alertmanager, OpenSSH, a C linker, ansible-core 2.19
+#     tests/setup.sh test    the same, ansible-core 2.16 and a C++ compiler
+#
+# Debian's packages are installed as root or through sudo, and none of their services is started or enabled.
+# ansible-core goes into .venv of this project. With nothing missing it says nothing and takes a few milliseconds.
+set -eu
+
+case "${1-}" in
+demo) releases="2.19" ;;
+test) releases="2.19 2.16" ;;
+*)
+    echo "usage: tests/setup.sh demo|test" >&2
+    exit 2
+    ;;
+esac
+
+purpose=$1
+cd "$(dirname "$0")/.."
+project=$(pwd)
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+export PATH
+
+say() { printf 'setup: %s\n' "$*"; }
+fail() {
+    printf 'setup: %s\n' "$*" >&2
+    exit 1
+}
+has() { command -v "$1" >/dev/null 2>&1; }
+
+policy=/usr/sbin/policy-rc.d
+policy_is_ours=no
+log=
+clean_up() {
+    if [ $policy_is_ours = yes ]; then
+        as_root rm -f $policy
+        policy_is_ours=no
+    fi
+    if [ -n "$log" ]; then rm -f "$log"; fi
+}
+trap clean_up EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+# logged WHAT COMMAND…: runs it quietly; where it fails, shows the end of what it said.
+logged() {
+    what=$1
+    shift
+    "$@" >"$log" 2>&1 || {
+        tail -n 15 "$log" | sed 's/^/    /' >&2
+        fail "$what failed; above is the end of what it said. Is the network there?"
+    }
+}
+
+missing_packages() {
+    has cc || echo gcc libc6-dev
+    # libFuzzer is written in C++.
+    if [ "$purpose" = test ]; then has c++ || echo g++; fi
+    { has prometheus && has promtool; } || echo prometheus
+    { { has prometheus-alertmanager || has alertmanager; } && has amtool; } || echo prometheus-alertmanager
+    has sshd || echo openssh-server
+    { has ssh && has ssh-keygen; } || echo openssh-client
+    has setpriv || echo util-linux
+    # ensurepip is what python3-venv adds to python3.
+    /usr/bin/python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3 python3-venv
+}
+
+# While it is there, Debian's packages do not start their services.
+forbid_service_starts() {
+    if [ -e $policy ] || [ -L $policy ]; then
+        say "$policy exists already and stays as it is"
+        return
+    fi
+    policy_is_ours=yes
+    printf '#!/bin/sh\nexit 101\n' | as_root tee $policy >/dev/null
+    as_root chmod 755 $policy
+}
+
+# Nor do they start at the next boot: nobody asked for a server, only for its program.
+disable_service() {
+    case " $packages " in
+    *" $1 "*) if has systemctl; then as_root systemctl disable --quiet "$2" >/dev/null 2>&1 || true; fi ;;
+    esac
+}
+
+install_packages() {
+    has apt-get || fail "this machine lacks: $packages. They are installed by themselves on Debian only;" \
+        "install them (or what your system calls them) and run this again"
+    if [ "$(id -u)" != 0 ] && ! has sudo; then
+        fail "installing packages needs root, and there is no sudo; run as root: apt-get install $packages"
+    fi
+    say "Debian packages: $packages"
+    log=$(mktemp)
+    if [ "$(id -u)" != 0 ]; then
+        sudo -v || fail "sudo refused; run as root: apt-get install $packages"
+    fi
+    forbid_service_starts
+    logged "apt-get update" as_root apt-get -o DPkg::Lock::Timeout=300 update -q
+    # shellcheck disable=SC2086 # a list of names
+    logged "apt-get install" as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get -o DPkg::Lock::Timeout=300 install -q -y --no-install-recommends $packages
+    disable_service prometheus prometheus.service
+    disable_service prometheus-alertmanager prometheus-alertmanager.service
+    disable_service openssh-server ssh.service
+    clean_up
+}
+
+# install_ansible RELEASE: the venv is made anew where its pins changed or the project was moved.
+install_ansible() {
+    venv=$project/.venv/ansible-$1
+    pins=tests/ansible-$1.txt
+    if cmp -s "$pins" "$venv/installed.txt" && grep -qsF "$venv/" "$venv/bin/ansible-playbook"; then
+        return
+    fi
+    /usr/bin/python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+        fail "ansible-core 2.19 needs Python 3.11 or newer; /usr/bin/python3 is $(/usr/bin/python3 -V)"
+    say "ansible-core $1 from PyPI into .venv/ansible-$1"
+    rm -rf "$venv"
+    log=$(mktemp)
+    logged "python3 -m venv" /usr/bin/python3 -m venv "$venv"
+    logged "pip install -r $pins" "$venv/bin/python3" -m pip install --quiet --disable-pip-version-check \
+        --no-deps --only-binary :all: -r "$pins"
+    logged "pip check" "$venv/bin/python3" -m pip check --disable-pip-version-check
+    # Written last: an installation that was cut short has none, and is done again.
+    cp "$pins" "$venv/installed.txt"
+    rm -f "$log"
+    log=
+}
+
+has cargo || fail "cargo is not in PATH; install Rust from https://rustup.rs. If you came here through sudo:" \
+    "run make as yourself, it calls sudo where it must"
+
+packages=$(missing_packages | tr '\n' ' ' | sed 's/ $//')
+if [ -n "$packages" ]; then install_packages; fi
+for release in $releases; do install_ansible "$release"; done

@@ -1,0 +1,393 @@
+//! One guarantee a test.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::TimeDelta;
+use promansible::alert::Status;
+use promansible::config::Storage;
+use promansible::metrics::Metrics;
+use promansible::run::{Outcome, RunId, TaskEvent, TaskStatus};
+use promansible::store::{self, OpenError, RunFilter};
+
+use crate::fixture::{Fixture, alert, at, ended, open, sample};
+
+fn event(n: usize) -> TaskEvent {
+    TaskEvent {
+        at: at(0),
+        host: "h1".into(),
+        role: None,
+        task: format!("task {n}"),
+        action: "debug".into(),
+        status: TaskStatus::Ok,
+        duration_seconds: 0.0,
+        message: None,
+    }
+}
+
+async fn one_running(fixture: &Fixture, number: u64) -> RunId {
+    let firing = alert(number, 0, "a", "h3", Status::Firing);
+    fixture.admit(vec![firing], at(0)).await.unwrap();
+    fixture.claim(at(0)).await.unwrap().run.id
+}
+
+#[tokio::test]
+async fn many_notifications_share_a_commit() {
+    let fixture = Arc::new(Fixture::new(1000));
+    let before = sample(
+        &fixture.metrics,
+        "promansible_store_commit_duration_seconds_count",
+    );
+    let mut waiting = tokio::task::JoinSet::new();
+    for number in 0..500 {
+        let fixture = Arc::clone(&fixture);
+        waiting.spawn(async move {
+            let firing = alert(number, 0, "b", "h1", Status::Firing);
+            fixture.admit(vec![firing], at(0)).await.unwrap();
+        });
+    }
+    waiting.join_all().await;
+    let after = sample(
+        &fixture.metrics,
+        "promansible_store_commit_duration_seconds_count",
+    );
+    assert!(
+        after - before <= 100.0,
+        "500 notifications took {} commits",
+        after - before
+    );
+    assert_eq!(fixture.all_runs().await.len(), 1, "they share a batch");
+    let admitted = sample(
+        &fixture.metrics,
+        "promansible_decisions_total{binding=\"batched\",decision=\"run\"}",
+    );
+    assert!((admitted - 500.0).abs() < 0.5, "{admitted}");
+}
+
+#[tokio::test]
+async fn output_is_kept_head_and_tail_with_a_mark_where_it_was_cut() {
+    let fixture = Fixture::new(10);
+    let firing = alert(1, 0, "a", "h3", Status::Firing);
+    fixture.admit(vec![firing], at(0)).await.unwrap();
+    let claim = fixture.store.claim(at(0), 10_000).await.unwrap();
+    assert!(matches!(claim, store::Claim::Run(_)));
+    let id = RunId(1);
+    let mut all = Vec::new();
+    for n in 0..400 {
+        let line = format!("line {n} {}\n", "x".repeat(90));
+        all.extend_from_slice(line.as_bytes());
+        let output = vec![Bytes::from(line)];
+        fixture.store.append(id, vec![], output, 10).await.unwrap();
+    }
+    let kept = fixture.store.output_of(id).await.unwrap();
+    let text = String::from_utf8(kept.clone()).unwrap();
+    let (head, rest) = text.split_once("\n[… ").unwrap();
+    let (cut, tail) = rest
+        .split_once(" bytes of output left out: runs.output_limit …]\n")
+        .unwrap();
+    assert!(
+        all.starts_with(head.as_bytes()) && head.len() == 5000,
+        "{}",
+        head.len()
+    );
+    assert!(all.ends_with(tail.as_bytes()) && tail.len() <= 5000 && tail.len() > 4800);
+    assert_eq!(
+        cut.parse::<usize>().unwrap(),
+        all.len() - head.len() - tail.len()
+    );
+
+    // One chunk that is larger than everything.
+    let flood = vec![Bytes::from(vec![b'y'; 50_000])];
+    fixture.store.append(id, vec![], flood, 10).await.unwrap();
+    let kept = fixture.store.output_of(id).await.unwrap();
+    assert!(kept.len() < 10_100 && kept.ends_with(&[b'y'; 5000]));
+    let run = fixture.store.run(id).await.unwrap();
+    assert_eq!(run.output_bytes, all.len() as u64 + 50_000);
+}
+
+#[tokio::test]
+async fn a_small_output_is_kept_whole_and_events_are_bounded() {
+    let fixture = Fixture::new(10);
+    let id = one_running(&fixture, 1).await;
+    let events = (0..7).map(event).collect();
+    let output = vec![Bytes::from("a\n"), Bytes::from("b\n")];
+    fixture.store.append(id, events, output, 5).await.unwrap();
+    assert_eq!(fixture.store.output_of(id).await.unwrap(), b"a\nb\n");
+    let events = fixture.store.events_of(id, 0, 100).await.unwrap();
+    assert_eq!(events.len(), 5);
+    assert_eq!(events[4], event(4));
+    assert_eq!(fixture.store.run(id).await.unwrap().events_dropped, 2);
+}
+
+#[tokio::test]
+async fn retention_by_age_and_by_size_takes_the_oldest_and_nothing_that_is_open_or_fires() {
+    let fixture = Fixture::new(100);
+    for number in 0..20 {
+        let id = one_running(&fixture, number).await;
+        let output = vec![Bytes::from(vec![b'x'; 1000])];
+        fixture
+            .store
+            .append(id, vec![event(0)], output, 5)
+            .await
+            .unwrap();
+        let run = fixture.store.run(id).await.unwrap();
+        let now = at(i64::try_from(number).unwrap() * 3600);
+        fixture
+            .store
+            .finish(id, ended(&run, Outcome::Successful), now)
+            .await
+            .unwrap();
+    }
+    // "batched" runs of the same alerts are still queued.
+    let queued = RunFilter {
+        state: Some(promansible::run::State::Queued),
+        ..RunFilter::default()
+    };
+    let open_before = fixture
+        .store
+        .runs(queued.clone(), None, 100)
+        .await
+        .unwrap()
+        .runs;
+    assert!(!open_before.is_empty());
+    let retention = |hours, bytes| Storage {
+        path: "unused".into(),
+        retention_time: Duration::from_hours(hours),
+        retention_size_bytes: bytes,
+    };
+    let done = fixture
+        .store
+        .retain(retention(10, u64::MAX), at(20 * 3600))
+        .await
+        .unwrap();
+    assert_eq!((done.runs, done.episodes, done.more), (10, 0, false));
+    let gone = fixture.store.output_of(RunId(1)).await;
+    assert!(matches!(gone, Err(store::StoreError::NoSuchRun(RunId(1)))));
+
+    fixture
+        .store
+        .retain(retention(1000, 5000), at(20 * 3600))
+        .await
+        .unwrap();
+    let left = fixture.all_runs().await;
+    let finished = left.iter().filter(|run| run.finished_at.is_some()).count();
+    assert!(
+        finished <= 4,
+        "{finished} runs of over 1000 bytes are more than 5000 bytes"
+    );
+    let open_after = fixture.store.runs(queued, None, 100).await.unwrap().runs;
+    assert_eq!(open_after, open_before);
+
+    // The episodes still fire as far as anybody knows: a repetition must stay a duplicate.
+    let again = fixture
+        .admit(vec![alert(1, 0, "a", "h3", Status::Firing)], at(20 * 3600))
+        .await
+        .unwrap();
+    assert!(
+        again
+            .decisions
+            .iter()
+            .all(|d| d.choice.as_str() == "duplicate"),
+        "{again:?}"
+    );
+    // Resolved ones go, in their time.
+    let resolved = (0..20)
+        .map(|n| alert(n, 0, "a", "h3", Status::Resolved))
+        .collect();
+    fixture.admit(resolved, at(20 * 3600)).await.unwrap();
+    let later = at(20 * 3600) + TimeDelta::hours(11);
+    let done = fixture
+        .store
+        .retain(retention(10, u64::MAX), later)
+        .await
+        .unwrap();
+    assert_eq!(done.episodes, 20);
+}
+
+#[tokio::test]
+async fn retention_works_in_slices() {
+    let fixture = Fixture::new(2000);
+    for number in 0..450 {
+        let id = one_running(&fixture, number).await;
+        let run = fixture.store.run(id).await.unwrap();
+        fixture
+            .store
+            .finish(id, ended(&run, Outcome::Failed), at(0))
+            .await
+            .unwrap();
+    }
+    let storage = Storage {
+        path: "unused".into(),
+        retention_time: Duration::from_hours(1),
+        retention_size_bytes: u64::MAX,
+    };
+    let mut slices = 0;
+    loop {
+        slices += 1;
+        let done = fixture
+            .store
+            .retain(storage.clone(), at(7200))
+            .await
+            .unwrap();
+        assert!(done.runs + done.episodes <= 200);
+        if !done.more {
+            break;
+        }
+    }
+    assert_eq!(slices, 3);
+    assert_eq!(
+        fixture
+            .all_runs()
+            .await
+            .iter()
+            .filter(|r| r.finished_at.is_some())
+            .count(),
+        0
+    );
+}
+
+#[tokio::test]
+async fn gauges_and_last_successes_come_from_the_store_after_a_restart() {
+    let mut fixture = Fixture::new(10);
+    let id = one_running(&fixture, 1).await;
+    let run = fixture.store.run(id).await.unwrap();
+    fixture
+        .store
+        .finish(id, ended(&run, Outcome::Successful), at(5))
+        .await
+        .unwrap();
+    fixture.close_and_reopen(at(9)).await;
+    let last = sample(
+        &fixture.metrics,
+        "promansible_role_last_success_timestamp_seconds{host=\"h3\",role=\"r1\"}",
+    );
+    assert!((last - 1_800_000_005.0).abs() < 0.001);
+    let queued = sample(&fixture.metrics, "promansible_runs_queued");
+    assert!((queued - 1.0).abs() < 0.5, "{queued}");
+}
+
+#[tokio::test]
+async fn a_host_that_leaves_the_inventory_leaves_the_metrics() {
+    let mut fixture = Fixture::new(10);
+    let id = one_running(&fixture, 1).await;
+    let run = fixture.store.run(id).await.unwrap();
+    let well = ended(&run, Outcome::Successful);
+    fixture.store.finish(id, well, at(5)).await.unwrap();
+    let shown = |fixture: &Fixture| {
+        let families = fixture.metrics.gather(0);
+        families.iter().any(|family| {
+            family
+                .name()
+                .ends_with("role_last_success_timestamp_seconds")
+        })
+    };
+    let known = ["h3".to_owned()].into();
+    fixture.store.forget_hosts_but(known).await.unwrap();
+    assert!(shown(&fixture), "it is still there");
+    let known = ["h1".to_owned()].into();
+    fixture.store.forget_hosts_but(known).await.unwrap();
+    assert!(!shown(&fixture));
+    fixture.close_and_reopen(at(9)).await;
+    assert!(!shown(&fixture), "not after a restart either");
+}
+
+#[tokio::test]
+async fn a_second_opener_is_told_so() {
+    let fixture = Fixture::new(10);
+    let metrics = Metrics::new(prometheus::Registry::new()).unwrap();
+    let second = store::open(&fixture.path, &metrics, at(0));
+    let error = second.err().unwrap();
+    assert!(matches!(error, OpenError::InUse(_)), "{error}");
+    assert!(error.to_string().contains("is in use by another process"));
+    fixture.store.close().await;
+    let (again, _) = open(&fixture.path, at(0));
+    again.store.close().await;
+}
+
+#[tokio::test]
+async fn a_run_whose_alert_is_lost_fails_for_good_and_holds_up_nobody() {
+    let mut fixture = Fixture::new(10);
+    let firing = alert(2, 0, "c", "h1", Status::Firing);
+    fixture.admit(vec![firing], at(0)).await.unwrap();
+    fixture.store.close().await;
+    {
+        let database = redb::Database::open(&fixture.path).unwrap();
+        let txn = database.begin_write().unwrap();
+        let definition: redb::TableDefinition<'_, (i64, u64), &[u8]> =
+            redb::TableDefinition::new("episodes_v1");
+        txn.open_table(definition)
+            .unwrap()
+            .retain(|_, _| false)
+            .unwrap();
+        txn.commit().unwrap();
+    }
+    fixture.close_and_reopen(at(1)).await;
+    assert!(fixture.claim(at(60)).await.is_none());
+    for _ in 0..2 {
+        let run = fixture.store.run(RunId(1)).await.unwrap();
+        assert_eq!(run.outcome, Some(Outcome::Failed));
+        fixture.close_and_reopen(at(61)).await;
+    }
+}
+
+fn set_format(path: &std::path::Path, format: u64) {
+    let database = redb::Database::open(path).unwrap();
+    let txn = database.begin_write().unwrap();
+    {
+        let definition: redb::TableDefinition<'_, &str, &[u8]> =
+            redb::TableDefinition::new("meta_v1");
+        let mut meta = txn.open_table(definition).unwrap();
+        meta.insert("format", format.to_le_bytes().as_slice())
+            .unwrap();
+    }
+    txn.commit().unwrap();
+    // Never closed properly: as a crash leaves it.
+    std::fs::copy(path, path.with_extension("crashed")).unwrap();
+}
+
+#[tokio::test]
+async fn a_newer_file_is_refused_and_not_a_byte_of_it_changes_even_after_a_crash() {
+    let fixture = Fixture::new(10);
+    fixture.store.close().await;
+    set_format(&fixture.path, 2);
+    for path in [fixture.path.clone(), fixture.path.with_extension("crashed")] {
+        let before = std::fs::read(&path).unwrap();
+        let metrics = Metrics::new(prometheus::Registry::new()).unwrap();
+        let error = store::open(&path, &metrics, at(0)).err().unwrap();
+        assert!(
+            matches!(
+                error,
+                OpenError::Newer {
+                    found: 2,
+                    known: 1,
+                    ..
+                }
+            ),
+            "{error}"
+        );
+        assert!(
+            before == std::fs::read(&path).unwrap(),
+            "{} changed",
+            path.display()
+        );
+    }
+}
+
+#[tokio::test]
+async fn junk_is_refused_with_a_sentence_and_never_a_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    let metrics = Metrics::new(prometheus::Registry::new()).unwrap();
+    for (name, junk) in [
+        ("text", b"hello, I am no store".to_vec()),
+        ("zeros", vec![0; 1 << 20]),
+    ] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, junk).unwrap();
+        let error = store::open(&path, &metrics, at(0)).err().unwrap();
+        assert!(
+            matches!(error, OpenError::Damaged { .. }),
+            "{name}: {error}"
+        );
+    }
+}

@@ -1,0 +1,174 @@
+//! A store in a folder of its own, a configuration and an inventory.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use promansible::alert::{Alert, Fingerprint, Notification, Status};
+use promansible::config::{self, Config, Roles};
+use promansible::inventory::Inventory;
+use promansible::metrics::Metrics;
+use promansible::run::{Outcome, Run};
+use promansible::store::{self, Claim, Claimed, Ended, Opened, RunFilter, Store};
+use prometheus::Registry;
+
+pub const HOSTS: [&str; 4] = ["h1", "h2", "h3", "h4"];
+
+pub fn config(queue_limit: usize) -> Arc<Config> {
+    let text = format!(
+        r#"
+ansible: {{playbook_dir: p, inventory: [i]}}
+storage: {{path: unused}}
+runs: {{queue_limit: {queue_limit}}}
+bindings:
+  - {{name: one, matchers: ['sev="a"'], roles: [r1], batch_window: 0s}}
+  - {{name: batched, matchers: ['sev=~"a|b"'], roles: [r1, r2], batch_window: 10s, on_interrupt: rerun}}
+  - {{name: group, matchers: ['sev="c"'], roles: [r2], target: {{group: web}}, batch_window: 5s}}
+  - {{name: overlap, matchers: ['sev="d"'], roles: [r2], allow_overlap: true, batch_window: 0s}}
+"#
+    );
+    let roles = Roles {
+        alert: vec!["r1".into(), "r2".into()],
+        routine: Vec::new(),
+    };
+    Arc::new(config::build("test.yml", &text, &roles).unwrap())
+}
+
+pub fn inventory() -> Arc<Inventory> {
+    let json = r#"{"all":{"children":["web","ungrouped"]},
+        "web":{"hosts":["h1","h2"]},"ungrouped":{"hosts":["h3","h4"]}}"#;
+    Arc::new(Inventory::parse(json.as_bytes()).unwrap())
+}
+
+pub fn at(seconds: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(1_800_000_000, 0).unwrap() + TimeDelta::seconds(seconds)
+}
+
+pub fn alert(number: u64, since: i64, severity: &str, host: &str, status: Status) -> Alert {
+    Alert {
+        status,
+        labels: [
+            ("alertname", "A".to_owned()),
+            ("sev", severity.to_owned()),
+            ("instance", format!("{host}:9100")),
+            ("n", number.to_string()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into(),
+        annotations: [("summary".to_owned(), "s".to_owned())].into(),
+        starts_at: at(since),
+        ends_at: None,
+        generator_url: String::new(),
+        fingerprint: Fingerprint(number),
+    }
+}
+
+pub fn notification(alerts: Vec<Alert>) -> Arc<Notification> {
+    Arc::new(Notification {
+        receiver: "r".into(),
+        group_key: "g".into(),
+        truncated_alerts: 0,
+        external_url: String::new(),
+        alerts,
+    })
+}
+
+pub struct Fixture {
+    _folder: tempfile::TempDir,
+    pub path: PathBuf,
+    pub store: Store,
+    pub metrics: Metrics,
+    pub config: Arc<Config>,
+    pub inventory: Arc<Inventory>,
+}
+
+impl Fixture {
+    pub fn new(queue_limit: usize) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("0.redb");
+        let (opened, metrics) = open(&path, at(0));
+        Self {
+            store: opened.store,
+            metrics,
+            config: config(queue_limit),
+            inventory: inventory(),
+            path,
+            _folder: folder,
+        }
+    }
+
+    pub async fn admit(
+        &self,
+        alerts: Vec<Alert>,
+        now: DateTime<Utc>,
+    ) -> Result<store::Admitted, store::StoreError> {
+        let (config, inventory) = (Arc::clone(&self.config), Arc::clone(&self.inventory));
+        self.store
+            .admit(notification(alerts), config, inventory, now)
+            .await
+    }
+
+    pub async fn claim(&self, now: DateTime<Utc>) -> Option<Claimed> {
+        match self.store.claim(now, 1 << 20).await.unwrap() {
+            Claim::Run(claimed) => Some(*claimed),
+            Claim::Nothing { .. } => None,
+        }
+    }
+
+    pub async fn all_runs(&self) -> Vec<Run> {
+        let page = self.store.runs(RunFilter::default(), None, 100_000).await;
+        page.unwrap().runs
+    }
+
+    /// Opens what a kill at this moment would leave: the file as it is now, never closed.
+    pub fn kill_and_reopen(&mut self, now: DateTime<Utc>) -> Opened {
+        let left = self.path.with_extension("left.redb");
+        std::fs::copy(&self.path, &left).unwrap();
+        self.path = left;
+        let (opened, metrics) = open(&self.path, now);
+        self.metrics = metrics;
+        self.store = opened.store.clone();
+        opened
+    }
+
+    pub async fn close_and_reopen(&mut self, now: DateTime<Utc>) -> Opened {
+        self.store.close().await;
+        let (opened, metrics) = open(&self.path, now);
+        self.metrics = metrics;
+        self.store = opened.store.clone();
+        opened
+    }
+}
+
+pub fn open(path: &Path, now: DateTime<Utc>) -> (Opened, Metrics) {
+    let metrics = Metrics::new(Registry::new()).unwrap();
+    (store::open(path, &metrics, now).unwrap(), metrics)
+}
+
+pub fn ended(run: &Run, outcome: Outcome) -> Ended {
+    Ended {
+        outcome,
+        results: run
+            .hosts
+            .iter()
+            .map(|host| {
+                let result = promansible::run::HostResult::bare(outcome, None);
+                (host.clone(), result)
+            })
+            .collect(),
+        message: None,
+    }
+}
+
+/// The value of a sample, by how its line begins.
+pub fn sample(metrics: &Metrics, begins: &str) -> f64 {
+    use prometheus::Encoder;
+    let mut text = Vec::new();
+    prometheus::TextEncoder::new()
+        .encode(&metrics.gather(0), &mut text)
+        .unwrap();
+    let text = String::from_utf8(text).unwrap();
+    let line = text.lines().find(|line| line.starts_with(begins));
+    let line = line.unwrap_or_else(|| panic!("no sample {begins}"));
+    line.rsplit(' ').next().unwrap().parse().unwrap()
+}

@@ -1,0 +1,13 @@
+//! The store through its interface alone: against a model, across restarts and kills, and at its edges.
+
+// A test may panic, and may read the clock.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    missing_docs,
+    unreachable_pub
+)]
+
+mod edges;
+mod fixture;
+mod model;

@@ -1,0 +1,351 @@
+//! The store against a model that keeps everything in plain maps, with restarts and kills anywhere in between.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use promansible::alert::{Alert, EpisodeKey, Status};
+use promansible::config::Config;
+use promansible::inventory::Inventory;
+use promansible::plan::{self, Choice, Past};
+use promansible::run::{Outcome, RunId, State};
+use promansible::store::StoreError;
+use proptest::prelude::*;
+
+use crate::fixture::{Fixture, HOSTS, alert, at, ended};
+
+#[derive(Debug, Clone)]
+enum Step {
+    Notify(Vec<(u64, i64, usize, bool)>),
+    Claim,
+    Finish(usize, Outcome),
+    Cancel(u64),
+    Wait(i64),
+    Restart { kill: bool },
+}
+
+const SEVERITIES: [&str; 5] = ["a", "b", "c", "d", "none"];
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let alert = (
+        0..6_u64,
+        0..2_i64,
+        0..HOSTS.len(),
+        prop::bool::weighted(0.25),
+    );
+    let outcome = prop::sample::select(vec![
+        Outcome::Successful,
+        Outcome::Failed,
+        Outcome::Interrupted,
+    ]);
+    let step = prop_oneof![
+        5 => prop::collection::vec(alert, 1..6).prop_map(Step::Notify),
+        5 => Just(Step::Claim),
+        4 => (0..4_usize, outcome).prop_map(|(n, outcome)| Step::Finish(n, outcome)),
+        1 => (1..12_u64).prop_map(Step::Cancel),
+        2 => (1..12_i64).prop_map(Step::Wait),
+        1 => any::<bool>().prop_map(|kill| Step::Restart { kill }),
+    ];
+    prop::collection::vec(step, 1..60)
+}
+
+/// What a run looks like to somebody outside.
+#[derive(Debug, Clone, PartialEq)]
+struct ModelRun {
+    binding: String,
+    state: State,
+    outcome: Option<Outcome>,
+    hosts: BTreeSet<String>,
+    episodes: BTreeMap<EpisodeKey, BTreeSet<String>>,
+    ready: i64,
+    rerun_of: Option<u64>,
+}
+
+#[derive(Default)]
+struct Model {
+    past: BTreeMap<EpisodeKey, Past>,
+    runs: BTreeMap<u64, ModelRun>,
+    now: i64,
+}
+
+impl Model {
+    fn queued(&self) -> usize {
+        self.runs
+            .values()
+            .filter(|run| run.state == State::Queued)
+            .count()
+    }
+
+    /// `None` if the queue is too full.
+    fn notify(&mut self, config: &Config, inventory: &Inventory, alerts: &[Alert]) -> Option<()> {
+        let mut after = Self {
+            past: self.past.clone(),
+            runs: self.runs.clone(),
+            now: self.now,
+        };
+        let first_new = after.next_id();
+        let mut new = BTreeSet::new();
+        // All is decided before anything is done, as in one transaction: what resolves here frees no place here.
+        for alert in alerts {
+            let key = alert.episode();
+            let past = after.past.entry(key).or_default();
+            let decisions = plan::decide(config, inventory, alert, past);
+            if alert.status == Status::Resolved && !past.resolved {
+                after.resolve(&key);
+            }
+            plan::note(after.past.entry(key).or_default(), alert, &decisions);
+            for decision in decisions {
+                if let (Choice::Run { hosts }, Some(binding)) =
+                    (&decision.choice, &decision.binding)
+                {
+                    let ready = after.now + i64::try_from(binding.batch_window.as_secs()).unwrap();
+                    if after.join(&binding.name, ready, first_new, key, hosts) {
+                        new.insert(binding.name.clone());
+                    }
+                }
+            }
+        }
+        if !new.is_empty() && self.queued() + new.len() > config.runs.queue_limit {
+            return None;
+        }
+        *self = after;
+        Some(())
+    }
+
+    fn next_id(&self) -> u64 {
+        self.runs.keys().next_back().map_or(1, |id| id + 1)
+    }
+
+    /// Whether it needed a new run.
+    fn join(
+        &mut self,
+        binding: &str,
+        ready: i64,
+        first_new: u64,
+        key: EpisodeKey,
+        hosts: &[String],
+    ) -> bool {
+        let newest = self
+            .runs
+            .iter_mut()
+            .rfind(|(_, run)| run.binding == binding);
+        let hosts: BTreeSet<String> = hosts.iter().cloned().collect();
+        if let Some((id, run)) = newest
+            && run.state == State::Queued
+            && (run.ready > self.now || *id >= first_new)
+        {
+            run.hosts.extend(hosts.iter().cloned());
+            run.episodes.insert(key, hosts);
+            return false;
+        }
+        let id = self.next_id();
+        self.runs.insert(
+            id,
+            ModelRun {
+                binding: binding.to_owned(),
+                state: State::Queued,
+                outcome: None,
+                hosts: hosts.clone(),
+                episodes: [(key, hosts)].into(),
+                ready,
+                rerun_of: None,
+            },
+        );
+        true
+    }
+
+    fn resolve(&mut self, key: &EpisodeKey) {
+        for run in self.runs.values_mut() {
+            if run.state != State::Queued || run.episodes.remove(key).is_none() {
+                continue;
+            }
+            if run.episodes.is_empty() {
+                run.state = State::Finished;
+                run.outcome = Some(Outcome::Canceled);
+            } else {
+                run.hosts = run.episodes.values().flatten().cloned().collect();
+            }
+        }
+    }
+
+    fn claim(&mut self) -> Option<u64> {
+        let mut taken: BTreeSet<String> = self
+            .runs
+            .values()
+            .filter(|run| run.state == State::Running)
+            .flat_map(|run| run.hosts.clone())
+            .collect();
+        let now = self.now;
+        for (id, run) in &mut self.runs {
+            if run.state != State::Queued || run.ready > now {
+                continue;
+            }
+            if run.binding == "overlap" || run.hosts.is_disjoint(&taken) {
+                run.state = State::Running;
+                return Some(*id);
+            }
+            taken.extend(run.hosts.iter().cloned());
+        }
+        None
+    }
+
+    fn finish(&mut self, id: u64, outcome: Outcome) {
+        let run = self.runs.get_mut(&id).unwrap();
+        run.state = State::Finished;
+        run.outcome = Some(outcome);
+        if outcome != Outcome::Interrupted || run.binding != "batched" {
+            return;
+        }
+        let mut again = run.clone();
+        let resolved = |key: &EpisodeKey| self.past.get(key).is_some_and(|past| past.resolved);
+        again.episodes.retain(|key, _| !resolved(key));
+        if again.episodes.is_empty() {
+            return;
+        }
+        again.hosts = again.episodes.values().flatten().cloned().collect();
+        again.state = State::Queued;
+        again.outcome = None;
+        again.ready = self.now;
+        again.rerun_of = Some(id);
+        self.runs.insert(self.next_id(), again);
+    }
+
+    fn running(&self) -> Vec<u64> {
+        self.runs
+            .iter()
+            .filter(|(_, run)| run.state == State::Running)
+            .map(|(id, _)| *id)
+            .collect()
+    }
+}
+
+async fn compare(fixture: &Fixture, model: &Model) {
+    let runs = fixture.all_runs().await;
+    assert_eq!(runs.len(), model.runs.len(), "the number of runs");
+    for run in runs {
+        let expected = &model.runs[&run.id.0];
+        assert_eq!(run.binding.as_deref(), Some(expected.binding.as_str()));
+        assert_eq!(
+            (run.state, run.outcome),
+            (expected.state, expected.outcome),
+            "run {}",
+            run.id
+        );
+        assert_eq!(
+            run.rerun_of.map(|id| id.0),
+            expected.rerun_of,
+            "run {}",
+            run.id
+        );
+        if run.outcome != Some(Outcome::Canceled) {
+            let hosts: BTreeSet<String> = run.hosts.iter().cloned().collect();
+            assert_eq!(hosts, expected.hosts, "run {}", run.id);
+            let episodes = fixture.store.episodes_of(run.id).await.unwrap();
+            let kept = episodes.iter().filter(|e| !e.of_run.left_out).count();
+            assert_eq!(kept, expected.episodes.len(), "episodes of run {}", run.id);
+        }
+    }
+    let queued = crate::fixture::sample(&fixture.metrics, "promansible_runs_queued");
+    assert!((queued - f64::from(u32::try_from(model.queued()).unwrap())).abs() < 0.5);
+}
+
+async fn play(steps: Vec<Step>) {
+    let mut fixture = Fixture::new(5);
+    let mut model = Model::default();
+    for step in steps {
+        let now = at(model.now);
+        match step {
+            Step::Notify(alerts) => {
+                let alerts: Vec<Alert> = alerts
+                    .into_iter()
+                    .map(|(number, since, host, resolved)| {
+                        // An alert's labels never change: they are what its fingerprint is the hash of.
+                        let severity =
+                            SEVERITIES[usize::try_from(number).unwrap() % SEVERITIES.len()];
+                        let status = if resolved {
+                            Status::Resolved
+                        } else {
+                            Status::Firing
+                        };
+                        let host = HOSTS[(host + usize::try_from(number).unwrap()) % HOSTS.len()];
+                        alert(number, since, severity, host, status)
+                    })
+                    .collect();
+                let admitted = fixture.admit(alerts.clone(), now).await;
+                match model.notify(&fixture.config, &fixture.inventory, &alerts) {
+                    Some(()) => assert!(admitted.is_ok(), "{admitted:?}"),
+                    None => assert!(
+                        matches!(admitted, Err(StoreError::QueueFull { .. })),
+                        "{admitted:?}"
+                    ),
+                }
+            }
+            Step::Claim => {
+                let claimed = fixture.claim(now).await;
+                assert_eq!(claimed.as_ref().map(|c| c.run.id.0), model.claim());
+                if let Some(claimed) = claimed {
+                    let about = claimed.alerts.len();
+                    assert_eq!(about, model.runs[&claimed.run.id.0].episodes.len());
+                }
+            }
+            Step::Finish(n, outcome) => {
+                let running = model.running();
+                let Some(id) = running.get(n % running.len().max(1)) else {
+                    continue;
+                };
+                let run = fixture.store.run(RunId(*id)).await.unwrap();
+                let finished = fixture
+                    .store
+                    .finish(run.id, ended(&run, outcome), now)
+                    .await;
+                assert_eq!(finished.unwrap().outcome, Some(outcome));
+                model.finish(*id, outcome);
+            }
+            Step::Cancel(id) => {
+                let canceled = fixture.store.cancel(RunId(id), "me".into(), now).await;
+                match model.runs.get_mut(&id) {
+                    None => assert!(matches!(canceled, Err(StoreError::NoSuchRun(_)))),
+                    Some(run) if run.state == State::Finished => {
+                        assert!(matches!(canceled, Err(StoreError::Finished(_))));
+                    }
+                    Some(run) => {
+                        assert!(canceled.is_ok());
+                        if run.state == State::Queued {
+                            run.state = State::Finished;
+                            run.outcome = Some(Outcome::Canceled);
+                        }
+                    }
+                }
+            }
+            Step::Wait(seconds) => model.now += seconds,
+            Step::Restart { kill } => {
+                let opened = if kill {
+                    fixture.kill_and_reopen(now)
+                } else {
+                    fixture.close_and_reopen(now).await
+                };
+                let interrupted = model.running();
+                assert_eq!(
+                    opened.interrupted,
+                    interrupted.iter().map(|id| RunId(*id)).collect::<Vec<_>>()
+                );
+                for id in interrupted {
+                    model.finish(id, Outcome::Interrupted);
+                }
+            }
+        }
+        compare(&fixture, &model).await;
+    }
+    fixture.store.close().await;
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_store_does_what_the_model_does(steps in steps()) {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+            .block_on(play(steps));
+    }
+}
