@@ -24,7 +24,7 @@ pub(super) struct Live {
     pub queue: BTreeMap<RunId, Queued>,
     /// Runs that are under way.
     pub running: BTreeMap<RunId, Running>,
-    /// Binding → its newest queued run, which further hosts may join.
+    /// Binding → the newest run that was made for its alerts, which further hosts may join while it waits.
     pub batches: HashMap<String, RunId>,
     /// Runs that changed in this transaction. They are written once, at its end.
     pub dirty: BTreeSet<RunId>,
@@ -141,9 +141,7 @@ impl Live {
                     .filter(|(_, of_run)| !of_run.left_out)
                     .map(|(key, of_run)| (key, of_run.hosts))
                     .collect();
-                if let Some(binding) = &run.binding {
-                    live.batches.insert(binding.clone(), id);
-                }
+                live.note_batch(&run);
                 live.queue.insert(id, Queued::new(run, episodes));
             }
         }
@@ -167,11 +165,16 @@ impl Live {
         tables.open.insert(run.id.0, ())?;
         self.dirty.insert(run.id);
         self.queue_changed = true;
-        if let Some(binding) = &run.binding {
-            self.batches.insert(binding.clone(), run.id);
-        }
+        self.note_batch(&run);
         self.queue.insert(run.id, Queued::new(run, episodes));
         Ok(())
+    }
+
+    /// A repetition takes no further hosts, so it must not hide the batch that does.
+    fn note_batch(&mut self, run: &Run) {
+        if let (Some(binding), None) = (&run.binding, run.rerun_of) {
+            self.batches.insert(binding.clone(), run.id);
+        }
     }
 
     /// The queued run that a further alert of this binding may join.

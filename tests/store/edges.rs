@@ -66,6 +66,43 @@ async fn many_notifications_share_a_commit() {
 }
 
 #[tokio::test]
+async fn a_repetition_does_not_hide_the_batch_that_takes_further_hosts() {
+    let mut fixture = Fixture::new(10);
+    let firing = |number, host| vec![alert(number, 0, "b", host, Status::Firing)];
+    fixture.admit(firing(1, "h1"), at(0)).await.unwrap();
+    let first = fixture.claim(at(10)).await.unwrap().run;
+    fixture.admit(firing(2, "h2"), at(10)).await.unwrap();
+    let interrupted = ended(&first, Outcome::Interrupted);
+    let finished = fixture.store.finish(first.id, interrupted, at(11)).await;
+    assert_eq!(finished.unwrap().outcome, Some(Outcome::Interrupted));
+    for restart in [false, true] {
+        if restart {
+            fixture.close_and_reopen(at(12)).await;
+        }
+        let number = 3 + u64::from(restart);
+        let admitted = fixture.admit(firing(number, "h3"), at(12)).await.unwrap();
+        let joined = admitted.decisions[0].run;
+        assert_eq!(joined, Some(RunId(2)), "after a restart: {restart}");
+    }
+}
+
+#[tokio::test]
+async fn a_full_queue_takes_what_replaces_a_run_that_this_notification_ends() {
+    let fixture = Fixture::new(1);
+    let of = |number, status| alert(number, 0, "b", "h1", status);
+    fixture
+        .admit(vec![of(1, Status::Firing)], at(0))
+        .await
+        .unwrap();
+    let both = vec![of(1, Status::Resolved), of(2, Status::Firing)];
+    let admitted = fixture.admit(both, at(1)).await.unwrap();
+    assert_eq!(admitted.canceled, [RunId(1)]);
+    assert_eq!(admitted.decisions[1].run, Some(RunId(2)));
+    let queued = sample(&fixture.metrics, "promansible_runs_queued");
+    assert!((queued - 1.0).abs() < 0.5, "{queued}");
+}
+
+#[tokio::test]
 async fn output_is_kept_head_and_tail_with_a_mark_where_it_was_cut() {
     let fixture = Fixture::new(10);
     let firing = alert(1, 0, "a", "h3", Status::Firing);

@@ -82,8 +82,9 @@ impl Model {
             now: self.now,
         };
         let first_new = after.next_id();
+        // The bindings that need a new run as the queue stands now: what resolves here neither frees a place here, nor
+        // asks for a second one where it ends the run that was to be joined.
         let mut new = BTreeSet::new();
-        // All is decided before anything is done, as in one transaction: what resolves here frees no place here.
         for alert in alerts {
             let key = alert.episode();
             let past = after.past.entry(key).or_default();
@@ -96,25 +97,38 @@ impl Model {
                 if let (Choice::Run { hosts }, Some(binding)) =
                     (&decision.choice, &decision.binding)
                 {
-                    let ready = after.now + i64::try_from(binding.batch_window.as_secs()).unwrap();
-                    if after.join(&binding.name, ready, first_new, key, hosts) {
+                    if self.open_batch(&binding.name, first_new).is_none() {
                         new.insert(binding.name.clone());
                     }
+                    let ready = after.now + i64::try_from(binding.batch_window.as_secs()).unwrap();
+                    after.join(&binding.name, ready, first_new, key, hosts);
                 }
             }
         }
         if !new.is_empty() && self.queued() + new.len() > config.runs.queue_limit {
             return None;
         }
+        let limit = self.queued().max(config.runs.queue_limit);
+        assert!(
+            after.queued() <= limit,
+            "a notification overfills the queue"
+        );
         *self = after;
         Some(())
+    }
+
+    /// The run of this binding that takes further hosts: the newest, but for repetitions, if it still waits.
+    fn open_batch(&self, binding: &str, first_new: u64) -> Option<u64> {
+        let made_for_alerts = |run: &ModelRun| run.binding == binding && run.rerun_of.is_none();
+        let (id, run) = self.runs.iter().rfind(|(_, run)| made_for_alerts(run))?;
+        let waits = run.ready > self.now || *id >= first_new;
+        (run.state == State::Queued && waits).then_some(*id)
     }
 
     fn next_id(&self) -> u64 {
         self.runs.keys().next_back().map_or(1, |id| id + 1)
     }
 
-    /// Whether it needed a new run.
     fn join(
         &mut self,
         binding: &str,
@@ -122,34 +136,24 @@ impl Model {
         first_new: u64,
         key: EpisodeKey,
         hosts: &[String],
-    ) -> bool {
-        let newest = self
-            .runs
-            .iter_mut()
-            .rfind(|(_, run)| run.binding == binding);
+    ) {
         let hosts: BTreeSet<String> = hosts.iter().cloned().collect();
-        if let Some((id, run)) = newest
-            && run.state == State::Queued
-            && (run.ready > self.now || *id >= first_new)
-        {
+        if let Some(id) = self.open_batch(binding, first_new) {
+            let run = self.runs.get_mut(&id).unwrap();
             run.hosts.extend(hosts.iter().cloned());
             run.episodes.insert(key, hosts);
-            return false;
+            return;
         }
-        let id = self.next_id();
-        self.runs.insert(
-            id,
-            ModelRun {
-                binding: binding.to_owned(),
-                state: State::Queued,
-                outcome: None,
-                hosts: hosts.clone(),
-                episodes: [(key, hosts)].into(),
-                ready,
-                rerun_of: None,
-            },
-        );
-        true
+        let run = ModelRun {
+            binding: binding.to_owned(),
+            state: State::Queued,
+            outcome: None,
+            hosts: hosts.clone(),
+            episodes: [(key, hosts)].into(),
+            ready,
+            rerun_of: None,
+        };
+        self.runs.insert(self.next_id(), run);
     }
 
     fn resolve(&mut self, key: &EpisodeKey) {
