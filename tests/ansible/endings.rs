@@ -8,7 +8,7 @@ use nix::unistd::Pid;
 use promansible::ansible::{Cause, Event, ListError, Progress, sweep};
 use promansible::run::Outcome;
 
-use crate::harness::{Bench, Version, on_both};
+use crate::harness::{Bench, PATIENCE, Version, on_both};
 
 on_both!(
     a_stubborn_play_is_ended,
@@ -46,8 +46,7 @@ async fn a_stubborn_play_is_ended(version: Version) {
     stop.now();
     stop.now();
     let told = bench.finish(started, &["web1", "web2"]).await;
-    // The grace, then up to a second each for TERM to be heard and for the rest, and some air.
-    assert!(told.took < Duration::from_secs(8), "took {:?}", told.took);
+    // Some of it would have gone on for ever.
     let judged = told.judged(Some(Cause::TimedOut));
     assert_eq!(judged.outcome, Outcome::Timeout);
     assert_eq!(judged.results["web2"].outcome, Outcome::Timeout);
@@ -56,7 +55,7 @@ async fn a_stubborn_play_is_ended(version: Version) {
 
 async fn a_play_that_listens_is_ended_gently(version: Version) {
     let mut bench = Bench::new(version);
-    bench.grace = Duration::from_secs(20);
+    bench.grace = PATIENCE;
     bench.role(
         "handle",
         "- ansible.builtin.command: sh -c 'touch OUT/started; exec sleep 300'\n",
@@ -65,12 +64,11 @@ async fn a_play_that_listens_is_ended_gently(version: Version) {
     bench.wait_for("started").await;
     started.stop.now();
     let told = bench.finish(started, &["web1"]).await;
-    // Far from the grace: INT was heard.
-    assert!(told.took < Duration::from_secs(10), "took {:?}", told.took);
     assert_eq!(
         told.judged(Some(Cause::Canceled)).outcome,
         Outcome::Canceled
     );
+    // INT was heard, and the grace not used up.
     assert_eq!(told.ending.code, Some(99), "{}", told.text());
 }
 
@@ -131,12 +129,14 @@ async fn the_death_of_promansible_ends_the_tree() {
     // The kernel closes it when promansible is killed.
     drop(child.stdin.take());
     let begin = Instant::now();
-    assert_eq!(child.wait().unwrap().code(), Some(128 + 9));
-    assert!(
-        begin.elapsed() < Duration::from_secs(3),
-        "took {:?}",
-        begin.elapsed()
-    );
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        assert!(begin.elapsed() < PATIENCE, "the supervisor goes on");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!(status.code(), Some(128 + 9));
     bench.assert_nothing_left();
 }
 
@@ -168,15 +168,8 @@ async fn a_sweep_ends_what_both_left_behind() {
     assert!(bench.path("runs/not-ours/file").exists());
     std::fs::remove_dir_all(bench.path("runs/not-ours")).unwrap();
     bench.assert_nothing_left();
-    let begin = Instant::now();
-    assert_eq!(
-        sweep(&bench.store(), &bench.runs_dir())
-            .unwrap()
-            .processes
-            .len(),
-        0
-    );
-    assert!(begin.elapsed() < Duration::from_millis(500));
+    let again = sweep(&bench.store(), &bench.runs_dir()).unwrap();
+    assert_eq!(again.processes.len(), 0);
 }
 
 #[tokio::test]
@@ -282,14 +275,7 @@ async fn a_reader_that_sleeps_does_not_hold_up_a_stop() {
     // Nobody reads: the queue and the pipe fill up, and the program waits.
     tokio::time::sleep(Duration::from_secs(1)).await;
     started.stop.now();
-    let begin = Instant::now();
-    while !bench.processes().is_empty() {
-        assert!(
-            begin.elapsed() < Duration::from_secs(5),
-            "the run did not end while nobody read"
-        );
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    bench.wait_for_the_end().await;
     let told = bench.finish(started, &["web1"]).await;
     assert!(told.ending.lost_bytes > 0);
     assert_eq!(
@@ -305,11 +291,7 @@ async fn a_run_that_nobody_follows_is_ended() {
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert!(!bench.processes().is_empty());
     drop(started);
-    let begin = Instant::now();
-    while !bench.processes().is_empty() {
-        assert!(begin.elapsed() < Duration::from_secs(5), "the run goes on");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    bench.wait_for_the_end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -317,8 +299,7 @@ async fn the_stop_may_come_at_once_and_the_handles_may_be_gone() {
     let bench = Bench::with_script("sleep 300");
     let started = bench.start(&["web1"]);
     started.stop.now();
-    let told = bench.finish(started, &["web1"]).await;
-    assert!(told.took < Duration::from_secs(5));
+    bench.finish(started, &["web1"]).await;
 
     // Without any handle left a run comes to its own end.
     let bench = Bench::with_script("echo hello; exit 3");
@@ -340,7 +321,6 @@ async fn a_writer_of_events_that_never_comes_or_goes_holds_up_nothing() {
     let told = bench.run(&["web1"]).await;
     assert_eq!(told.events, [Event::NoHostsMatched]);
     assert_eq!(told.ending.code, Some(1));
-    assert!(told.took < Duration::from_secs(5));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,7 +17,7 @@ use promansible::run::{RunId, Trigger, Work};
 use tempfile::TempDir;
 
 /// The longest that any run of a test may take.
-const PATIENCE: Duration = Duration::from_secs(90);
+pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The two ends of what we support.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +66,6 @@ pub struct Told {
     pub events: Vec<Event>,
     pub output: Vec<u8>,
     pub ending: Ending,
-    pub took: Duration,
     hosts: Vec<String>,
 }
 
@@ -232,7 +231,6 @@ ansible_python_interpreter='{{ ansible_playbook_python }}'
     }
 
     pub async fn finish(&self, mut started: Started, hosts: &[&str]) -> Told {
-        let begin = Instant::now();
         let (mut events, mut output, mut ending) = (Vec::new(), Vec::new(), None);
         let all = async {
             while let Some(progress) = started.progress.recv().await {
@@ -251,7 +249,6 @@ ansible_python_interpreter='{{ ansible_playbook_python }}'
             events,
             output,
             ending: ending.expect("no ending came"),
-            took: begin.elapsed(),
             hosts: hosts.iter().map(|&host| host.to_owned()).collect(),
         };
         self.assert_nothing_left();
@@ -278,6 +275,15 @@ ansible_python_interpreter='{{ ansible_playbook_python }}'
         assert_eq!(self.processes(), BTreeSet::new(), "processes are left");
         let folders: Vec<_> = fs::read_dir(self.runs_dir()).unwrap().collect();
         assert!(folders.is_empty(), "run folders are left: {folders:?}");
+    }
+
+    /// Waits until none of this bench's processes is left.
+    pub async fn wait_for_the_end(&self) {
+        let begin = Instant::now();
+        while !self.processes().is_empty() {
+            assert!(begin.elapsed() < PATIENCE, "left: {:?}", self.processes());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Waits until a file is there.

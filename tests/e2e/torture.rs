@@ -70,7 +70,7 @@ fn kill_9_loses_nothing_and_runs_nothing_twice() -> Result<(), Failure> {
     // The stand-in leaves a process in a session of its own each time.
     let own = promansible.dir().to_owned();
     wait_until(
-        Duration::from_secs(10),
+        Duration::from_mins(1),
         "no process of any run to be left",
         || Ok(leftovers::of_runs(&own).is_empty().then_some(())),
     )

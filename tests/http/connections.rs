@@ -1,26 +1,24 @@
 //! Clients that are slow, many, half gone or in a hurry.
 
-use std::io::{BufReader, Read, Write};
+use std::io::{BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::bench::{Answer, Server, Site, WEBHOOK, alert, notification};
 
-/// Whether the other side ends this connection within two seconds.
+/// Whether the other side ends this connection, rather than our patience.
 fn is_cut_off(stream: &mut TcpStream) -> bool {
-    let begin = Instant::now();
-    let patience = Duration::from_secs(2);
-    stream.set_read_timeout(Some(patience)).unwrap();
-    let mut rest = Vec::new();
     // A reset is as good as an end; a time-out is neither.
-    let _ = stream.read_to_end(&mut rest);
-    begin.elapsed() < patience
+    match stream.read_to_end(&mut Vec::new()) {
+        Ok(_) => true,
+        Err(e) => !matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+    }
 }
 
 fn impatient() -> Site {
     Site::new()
-        .receiver("header_timeout", "300ms")
-        .receiver("body_timeout", "400ms")
+        .receiver("header_timeout", "1s")
+        .receiver("body_timeout", "1s")
 }
 
 #[test]
@@ -32,23 +30,17 @@ fn a_client_that_is_slow_with_its_head_is_cut_off() {
     // One that sends a byte now and then gains nothing by it.
     let mut trickling = server.connect();
     let trickle = std::thread::spawn(move || {
-        let begin = Instant::now();
-        for byte in "GET /metrics HTTP/1.1\r\nHost: x\r\nA: "
-            .bytes()
-            .chain([b'b'; 1000])
-        {
-            if trickling.write_all(&[byte]).is_err() || begin.elapsed() > Duration::from_secs(3) {
-                break;
-            }
+        let head = "GET /metrics HTTP/1.1\r\nHost: x\r\nA: ".bytes();
+        // In all it would take many times what a head may.
+        head.chain([b'b'; 1000]).all(|byte| {
             std::thread::sleep(Duration::from_millis(20));
-        }
-        begin.elapsed()
+            trickling.write_all(&[byte]).is_ok()
+        })
     });
     server.deliver(&[alert("A", "web1")]);
     assert!(is_cut_off(&mut silent));
     assert!(is_cut_off(&mut stuck));
-    let lasted = trickle.join().unwrap();
-    assert!(lasted < Duration::from_secs(2), "{lasted:?}");
+    assert!(!trickle.join().unwrap(), "every byte was taken");
     server.deliver(&[alert("B", "web1")]);
 }
 
@@ -64,7 +56,7 @@ fn a_client_that_is_slow_with_its_body_is_told_to_come_again() {
     assert_eq!(answer.status, 503);
     assert_eq!(
         answer.text(),
-        "the body did not arrive within 400ms (receiver.body_timeout)\n"
+        "the body did not arrive within 1s (receiver.body_timeout)\n"
     );
     assert!(
         is_cut_off(&mut slow),
@@ -81,10 +73,8 @@ fn those_who_hold_every_connection_hold_them_for_a_moment_only() {
     for holder in &mut holders {
         holder.write_all(b"GET / HTTP/1.1\r\n").unwrap();
     }
-    let begin = Instant::now();
+    // It gets a connection, and an answer, although none of them has gone by itself.
     server.deliver(&[alert("A", "web1")]);
-    let waited = begin.elapsed();
-    assert!(waited < Duration::from_secs(4), "{waited:?}");
 }
 
 #[test]
@@ -99,10 +89,9 @@ fn a_client_that_takes_nothing_of_its_answers_is_cut_off() {
         .take_while(|_| deaf.write_all(&one).is_ok())
         .count();
     assert!(asked > 10, "{asked}");
-    let begin = Instant::now();
+    // The only connection is free again.
     assert_eq!(server.get("/-/healthy").status, 200);
-    let waited = begin.elapsed();
-    assert!(waited < Duration::from_secs(4), "{waited:?}");
+    assert!(is_cut_off(&mut deaf));
 }
 
 #[test]

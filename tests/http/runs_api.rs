@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::bench::{Site, alert, ids};
+use crate::bench::{PATIENCE, Site, alert, ids};
 
 #[test]
 fn a_long_history_is_read_page_by_page() {
@@ -181,7 +181,7 @@ fn a_run_can_be_canceled_until_it_has_ended() {
 fn site_journal_has(site: &Site, line: &str) {
     let begin = std::time::Instant::now();
     while !site.journal().iter().any(|l| l.starts_with(line)) {
-        assert!(begin.elapsed() < std::time::Duration::from_secs(10));
+        assert!(begin.elapsed() < PATIENCE, "no {line} in the journal");
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
 }

@@ -68,7 +68,7 @@ impl Alertmanager {
             Self::launch(&dir.join("b"), timing, promansible, &flags(second, first))?,
         ];
         for one in &pair {
-            wait_until(Duration::from_secs(20), "Alertmanager's cluster", || {
+            wait_until(Duration::from_mins(1), "Alertmanager's cluster", || {
                 let status = http::get(one.port, "/api/v2/status")?.json()?;
                 let peers = status["cluster"]["peers"].as_array().map_or(0, Vec::len);
                 Ok((status["cluster"]["status"] == "ready" && peers == 2).then_some(()))

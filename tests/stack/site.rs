@@ -45,7 +45,7 @@ impl Site {
         };
         process::run(&mut process::command(&script))?;
         wait_until(
-            Duration::from_secs(10),
+            Duration::from_secs(30),
             &format!("the site of {host} to answer"),
             || Ok(site.answers().then_some(())),
         )?;
@@ -95,9 +95,11 @@ impl Site {
             .ok_or_else(|| Failure::new(format!("the site of {} does not run", self.host)))?;
         kill(Pid::from_raw(pid), Signal::SIGKILL)
             .map_err(|e| Failure::new(format!("kill {pid}: {e}")))?;
-        wait_until(Duration::from_secs(5), "the killed site to be gone", || {
-            Ok(self.pid().is_none().then_some(()))
-        })?;
+        wait_until(
+            Duration::from_secs(30),
+            "the killed site to be gone",
+            || Ok(self.pid().is_none().then_some(())),
+        )?;
         Ok(pid)
     }
 

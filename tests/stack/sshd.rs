@@ -48,7 +48,7 @@ impl Sshd {
         let log = dir.join("log");
         let (process, port) = on_free_port(
             "sshd",
-            Duration::from_secs(10),
+            Duration::from_secs(30),
             |port| {
                 fs::write(&config, settings(dir, port, &user)).map_err(io)?;
                 let arguments = ["-D", "-e", "-f", &config.to_string_lossy()].map(str::to_owned);

@@ -168,7 +168,7 @@ impl World {
         drop(sshd);
         drop(sites);
         // A process that has just been told to end may take a moment.
-        let none = wait_until(Duration::from_secs(3), "everything to end", || {
+        let none = wait_until(Duration::from_secs(20), "everything to end", || {
             Ok(leftovers::of_folder(folder.path()).is_empty().then_some(()))
         });
         match none {

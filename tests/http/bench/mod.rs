@@ -20,7 +20,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// The longest that anything is waited for.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Compares with a file beside the tests; `UPDATE_GOLDEN=1` writes it.
 #[track_caller]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{Server, promansible, run};
+use super::{PATIENCE, Server, promansible, run};
 
 /// Prints the inventory, unless the file `hold` is there. The file `elsewhere` stands for what a script learns from a
 /// machine far away: no source changes with it.
@@ -261,11 +261,7 @@ impl Site {
     pub fn assert_nothing_left(&self) {
         let begin = Instant::now();
         while !self.processes().is_empty() {
-            assert!(
-                begin.elapsed() < Duration::from_secs(5),
-                "left: {:?}",
-                self.processes()
-            );
+            assert!(begin.elapsed() < PATIENCE, "left: {:?}", self.processes());
             std::thread::sleep(Duration::from_millis(20));
         }
     }
