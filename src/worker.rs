@@ -220,6 +220,13 @@ impl Worker {
                     tracing::error!(run = id.0, error = %e, "the run's end is not kept yet");
                     tokio::time::sleep(PAUSE).await;
                 }
+                // An earlier try is on disk, although the disk failed while it was written.
+                Err(StoreError::Finished(_)) => {
+                    if let Ok(run) = self.store.run(id).await {
+                        log_end(&run);
+                    }
+                    return;
+                }
                 Err(e) => {
                     tracing::error!(run = id.0, error = %e, "the run's end is not kept: it will show as interrupted");
                     return;

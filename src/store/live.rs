@@ -16,6 +16,8 @@ use crate::run::{Run, RunId, State};
 /// The writer's memory.
 #[derive(Debug, Default)]
 pub(super) struct Live {
+    /// How many transactions changed the file; the number of the one at hand.
+    pub commits: u64,
     /// The number of the next run.
     pub next_run: u64,
     /// The size of the history: the values of all runs, episodes, events and output, in bytes.
@@ -49,7 +51,7 @@ pub(super) struct Queued {
 }
 
 impl Queued {
-    fn new(run: Run, episodes: BTreeMap<EpisodeKey, Vec<String>>) -> Self {
+    pub(super) fn new(run: Run, episodes: BTreeMap<EpisodeKey, Vec<String>>) -> Self {
         let mut queued = Self {
             hosts: run.hosts.iter().map(|host| (host.clone(), 0)).collect(),
             run,
@@ -92,6 +94,13 @@ impl Queued {
     }
 }
 
+/// What the owner of a run that is under way holds on to, and the file does not know.
+#[derive(Debug, Clone)]
+pub(super) struct Held {
+    pub cancel: watch::Sender<Option<String>>,
+    pub output_limit_bytes: u64,
+}
+
 /// A run that is under way.
 #[derive(Debug)]
 pub(super) struct Running {
@@ -103,13 +112,13 @@ pub(super) struct Running {
 }
 
 impl Live {
-    /// Rebuilds it. `running` holds what was under way in this process before the store had to be opened again: its
-    /// cancel switches stay connected.
+    /// Rebuilds it. `held` is what is under way in this process, where the store had to be opened again.
     pub(super) fn load(
         tables: &Tables<'_>,
-        running: &mut BTreeMap<RunId, Running>,
+        held: &BTreeMap<RunId, Held>,
     ) -> Result<Self, StoreError> {
         let mut live = Self {
+            commits: meta_number(&tables.meta, "commits")?,
             next_run: meta_number(&tables.meta, "next_run")?.max(1),
             history_bytes: i64::try_from(meta_number(&tables.meta, "history_bytes")?)
                 .unwrap_or(i64::MAX),
@@ -122,9 +131,11 @@ impl Live {
                 None => return Err(StoreError::Corrupt(format!("open run {id} is missing"))),
             };
             if run.state == State::Running {
-                let before = running.remove(&id);
-                let (kept, events) = Kept::load(tables, &run, before.as_ref().map(|r| &r.kept))?;
-                let cancel = before.map_or_else(|| watch::channel(None).0, |r| r.cancel);
+                let held = held.get(&id);
+                // Nobody writes any more to a run that nobody holds.
+                let limit = held.map_or(0, |held| held.output_limit_bytes);
+                let (kept, events) = Kept::load(tables, &run, limit)?;
+                let cancel = held.map_or_else(|| watch::channel(None).0, |h| h.cancel.clone());
                 live.running.insert(
                     id,
                     Running {
@@ -135,17 +146,22 @@ impl Live {
                     },
                 );
             } else {
-                let episodes = tables
-                    .run_episodes(id)?
-                    .into_iter()
-                    .filter(|(_, of_run)| !of_run.left_out)
-                    .map(|(key, of_run)| (key, of_run.hosts))
-                    .collect();
+                let episodes = tables.still_about(id)?;
                 live.note_batch(&run);
                 live.queue.insert(id, Queued::new(run, episodes));
             }
         }
         Ok(live)
+    }
+
+    /// What is under way, as its owners hold it.
+    pub(super) fn held(&self) -> BTreeMap<RunId, Held> {
+        let held = |running: &Running| Held {
+            cancel: running.cancel.clone(),
+            output_limit_bytes: running.kept.limit_bytes(),
+        };
+        let running = self.running.iter();
+        running.map(|(id, running)| (*id, held(running))).collect()
     }
 
     /// Takes the next run's number.
@@ -222,7 +238,12 @@ impl Live {
         }
         self.history_bytes = (self.history_bytes + std::mem::take(&mut tables.size_change)).max(0);
         let bytes = u64::try_from(self.history_bytes).unwrap_or(0);
-        for (name, value) in [("history_bytes", bytes), ("next_run", self.next_run)] {
+        self.commits += 1;
+        for (name, value) in [
+            ("commits", self.commits),
+            ("history_bytes", bytes),
+            ("next_run", self.next_run),
+        ] {
             tables.meta.insert(name, value.to_le_bytes().as_slice())?;
         }
         Ok(())

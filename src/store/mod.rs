@@ -4,7 +4,8 @@
 //! owns all writing: it drains what is waiting into one transaction, commits it with an fsync, and only then answers
 //! (group commit). Readers work on snapshots and never wait for it.
 //!
-//! An operation that answered `Ok` is on disk. One that answered `Err` has changed nothing.
+//! An operation that answered `Ok` is on disk. One that answered `Err` has changed nothing, with one exception that
+//! [`StoreError::Broken`] names.
 
 mod admit;
 mod finish;
@@ -15,6 +16,8 @@ mod query;
 mod queue;
 mod retention;
 mod tables;
+#[cfg(test)]
+mod tests;
 mod untouched;
 mod writer;
 
@@ -44,7 +47,9 @@ use writer::{Message, Operation};
 /// Why an operation did not happen.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// redb or the disk failed. The caller answers 503; the store reopens itself and may be tried again.
+    /// redb or the disk failed. The caller answers 503; the store reopens itself and may be tried again. If the disk
+    /// failed while a commit was written and cannot be read either, the operation may turn out to be on disk: sent
+    /// again it is a `duplicate`, or [`StoreError::Finished`].
     #[error("the store is broken: {0}")]
     Broken(String),
     /// A value cannot be read: the file was damaged, or written by something else.
@@ -77,7 +82,14 @@ macro_rules! from_redb {
     ($($error:ty),*) => { $(
         impl From<$error> for StoreError {
             fn from(e: $error) -> Self {
-                Self::Broken(e.to_string())
+                use redb::Error::{Backend, DatabaseClosed, Io, LockPoisoned, PreviousIo};
+                let e = redb::Error::from(e);
+                match e {
+                    Io(_) | PreviousIo | Backend(_) | DatabaseClosed | LockPoisoned(_) => {
+                        Self::Broken(e.to_string())
+                    }
+                    _ => Self::Corrupt(e.to_string()),
+                }
             }
         }
     )* };

@@ -75,17 +75,26 @@ pub struct Opened {
     pub inventory: Option<(u64, Bytes)>,
 }
 
+/// Opens the file at a path, and makes it if the flag says so.
+pub(super) type Opener = Arc<dyn Fn(&Path, bool) -> Result<Database, OpenError> + Send + Sync>;
+
 /// Opens the store, or makes it, and starts its writer.
 ///
 /// Runs that were under way are ended as `interrupted` before this returns, and queued again where that was asked for.
 pub fn open(path: &Path, metrics: &Metrics, now: DateTime<Utc>) -> Result<Opened, OpenError> {
+    open_with(Arc::new(open_file), path, metrics, now)
+}
+
+pub(super) fn open_with(
+    opener: Opener,
+    path: &Path,
+    metrics: &Metrics,
+    now: DateTime<Utc>,
+) -> Result<Opened, OpenError> {
     make_parent(path)?;
     refuse_newer(path)?;
-    let database = open_database(path)?;
-    let prepared = prepare(&database, metrics, now).map_err(|e| OpenError::Damaged {
-        path: path.to_owned(),
-        why: e.to_string(),
-    })?;
+    let database = opener(path, true)?;
+    let prepared = prepare(&database, metrics, now).map_err(|e| unusable(path, e))?;
     let (messages, receiver) = mpsc::channel(WAITING);
     let (changed, watching) = watch::channel(0);
     metrics.queue(prepared.live.queue.len(), prepared.live.running.len());
@@ -99,6 +108,9 @@ pub fn open(path: &Path, metrics: &Metrics, now: DateTime<Utc>) -> Result<Opened
         path: path.to_owned(),
         metrics: metrics.clone(),
         changed,
+        opener,
+        held: BTreeMap::new(),
+        doubt: None,
         reopen_at: None,
     };
     std::thread::Builder::new()
@@ -144,7 +156,7 @@ fn prepare(
                 .insert("format", FORMAT.to_le_bytes().as_slice())?;
         }
         let id = store_id(&mut tables)?;
-        let mut live = Live::load(&tables, &mut BTreeMap::new())?;
+        let mut live = Live::load(&tables, &BTreeMap::new())?;
         let interrupted: Vec<RunId> = live.running.keys().copied().collect();
         for run in &interrupted {
             finish::interrupt(&mut tables, &mut live, *run, now)?;
@@ -219,21 +231,18 @@ fn show_last_successes(database: &Database, metrics: &Metrics) -> Result<(), Sto
     Ok(())
 }
 
-/// Opens the file, or makes it.
-fn open_database(path: &Path) -> Result<Database, OpenError> {
-    open_file(path, true)
-}
-
-/// Opens the file that was there.
-pub(super) fn open_existing(path: &Path) -> Result<Database, OpenError> {
-    open_file(path, false)
-}
-
 fn open_file(path: &Path, create: bool) -> Result<Database, OpenError> {
+    FileBackend::new(file(path, create)?)
+        .and_then(|backend| builder().create_with_backend(backend))
+        .map_err(|e| open_error(path, e))
+}
+
+pub(super) fn file(path: &Path, create: bool) -> Result<std::fs::File, OpenError> {
     let io = |error| OpenError::Io {
         path: path.to_owned(),
         error,
     };
+    let is_new = create && !path.exists();
     // It holds what alerts and hosts say: nobody else's business.
     let file = OpenOptions::new()
         .read(true)
@@ -243,18 +252,31 @@ fn open_file(path: &Path, create: bool) -> Result<Database, OpenError> {
         .mode(0o600)
         .open(path)
         .map_err(io)?;
-    FileBackend::new(file)
-        .and_then(|backend| builder().create_with_backend(backend))
-        .map_err(|e| open_error(path, e))
+    if is_new {
+        sync_parent(path).map_err(io)?;
+    }
+    Ok(file)
 }
 
-fn builder() -> Builder {
+pub(super) fn builder() -> Builder {
     let mut builder = Builder::new();
     builder.set_cache_size(CACHE_BYTES);
     builder
 }
 
-fn open_error(path: &Path, error: DatabaseError) -> OpenError {
+/// Only what is in the file can be damaged: a disk that fails is no reason to throw a history away.
+fn unusable(path: &Path, error: StoreError) -> OpenError {
+    let path = path.to_owned();
+    match error {
+        StoreError::Corrupt(why) => OpenError::Damaged { path, why },
+        other => OpenError::Io {
+            path,
+            error: std::io::Error::other(other.to_string()),
+        },
+    }
+}
+
+pub(super) fn open_error(path: &Path, error: DatabaseError) -> OpenError {
     match error {
         DatabaseError::DatabaseAlreadyOpen => OpenError::InUse(path.to_owned()),
         DatabaseError::Storage(redb::StorageError::Io(error))
@@ -287,18 +309,8 @@ fn refuse_newer(path: &Path) -> Result<(), OpenError> {
     };
     let found = builder()
         .create_with_backend(backend)
-        .map_err(|e| StoreError::Broken(e.to_string()))
-        .and_then(|database| {
-            let txn = database.begin_read()?;
-            match open_for_reading(&txn, META)? {
-                Some(meta) => meta_number(&meta, "format"),
-                None => Ok(0),
-            }
-        })
-        .map_err(|e| OpenError::Damaged {
-            path: path.to_owned(),
-            why: e.to_string(),
-        })?;
+        .map_err(|e| open_error(path, e))
+        .and_then(|database| format_of(&database).map_err(|e| unusable(path, e)))?;
     if found > FORMAT {
         return Err(OpenError::Newer {
             path: path.to_owned(),
@@ -309,16 +321,34 @@ fn refuse_newer(path: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
+fn format_of(database: &Database) -> Result<u64, StoreError> {
+    let txn = database.begin_read()?;
+    match open_for_reading(&txn, META)? {
+        Some(meta) => meta_number(&meta, "format"),
+        None => Ok(0),
+    }
+}
+
 fn make_parent(path: &Path) -> Result<(), OpenError> {
     let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) else {
         return Ok(());
     };
+    if folder.is_dir() {
+        return Ok(());
+    }
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(folder)
+        .and_then(|()| sync_parent(folder))
         .map_err(|error| OpenError::Io {
             path: folder.to_owned(),
             error,
         })
+}
+
+/// Makes a new name durable: the name is worth as much as what is in the file.
+fn sync_parent(path: &Path) -> std::io::Result<()> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
+    std::fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }

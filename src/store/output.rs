@@ -34,19 +34,23 @@ impl Kept {
         }
     }
 
+    /// How much may be kept.
+    pub(super) fn limit_bytes(&self) -> u64 {
+        self.half_bytes * 2
+    }
+
     /// How many bytes came, kept or not.
     pub(super) fn total_bytes(&self) -> u64 {
         self.total_bytes
     }
 
-    /// Finds out what is kept of a run whose store was opened again, and how many events. `before` is what was known
-    /// until then; after a restart, when nobody writes any more, it is not known.
+    /// Finds out what is kept of a run whose store was opened again, and how many events.
     pub(super) fn load(
         tables: &Tables<'_>,
         run: &Run,
-        before: Option<&Self>,
+        limit_bytes: u64,
     ) -> Result<(Self, u32), StoreError> {
-        let mut kept = Self::new(before.map_or(0, |before| before.half_bytes * 2));
+        let mut kept = Self::new(limit_bytes);
         for row in tables.output.range((run.id.0, 0)..=(run.id.0, u32::MAX))? {
             let (key, value) = row?;
             let (number, bytes) = (key.value().1, value.value().len() as u64);

@@ -9,6 +9,7 @@ use super::tables::{
     EPISODES, EVENTS, OUTPUT, RUN_EPISODES, RUNS, decode, episode_key, open_for_reading,
     read_run_episodes,
 };
+use super::writer::Message;
 use super::{EpisodeOfRun, Store, StoreError};
 use crate::run::{Outcome, Run, RunId, State, TaskEvent};
 
@@ -172,11 +173,16 @@ impl Store {
     }
 
     fn reading(&self) -> Result<Arc<Database>, StoreError> {
-        self.database
+        let database = self
+            .database
             .read()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .clone()
-            .ok_or_else(|| StoreError::Broken("it is being opened again".to_owned()))
+            .clone();
+        database.ok_or_else(|| {
+            // Nobody may be writing. If the writer has more to do than it can hold, it will come to this anyway.
+            let _ = self.writer.try_send(Message::Open);
+            StoreError::Broken("it is being opened again".to_owned())
+        })
     }
 }
 

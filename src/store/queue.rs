@@ -1,10 +1,12 @@
 //! The queue: who may start, and who is taken out.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use redb::ReadableTable;
 use tokio::sync::watch;
 
-use super::live::{Live, Queued, Running};
+use super::live::{Held, Live, Queued, Running};
 use super::output::Kept;
 use super::tables::Tables;
 use super::{Canceled, Claim, Claimed, StoreError, finish};
@@ -97,6 +99,24 @@ fn choose(live: &Live, now: DateTime<Utc>) -> (Option<RunId>, Option<DateTime<Ut
         taken.extend(hosts());
     }
     (None, next)
+}
+
+/// Puts the runs back that were handed out by a commit whose outcome nobody learned, so that nobody owns them.
+pub(super) fn put_back(
+    tables: &mut Tables<'_>,
+    live: &mut Live,
+    held: &BTreeMap<RunId, Held>,
+) -> Result<(), StoreError> {
+    let unowned = live.running.keys().filter(|id| !held.contains_key(id));
+    for id in unowned.copied().collect::<Vec<_>>() {
+        let mut run = live.running.remove(&id).expect("it was just seen").run;
+        run.state = State::Queued;
+        run.started_at = None;
+        let episodes = tables.still_about(id)?;
+        live.dirty.insert(id);
+        live.queue.insert(id, Queued::new(run, episodes));
+    }
+    Ok(())
 }
 
 pub(super) fn cancel(

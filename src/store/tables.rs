@@ -14,7 +14,7 @@ use crate::run::RunId;
 /// The layout of all tables together. A file with a higher number was written by a newer promansible.
 pub(super) const FORMAT: u64 = 1;
 
-/// Key: a name (`format`, `store_id`, `next_run`, `history_bytes`, `inventory`). Value: bytes, by name.
+/// Key: a name (`format`, `store_id`, `commits`, `next_run`, `history_bytes`, `inventory`). Value: bytes, by name.
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta_v1");
 
 /// Key: run. Value: JSON of [`crate::run::Run`].
@@ -218,6 +218,16 @@ impl<'t> Tables<'t> {
         self.run_episodes.insert((run.0, number), json.as_slice())?;
         self.size_change += grown(json.len(), None);
         Ok(())
+    }
+
+    /// The episodes that a run has not left out, each with the hosts that it names.
+    pub(super) fn still_about(
+        &self,
+        run: RunId,
+    ) -> Result<BTreeMap<EpisodeKey, Vec<String>>, StoreError> {
+        let episodes = self.run_episodes(run)?.into_iter();
+        let still = episodes.filter(|(_, of_run)| !of_run.left_out);
+        Ok(still.map(|(key, of_run)| (key, of_run.hosts)).collect())
     }
 
     pub(super) fn run_episodes(

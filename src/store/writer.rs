@@ -9,10 +9,11 @@ use redb::{Database, Durability};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::StoreError;
-use super::live::{Live, Running};
-use super::open::{open_existing, read_id};
-use super::tables::Tables;
-use crate::metrics::Metrics;
+use super::live::{Held, Live};
+use super::open::{Opener, read_id};
+use super::queue;
+use super::tables::{Tables, meta_number};
+use crate::metrics::{Happened, Metrics};
 use crate::run::RunId;
 
 /// How many operations share a transaction at most: what arrives during one fsync, many times over.
@@ -25,6 +26,8 @@ const REOPEN_PAUSE: Duration = Duration::from_millis(500);
 pub(super) enum Message {
     /// Do this, and answer when it is on disk.
     Do(Box<dyn Operation>),
+    /// Open the file again if it is closed: somebody wants to read.
+    Open,
     /// Finish what was asked before, then end.
     Close(oneshot::Sender<()>),
 }
@@ -90,8 +93,22 @@ pub(super) struct Writer {
     pub id: Arc<str>,
     pub metrics: Metrics,
     pub changed: watch::Sender<u64>,
+    pub opener: Opener,
+    /// The runs that were handed out and whose owners were told so.
+    pub held: BTreeMap<RunId, Held>,
+    /// A commit that failed, until it is known whether it is on disk all the same.
+    pub doubt: Option<Doubt>,
     /// When a broken store is to be opened again.
     pub reopen_at: Option<Instant>,
+}
+
+/// A commit that failed. redb writes what makes a commit valid before its last fsync, so only the file can tell whether
+/// it took effect.
+pub(super) struct Doubt {
+    commit: u64,
+    happened: Vec<Happened>,
+    /// The runs that it handed out, among others, as long as their owners can still be told.
+    held: Option<BTreeMap<RunId, Held>>,
 }
 
 impl Writer {
@@ -108,6 +125,10 @@ impl Writer {
             while let Some(message) = next {
                 match message {
                     Message::Do(operation) => batch.push(operation),
+                    Message::Open if self.current().is_none() => {
+                        self.reopen();
+                    }
+                    Message::Open => {}
                     Message::Close(reply) => {
                         closing = Some(reply);
                         break;
@@ -143,35 +164,57 @@ impl Writer {
             return;
         };
         tracing::error!(error = %failed, operations = batch.len(), "a transaction failed");
-        self.reopen();
-        if batch.len() == 1 {
-            let operation = batch.remove(0);
-            return operation.answer(Some(failed));
+        // What may be on disk must not be done a second time.
+        if batch.len() == 1 || self.doubt.is_some() {
+            for operation in batch {
+                operation.answer(Some(copy(&failed)));
+            }
+            return;
         }
         for operation in batch {
             let mut alone = vec![operation];
             let failed = self.transact(&mut alone).err();
-            if failed.is_some() {
-                self.reopen();
-            }
             for operation in alone {
                 operation.answer(failed.as_ref().map(copy));
             }
         }
     }
 
-    /// One transaction. On `Err`, nothing is on disk and the memory is out of date.
+    /// One transaction. After an `Err`, nothing is on disk unless [`Self::doubt`] is left, and the memory is as the file.
     fn transact(&mut self, batch: &mut [Box<dyn Operation>]) -> Result<(), StoreError> {
-        let database = self.current().or_else(|| {
+        if self.current().is_none() {
             self.reopen();
-            self.current()
-        });
-        let database = database.ok_or_else(|| {
+        }
+        let database = self.current().ok_or_else(|| {
             StoreError::Broken(format!(
                 "{} cannot be opened again yet",
                 self.path.display()
             ))
         })?;
+        let attempted = self.attempt(&database, batch);
+        drop(database);
+        let Err(failed) = attempted else {
+            self.account();
+            return Ok(());
+        };
+        match self.reopen() {
+            Reopened::AsAttempted => Ok(()),
+            Reopened::AsBefore => Err(failed),
+            Reopened::NotYet => {
+                // Their askers are told that it failed, so nobody will own what was handed out.
+                if let Some(doubt) = &mut self.doubt {
+                    doubt.held = None;
+                }
+                Err(failed)
+            }
+        }
+    }
+
+    fn attempt(
+        &mut self,
+        database: &Database,
+        batch: &mut [Box<dyn Operation>],
+    ) -> Result<(), StoreError> {
         let mut txn = database.begin_write()?;
         txn.set_durability(Durability::Immediate)?;
         txn.set_quick_repair(true);
@@ -186,20 +229,32 @@ impl Writer {
         if self.live.idle == batch.len() {
             // Repeated alerts and idle workers come all the time: what says nothing new is not worth an fsync.
             txn.abort()?;
-        } else {
-            let started = Instant::now();
-            txn.commit()?;
-            self.metrics.committed(started.elapsed(), batch.len());
+            return Ok(());
         }
+        let started = Instant::now();
+        if let Err(e) = txn.commit() {
+            self.doubt = Some(Doubt {
+                commit: self.live.commits,
+                happened: std::mem::take(&mut self.live.happened),
+                held: Some(self.live.held()),
+            });
+            return Err(e.into());
+        }
+        self.metrics.committed(started.elapsed(), batch.len());
+        Ok(())
+    }
+
+    /// Shows what is on disk now, and remembers who owns what.
+    fn account(&mut self) {
         for happened in self.live.happened.drain(..) {
             self.metrics.count(&happened);
         }
         self.metrics
             .queue(self.live.queue.len(), self.live.running.len());
         if std::mem::take(&mut self.live.queue_changed) {
+            self.held = self.live.held();
             self.changed.send_modify(|n| *n += 1);
         }
-        Ok(())
     }
 
     fn current(&self) -> Option<Arc<Database>> {
@@ -226,28 +281,85 @@ impl Writer {
     }
 
     /// Opens the file again and rebuilds the memory from it. redb refuses all work after an I/O error until then.
-    fn reopen(&mut self) {
+    fn reopen(&mut self) -> Reopened {
         if self.reopen_at.is_some_and(|at| Instant::now() < at) {
-            return;
+            return Reopened::NotYet;
         }
         drop(self.take_database());
-        let mut running = std::mem::take(&mut self.live).running;
-        match load_again(&self.path, &self.id, &mut running) {
-            Ok((database, live)) => {
-                self.live = live;
+        match self.load_again() {
+            Ok((database, mut live)) => {
                 self.reopen_at = None;
+                let doubt = self.doubt.take();
+                let reopened = match doubt.filter(|doubt| doubt.commit == live.commits) {
+                    Some(doubt) => {
+                        live.happened = doubt.happened;
+                        Reopened::AsAttempted
+                    }
+                    None => Reopened::AsBefore,
+                };
+                live.queue_changed = true;
+                self.live = live;
                 *self
                     .database
                     .write()
                     .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Arc::new(database));
+                self.account();
+                reopened
             }
             Err(e) => {
-                self.live.running = running;
                 self.reopen_at = Some(Instant::now() + REOPEN_PAUSE);
                 tracing::error!(error = %e, path = %self.path.display(), "the store cannot be opened again");
+                Reopened::NotYet
             }
         }
     }
+
+    fn load_again(&self) -> Result<(Database, Live), StoreError> {
+        // A file that was moved away, or a volume that went, is no reason to begin an empty history.
+        let database =
+            (self.opener)(&self.path, false).map_err(|e| StoreError::Broken(e.to_string()))?;
+        let mut txn = database.begin_write()?;
+        txn.set_quick_repair(true);
+        let live = {
+            let mut tables = Tables::open(&txn)?;
+            if read_id(&tables)?.as_deref() != Some(&*self.id) {
+                return Err(StoreError::Broken(format!(
+                    "{} is another store now",
+                    self.path.display()
+                )));
+            }
+            let commits = meta_number(&tables.meta, "commits")?;
+            let attempted = self
+                .doubt
+                .as_ref()
+                .filter(|doubt| doubt.commit == commits)
+                .and_then(|doubt| doubt.held.as_ref());
+            let held = attempted.unwrap_or(&self.held);
+            let mut live = Live::load(&tables, held)?;
+            queue::put_back(&mut tables, &mut live, held)?;
+            if live.dirty.is_empty() {
+                drop(tables);
+                txn.abort()?;
+                return Ok((database, live));
+            }
+            // Under the same number: it tells what was in doubt from what was not.
+            live.commits -= 1;
+            live.flush(&mut tables)?;
+            live
+        };
+        txn.commit()?;
+        Ok((database, live))
+    }
+}
+
+/// How a file was found that was opened again.
+enum Reopened {
+    /// With the commit that was in doubt.
+    AsAttempted,
+    /// Without it, or none was in doubt.
+    AsBefore,
+    /// It cannot be opened now.
+    NotYet,
 }
 
 /// Ends the process if the writer panics. Without it nothing could be kept any more, while all else would look well; a
@@ -260,27 +372,6 @@ impl Drop for EndsWithUs {
             std::process::abort();
         }
     }
-}
-
-fn load_again(
-    path: &std::path::Path,
-    id: &str,
-    running: &mut BTreeMap<RunId, Running>,
-) -> Result<(Database, Live), StoreError> {
-    // A file that was moved away, or a volume that went, is no reason to begin an empty history.
-    let database = open_existing(path).map_err(|e| StoreError::Broken(e.to_string()))?;
-    let live = {
-        let txn = database.begin_write()?;
-        let tables = Tables::open(&txn)?;
-        if read_id(&tables)?.as_deref() != Some(id) {
-            return Err(StoreError::Broken(format!(
-                "{} is another store now",
-                path.display()
-            )));
-        }
-        Live::load(&tables, running)?
-    };
-    Ok((database, live))
 }
 
 fn copy(e: &StoreError) -> StoreError {

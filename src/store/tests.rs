@@ -1,0 +1,318 @@
+//! A disk that fails in the middle of a commit, for a moment or for a while.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::SeqCst};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use prometheus::{Encoder, Registry, TextEncoder};
+use redb::StorageBackend;
+use redb::backends::FileBackend;
+
+use super::open::{builder, file, open_error, open_with};
+use super::*;
+use crate::alert::{Fingerprint, Status};
+use crate::config::{self, Roles};
+use crate::metrics::Metrics;
+use crate::run::TaskStatus;
+
+/// Fails `length` fsyncs after the next `countdown` ones; or writes and fsyncs, counted together.
+#[derive(Debug, Default)]
+struct Faults {
+    countdown: AtomicI64,
+    length: AtomicI64,
+    writes: AtomicBool,
+}
+
+impl Faults {
+    fn after(&self, countdown: i64, length: i64, writes: bool) {
+        self.countdown.store(countdown, SeqCst);
+        self.writes.store(writes, SeqCst);
+        self.length.store(length, SeqCst);
+    }
+
+    fn is_over(&self) -> bool {
+        self.length.load(SeqCst) == 0
+    }
+
+    fn meet(&self) -> std::io::Result<()> {
+        if self.is_over() || self.countdown.fetch_sub(1, SeqCst) > 0 {
+            return Ok(());
+        }
+        self.length.fetch_sub(1, SeqCst);
+        Err(std::io::Error::other("the disk fails, for this test"))
+    }
+}
+
+#[derive(Debug)]
+struct Faulty {
+    file: FileBackend,
+    faults: Arc<Faults>,
+}
+
+impl StorageBackend for Faulty {
+    fn len(&self) -> Result<u64, std::io::Error> {
+        self.file.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), std::io::Error> {
+        self.file.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> Result<(), std::io::Error> {
+        self.file.set_len(len)
+    }
+
+    fn sync_data(&self) -> Result<(), std::io::Error> {
+        self.faults.meet()?;
+        self.file.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Result<(), std::io::Error> {
+        if self.faults.writes.load(SeqCst) {
+            self.faults.meet()?;
+        }
+        self.file.write(offset, data)
+    }
+}
+
+fn at(seconds: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(1_800_000_000, 0).unwrap() + TimeDelta::seconds(seconds)
+}
+
+struct Fixture {
+    _folder: tempfile::TempDir,
+    faults: Arc<Faults>,
+    metrics: Metrics,
+    store: Store,
+    config: Arc<Config>,
+    inventory: Arc<Inventory>,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let faults = Arc::new(Faults::default());
+        let given = Arc::clone(&faults);
+        let opener = move |path: &Path, create| {
+            let faulty = Faulty {
+                file: FileBackend::new(file(path, create)?).map_err(|e| open_error(path, e))?,
+                faults: Arc::clone(&given),
+            };
+            let opened = builder().create_with_backend(faulty);
+            opened.map_err(|e| open_error(path, e))
+        };
+        let metrics = Metrics::new(Registry::new()).unwrap();
+        let path = folder.path().join("store.redb");
+        let opened = open_with(Arc::new(opener), &path, &metrics, at(0)).unwrap();
+        let roles = Roles {
+            alert: vec!["r".into()],
+            routine: Vec::new(),
+        };
+        let text = r#"
+ansible: {playbook_dir: p, inventory: [i]}
+runs: {batch_window: 0s}
+bindings:
+  - {name: b, matchers: ['alertname="A"'], roles: [r]}
+"#;
+        Self {
+            _folder: folder,
+            faults,
+            metrics,
+            store: opened.store,
+            config: Arc::new(config::build("test.yml", text, &roles).unwrap()),
+            inventory: Arc::new(Inventory::parse(br#"{"all": {"hosts": ["h"]}}"#).unwrap()),
+        }
+    }
+
+    async fn admit(&self) -> Result<Admitted, StoreError> {
+        let labels = [("alertname", "A"), ("instance", "h")];
+        let alert = Alert {
+            status: Status::Firing,
+            labels: labels.map(|(n, v)| (n.to_owned(), v.to_owned())).into(),
+            annotations: BTreeMap::new(),
+            starts_at: at(0),
+            ends_at: None,
+            generator_url: String::new(),
+            fingerprint: Fingerprint(1),
+        };
+        let notification = Notification {
+            receiver: String::new(),
+            group_key: String::new(),
+            truncated_alerts: 0,
+            external_url: String::new(),
+            alerts: vec![alert],
+        };
+        let (config, inventory) = (Arc::clone(&self.config), Arc::clone(&self.inventory));
+        let notification = Arc::new(notification);
+        self.store
+            .admit(notification, config, inventory, at(1))
+            .await
+    }
+
+    async fn append(&self, number: usize) -> Result<(), StoreError> {
+        let event = TaskEvent {
+            at: at(2),
+            host: "h".into(),
+            role: None,
+            task: number.to_string(),
+            action: "debug".into(),
+            status: TaskStatus::Ok,
+            duration_seconds: 0.0,
+            message: None,
+        };
+        let output = vec![Bytes::from(format!("{number}\n"))];
+        let store = &self.store;
+        store.append(RunId(1), vec![event], output, 1000).await
+    }
+
+    async fn events(&self) -> usize {
+        let events = patiently(|| self.store.events_of(RunId(1), 0, 1000)).await;
+        events.len()
+    }
+
+    fn sample(&self, begins: &str) -> f64 {
+        let mut text = Vec::new();
+        TextEncoder::new()
+            .encode(&self.metrics.gather(0), &mut text)
+            .unwrap();
+        let text = String::from_utf8(text).unwrap();
+        let line = text.lines().find(|line| line.starts_with(begins));
+        line.map_or(0.0, |line| {
+            line.rsplit(' ').next().unwrap().parse().unwrap()
+        })
+    }
+}
+
+/// Asks until the answer is not that the store is broken.
+async fn patiently<T, F: Future<Output = Result<T, StoreError>>>(mut ask: impl FnMut() -> F) -> T {
+    loop {
+        match ask().await {
+            Ok(answer) => return answer,
+            Err(StoreError::Broken(_)) => {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+}
+
+/// A notification's way through the store, while the disk fails once; whatever fails is asked again.
+async fn one_run_is_one_run(countdown: i64, length: i64, writes: bool) -> bool {
+    let fixture = Fixture::new();
+    let store = &fixture.store;
+    fixture.faults.after(countdown, length, writes);
+
+    patiently(|| fixture.admit()).await;
+    let claim = patiently(|| store.claim(at(1), 1000)).await;
+    let Claim::Run(claimed) = claim else {
+        panic!("the run is lost: {claim:?}")
+    };
+    assert_eq!(claimed.run.id, RunId(1));
+    let mut kept = 0;
+    let mut told = 0;
+    for number in 0..3 {
+        told += 1;
+        kept += usize::from(fixture.append(number).await.is_ok());
+    }
+    let events = fixture.events().await;
+    assert!(
+        (kept..=told).contains(&events),
+        "{events} of {kept} to {told}"
+    );
+    let output = patiently(|| store.output_of(RunId(1))).await;
+    assert_eq!(output.len(), 2 * events, "output and events part");
+
+    let canceled = patiently(|| store.cancel(RunId(1), "me".into(), at(3))).await;
+    assert_eq!(canceled, Canceled::Ending);
+    let heard = claimed.cancel.borrow().clone();
+    assert_eq!(heard.as_deref(), Some("me"), "the owner does not hear it");
+
+    let ended = Ended {
+        outcome: Outcome::Successful,
+        results: [("h".to_owned(), HostResult::bare(Outcome::Successful, None))].into(),
+        message: None,
+    };
+    loop {
+        match store.finish(RunId(1), ended.clone(), at(4)).await {
+            Ok(_) | Err(StoreError::Finished(_)) => break,
+            Err(StoreError::Broken(_)) => {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+    let met = fixture.faults.is_over();
+    fixture.faults.after(0, 0, false);
+    // What was in doubt is known after the next operation.
+    patiently(|| fixture.admit()).await;
+    let runs = patiently(|| store.runs(RunFilter::default(), None, 10))
+        .await
+        .runs;
+    assert_eq!(runs.len(), 1);
+    assert_eq!(runs[0].outcome, Some(Outcome::Successful));
+    for (metric, value) in [
+        (
+            "promansible_decisions_total{binding=\"b\",decision=\"run\"}",
+            1.0,
+        ),
+        (
+            "promansible_runs_total{outcome=\"successful\",role=\"r\",trigger=\"alert\"}",
+            1.0,
+        ),
+        ("promansible_runs_running", 0.0),
+        ("promansible_runs_queued", 0.0),
+    ] {
+        assert!((fixture.sample(metric) - value).abs() < 0.1, "{metric}");
+    }
+    store.close().await;
+    met
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_for_a_moment_neither_loses_nor_doubles_anything() {
+    for writes in [false, true] {
+        let mut countdown = 0;
+        while one_run_is_one_run(countdown, 1, writes).await {
+            countdown += 1;
+        }
+        assert!(countdown > 8, "only {countdown} fsyncs could fail");
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_for_a_while_neither_loses_nor_doubles_anything() {
+    for countdown in 0..8 {
+        one_run_is_one_run(countdown, 3, countdown % 2 == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn what_shares_a_failed_commit_is_done_once() {
+    let mut countdown = 0;
+    loop {
+        let fixture = Fixture::new();
+        fixture.admit().await.unwrap();
+        let Claim::Run(_claimed) = fixture.store.claim(at(1), 1 << 20).await.unwrap() else {
+            panic!()
+        };
+        fixture.faults.after(countdown, 1, false);
+        let fixture = Arc::new(fixture);
+        let mut together = tokio::task::JoinSet::new();
+        for number in 0..50 {
+            let fixture = Arc::clone(&fixture);
+            together.spawn(async move { fixture.append(number).await.is_ok() });
+        }
+        let answers = together.join_all().await;
+        let kept = answers.iter().filter(|kept| **kept).count();
+        let events = fixture.events().await;
+        assert!((kept..=50).contains(&events), "{kept} kept, {events} there");
+        let met = fixture.faults.is_over();
+        fixture.store.close().await;
+        if !met {
+            break;
+        }
+        countdown += 1;
+    }
+    assert!(countdown > 0);
+}
