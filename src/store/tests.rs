@@ -1,8 +1,7 @@
 //! A disk that fails in the middle of a commit, for a moment or for a while.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use prometheus::{Encoder, Registry, TextEncoder};
@@ -16,30 +15,65 @@ use crate::config::{self, Roles};
 use crate::metrics::Metrics;
 use crate::run::TaskStatus;
 
-/// Fails `length` fsyncs after the next `countdown` ones; or writes and fsyncs, counted together.
+/// What fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Disk {
+    #[default]
+    Fsyncs,
+    FsyncsAndWrites,
+    /// It begins with an fsync; from then on nothing works.
+    Everything,
+}
+
+/// Lets so many calls pass and then so many fail.
 #[derive(Debug, Default)]
-struct Faults {
-    countdown: AtomicI64,
-    length: AtomicI64,
-    writes: AtomicBool,
+struct Faults(Mutex<Fault>);
+
+#[derive(Debug, Default)]
+struct Fault {
+    disk: Disk,
+    pass: u32,
+    fail: u32,
+    has_begun: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Call {
+    Fsync,
+    Write,
+    Read,
 }
 
 impl Faults {
-    fn after(&self, countdown: i64, length: i64, writes: bool) {
-        self.countdown.store(countdown, SeqCst);
-        self.writes.store(writes, SeqCst);
-        self.length.store(length, SeqCst);
+    fn plan(&self, disk: Disk, pass: u32, fail: u32) {
+        *self.0.lock().unwrap() = Fault {
+            disk,
+            pass,
+            fail,
+            has_begun: false,
+        };
     }
 
-    fn is_over(&self) -> bool {
-        self.length.load(SeqCst) == 0
+    fn are_over(&self) -> bool {
+        self.0.lock().unwrap().fail == 0
     }
 
-    fn meet(&self) -> std::io::Result<()> {
-        if self.is_over() || self.countdown.fetch_sub(1, SeqCst) > 0 {
+    fn meet(&self, call: Call) -> std::io::Result<()> {
+        let mut fault = self.0.lock().unwrap();
+        let concerned = match fault.disk {
+            Disk::Fsyncs => call == Call::Fsync,
+            Disk::FsyncsAndWrites => call != Call::Read,
+            Disk::Everything => call == Call::Fsync || fault.has_begun,
+        };
+        if !concerned || fault.fail == 0 {
             return Ok(());
         }
-        self.length.fetch_sub(1, SeqCst);
+        if fault.pass > 0 {
+            fault.pass -= 1;
+            return Ok(());
+        }
+        fault.has_begun = true;
+        fault.fail -= 1;
         Err(std::io::Error::other("the disk fails, for this test"))
     }
 }
@@ -56,22 +90,22 @@ impl StorageBackend for Faulty {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), std::io::Error> {
+        self.faults.meet(Call::Read)?;
         self.file.read(offset, out)
     }
 
     fn set_len(&self, len: u64) -> Result<(), std::io::Error> {
+        self.faults.meet(Call::Write)?;
         self.file.set_len(len)
     }
 
     fn sync_data(&self) -> Result<(), std::io::Error> {
-        self.faults.meet()?;
+        self.faults.meet(Call::Fsync)?;
         self.file.sync_data()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<(), std::io::Error> {
-        if self.faults.writes.load(SeqCst) {
-            self.faults.meet()?;
-        }
+        self.faults.meet(Call::Write)?;
         self.file.write(offset, data)
     }
 }
@@ -198,10 +232,10 @@ async fn patiently<T, F: Future<Output = Result<T, StoreError>>>(mut ask: impl F
 }
 
 /// A notification's way through the store, while the disk fails once; whatever fails is asked again.
-async fn one_run_is_one_run(countdown: i64, length: i64, writes: bool) -> bool {
+async fn one_run_is_one_run(disk: Disk, pass: u32, fail: u32) -> bool {
     let fixture = Fixture::new();
     let store = &fixture.store;
-    fixture.faults.after(countdown, length, writes);
+    fixture.faults.plan(disk, pass, fail);
 
     patiently(|| fixture.admit()).await;
     let claim = patiently(|| store.claim(at(1), 1000)).await;
@@ -242,8 +276,8 @@ async fn one_run_is_one_run(countdown: i64, length: i64, writes: bool) -> bool {
             Err(other) => panic!("{other}"),
         }
     }
-    let met = fixture.faults.is_over();
-    fixture.faults.after(0, 0, false);
+    let met = fixture.faults.are_over();
+    fixture.faults.plan(disk, 0, 0);
     // What was in doubt is known after the next operation.
     patiently(|| fixture.admit()).await;
     let runs = patiently(|| store.runs(RunFilter::default(), None, 10))
@@ -271,32 +305,35 @@ async fn one_run_is_one_run(countdown: i64, length: i64, writes: bool) -> bool {
 
 #[tokio::test]
 async fn a_disk_that_fails_for_a_moment_neither_loses_nor_doubles_anything() {
-    for writes in [false, true] {
-        let mut countdown = 0;
-        while one_run_is_one_run(countdown, 1, writes).await {
-            countdown += 1;
+    for disk in [Disk::Fsyncs, Disk::FsyncsAndWrites] {
+        let mut pass = 0;
+        while one_run_is_one_run(disk, pass, 1).await {
+            pass += 1;
         }
-        assert!(countdown > 8, "only {countdown} fsyncs could fail");
+        assert!(pass > 8, "only {pass} calls could fail");
     }
 }
 
 #[tokio::test]
-async fn a_disk_that_fails_for_a_while_neither_loses_nor_doubles_anything() {
-    for countdown in 0..8 {
-        one_run_is_one_run(countdown, 3, countdown % 2 == 0).await;
+async fn a_disk_that_is_gone_for_a_while_neither_loses_nor_doubles_anything() {
+    let mut pass = 0;
+    // One failure for the commit; the others for opening the file again, which then has to wait.
+    while one_run_is_one_run(Disk::Everything, pass, 2).await {
+        pass += 1;
     }
+    assert!(pass > 8, "only {pass} fsyncs could fail");
 }
 
 #[tokio::test]
 async fn what_shares_a_failed_commit_is_done_once() {
-    let mut countdown = 0;
+    let mut pass = 0;
     loop {
         let fixture = Fixture::new();
         fixture.admit().await.unwrap();
         let Claim::Run(_claimed) = fixture.store.claim(at(1), 1 << 20).await.unwrap() else {
             panic!()
         };
-        fixture.faults.after(countdown, 1, false);
+        fixture.faults.plan(Disk::Fsyncs, pass, 1);
         let fixture = Arc::new(fixture);
         let mut together = tokio::task::JoinSet::new();
         for number in 0..50 {
@@ -307,12 +344,12 @@ async fn what_shares_a_failed_commit_is_done_once() {
         let kept = answers.iter().filter(|kept| **kept).count();
         let events = fixture.events().await;
         assert!((kept..=50).contains(&events), "{kept} kept, {events} there");
-        let met = fixture.faults.is_over();
+        let met = fixture.faults.are_over();
         fixture.store.close().await;
         if !met {
             break;
         }
-        countdown += 1;
+        pass += 1;
     }
-    assert!(countdown > 0);
+    assert!(pass > 0);
 }
