@@ -12,6 +12,7 @@ use super::terminal::plain;
 use super::{Failure, colored, print};
 use crate::alert::{Alert, LabelSet, Limits, Notification};
 use crate::ansible::{Ansible, Setup};
+use crate::clock;
 use crate::config::{self, Config};
 use crate::inventory::Inventory;
 use crate::plan::{self, Choice, Decision};
@@ -63,7 +64,7 @@ impl Explain {
             None => list(&config)?,
         };
         let inventory = Inventory::parse(&json)?;
-        let explained = plan::explain(&config, &inventory, &notification);
+        let explained = plan::explain(&config, &inventory, &notification, clock::now());
         print(&match self.format {
             Format::Text => as_text(&notification, &explained, colored(&std::io::stdout())),
             Format::Json => as_json(&notification, &explained)?,

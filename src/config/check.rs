@@ -180,6 +180,20 @@ fn runs(typed: &RunsText, report: &mut Report<'_>) -> Runs {
             1..=10_000_000,
             report,
         ),
+        queue_alerts_limit: count(
+            "runs.queue_alerts_limit",
+            typed.queue_alerts_limit.as_ref(),
+            Runs::QUEUE_ALERTS_LIMIT,
+            1..=100_000_000,
+            report,
+        ),
+        alerts_limit: count(
+            "runs.alerts_limit",
+            typed.alerts_limit.as_ref(),
+            Runs::ALERTS_LIMIT,
+            1..=1_000_000,
+            report,
+        ),
         timeout: duration(
             "runs.timeout",
             typed.timeout.as_ref(),

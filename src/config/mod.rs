@@ -112,6 +112,10 @@ pub struct Runs {
     pub max_concurrent: usize,
     /// How many runs may wait; 10000.
     pub queue_limit: usize,
+    /// How many alerts may wait, in all runs together; 100000.
+    pub queue_alerts_limit: usize,
+    /// How many alerts one run may be about, before the next ones get a run of their own; 2000.
+    pub alerts_limit: usize,
     /// How long a run may take, where its binding does not say; 10m.
     pub timeout: Duration,
     /// How long a run may take to end after it was interrupted, before it is killed; 10s.
@@ -127,6 +131,8 @@ pub struct Runs {
 impl Runs {
     const MAX_CONCURRENT: usize = 4;
     const QUEUE_LIMIT: usize = 10_000;
+    const QUEUE_ALERTS_LIMIT: usize = 100_000;
+    const ALERTS_LIMIT: usize = 2_000;
     const TIMEOUT: Duration = Duration::from_mins(10);
     const GRACE: Duration = Duration::from_secs(10);
     const BATCH_WINDOW: Duration = Duration::from_secs(1);

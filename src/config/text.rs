@@ -64,6 +64,8 @@ pub(super) struct RetentionText {
 pub(super) struct RunsText {
     pub(super) max_concurrent: Option<Scalar>,
     pub(super) queue_limit: Option<Scalar>,
+    pub(super) queue_alerts_limit: Option<Scalar>,
+    pub(super) alerts_limit: Option<Scalar>,
     pub(super) timeout: Option<Scalar>,
     pub(super) grace: Option<Scalar>,
     pub(super) batch_window: Option<Scalar>,

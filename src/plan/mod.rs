@@ -6,6 +6,8 @@ mod target;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use chrono::{DateTime, TimeDelta, Utc};
+
 use crate::alert::{Alert, EpisodeKey, Notification, Status};
 use crate::config::{Binding, Config, Target};
 use crate::inventory::Inventory;
@@ -14,13 +16,30 @@ use crate::run::{RUN, Skip, Work};
 /// Names that begin so are Ansible's own (`__ansible_unsafe`, `__ansible_vault`), or Prometheus's.
 const RESERVED_PREFIX: &str = "__";
 
+/// How long after its end a firing notification of an episode is taken for a late one, of the other Alertmanager of a
+/// pair for example. One that comes later is believed: an Alertmanager that hears nothing from its Prometheus for a
+/// while resolves what still fires, and tells it again with the same `startsAt`.
+pub const LATE: TimeDelta = TimeDelta::hours(1);
+
 /// What is known of an alert's episode before this notification.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Past {
-    /// The episode has ended. That is final: an alert that fires again has another `startsAt`.
-    pub resolved: bool,
-    /// The bindings under which it already has its run.
+    /// When it was heard that the episode has ended.
+    pub resolved_at: Option<DateTime<Utc>>,
+    /// The bindings under which it already has its run. One that ended unstarted because the episode resolved is none.
     pub ran: BTreeSet<String>,
+}
+
+impl Past {
+    /// Whether the episode has ended, so that whoever says that it fires is late.
+    pub fn is_over(&self, now: DateTime<Utc>) -> bool {
+        is_over(self.resolved_at, now)
+    }
+}
+
+/// Whether an episode of which this end was heard is over.
+pub fn is_over(resolved_at: Option<DateTime<Utc>>, now: DateTime<Utc>) -> bool {
+    resolved_at.is_some_and(|at| now - at < LATE)
 }
 
 /// What was made of one alert × binding.
@@ -74,7 +93,13 @@ impl Decision {
 }
 
 /// Decides one alert against every binding that matches it, in the order of the configuration; never empty.
-pub fn decide(config: &Config, inventory: &Inventory, alert: &Alert, past: &Past) -> Vec<Decision> {
+pub fn decide(
+    config: &Config,
+    inventory: &Inventory,
+    alert: &Alert,
+    past: &Past,
+    now: DateTime<Utc>,
+) -> Vec<Decision> {
     let mut decisions = Vec::new();
     for binding in &config.bindings {
         if !binding.matchers.matches(&alert.labels) {
@@ -82,7 +107,7 @@ pub fn decide(config: &Config, inventory: &Inventory, alert: &Alert, past: &Past
         }
         decisions.push(Decision {
             binding: Some(Arc::clone(binding)),
-            choice: choose(binding, inventory, alert, past),
+            choice: choose(binding, inventory, alert, past, now),
         });
         if binding.stop {
             break;
@@ -97,11 +122,17 @@ pub fn decide(config: &Config, inventory: &Inventory, alert: &Alert, past: &Past
     decisions
 }
 
-fn choose(binding: &Binding, inventory: &Inventory, alert: &Alert, past: &Past) -> Choice {
+fn choose(
+    binding: &Binding,
+    inventory: &Inventory,
+    alert: &Alert,
+    past: &Past,
+    now: DateTime<Utc>,
+) -> Choice {
     if alert.status == Status::Resolved {
         return Choice::skip(Skip::Resolved, "the alert is resolved");
     }
-    if past.resolved {
+    if past.is_over(now) {
         return Choice::skip(
             Skip::Resolved,
             "this episode already resolved: the notification is late",
@@ -155,6 +186,7 @@ pub fn explain<'a>(
     config: &Config,
     inventory: &Inventory,
     notification: &'a Notification,
+    now: DateTime<Utc>,
 ) -> Vec<(&'a Alert, Vec<Decision>)> {
     let mut past: HashMap<EpisodeKey, Past> = HashMap::new();
     notification
@@ -162,16 +194,20 @@ pub fn explain<'a>(
         .iter()
         .map(|alert| {
             let known = past.entry(alert.episode()).or_default();
-            let decisions = decide(config, inventory, alert, known);
-            note(known, alert, &decisions);
+            let decisions = decide(config, inventory, alert, known, now);
+            note(known, alert, &decisions, now);
             (alert, decisions)
         })
         .collect()
 }
 
 /// What is known of an episode after these decisions.
-pub fn note(past: &mut Past, alert: &Alert, decisions: &[Decision]) {
-    past.resolved |= alert.status == Status::Resolved;
+pub fn note(past: &mut Past, alert: &Alert, decisions: &[Decision], now: DateTime<Utc>) {
+    if alert.status == Status::Resolved {
+        past.resolved_at.get_or_insert(now);
+    } else if !past.is_over(now) {
+        past.resolved_at = None;
+    }
     for decision in decisions {
         if matches!(decision.choice, Choice::Run { .. }) {
             past.ran.insert(decision.binding_name().to_owned());

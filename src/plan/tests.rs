@@ -56,9 +56,13 @@ fn alert(labels: &[(&str, &str)]) -> Alert {
     }
 }
 
+fn at(minutes: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(1_800_000_000, 0).unwrap() + TimeDelta::minutes(minutes)
+}
+
 /// `binding: decision hosts`, one for each decision.
 fn decided(alert: &Alert, past: &Past) -> Vec<String> {
-    decide(&config(), &inventory(), alert, past)
+    decide(&config(), &inventory(), alert, past, at(0))
         .iter()
         .map(|decision| {
             let hosts = match &decision.choice {
@@ -150,18 +154,28 @@ fn names_that_ansible_keeps_for_itself_stop_the_alert() {
 fn the_past_decides_first() {
     let mut one = alert(&[("sev", "a"), ("instance", "nowhere")]);
     let ran = Past {
-        resolved: false,
+        resolved_at: None,
         ran: ["first".to_owned()].into(),
     };
     assert_eq!(
         decided(&one, &ran),
         ["first: duplicate", "named: run db1,web1"]
     );
-    let over = Past {
-        resolved: true,
-        ran: BTreeSet::new(),
+    let over = |minutes_ago: i64| Past {
+        resolved_at: Some(at(-minutes_ago)),
+        ran: ["named".to_owned()].into(),
     };
-    assert_eq!(decided(&one, &over), ["first: resolved", "named: resolved"]);
+    // A clock that was set back makes nothing fire again.
+    for late in [-90, 0, 59] {
+        let decided = decided(&one, &over(late));
+        assert_eq!(decided, ["first: resolved", "named: resolved"], "{late}");
+    }
+    one.labels.insert("instance".into(), "web1".into());
+    assert_eq!(
+        decided(&one, &over(60)),
+        ["first: run web1", "named: duplicate"],
+        "it fires after all, and what ran stays run"
+    );
     one.status = Status::Resolved;
     assert_eq!(
         decided(&one, &Past::default()),
@@ -215,7 +229,7 @@ proptest! {
     #[test]
     fn only_hosts_of_the_inventory_are_ever_named(alert in any_alert()) {
         let inventory = inventory();
-        for decision in decide(&config(), &inventory, &alert, &Past::default()) {
+        for decision in decide(&config(), &inventory, &alert, &Past::default(), at(0)) {
             let binding = decision.binding.as_ref();
             if let Choice::Run { hosts } = &decision.choice {
                 prop_assert!(!hosts.is_empty());
@@ -244,7 +258,7 @@ proptest! {
             alerts,
         };
         let (config, inventory) = (config(), inventory());
-        let explained = explain(&config, &inventory, &notification);
+        let explained = explain(&config, &inventory, &notification, at(0));
         let mut runs: BTreeMap<_, usize> = BTreeMap::new();
         let mut over = BTreeSet::new();
         for (alert, decisions) in &explained {
@@ -261,6 +275,6 @@ proptest! {
         }
         prop_assert!(runs.values().all(|n| *n == 1), "{runs:?}");
         // The same again gives the same: nothing but the input decides.
-        prop_assert_eq!(explained, explain(&config, &inventory, &notification));
+        prop_assert_eq!(explained, explain(&config, &inventory, &notification, at(0)));
     }
 }

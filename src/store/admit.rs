@@ -1,7 +1,7 @@
 //! Admitting a notification: decide, then write, inside one transaction, so that two deliveries cannot race.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -30,7 +30,7 @@ pub(super) fn admit(
     now: DateTime<Utc>,
 ) -> Result<Admitted, StoreError> {
     let mut known = Episodes::default();
-    let decided = decide_all(tables, &mut known, notification, config, inventory)?;
+    let decided = decide_all(tables, &mut known, notification, config, inventory, now)?;
     refuse_overflow(live, config, &decided, now)?;
 
     let first_new = RunId(live.next_run);
@@ -45,17 +45,28 @@ pub(super) fn admit(
         live.happened.push(Happened::Alert(alert.status));
         let key = alert.episode();
         let mut episode = known.take(&key, alert, &notification.receiver, now);
-        if alert.status == Status::Resolved && !episode.resolved_before {
-            episode.changed = true;
-            let left = resolve(tables, live, &key, &mut episode.value, alert, now)?;
-            admitted.canceled.extend(left.ended);
-            thinned.extend(left.thinned);
+        match (alert.status, episode.value.status) {
+            (Status::Resolved, Status::Firing) => {
+                episode.changed = true;
+                let left = resolve(tables, live, &key, &mut episode.value, alert, now)?;
+                admitted.canceled.extend(left.ended);
+                thinned.extend(left.thinned);
+            }
+            (Status::Firing, Status::Resolved)
+                if !plan::is_over(episode.value.resolved_at, now) =>
+            {
+                episode.changed = true;
+                episode.value.status = Status::Firing;
+                episode.value.resolved_at = None;
+                episode.value.ends_at = None;
+            }
+            _ => {}
         }
         for decision in decisions {
             let run = match &decision.choice {
                 Choice::Run { hosts } => {
                     let binding = decision.binding.as_ref().expect("a run has a binding");
-                    let run = run_for(tables, live, binding, first_new, now)?;
+                    let run = run_for(tables, live, config, binding, first_new, now)?;
                     join(live, run, &key, alert, hosts);
                     Some(run)
                 }
@@ -76,10 +87,7 @@ pub(super) fn admit(
         known.put_back(key, episode);
     }
     for id in thinned {
-        if let Some(queued) = live.queue.get_mut(&id) {
-            queued.tidy();
-            live.dirty.insert(id);
-        }
+        live.tidy(id);
     }
     if known.write(tables, now)? == 0 {
         live.idle += 1;
@@ -97,7 +105,6 @@ struct Episodes {
 struct Touched {
     value: Episode,
     changed: bool,
-    resolved_before: bool,
 }
 
 impl Episodes {
@@ -107,11 +114,11 @@ impl Episodes {
             Entry::Vacant(entry) => entry.insert(tables.episode(&key)?),
         };
         Ok(stored.as_ref().map_or_else(Past::default, |episode| Past {
-            resolved: episode.status == Status::Resolved,
+            resolved_at: episode.resolved_at,
             ran: episode
                 .decisions
                 .iter()
-                .filter(|(_, decided)| decided.run.is_some())
+                .filter(|(_, decided)| decided.handled_by().is_some())
                 .map(|(binding, _)| binding.clone())
                 .collect(),
         }))
@@ -129,20 +136,17 @@ impl Episodes {
         }
         match self.stored.remove(key).flatten() {
             Some(value) => Touched {
-                resolved_before: value.status == Status::Resolved,
                 changed: false,
                 value,
             },
             None => Touched {
                 value: Episode::new(alert, receiver, now),
                 changed: true,
-                resolved_before: false,
             },
         }
     }
 
-    fn put_back(&mut self, key: EpisodeKey, mut touched: Touched) {
-        touched.resolved_before |= touched.value.status == Status::Resolved;
+    fn put_back(&mut self, key: EpisodeKey, touched: Touched) {
         self.touched.insert(key, touched);
     }
 
@@ -179,6 +183,7 @@ impl Touched {
             why,
             at: now,
             run,
+            left_out: false,
         };
         let old = self.value.decisions.insert(binding.name.clone(), decided);
         let new = self.value.decisions.get(&binding.name);
@@ -197,6 +202,7 @@ fn decide_all(
     notification: &Notification,
     config: &Config,
     inventory: &Inventory,
+    now: DateTime<Utc>,
 ) -> Result<Vec<Vec<Decision>>, StoreError> {
     let mut past: HashMap<EpisodeKey, Past> = HashMap::new();
     let mut all = Vec::with_capacity(notification.alerts.len());
@@ -206,58 +212,89 @@ fn decide_all(
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => entry.insert(known.past(tables, key)?),
         };
-        let decisions = plan::decide(config, inventory, alert, known);
-        plan::note(known, alert, &decisions);
+        let decisions = plan::decide(config, inventory, alert, known, now);
+        plan::note(known, alert, &decisions, now);
         all.push(decisions);
     }
     Ok(all)
 }
 
-/// Refuses a notification whose runs the queue cannot take, before anything of it is written.
+/// Refuses a notification whose runs or alerts the queue cannot take, before anything of it is written.
+///
+/// It counts by the queue as it stands. What the notification itself ends frees no place, and where that is the run that
+/// was to be joined, the one that replaces it takes its place.
 fn refuse_overflow(
     live: &mut Live,
     config: &Config,
     decided: &[Vec<Decision>],
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    let no_new_run = RunId(u64::MAX);
-    let mut bindings = HashSet::new();
+    let mut alerts: BTreeMap<&str, (&Binding, usize)> = BTreeMap::new();
     let mut refused = Vec::new();
     for decision in decided.iter().flatten() {
         if let (Some(binding), Choice::Run { .. }) = (&decision.binding, &decision.choice) {
-            let work = plan::work(binding);
-            let joins = live.open_batch(&binding.name, &work, no_new_run, now);
-            if joins.is_none() {
-                bindings.insert(binding.name.as_str());
-            }
+            alerts.entry(&binding.name).or_insert((binding, 0)).1 += 1;
             refused.push(Happened::Decision {
                 binding: binding.name.clone(),
                 decision: Skip::QueueFull.as_str(),
             });
         }
     }
-    let (queued, limit) = (live.queue.len(), config.runs.queue_limit);
-    if !bindings.is_empty() && queued + bindings.len() > limit {
-        live.happened.extend(refused);
-        return Err(StoreError::QueueFull {
+    let limits = &config.runs;
+    let no_new_run = RunId(u64::MAX);
+    let new_runs = alerts.values().map(|(binding, alerts)| {
+        let work = plan::work(binding);
+        let open = live.open_batch(&binding.name, &work, no_new_run, now, limits.alerts_limit);
+        let room = open.map_or(0, |id| limits.alerts_limit - live.queue[&id].episodes.len());
+        alerts.saturating_sub(room).div_ceil(limits.alerts_limit)
+    });
+    let wanted = new_runs.sum::<usize>();
+    let overflow = |what, queued, wanted, limit, key| {
+        (wanted > 0 && queued + wanted > limit).then_some(StoreError::QueueFull {
+            what,
             queued,
-            wanted: bindings.len(),
+            wanted,
             limit,
-        });
+            key,
+        })
+    };
+    let runs = overflow(
+        "runs",
+        live.queue.len(),
+        wanted,
+        limits.queue_limit,
+        "runs.queue_limit",
+    );
+    let full = runs.or_else(|| {
+        overflow(
+            "alerts",
+            live.queued_alerts,
+            refused.len(),
+            limits.queue_alerts_limit,
+            "runs.queue_alerts_limit",
+        )
+    });
+    match full {
+        Some(full) => {
+            live.happened.extend(refused);
+            Err(full)
+        }
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// The queued run of this binding that still takes hosts, or a new one.
 fn run_for(
     tables: &mut Tables<'_>,
     live: &mut Live,
+    config: &Config,
     binding: &Binding,
     first_new: RunId,
     now: DateTime<Utc>,
 ) -> Result<RunId, StoreError> {
     let work = plan::work(binding);
-    if let Some(id) = live.open_batch(&binding.name, &work, first_new, now) {
+    let limit = config.runs.alerts_limit;
+    if let Some(id) = live.open_batch(&binding.name, &work, first_new, now, limit) {
         return Ok(id);
     }
     let id = live.take_run_id();
@@ -285,10 +322,7 @@ fn run_for(
 }
 
 fn join(live: &mut Live, id: RunId, key: &EpisodeKey, alert: &Alert, hosts: &[String]) {
-    let queued = live.queue.get_mut(&id).expect("the run was just found");
-    queued.join(*key, hosts);
-    live.dirty.insert(id);
-    live.queue_changed = true;
+    live.join(id, *key, hosts);
     let of_run = RunEpisode {
         alertname: alert.name().to_owned(),
         hosts: hosts.to_vec(),
@@ -316,29 +350,29 @@ fn resolve(
     now: DateTime<Utc>,
 ) -> Result<Left, StoreError> {
     episode.status = Status::Resolved;
+    episode.resolved_at = Some(now);
     episode.ends_at = alert.ends_at.or(Some(now));
     let mut left = Left::default();
-    for (binding, decided) in &episode.decisions {
-        let Some(id) = decided.run else { continue };
+    for (binding, decided) in &mut episode.decisions {
+        let Some(id) = decided.handled_by() else {
+            continue;
+        };
         let took = episode.ends_at.unwrap_or(now) - episode.starts_at;
         live.happened.push(Happened::Resolved {
             binding: binding.clone(),
             took: took.to_std().unwrap_or_default(),
         });
-        let Some(queued) = live.queue.get_mut(&id) else {
+        let Some(hosts) = live.leave(id, key) else {
             continue;
         };
-        let Some(hosts) = queued.leave(key) else {
-            continue;
-        };
-        let needed = !queued.episodes.is_empty();
+        decided.left_out = true;
+        let needed = !live.queue[&id].episodes.is_empty();
         let of_run = RunEpisode {
             alertname: alert.name().to_owned(),
             hosts,
             left_out: true,
         };
         live.note_joined(id, key, of_run);
-        live.queue_changed = true;
         if needed {
             left.thinned.push(id);
         } else {

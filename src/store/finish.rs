@@ -19,6 +19,7 @@ pub(super) fn finish(
     ended: &Ended,
     now: DateTime<Utc>,
 ) -> Result<Run, StoreError> {
+    live.scan = None;
     let Some(running) = live.running.remove(&id) else {
         return Err(if tables.runs.get(id.0)?.is_some() {
             StoreError::Finished(id)
@@ -40,7 +41,8 @@ pub(super) fn end_queued(
     why: &str,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    let queued = live.queue.remove(&id).expect("the caller found it queued");
+    live.scan = None;
+    let queued = live.take(id).expect("the caller found it queued");
     let ended = Ended {
         outcome,
         results: every_host(&queued.run, outcome),

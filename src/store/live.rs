@@ -20,14 +20,23 @@ pub(super) struct Live {
     pub commits: u64,
     /// The number of the next run.
     pub next_run: u64,
-    /// The size of the history: the values of all runs, episodes, events and output, in bytes.
-    pub history_bytes: i64,
-    /// Runs that wait, oldest first.
+    /// The size of the history of runs: their values, events and output, in bytes.
+    pub runs_bytes: i64,
+    /// The size of all episodes, in bytes.
+    pub episodes_bytes: i64,
+    /// Where retention goes on looking for old episodes.
+    pub retention_from: Option<(i64, u64)>,
+    /// Runs that wait, oldest first. Taken out by [`Self::take`], so that what follows stays right.
     pub queue: BTreeMap<RunId, Queued>,
+    /// How many alerts they are about.
+    pub queued_alerts: usize,
+    /// How far the queue was looked through for a run that can start.
+    pub scan: Option<Scan>,
     /// Runs that are under way.
     pub running: BTreeMap<RunId, Running>,
-    /// Binding → the newest run that was made for its alerts, which further hosts may join while it waits.
-    pub batches: HashMap<String, RunId>,
+    /// Binding → the queued runs that were made for its alerts. Further hosts may join the newest while it waits; a
+    /// repetition takes none, so it is none of these.
+    batches: HashMap<String, BTreeSet<RunId>>,
     /// Runs that changed in this transaction. They are written once, at its end.
     pub dirty: BTreeSet<RunId>,
     /// What this transaction has to say of runs' episodes. It is written at its end too.
@@ -38,6 +47,17 @@ pub(super) struct Live {
     pub idle: usize,
     /// Whether this transaction changed the queue.
     pub queue_changed: bool,
+}
+
+/// A look through the queue, up to a run. It holds as long as no host has become free since.
+#[derive(Debug)]
+pub(super) struct Scan {
+    /// Busy, or waited for by one of the runs that were looked at.
+    pub taken: HashSet<String>,
+    pub upto: RunId,
+    pub at: DateTime<Utc>,
+    /// When the first of the windows closes.
+    pub next: Option<DateTime<Utc>>,
 }
 
 /// A run that waits.
@@ -51,7 +71,7 @@ pub(super) struct Queued {
 }
 
 impl Queued {
-    pub(super) fn new(run: Run, episodes: BTreeMap<EpisodeKey, Vec<String>>) -> Self {
+    fn new(run: Run, episodes: BTreeMap<EpisodeKey, Vec<String>>) -> Self {
         let mut queued = Self {
             hosts: run.hosts.iter().map(|host| (host.clone(), 0)).collect(),
             run,
@@ -63,8 +83,13 @@ impl Queued {
         queued
     }
 
+    /// Whether its batch window is open. A clock that was set back to before it was made must not hold it up.
+    pub(super) fn waits(&self, now: DateTime<Utc>) -> bool {
+        self.run.ready_at > now && now >= self.run.created_at
+    }
+
     /// Adds an episode, and the hosts that it names.
-    pub(super) fn join(&mut self, key: EpisodeKey, hosts: &[String]) {
+    fn join(&mut self, key: EpisodeKey, hosts: &[String]) {
         for host in hosts {
             if let Some(named) = self.hosts.get_mut(host) {
                 *named += 1;
@@ -76,8 +101,7 @@ impl Queued {
         self.episodes.insert(key, hosts.to_vec());
     }
 
-    /// Takes an episode out, and yields the hosts that it named. Call [`Self::tidy`] when all have left.
-    pub(super) fn leave(&mut self, key: &EpisodeKey) -> Option<Vec<String>> {
+    fn leave(&mut self, key: &EpisodeKey) -> Option<Vec<String>> {
         let named = self.episodes.remove(key)?;
         for host in &named {
             if let Some(count) = self.hosts.get_mut(host) {
@@ -88,7 +112,7 @@ impl Queued {
     }
 
     /// Takes out the hosts that no episode names any more.
-    pub(super) fn tidy(&mut self) {
+    fn tidy(&mut self) {
         self.hosts.retain(|_, named| *named > 0);
         self.run.hosts.retain(|host| self.hosts.contains_key(host));
     }
@@ -120,7 +144,8 @@ impl Live {
         let mut live = Self {
             commits: meta_number(&tables.meta, "commits")?,
             next_run: meta_number(&tables.meta, "next_run")?.max(1),
-            history_bytes: i64::try_from(meta_number(&tables.meta, "history_bytes")?)
+            runs_bytes: i64::try_from(meta_number(&tables.meta, "runs_bytes")?).unwrap_or(i64::MAX),
+            episodes_bytes: i64::try_from(meta_number(&tables.meta, "episodes_bytes")?)
                 .unwrap_or(i64::MAX),
             ..Self::default()
         };
@@ -147,8 +172,7 @@ impl Live {
                 );
             } else {
                 let episodes = tables.still_about(id)?;
-                live.note_batch(&run);
-                live.queue.insert(id, Queued::new(run, episodes));
+                live.put(run, episodes);
             }
         }
         Ok(live)
@@ -181,15 +205,60 @@ impl Live {
         tables.open.insert(run.id.0, ())?;
         self.dirty.insert(run.id);
         self.queue_changed = true;
-        self.note_batch(&run);
-        self.queue.insert(run.id, Queued::new(run, episodes));
+        self.put(run, episodes);
         Ok(())
     }
 
-    /// A repetition takes no further hosts, so it must not hide the batch that does.
-    fn note_batch(&mut self, run: &Run) {
-        if let (Some(binding), None) = (&run.binding, run.rerun_of) {
-            self.batches.insert(binding.clone(), run.id);
+    /// Puts a run into the queue of which the file knows.
+    pub(super) fn put(&mut self, run: Run, episodes: BTreeMap<EpisodeKey, Vec<String>>) {
+        self.queued_alerts += episodes.len();
+        if let Some(binding) = batch_of(&run) {
+            let batches = self.batches.entry(binding.to_owned()).or_default();
+            batches.insert(run.id);
+        }
+        self.queue.insert(run.id, Queued::new(run, episodes));
+    }
+
+    /// Takes a run out of the queue.
+    pub(super) fn take(&mut self, id: RunId) -> Option<Queued> {
+        let queued = self.queue.remove(&id)?;
+        self.queued_alerts -= queued.episodes.len();
+        if let Some(binding) = batch_of(&queued.run)
+            && let Some(batches) = self.batches.get_mut(binding)
+        {
+            batches.remove(&id);
+            if batches.is_empty() {
+                self.batches.remove(binding);
+            }
+        }
+        Some(queued)
+    }
+
+    /// Adds an episode to a queued run, with the hosts that it names.
+    pub(super) fn join(&mut self, id: RunId, key: EpisodeKey, hosts: &[String]) {
+        let queued = self.queue.get_mut(&id).expect("the run was just found");
+        let before = queued.episodes.len();
+        queued.join(key, hosts);
+        self.queued_alerts += queued.episodes.len() - before;
+        self.dirty.insert(id);
+        self.queue_changed = true;
+    }
+
+    /// Takes an episode out of a queued run, if it is in it, and yields the hosts that it named. Call [`Self::tidy`] when
+    /// all have left.
+    pub(super) fn leave(&mut self, id: RunId, key: &EpisodeKey) -> Option<Vec<String>> {
+        let hosts = self.queue.get_mut(&id)?.leave(key)?;
+        self.queued_alerts -= 1;
+        self.queue_changed = true;
+        Some(hosts)
+    }
+
+    /// Takes the hosts out of a queued run that no episode names any more.
+    pub(super) fn tidy(&mut self, id: RunId) {
+        if let Some(queued) = self.queue.get_mut(&id) {
+            queued.tidy();
+            self.dirty.insert(id);
+            self.scan = None;
         }
     }
 
@@ -200,10 +269,11 @@ impl Live {
         work: &crate::run::Work,
         since: RunId,
         now: DateTime<Utc>,
+        alerts_limit: usize,
     ) -> Option<RunId> {
-        let id = *self.batches.get(binding)?;
+        let id = *self.batches.get(binding)?.last()?;
         let queued = self.queue.get(&id)?;
-        let open = id >= since || queued.run.ready_at > now;
+        let open = (id >= since || queued.waits(now)) && queued.episodes.len() < alerts_limit;
         (open && queued.run.work == *work).then_some(id)
     }
 
@@ -214,11 +284,9 @@ impl Live {
     }
 
     /// The hosts on which a run is under way.
-    pub(super) fn busy_hosts(&self) -> HashSet<&str> {
-        self.running
-            .values()
-            .flat_map(|running| running.run.hosts.iter().map(String::as_str))
-            .collect()
+    pub(super) fn busy_hosts(&self) -> impl Iterator<Item = &str> {
+        let running = self.running.values();
+        running.flat_map(|running| running.run.hosts.iter().map(String::as_str))
     }
 
     /// Writes what changed; the last step of a transaction.
@@ -236,16 +304,24 @@ impl Live {
         for (id, joined) in std::mem::take(&mut self.joined) {
             tables.put_joined(id, &joined)?;
         }
-        self.history_bytes = (self.history_bytes + std::mem::take(&mut tables.size_change)).max(0);
-        let bytes = u64::try_from(self.history_bytes).unwrap_or(0);
+        self.runs_bytes = (self.runs_bytes + std::mem::take(&mut tables.runs_change)).max(0);
+        self.episodes_bytes =
+            (self.episodes_bytes + std::mem::take(&mut tables.episodes_change)).max(0);
         self.commits += 1;
+        let bytes = |bytes| u64::try_from(bytes).unwrap_or(0);
         for (name, value) in [
             ("commits", self.commits),
-            ("history_bytes", bytes),
+            ("episodes_bytes", bytes(self.episodes_bytes)),
             ("next_run", self.next_run),
+            ("runs_bytes", bytes(self.runs_bytes)),
         ] {
             tables.meta.insert(name, value.to_le_bytes().as_slice())?;
         }
         Ok(())
     }
+}
+
+/// The binding whose further alerts may join this run.
+fn batch_of(run: &Run) -> Option<&str> {
+    run.binding.as_deref().filter(|_| run.rerun_of.is_none())
 }

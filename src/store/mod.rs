@@ -57,15 +57,19 @@ pub enum StoreError {
     Corrupt(String),
     /// The queue cannot take the runs of this notification. Nothing of it was kept; the caller answers 503.
     #[error(
-        "the queue is full: {queued} runs are queued, {wanted} more are wanted and runs.queue_limit is {limit}"
+        "the queue is full: {queued} {what} are queued, {wanted} more are wanted and {key} is {limit}"
     )]
     QueueFull {
-        /// Runs that wait.
+        /// Runs, or alerts.
+        what: &'static str,
+        /// How many of them wait.
         queued: usize,
-        /// Runs that this notification would add.
+        /// How many this notification would add.
         wanted: usize,
         /// The limit.
         limit: usize,
+        /// The limit's name in the configuration.
+        key: &'static str,
     },
     /// There is no such run.
     #[error("there is no run {0}")]
@@ -199,6 +203,8 @@ impl Store {
     /// waiting for one of them.
     ///
     /// *Durability*: the run is on disk as running before this returns, so it is never handed out twice.
+    ///
+    /// *Cancel safety*: none. Whoever drops this may own a run without knowing it.
     pub async fn claim(
         &self,
         now: DateTime<Utc>,
@@ -233,6 +239,14 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<Run, StoreError> {
         self.ask(move |tables, live| finish::finish(tables, live, run, &ended, now))
+            .await
+    }
+
+    /// Puts a claimed run back that was not begun: it keeps its place in the queue.
+    ///
+    /// *Errors*: on `Broken` the caller tries again, or ends it with [`Store::finish`].
+    pub async fn put_back(&self, run: RunId) -> Result<(), StoreError> {
+        self.ask(move |tables, live| queue::put_back(tables, live, run))
             .await
     }
 

@@ -102,7 +102,7 @@ impl Kept {
                 break;
             };
             let old = tables.output.remove((run.0, number))?;
-            tables.size_change -= grown(old.map_or(0, |v| v.value().len()), None);
+            tables.runs_change -= grown(old.map_or(0, |v| v.value().len()), None);
             self.tail_bytes -= length;
         }
         Ok(())
@@ -111,7 +111,7 @@ impl Kept {
 
 fn put_output(tables: &mut Tables<'_>, key: (u64, u32), bytes: &[u8]) -> Result<(), StoreError> {
     tables.output.insert(key, bytes)?;
-    tables.size_change += grown(bytes.len(), None);
+    tables.runs_change += grown(bytes.len(), None);
     Ok(())
 }
 
@@ -134,7 +134,7 @@ pub(super) fn append(
         tables
             .events
             .insert((id.0, running.events), json.as_slice())?;
-        tables.size_change += grown(json.len(), None);
+        tables.runs_change += grown(json.len(), None);
         running.events += 1;
     }
     for chunk in output {

@@ -1,12 +1,13 @@
 //! The queue: who may start, and who is taken out.
 
 use std::collections::BTreeMap;
+use std::ops::Bound::{Excluded, Unbounded};
 
 use chrono::{DateTime, Utc};
 use redb::ReadableTable;
 use tokio::sync::watch;
 
-use super::live::{Held, Live, Queued, Running};
+use super::live::{Held, Live, Queued, Running, Scan};
 use super::output::Kept;
 use super::tables::Tables;
 use super::{Canceled, Claim, Claimed, StoreError, finish};
@@ -25,9 +26,9 @@ pub(super) fn claim(
 ) -> Result<Claim, StoreError> {
     let mut ended_any = false;
     let (id, alerts) = loop {
-        let (id, next) = choose(live, now);
-        let Some(id) = id else {
+        let Some(id) = choose(live, now) else {
             live.idle += usize::from(!ended_any);
+            let next = live.scan.as_ref().and_then(|scan| scan.next);
             return Ok(Claim::Nothing { next });
         };
         if let Some(alerts) = alerts_of(tables, &live.queue[&id])? {
@@ -37,7 +38,10 @@ pub(super) fn claim(
         finish::end_queued(tables, live, id, Outcome::Failed, ALERT_LOST, now)?;
         ended_any = true;
     };
-    let Queued { mut run, .. } = live.queue.remove(&id).expect("it was just chosen");
+    let Queued { mut run, .. } = live.take(id).expect("it was just chosen");
+    if let Some(scan) = &mut live.scan {
+        scan.taken.extend(run.hosts.iter().cloned());
+    }
     run.state = State::Running;
     run.started_at = Some(now);
     live.happened.push(Happened::Started {
@@ -81,41 +85,62 @@ fn alerts_of(
         .collect()
 }
 
-/// The oldest run that may start, or else when to look again. A host that an older run waits for is as good as busy,
-/// or a run on many hosts would wait for ever.
-fn choose(live: &Live, now: DateTime<Utc>) -> (Option<RunId>, Option<DateTime<Utc>>) {
-    let mut taken = live.busy_hosts();
-    let mut next: Option<DateTime<Utc>> = None;
-    for (id, queued) in &live.queue {
+/// The oldest run that may start. A host that an older run waits for is as good as busy, or a run on many hosts would
+/// wait for ever. What was looked at before is not looked at again until a host may have become free.
+fn choose(live: &mut Live, now: DateTime<Utc>) -> Option<RunId> {
+    let holds = |scan: &Scan| now >= scan.at && scan.next.is_none_or(|next| now < next);
+    let mut scan = live.scan.take().filter(holds).unwrap_or_else(|| Scan {
+        taken: live.busy_hosts().map(str::to_owned).collect(),
+        upto: RunId(0),
+        at: now,
+        next: None,
+    });
+    let mut chosen = None;
+    for (id, queued) in live.queue.range((Excluded(scan.upto), Unbounded)) {
         let run = &queued.run;
-        if run.ready_at > now {
-            next = Some(next.map_or(run.ready_at, |at| at.min(run.ready_at)));
-            continue;
+        if queued.waits(now) {
+            let first = scan.next.map_or(run.ready_at, |at| at.min(run.ready_at));
+            scan.next = Some(first);
+        } else if run.work.allow_overlap || !run.hosts.iter().any(|h| scan.taken.contains(h)) {
+            chosen = Some(*id);
+            break;
+        } else {
+            scan.taken.extend(run.hosts.iter().cloned());
         }
-        let hosts = || run.hosts.iter().map(String::as_str);
-        if run.work.allow_overlap || !hosts().any(|host| taken.contains(host)) {
-            return (Some(*id), None);
-        }
-        taken.extend(hosts());
+        scan.upto = *id;
     }
-    (None, next)
+    live.scan = Some(scan);
+    chosen
 }
 
 /// Puts the runs back that were handed out by a commit whose outcome nobody learned, so that nobody owns them.
-pub(super) fn put_back(
+pub(super) fn put_back_unowned(
     tables: &mut Tables<'_>,
     live: &mut Live,
     held: &BTreeMap<RunId, Held>,
 ) -> Result<(), StoreError> {
     let unowned = live.running.keys().filter(|id| !held.contains_key(id));
     for id in unowned.copied().collect::<Vec<_>>() {
-        let mut run = live.running.remove(&id).expect("it was just seen").run;
-        run.state = State::Queued;
-        run.started_at = None;
-        let episodes = tables.still_about(id)?;
-        live.dirty.insert(id);
-        live.queue.insert(id, Queued::new(run, episodes));
+        put_back(tables, live, id)?;
     }
+    Ok(())
+}
+
+/// Puts a run back that was handed out and not begun.
+pub(super) fn put_back(
+    tables: &mut Tables<'_>,
+    live: &mut Live,
+    id: RunId,
+) -> Result<(), StoreError> {
+    let running = live.running.remove(&id);
+    let mut run = running.ok_or(StoreError::NoSuchRun(id))?.run;
+    run.state = State::Queued;
+    run.started_at = None;
+    let episodes = tables.still_about(id)?;
+    live.dirty.insert(id);
+    live.put(run, episodes);
+    live.queue_changed = true;
+    live.scan = None;
     Ok(())
 }
 

@@ -5,20 +5,27 @@ use redb::ReadableTable;
 
 use super::StoreError;
 use super::live::Live;
-use super::tables::{Episode, Tables, decode, episode_key, grown};
+use super::tables::{Decided, Episode, Tables, decode, episode_key, grown};
 use crate::alert::{EpisodeKey, Fingerprint, Status};
 use crate::config::Storage;
+use crate::plan::LATE;
 use crate::run::{Run, RunId, State};
 
 /// How much one transaction deletes at most, so that a notification that comes meanwhile does not wait long.
 const SLICE: usize = 200;
 
 /// How many episodes one transaction looks at, most of which may have to stay.
-const LOOKS: usize = 20_000;
+const LOOKS: usize = 2_000;
 
 /// How long an alert that was firing must not be heard of, whatever the retention time, before it is taken for over.
 /// Alertmanager repeats what fires after `repeat_interval`: hours, seldom days.
 const FORGET_FIRING: TimeDelta = TimeDelta::days(7);
+
+/// The same where episodes take more than twice their share: some Alertmanager never says `resolved`.
+const FORGET_FIRING_SOON: TimeDelta = TimeDelta::days(1);
+
+/// Which part of the size is for episodes: one in so many. Alerts that fire all the time must not push the runs out.
+const EPISODES_SHARE: i64 = 4;
 
 /// What one slice deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -42,42 +49,33 @@ pub(super) fn retain(
         .checked_sub_signed(age)
         .unwrap_or(DateTime::<Utc>::MIN_UTC);
     let limit = i64::try_from(storage.retention_size_bytes).unwrap_or(i64::MAX);
+    let share = limit / EPISODES_SHARE;
     let mut slice = Slice {
+        now,
         oldest,
-        silent: oldest.min(now - FORGET_FIRING),
-        oldest_run: oldest_finished(tables)?,
-        excess: live.history_bytes + tables.size_change - limit,
+        share,
+        excess: live.episodes_bytes + tables.episodes_change - share,
         left: SLICE,
-        looks: LOOKS,
         done: Retained::default(),
     };
     slice.episodes(tables, live)?;
+    // What episodes do not need is the runs'.
+    let episodes_bytes = live.episodes_bytes + tables.episodes_change;
+    slice.excess = live.runs_bytes + tables.runs_change - (limit - episodes_bytes.min(share));
     slice.runs(tables)?;
-    slice.done.more = slice.left == 0;
     Ok(slice.done)
 }
 
 struct Slice {
+    now: DateTime<Utc>,
     /// What ended before this goes.
     oldest: DateTime<Utc>,
-    /// What fires, but was not heard of since, goes.
-    silent: DateTime<Utc>,
-    /// When the oldest finished run was made, if there is one.
-    oldest_run: Option<DateTime<Utc>>,
+    /// How many bytes are for episodes.
+    share: i64,
+    /// By how many bytes the kind of things at hand is too much.
     excess: i64,
     left: usize,
-    looks: usize,
     done: Retained,
-}
-
-fn oldest_finished(tables: &Tables<'_>) -> Result<Option<DateTime<Utc>>, StoreError> {
-    for row in tables.runs.iter()? {
-        let run: Run = decode(row?.1.value())?;
-        if run.state == State::Finished {
-            return Ok(Some(run.created_at));
-        }
-    }
-    Ok(None)
 }
 
 impl Slice {
@@ -106,16 +104,14 @@ impl Slice {
         }
         self.left -= doomed.len();
         self.done.runs = doomed.len();
+        self.done.more |= self.left == 0;
         Ok(())
     }
 
-    fn episodes(&mut self, tables: &mut Tables<'_>, live: &Live) -> Result<(), StoreError> {
+    fn episodes(&mut self, tables: &mut Tables<'_>, live: &mut Live) -> Result<(), StoreError> {
         let mut doomed = Vec::new();
-        for row in tables.episodes.iter()? {
-            if doomed.len() == self.left || self.looks == 0 {
-                break;
-            }
-            self.looks -= 1;
+        let from = live.retention_from.take().unwrap_or((i64::MIN, 0));
+        for (looked, row) in tables.episodes.range(from..)?.enumerate() {
             let (key, value) = row?;
             let (starts_at_nanos, fingerprint) = key.value();
             // None is heard of before it begins, so the rest is younger.
@@ -123,42 +119,51 @@ impl Slice {
             if !by_age && self.excess <= 0 {
                 break;
             }
-            let key = EpisodeKey {
-                fingerprint: Fingerprint(fingerprint),
-                starts_at_nanos,
-            };
+            if doomed.len() == self.left || looked == LOOKS {
+                live.retention_from = Some(key.value());
+                self.done.more = true;
+                break;
+            }
             let bytes = value.value().len();
             let episode: Episode = decode(value.value())?;
-            if self.may_go(&key, &episode, live) {
+            if self.may_go(&episode, live) {
                 self.excess -= grown(bytes, None);
-                doomed.push((key, bytes));
+                doomed.push(EpisodeKey {
+                    fingerprint: Fingerprint(fingerprint),
+                    starts_at_nanos,
+                });
             }
         }
-        for (key, bytes) in &doomed {
-            tables.episodes.remove(episode_key(key))?;
-            tables.size_change -= grown(*bytes, None);
+        for key in &doomed {
+            let old = tables.episodes.remove(episode_key(key))?;
+            tables.episodes_change -= grown(old.map_or(0, |v| v.value().len()), None);
         }
         self.left -= doomed.len();
         self.done.episodes = doomed.len();
         Ok(())
     }
 
-    /// An episode that still fires must be known, or its next repetition would run again.
-    fn may_go(&self, key: &EpisodeKey, episode: &Episode, live: &Live) -> bool {
-        let mut runs = episode.decisions.values().filter_map(|decided| decided.run);
-        let queued = runs.any(|run| {
-            let queued = live.queue.get(&run);
-            queued.is_some_and(|queued| queued.episodes.contains_key(key))
-        });
-        let goes = match episode.status {
-            Status::Firing => episode.last_seen < self.silent,
-            Status::Resolved => {
-                // By size, what is oldest goes first, be it an episode or a run.
-                let first = self.oldest_run.is_none_or(|at| episode.last_seen < at);
-                episode.last_seen < self.oldest || (self.excess > 0 && first)
+    /// What had its run must be known as long as it may be told again, or it would run again. Of what had none, nothing
+    /// is lost but the memory.
+    fn may_go(&self, episode: &Episode, live: &Live) -> bool {
+        let mut handled = false;
+        for run in episode.decisions.values().filter_map(Decided::handled_by) {
+            if live.queue.contains_key(&run) || live.running.contains_key(&run) {
+                return false;
             }
-        };
-        goes && !queued
+            handled = true;
+        }
+        let silent = |time| episode.last_seen < self.now - time;
+        let (old, too_much) = (episode.last_seen < self.oldest, self.excess > 0);
+        match (episode.status, handled) {
+            (Status::Firing, false) => too_much || (old && silent(FORGET_FIRING)),
+            (Status::Firing, true) => {
+                let soon = self.excess > self.share && silent(FORGET_FIRING_SOON);
+                soon || ((old || too_much) && silent(FORGET_FIRING))
+            }
+            (Status::Resolved, false) => old || too_much,
+            (Status::Resolved, true) => (old || too_much) && silent(LATE),
+        }
     }
 }
 
@@ -196,6 +201,6 @@ fn delete_run(tables: &mut Tables<'_>, id: RunId) -> Result<(), StoreError> {
             bytes += value.len();
             false
         })?;
-    tables.size_change -= grown(bytes, None);
+    tables.runs_change -= grown(bytes, None);
     Ok(())
 }

@@ -14,7 +14,7 @@ use crate::run::RunId;
 /// The layout of all tables together. A file with a higher number was written by a newer promansible.
 pub(super) const FORMAT: u64 = 1;
 
-/// Key: a name (`format`, `store_id`, `commits`, `next_run`, `history_bytes`, `inventory`). Value: bytes, by name.
+/// Key: a name (`format`, `store_id`, `commits`, `next_run`, `runs_bytes`, `episodes_bytes`, `inventory`). Value: bytes, by name.
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta_v1");
 
 /// Key: run. Value: JSON of [`crate::run::Run`].
@@ -48,7 +48,7 @@ pub(super) const LAST_SUCCESS: TableDefinition<'_, (&str, &str), i64> =
 pub struct Episode {
     /// The alert's fingerprint.
     pub fingerprint: Fingerprint,
-    /// Firing or resolved, as last heard. Resolved is final.
+    /// Firing or resolved, as last heard and believed: see [`crate::plan::LATE`].
     pub status: Status,
     /// Its labels.
     pub labels: LabelSet,
@@ -68,6 +68,9 @@ pub struct Episode {
     pub first_seen: DateTime<Utc>,
     /// When it was last heard of, to within ten minutes.
     pub last_seen: DateTime<Utc>,
+    /// When it was heard that it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolved_at: Option<DateTime<Utc>>,
     /// Binding → what was decided.
     #[serde(default)]
     pub decisions: BTreeMap<String, Decided>,
@@ -86,6 +89,16 @@ pub struct Decided {
     /// The run, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<RunId>,
+    /// Whether that run went without it, because the episode resolved before it began.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub left_out: bool,
+}
+
+impl Decided {
+    /// The run that handles, or handled, the episode.
+    pub fn handled_by(&self) -> Option<RunId> {
+        self.run.filter(|_| !self.left_out)
+    }
 }
 
 /// One episode that a run is about.
@@ -120,19 +133,20 @@ impl Joined {
 }
 
 impl Episode {
-    /// An episode that is heard of for the first time.
+    /// An episode that is heard of for the first time, and not known to have ended.
     pub(super) fn new(alert: &Alert, receiver: &str, now: DateTime<Utc>) -> Self {
         Self {
             fingerprint: alert.fingerprint,
-            status: alert.status,
+            status: Status::Firing,
             labels: alert.labels.clone(),
             annotations: alert.annotations.clone(),
             starts_at: alert.starts_at,
-            ends_at: alert.ends_at,
+            ends_at: None,
             generator_url: alert.generator_url.clone(),
             receiver: receiver.to_owned(),
             first_seen: now,
             last_seen: now,
+            resolved_at: None,
             decisions: BTreeMap::new(),
         }
     }
@@ -151,7 +165,7 @@ impl Episode {
     }
 }
 
-/// All tables, open for writing. `size_change` sums what the history grew by.
+/// All tables, open for writing, and by how many bytes the history grew.
 pub(super) struct Tables<'t> {
     pub meta: Table<'t, &'static str, &'static [u8]>,
     pub runs: Table<'t, u64, &'static [u8]>,
@@ -161,7 +175,8 @@ pub(super) struct Tables<'t> {
     pub events: Table<'t, (u64, u32), &'static [u8]>,
     pub output: Table<'t, (u64, u32), &'static [u8]>,
     pub last_success: Table<'t, (&'static str, &'static str), i64>,
-    pub size_change: i64,
+    pub runs_change: i64,
+    pub episodes_change: i64,
 }
 
 impl<'t> Tables<'t> {
@@ -176,14 +191,15 @@ impl<'t> Tables<'t> {
             events: txn.open_table(EVENTS)?,
             output: txn.open_table(OUTPUT)?,
             last_success: txn.open_table(LAST_SUCCESS)?,
-            size_change: 0,
+            runs_change: 0,
+            episodes_change: 0,
         })
     }
 
     pub(super) fn put_run(&mut self, run: &crate::run::Run) -> Result<(), StoreError> {
         let json = encode(run);
         let old = self.runs.insert(run.id.0, json.as_slice())?;
-        self.size_change += grown(json.len(), old.map(|v| v.value().len()));
+        self.runs_change += grown(json.len(), old.map(|v| v.value().len()));
         Ok(())
     }
 
@@ -201,7 +217,7 @@ impl<'t> Tables<'t> {
     ) -> Result<(), StoreError> {
         let json = encode(episode);
         let old = self.episodes.insert(episode_key(key), json.as_slice())?;
-        self.size_change += grown(json.len(), old.map(|v| v.value().len()));
+        self.episodes_change += grown(json.len(), old.map(|v| v.value().len()));
         Ok(())
     }
 
@@ -216,7 +232,7 @@ impl<'t> Tables<'t> {
             .map(|(key, _)| key.value().1);
         let number = last.map_or(0, |last| last + 1);
         self.run_episodes.insert((run.0, number), json.as_slice())?;
-        self.size_change += grown(json.len(), None);
+        self.runs_change += grown(json.len(), None);
         Ok(())
     }
 

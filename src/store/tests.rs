@@ -37,7 +37,7 @@ struct Fault {
     has_begun: bool,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Call {
     Fsync,
     Write,
@@ -128,17 +128,17 @@ impl Fixture {
         let folder = tempfile::tempdir().unwrap();
         let faults = Arc::new(Faults::default());
         let given = Arc::clone(&faults);
-        let opener = move |path: &Path, create| {
-            let faulty = Faulty {
+        let open = move |path: &Path, create| {
+            let backend = Faulty {
                 file: FileBackend::new(file(path, create)?).map_err(|e| open_error(path, e))?,
                 faults: Arc::clone(&given),
             };
-            let opened = builder().create_with_backend(faulty);
+            let opened = builder().create_with_backend(backend);
             opened.map_err(|e| open_error(path, e))
         };
         let metrics = Metrics::new(Registry::new()).unwrap();
         let path = folder.path().join("store.redb");
-        let opened = open_with(Arc::new(opener), &path, &metrics, at(0)).unwrap();
+        let opened = open_with(Arc::new(open), &path, &metrics, at(0)).unwrap();
         let roles = Roles {
             alert: vec!["r".into()],
             routine: Vec::new(),

@@ -1,36 +1,14 @@
 //! One guarantee a test.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use chrono::TimeDelta;
 use promansible::alert::Status;
-use promansible::config::Storage;
 use promansible::metrics::Metrics;
-use promansible::run::{Outcome, RunId, TaskEvent, TaskStatus};
-use promansible::store::{self, OpenError, RunFilter};
+use promansible::run::{Outcome, RunId, State};
+use promansible::store::{self, OpenError};
 
-use crate::fixture::{Fixture, alert, at, ended, open, sample};
-
-fn event(n: usize) -> TaskEvent {
-    TaskEvent {
-        at: at(0),
-        host: "h1".into(),
-        role: None,
-        task: format!("task {n}"),
-        action: "debug".into(),
-        status: TaskStatus::Ok,
-        duration_seconds: 0.0,
-        message: None,
-    }
-}
-
-async fn one_running(fixture: &Fixture, number: u64) -> RunId {
-    let firing = alert(number, 0, "a", "h3", Status::Firing);
-    fixture.admit(vec![firing], at(0)).await.unwrap();
-    fixture.claim(at(0)).await.unwrap().run.id
-}
+use crate::fixture::{Fixture, alert, at, ended, event, one_running, open, sample};
 
 #[tokio::test]
 async fn many_notifications_share_a_commit() {
@@ -158,130 +136,78 @@ async fn a_small_output_is_kept_whole_and_events_are_bounded() {
 }
 
 #[tokio::test]
-async fn retention_by_age_and_by_size_takes_the_oldest_and_nothing_that_is_open_or_fires() {
-    let fixture = Fixture::new(100);
-    for number in 0..20 {
-        let id = one_running(&fixture, number).await;
-        let output = vec![Bytes::from(vec![b'x'; 1000])];
-        fixture
-            .store
-            .append(id, vec![event(0)], output, 5)
-            .await
-            .unwrap();
-        let run = fixture.store.run(id).await.unwrap();
-        let now = at(i64::try_from(number).unwrap() * 3600);
-        fixture
-            .store
-            .finish(id, ended(&run, Outcome::Successful), now)
-            .await
-            .unwrap();
-    }
-    // "batched" runs of the same alerts are still queued.
-    let queued = RunFilter {
-        state: Some(promansible::run::State::Queued),
-        ..RunFilter::default()
-    };
-    let open_before = fixture
-        .store
-        .runs(queued.clone(), None, 100)
-        .await
-        .unwrap()
-        .runs;
-    assert!(!open_before.is_empty());
-    let retention = |hours, bytes| Storage {
-        path: "unused".into(),
-        retention_time: Duration::from_hours(hours),
-        retention_size_bytes: bytes,
-    };
-    let done = fixture
-        .store
-        .retain(retention(10, u64::MAX), at(20 * 3600))
-        .await
-        .unwrap();
-    assert_eq!((done.runs, done.episodes, done.more), (10, 0, false));
-    let gone = fixture.store.output_of(RunId(1)).await;
-    assert!(matches!(gone, Err(store::StoreError::NoSuchRun(RunId(1)))));
-
-    fixture
-        .store
-        .retain(retention(1000, 5000), at(20 * 3600))
-        .await
-        .unwrap();
-    let left = fixture.all_runs().await;
-    let finished = left.iter().filter(|run| run.finished_at.is_some()).count();
+async fn a_clock_that_is_set_back_holds_up_no_run() {
+    let fixture = Fixture::new(10);
+    let firing = |number, host| vec![alert(number, 0, "b", host, Status::Firing)];
+    fixture.admit(firing(1, "h1"), at(7200)).await.unwrap();
     assert!(
-        finished <= 4,
-        "{finished} runs of over 1000 bytes are more than 5000 bytes"
+        fixture.claim(at(7201)).await.is_none(),
+        "its window is open"
     );
-    let open_after = fixture.store.runs(queued, None, 100).await.unwrap().runs;
-    assert_eq!(open_after, open_before);
-
-    // The episodes still fire as far as anybody knows: a repetition must stay a duplicate.
-    let again = fixture
-        .admit(vec![alert(1, 0, "a", "h3", Status::Firing)], at(20 * 3600))
-        .await
-        .unwrap();
-    assert!(
-        again
-            .decisions
-            .iter()
-            .all(|d| d.choice.as_str() == "duplicate"),
-        "{again:?}"
-    );
-    // Resolved ones go, in their time.
-    let resolved = (0..20)
-        .map(|n| alert(n, 0, "a", "h3", Status::Resolved))
-        .collect();
-    fixture.admit(resolved, at(20 * 3600)).await.unwrap();
-    let later = at(20 * 3600) + TimeDelta::hours(11);
-    let done = fixture
-        .store
-        .retain(retention(10, u64::MAX), later)
-        .await
-        .unwrap();
-    assert_eq!(done.episodes, 20);
+    let run = fixture.claim(at(0)).await.expect("it starts").run;
+    assert_eq!(run.id, RunId(1));
+    // Nor does anything join a window that would close in two hours.
+    fixture.admit(firing(2, "h2"), at(7200)).await.unwrap();
+    let third = fixture.admit(firing(3, "h3"), at(1)).await.unwrap();
+    assert_eq!(third.decisions[0].run, Some(RunId(3)));
 }
 
 #[tokio::test]
-async fn retention_works_in_slices() {
-    let fixture = Fixture::new(2000);
-    for number in 0..450 {
-        let id = one_running(&fixture, number).await;
-        let run = fixture.store.run(id).await.unwrap();
-        fixture
-            .store
-            .finish(id, ended(&run, Outcome::Failed), at(0))
-            .await
-            .unwrap();
-    }
-    let storage = Storage {
-        path: "unused".into(),
-        retention_time: Duration::from_hours(1),
-        retention_size_bytes: u64::MAX,
+async fn what_fires_again_long_after_it_was_said_to_be_over_gets_its_run() {
+    let fixture = Fixture::new(10);
+    let of = |status| vec![alert(1, 0, "b", "h1", status)];
+    fixture.admit(of(Status::Firing), at(0)).await.unwrap();
+    fixture.admit(of(Status::Resolved), at(5)).await.unwrap();
+    let run = fixture.store.run(RunId(1)).await.unwrap();
+    assert_eq!(run.outcome, Some(Outcome::Canceled));
+    let late = fixture.admit(of(Status::Firing), at(60)).await.unwrap();
+    assert_eq!(late.decisions[0].choice.as_str(), "resolved");
+    let again = fixture.admit(of(Status::Firing), at(3700)).await.unwrap();
+    assert_eq!(again.decisions[0].run, Some(RunId(2)));
+    let claimed = fixture.claim(at(3710)).await.unwrap();
+    assert_eq!(claimed.alerts.len(), 1);
+    // This time the run began: the same episode has had it now.
+    fixture.admit(of(Status::Resolved), at(3711)).await.unwrap();
+    let again = fixture.admit(of(Status::Firing), at(9000)).await.unwrap();
+    assert_eq!(again.decisions[0].choice.as_str(), "duplicate");
+}
+
+#[tokio::test]
+async fn alerts_beyond_the_limit_of_a_run_get_the_next_and_beyond_that_of_the_queue_none() {
+    let fixture = Fixture::with("alerts_limit: 10, queue_alerts_limit: 25");
+    let firing = |numbers: std::ops::Range<u64>| {
+        numbers
+            .map(|number| alert(number, 0, "b", "h1", Status::Firing))
+            .collect()
     };
-    let mut slices = 0;
-    loop {
-        slices += 1;
-        let done = fixture
-            .store
-            .retain(storage.clone(), at(7200))
-            .await
-            .unwrap();
-        assert!(done.runs + done.episodes <= 200);
-        if !done.more {
-            break;
-        }
-    }
-    assert_eq!(slices, 3);
+    let admitted = fixture.admit(firing(0..25), at(0)).await.unwrap();
+    let runs = admitted.decisions.iter().map(|d| d.run.unwrap().0);
+    let runs: Vec<u64> = runs.collect();
+    assert_eq!([runs[9], runs[10], runs[20]], [1, 2, 3]);
+    let refused = fixture.admit(firing(25..26), at(1)).await.unwrap_err();
     assert_eq!(
-        fixture
-            .all_runs()
-            .await
-            .iter()
-            .filter(|r| r.finished_at.is_some())
-            .count(),
-        0
+        refused.to_string(),
+        "the queue is full: 25 alerts are queued, 1 more are wanted and runs.queue_alerts_limit is 25"
     );
+    let claimed = fixture.claim(at(20)).await.unwrap();
+    assert_eq!(claimed.alerts.len(), 10);
+    fixture.admit(firing(25..26), at(20)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_run_that_is_put_back_keeps_its_place() {
+    let fixture = Fixture::new(10);
+    for number in 1..3 {
+        let firing = alert(number, 0, "d", "h3", Status::Firing);
+        fixture.admit(vec![firing], at(0)).await.unwrap();
+    }
+    let first = fixture.claim(at(1)).await.unwrap().run.id;
+    fixture.store.put_back(first).await.unwrap();
+    let run = fixture.store.run(first).await.unwrap();
+    assert_eq!((run.state, run.started_at), (State::Queued, None));
+    assert_eq!(fixture.claim(at(2)).await.unwrap().run.id, first);
+    let nobody = fixture.store.put_back(RunId(9)).await.unwrap_err();
+    assert!(matches!(nobody, store::StoreError::NoSuchRun(RunId(9))));
 }
 
 #[tokio::test]

@@ -8,18 +8,19 @@ use promansible::alert::{Alert, Fingerprint, Notification, Status};
 use promansible::config::{self, Config, Roles};
 use promansible::inventory::Inventory;
 use promansible::metrics::Metrics;
-use promansible::run::{Outcome, Run};
+use promansible::run::{Outcome, Run, RunId, TaskEvent, TaskStatus};
 use promansible::store::{self, Claim, Claimed, Ended, Opened, RunFilter, Store};
 use prometheus::Registry;
 
 pub const HOSTS: [&str; 4] = ["h1", "h2", "h3", "h4"];
 
-pub fn config(queue_limit: usize) -> Arc<Config> {
+/// A configuration with these limits of runs.
+pub fn config(runs: &str) -> Arc<Config> {
     let text = format!(
         r#"
 ansible: {{playbook_dir: p, inventory: [i]}}
 storage: {{path: unused}}
-runs: {{queue_limit: {queue_limit}}}
+runs: {{{runs}}}
 bindings:
   - {{name: one, matchers: ['sev="a"'], roles: [r1], batch_window: 0s}}
   - {{name: batched, matchers: ['sev=~"a|b"'], roles: [r1, r2], batch_window: 10s, on_interrupt: rerun}}
@@ -84,13 +85,18 @@ pub struct Fixture {
 
 impl Fixture {
     pub fn new(queue_limit: usize) -> Self {
+        Self::with(&format!("queue_limit: {queue_limit}"))
+    }
+
+    /// One with these limits of runs.
+    pub fn with(runs: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("0.redb");
         let (opened, metrics) = open(&path, at(0));
         Self {
             store: opened.store,
             metrics,
-            config: config(queue_limit),
+            config: config(runs),
             inventory: inventory(),
             path,
             _folder: folder,
@@ -171,4 +177,24 @@ pub fn sample(metrics: &Metrics, begins: &str) -> f64 {
     let line = text.lines().find(|line| line.starts_with(begins));
     let line = line.unwrap_or_else(|| panic!("no sample {begins}"));
     line.rsplit(' ').next().unwrap().parse().unwrap()
+}
+
+pub fn event(n: usize) -> TaskEvent {
+    TaskEvent {
+        at: at(0),
+        host: "h1".into(),
+        role: None,
+        task: format!("task {n}"),
+        action: "debug".into(),
+        status: TaskStatus::Ok,
+        duration_seconds: 0.0,
+        message: None,
+    }
+}
+
+/// A run that is under way on h3, and another one that waits.
+pub async fn one_running(fixture: &Fixture, number: u64) -> RunId {
+    let firing = alert(number, 0, "a", "h3", Status::Firing);
+    fixture.admit(vec![firing], at(0)).await.unwrap();
+    fixture.claim(at(0)).await.unwrap().run.id
 }

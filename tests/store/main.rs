@@ -11,3 +11,4 @@
 mod edges;
 mod fixture;
 mod model;
+mod retention;

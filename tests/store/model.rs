@@ -18,6 +18,7 @@ enum Step {
     Claim,
     Finish(usize, Outcome),
     Cancel(u64),
+    PutBack(usize),
     Wait(i64),
     Restart { kill: bool },
 }
@@ -41,7 +42,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         5 => Just(Step::Claim),
         4 => (0..4_usize, outcome).prop_map(|(n, outcome)| Step::Finish(n, outcome)),
         1 => (1..12_u64).prop_map(Step::Cancel),
-        2 => (1..12_i64).prop_map(Step::Wait),
+        2 => prop_oneof![8 => 1..12_i64, 1 => Just(3600)].prop_map(Step::Wait),
+        1 => (0..4_usize).prop_map(Step::PutBack),
         1 => any::<bool>().prop_map(|kill| Step::Restart { kill }),
     ];
     prop::collection::vec(step, 1..60)
@@ -74,6 +76,11 @@ impl Model {
             .count()
     }
 
+    fn queued_alerts(&self) -> usize {
+        let queued = self.runs.values().filter(|run| run.state == State::Queued);
+        queued.map(|run| run.episodes.len()).sum()
+    }
+
     /// `None` if the queue is too full.
     fn notify(&mut self, config: &Config, inventory: &Inventory, alerts: &[Alert]) -> Option<()> {
         let mut after = Self {
@@ -82,47 +89,64 @@ impl Model {
             now: self.now,
         };
         let first_new = after.next_id();
-        // The bindings that need a new run as the queue stands now: what resolves here neither frees a place here, nor
-        // asks for a second one where it ends the run that was to be joined.
-        let mut new = BTreeSet::new();
+        // How many alerts each binding gets. What that needs is counted by the queue as it stands now: what resolves
+        // here neither frees a place here, nor asks for a second one where it ends the run that was to be joined.
+        let mut joining: BTreeMap<String, usize> = BTreeMap::new();
         for alert in alerts {
             let key = alert.episode();
             let past = after.past.entry(key).or_default();
-            let decisions = plan::decide(config, inventory, alert, past);
-            if alert.status == Status::Resolved && !past.resolved {
-                after.resolve(&key);
+            let decisions = plan::decide(config, inventory, alert, past, at(self.now));
+            let ends = alert.status == Status::Resolved && past.resolved_at.is_none();
+            let left = if ends {
+                after.resolve(&key)
+            } else {
+                Vec::new()
+            };
+            let past = after.past.entry(key).or_default();
+            for binding in left {
+                past.ran.remove(&binding);
             }
-            plan::note(after.past.entry(key).or_default(), alert, &decisions);
+            plan::note(past, alert, &decisions, at(self.now));
             for decision in decisions {
                 if let (Choice::Run { hosts }, Some(binding)) =
                     (&decision.choice, &decision.binding)
                 {
-                    if self.open_batch(&binding.name, first_new).is_none() {
-                        new.insert(binding.name.clone());
-                    }
+                    *joining.entry(binding.name.clone()).or_default() += 1;
                     let ready = after.now + i64::try_from(binding.batch_window.as_secs()).unwrap();
-                    after.join(&binding.name, ready, first_new, key, hosts);
+                    after.join(config, &binding.name, ready, first_new, key, hosts);
                 }
             }
         }
-        if !new.is_empty() && self.queued() + new.len() > config.runs.queue_limit {
+        let limits = &config.runs;
+        let new_runs = joining.iter().map(|(binding, alerts)| {
+            let open = self.open_batch(config, binding, first_new);
+            let room = open.map_or(0, |id| limits.alerts_limit - self.runs[&id].episodes.len());
+            alerts.saturating_sub(room).div_ceil(limits.alerts_limit)
+        });
+        let new_runs: usize = new_runs.sum();
+        let new_alerts: usize = joining.values().sum();
+        if (new_runs > 0 && self.queued() + new_runs > limits.queue_limit)
+            || (new_alerts > 0 && self.queued_alerts() + new_alerts > limits.queue_alerts_limit)
+        {
             return None;
         }
-        let limit = self.queued().max(config.runs.queue_limit);
-        assert!(
-            after.queued() <= limit,
-            "a notification overfills the queue"
-        );
+        let most = self.queued().max(limits.queue_limit);
+        assert!(after.queued() <= most, "too many runs wait");
+        let most = self.queued_alerts().max(limits.queue_alerts_limit);
+        assert!(after.queued_alerts() <= most, "too many alerts wait");
         *self = after;
         Some(())
     }
 
-    /// The run of this binding that takes further hosts: the newest, but for repetitions, if it still waits.
-    fn open_batch(&self, binding: &str, first_new: u64) -> Option<u64> {
-        let made_for_alerts = |run: &ModelRun| run.binding == binding && run.rerun_of.is_none();
-        let (id, run) = self.runs.iter().rfind(|(_, run)| made_for_alerts(run))?;
+    /// The run of this binding that takes further hosts: the newest that is queued, but for repetitions, if it waits.
+    fn open_batch(&self, config: &Config, binding: &str, first_new: u64) -> Option<u64> {
+        let is_batch = |run: &ModelRun| {
+            run.binding == binding && run.rerun_of.is_none() && run.state == State::Queued
+        };
+        let (id, run) = self.runs.iter().rfind(|(_, run)| is_batch(run))?;
         let waits = run.ready > self.now || *id >= first_new;
-        (run.state == State::Queued && waits).then_some(*id)
+        let room = run.episodes.len() < config.runs.alerts_limit;
+        (waits && room).then_some(*id)
     }
 
     fn next_id(&self) -> u64 {
@@ -131,6 +155,7 @@ impl Model {
 
     fn join(
         &mut self,
+        config: &Config,
         binding: &str,
         ready: i64,
         first_new: u64,
@@ -138,7 +163,7 @@ impl Model {
         hosts: &[String],
     ) {
         let hosts: BTreeSet<String> = hosts.iter().cloned().collect();
-        if let Some(id) = self.open_batch(binding, first_new) {
+        if let Some(id) = self.open_batch(config, binding, first_new) {
             let run = self.runs.get_mut(&id).unwrap();
             run.hosts.extend(hosts.iter().cloned());
             run.episodes.insert(key, hosts);
@@ -156,11 +181,14 @@ impl Model {
         self.runs.insert(self.next_id(), run);
     }
 
-    fn resolve(&mut self, key: &EpisodeKey) {
+    /// The bindings whose runs go without the episode now.
+    fn resolve(&mut self, key: &EpisodeKey) -> Vec<String> {
+        let mut left = Vec::new();
         for run in self.runs.values_mut() {
             if run.state != State::Queued || run.episodes.remove(key).is_none() {
                 continue;
             }
+            left.push(run.binding.clone());
             if run.episodes.is_empty() {
                 run.state = State::Finished;
                 run.outcome = Some(Outcome::Canceled);
@@ -168,6 +196,7 @@ impl Model {
                 run.hosts = run.episodes.values().flatten().cloned().collect();
             }
         }
+        left
     }
 
     fn claim(&mut self) -> Option<u64> {
@@ -199,7 +228,8 @@ impl Model {
             return;
         }
         let mut again = run.clone();
-        let resolved = |key: &EpisodeKey| self.past.get(key).is_some_and(|past| past.resolved);
+        let past = |key: &EpisodeKey| self.past.get(key);
+        let resolved = |key: &EpisodeKey| past(key).is_some_and(|past| past.resolved_at.is_some());
         again.episodes.retain(|key, _| !resolved(key));
         if again.episodes.is_empty() {
             return;
@@ -252,7 +282,7 @@ async fn compare(fixture: &Fixture, model: &Model) {
 }
 
 async fn play(steps: Vec<Step>) {
-    let mut fixture = Fixture::new(5);
+    let mut fixture = Fixture::with("queue_limit: 5, queue_alerts_limit: 9, alerts_limit: 3");
     let mut model = Model::default();
     for step in steps {
         let now = at(model.now);
@@ -318,6 +348,14 @@ async fn play(steps: Vec<Step>) {
                         }
                     }
                 }
+            }
+            Step::PutBack(n) => {
+                let running = model.running();
+                let Some(id) = running.get(n % running.len().max(1)) else {
+                    continue;
+                };
+                fixture.store.put_back(RunId(*id)).await.unwrap();
+                model.runs.get_mut(id).unwrap().state = State::Queued;
             }
             Step::Wait(seconds) => model.now += seconds,
             Step::Restart { kill } => {
