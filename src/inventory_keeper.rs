@@ -4,7 +4,8 @@
 //! found. Looking at the sources' files is cheap; only if they changed is Ansible asked. What an inventory script says
 //! can change without any file changing, so it is read again after `ansible.inventory_refresh` too.
 //!
-//! If reading fails, the last inventory stays in force, and a metric and the log say so.
+//! While it cannot be read, nothing is decided and no run starts: `ansible-playbook` reads the same sources, so a run
+//! would fail, and its episode would have had its run. Alertmanager is told to come again.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -18,14 +19,17 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::ansible::{self, Ansible, ListError};
 use crate::clock;
-use crate::config::Config;
-use crate::inventory::{Inventory, InventoryError};
+use crate::config::{Config, Target};
+use crate::inventory::{Inventory, InventoryError, resolve_group, resolve_name};
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 use crate::store::Store;
 
 /// How long a look at the sources' files is good for.
 const LOOK: Duration = Duration::from_millis(250);
+
+/// How often they are looked at although nobody asks.
+const POLL: Duration = Duration::from_secs(10);
 
 /// How long to leave an inventory alone that could not be read, unless its sources change again.
 const RETRY: Duration = Duration::from_secs(10);
@@ -42,10 +46,23 @@ enum ReadError {
     Inventory(#[from] InventoryError),
 }
 
+/// Why there is no inventory to decide by. It passes: whoever asks may come again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unavailable {
+    /// Since the start.
+    #[error("the inventory has not been read yet")]
+    NotYet,
+    /// Since its sources changed, or since they were last read.
+    #[error("the inventory cannot be read: {0}")]
+    Broken(Arc<str>),
+}
+
+type State = Result<Arc<Inventory>, Unavailable>;
+
 /// A handle to the keeper. Cheap to clone.
 #[derive(Clone)]
 pub struct InventoryKeeper {
-    latest: watch::Receiver<Option<Arc<Inventory>>>,
+    state: watch::Receiver<State>,
     looks: mpsc::Sender<oneshot::Sender<()>>,
     /// When the files were last looked at, in milliseconds since `started`; 0 if never.
     looked_millis: Arc<AtomicU64>,
@@ -54,22 +71,23 @@ pub struct InventoryKeeper {
 
 impl InventoryKeeper {
     /// The inventory as last read.
-    pub fn latest(&self) -> Option<Arc<Inventory>> {
-        self.latest.borrow().clone()
+    ///
+    /// *Errors*: why there is none, or why it cannot be relied upon.
+    pub fn latest(&self) -> State {
+        self.state.borrow().clone()
     }
 
-    /// Waits until there is one. *Cancel safety*: may be dropped at any time.
-    pub async fn known(&self) {
-        let mut latest = self.latest.clone();
-        if latest.wait_for(Option::is_some).await.is_err() {
-            std::future::pending::<()>().await;
-        }
+    /// Tells when that changes.
+    pub fn watch(&self) -> Watching {
+        Watching(self.state.clone())
     }
 
-    /// The inventory, read again if its sources changed. If that takes long, the last one; `None` if there is none.
-    pub async fn fresh(&self) -> Option<Arc<Inventory>> {
+    /// The inventory, read again if its sources changed. If that takes long, the last one.
+    ///
+    /// *Errors*: as for [`Self::latest`].
+    pub async fn fresh(&self) -> State {
         let looked = Duration::from_millis(self.looked_millis.load(Ordering::Relaxed));
-        let known = self.latest.borrow().is_some();
+        let known = self.state.borrow().is_ok();
         if !known || looked.is_zero() || self.started.elapsed().saturating_sub(looked) > LOOK {
             let (done, looked) = oneshot::channel();
             let look = async {
@@ -80,6 +98,23 @@ impl InventoryKeeper {
             let _ = tokio::time::timeout(PATIENCE, look).await;
         }
         self.latest()
+    }
+}
+
+/// Sees the inventory come and go.
+pub struct Watching(watch::Receiver<State>);
+
+impl Watching {
+    /// Whether there is an inventory to work by.
+    pub fn is_usable(&mut self) -> bool {
+        self.0.borrow_and_update().is_ok()
+    }
+
+    /// Waits for a change after the last look. *Cancel safety*: may be dropped at any time.
+    pub async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 }
 
@@ -103,23 +138,25 @@ pub struct Keeping {
 ///
 /// An inventory that was kept is in force at once if its sources' files are as they were; it is read again all the same.
 pub fn keep(keeping: Keeping) -> (InventoryKeeper, tokio::task::JoinHandle<()>) {
-    let (publish, latest) = watch::channel(None);
+    let (publish, state) = watch::channel(Err(Unavailable::NotYet));
     let (looks, requests) = mpsc::channel(1024);
     let looked_millis = Arc::new(AtomicU64::new(0));
     let started = Instant::now();
     let handle = InventoryKeeper {
-        latest,
+        state,
         looks,
         looked_millis: Arc::clone(&looked_millis),
         started,
     };
     let keeper = Keeper {
         publish,
+        last: None,
         looked_millis,
         started,
         fingerprint: None,
         failed: None,
         next_read: started,
+        version: None,
         keeping,
     };
     (handle, tokio::spawn(keeper.run(requests)))
@@ -127,7 +164,9 @@ pub fn keep(keeping: Keeping) -> (InventoryKeeper, tokio::task::JoinHandle<()>) 
 
 struct Keeper {
     keeping: Keeping,
-    publish: watch::Sender<Option<Arc<Inventory>>>,
+    publish: watch::Sender<State>,
+    /// The last inventory that was read.
+    last: Option<Arc<Inventory>>,
     looked_millis: Arc<AtomicU64>,
     started: Instant,
     /// Of the sources, when they were last read with success.
@@ -136,10 +175,14 @@ struct Keeper {
     failed: Option<u64>,
     /// When it is read again, whatever the files say.
     next_read: Instant,
+    version: Version,
 }
 
-/// What reading yields: the sources' fingerprint from before, and the inventory.
-type Reading = (u64, Result<Inventory, ReadError>);
+/// Which ansible-core it is, by the stamp of its program.
+type Version = Option<(u64, Option<(u32, u32)>)>;
+
+/// What reading yields: the sources' fingerprint from before, and the inventory with the version that read it.
+type Reading = (u64, Result<(Inventory, Version), ReadError>);
 
 impl Keeper {
     /// Reading goes on beside looking: who only asks whether the files changed does not wait for Ansible.
@@ -163,15 +206,27 @@ impl Keeper {
                 }
                 request = requests.recv() => {
                     let Some(request) = request else { return };
+                    // One look is good for all who asked before it.
+                    let mut asked = vec![request];
+                    while let Ok(request) = requests.try_recv() {
+                        asked.push(request);
+                    }
                     let stale = self.look().await;
                     if stale && reading.is_none() {
                         reading = Some(self.start_reading());
                     }
                     if stale {
                         waiting.retain(|waiting| !waiting.is_closed());
-                        waiting.push(request);
+                        waiting.append(&mut asked);
                     } else {
-                        let _ = request.send(());
+                        for request in asked {
+                            let _ = request.send(());
+                        }
+                    }
+                }
+                () = tokio::time::sleep(POLL), if reading.is_none() => {
+                    if self.look().await {
+                        reading = Some(self.start_reading());
                     }
                 }
                 changed = reloaded.changed() => {
@@ -187,6 +242,12 @@ impl Keeper {
         }
     }
 
+    fn publish_last(&self) {
+        if let Some(last) = &self.last {
+            let _ = self.publish.send_replace(Ok(Arc::clone(last)));
+        }
+    }
+
     async fn take_saved(&mut self) {
         let Some((fingerprint, json)) = self.keeping.saved.take() else {
             return;
@@ -198,7 +259,8 @@ impl Keeper {
             Ok(inventory) => {
                 let hosts = inventory.len();
                 self.fingerprint = Some(fingerprint);
-                self.publish.send_replace(Some(Arc::new(inventory)));
+                self.last = Some(Arc::new(inventory));
+                self.publish_last();
                 tracing::info!(
                     hosts,
                     "inventory taken from the store while it is read again"
@@ -213,7 +275,7 @@ impl Keeper {
         let now = self.started.elapsed();
         let fingerprint = Some(self.fingerprint_now().await);
         // What could not be read as it is now is tried again in its time, not with every notification.
-        let stale = self.fingerprint != fingerprint && self.failed != fingerprint;
+        let stale = self.failed.or(self.fingerprint) != fingerprint;
         if !stale {
             let millis = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
             self.looked_millis.store(millis.max(1), Ordering::Relaxed);
@@ -229,25 +291,40 @@ impl Keeper {
     fn start_reading(&self) -> Pin<Box<dyn Future<Output = Reading> + Send>> {
         let config = Arc::clone(&self.keeping.config.borrow());
         let ansible = Arc::clone(&self.keeping.ansible.borrow());
+        let known = self.version;
         Box::pin(async move {
             // Taken before: what changes meanwhile is read again.
             let fingerprint = fingerprint_of(config).await;
-            let read = async { Ok(Inventory::parse(&ansible.list().await?)?) };
+            let read = async {
+                let stamp = ansible.program_stamp();
+                let version = match known {
+                    Some((of, version)) if of == stamp => version,
+                    _ => ansible.version().await?,
+                };
+                let inventory = Inventory::parse(&ansible.list().await?)?;
+                Ok((inventory.read_by(version), Some((stamp, version))))
+            };
             (fingerprint, read.await)
         })
     }
 
-    async fn take(&mut self, fingerprint: u64, read: Result<Inventory, ReadError>) {
-        let inventory = match read {
-            Ok(inventory) => inventory,
+    async fn take(&mut self, fingerprint: u64, read: Result<(Inventory, Version), ReadError>) {
+        let (inventory, version) = match read {
+            Ok(read) => read,
             Err(e) => {
                 self.failed = Some(fingerprint);
                 self.next_read = Instant::now() + RETRY;
                 self.keeping.metrics.inventory_read(None, clock::now());
-                tracing::error!(error = %e, "the inventory cannot be read; the last one stays in force");
+                tracing::error!(error = %e, "the inventory cannot be read; until it can, no alert is taken and no run starts");
+                let why = e.to_string().into();
+                let _ = self.publish.send_replace(Err(Unavailable::Broken(why)));
                 return;
             }
         };
+        if let (Some((_, version)), true) = (version, version != self.version) {
+            tell_of_version(version);
+        }
+        self.version = version;
         let refresh = self.keeping.config.borrow().ansible.inventory_refresh;
         self.next_read = Instant::now() + refresh;
         self.fingerprint = Some(fingerprint);
@@ -255,11 +332,18 @@ impl Keeper {
         let (hosts, json) = (inventory.len(), inventory.to_json());
         let names = inventory.hosts().map(|host| host.name().to_owned());
         let known: BTreeSet<String> = names.collect();
-        let was = self.publish.borrow().as_ref().map(|i| i.len());
-        self.publish.send_replace(Some(Arc::new(inventory)));
+        let inventory = Arc::new(inventory);
+        let is_news = self.last.as_ref() != Some(&inventory);
+        let was = self.last.replace(Arc::clone(&inventory)).map(|i| i.len());
+        self.publish_last();
         let metrics = &self.keeping.metrics;
         metrics.inventory_read(Some(hosts), clock::now());
-        tracing::info!(hosts, was, "inventory read");
+        if is_news {
+            tracing::info!(hosts, was, "inventory read");
+            warn_of_targets(&self.keeping.config.borrow(), &inventory);
+        } else {
+            tracing::debug!(hosts, "inventory read, and nothing has changed");
+        }
         let store = &self.keeping.store;
         if let Err(e) = store.save_inventory(fingerprint, json.into()).await {
             tracing::warn!(error = %e, "the inventory was not kept for the next start");
@@ -281,5 +365,33 @@ async fn done(reading: &mut Option<Pin<Box<dyn Future<Output = Reading> + Send>>
     match reading {
         Some(reading) => reading.await,
         None => std::future::pending().await,
+    }
+}
+
+fn tell_of_version(version: Option<(u32, u32)>) {
+    match version {
+        Some((major, minor)) => {
+            tracing::info!(version = format!("{major}.{minor}"), "ansible-core")
+        }
+        None => tracing::warn!(
+            "ansible-core does not tell its version: alerts with text that could be a template are skipped, as for one before 2.19"
+        ),
+    }
+}
+
+/// A target that the inventory does not have is no defect of the configuration, for it may be on its way; but until it
+/// comes, every alert for it is skipped.
+fn warn_of_targets(config: &Config, inventory: &Inventory) {
+    for binding in &config.bindings {
+        let unresolved = match &binding.target {
+            Target::Group(group) => resolve_group(inventory, group).err(),
+            Target::Hosts(hosts) => hosts
+                .iter()
+                .find_map(|host| resolve_name(inventory, host).err()),
+            Target::AlertingHost { .. } | Target::Controller => None,
+        };
+        if let Some(unresolved) = unresolved {
+            tracing::warn!(binding = binding.name, reason = unresolved.reason.as_str(), why = %unresolved, "this binding's target cannot be found");
+        }
     }
 }

@@ -273,13 +273,15 @@ pub enum Skip {
     MissingLabel,
     /// A label or annotation has a name that Ansible keeps for itself (`__…`).
     ReservedLabel,
+    /// The alert's text could be a template, and this ansible-core may take it for one.
+    TemplateText,
     /// The queue is full; Alertmanager is told to come again.
     QueueFull,
 }
 
 impl Skip {
     /// Every reason, for metrics that must exist at zero.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::NoBinding,
         Self::Resolved,
         Self::Duplicate,
@@ -291,6 +293,7 @@ impl Skip {
         Self::UnsafeHostName,
         Self::MissingLabel,
         Self::ReservedLabel,
+        Self::TemplateText,
         Self::QueueFull,
     ];
 
@@ -313,6 +316,7 @@ impl Skip {
             Self::UnsafeHostName => "unsafe_host_name",
             Self::MissingLabel => "missing_label",
             Self::ReservedLabel => "reserved_label",
+            Self::TemplateText => "template_text",
             Self::QueueFull => "queue_full",
         }
     }

@@ -14,12 +14,13 @@ use tokio::time::Instant;
 
 use crate::alert::Alert;
 use crate::ansible::{
-    AlertData, Ansible, Cause, Ending, Event, Progress, RoleKind, Spec, Started, judge,
+    AlertData, Ansible, Case, Cause, Ending, Event, Heard, LAST_BYTES, Progress, RoleKind, Spec,
+    Started, judge, last_words,
 };
 use crate::clock;
 use crate::config::Config;
 use crate::inventory::resolve_name;
-use crate::inventory_keeper::InventoryKeeper;
+use crate::inventory_keeper::{InventoryKeeper, Unavailable};
 use crate::metrics::Metrics;
 use crate::run::{HostResult, Outcome, Run, RunId, TaskEvent, Trigger};
 use crate::shutdown::Shutdown;
@@ -55,10 +56,7 @@ impl Worker {
     /// Works until shutdown, then ends what is under way (it becomes `interrupted`) and returns when all of it is kept.
     pub async fn run(self) {
         let mut shutdown = self.shutdown.clone();
-        tokio::select! {
-            () = shutdown.asked() => return,
-            () = self.inventory.known() => {}
-        }
+        let mut inventory = self.inventory.watch();
         let mut changed = self.store.changed();
         let mut config = self.config.clone();
         let mut under_way = JoinSet::new();
@@ -70,7 +68,8 @@ impl Worker {
             };
             changed.borrow_and_update();
             let mut next = None;
-            if under_way.len() < max {
+            // Ansible reads the same inventory: what cannot be read now would only fail.
+            if inventory.is_usable() && under_way.len() < max {
                 match self.store.claim(clock::now(), output_limit).await {
                     Ok(Claim::Run(claimed)) => {
                         under_way.spawn(self.clone().execute(*claimed));
@@ -88,6 +87,7 @@ impl Worker {
                 () = shutdown.asked() => {}
                 _ = changed.changed() => {}
                 _ = config.changed() => {}
+                () = inventory.changed() => {}
                 Some(_) = under_way.join_next() => {}
                 () = sleep_until(next) => {}
             }
@@ -101,14 +101,39 @@ impl Worker {
             alerts,
             cancel,
         } = claimed;
-        tracing::info!(
-            run = run.id.0,
-            roles = run.work.roles.join(","),
-            hosts = run.hosts.join(","),
-            binding = run.binding,
-            "run started"
-        );
-        let alerts = by_host(&alerts, &run);
+        // That the inventory cannot be read, or that promansible ends, is no reason for an alert to lose its run.
+        let gone = match self.gone(&run).await {
+            Ok(gone) if !self.shutdown.is_asked() => gone,
+            _ => return self.put_back(run.id).await,
+        };
+        let hosts = run.hosts.iter().filter(|host| !gone.contains_key(*host));
+        let hosts: Vec<String> = hosts.cloned().collect();
+        let mut ended = if hosts.is_empty() {
+            Ended {
+                outcome: Outcome::Failed,
+                results: BTreeMap::new(),
+                message: gone.values().next().map(|why| not_started(why)),
+            }
+        } else {
+            self.run_on(&run, &hosts, &alerts, cancel).await
+        };
+        for (host, why) in gone {
+            ended.outcome = ended.outcome.max(Outcome::Failed);
+            ended.message.get_or_insert_with(|| not_started(&why));
+            let result = HostResult::bare(Outcome::Failed, Some(why));
+            ended.results.insert(host, result);
+        }
+        self.finish(run.id, ended).await;
+    }
+
+    async fn run_on(
+        &self,
+        run: &Run,
+        hosts: &[String],
+        alerts: &[(Alert, Vec<String>)],
+        cancel: watch::Receiver<Option<String>>,
+    ) -> Ended {
+        let alerts = by_host(alerts, hosts);
         let ansible = Arc::clone(&self.ansible.borrow());
         let spec = Spec {
             run: run.id,
@@ -119,46 +144,58 @@ impl Worker {
                 Trigger::Alert => RoleKind::Alert,
                 Trigger::Schedule | Trigger::Manual => RoleKind::Routine,
             },
-            hosts: &run.hosts,
+            hosts,
             alerts: &alerts,
         };
-        let ended = match self.gone(&run).await {
-            Some(why) => not_started(&run, Outcome::Failed, &why),
-            None if self.shutdown.is_asked() => {
-                not_started(&run, Outcome::Interrupted, "promansible is ending")
+        match ansible.start(&spec) {
+            Ok(started) => {
+                tracing::info!(
+                    run = run.id.0,
+                    roles = run.work.roles.join(","),
+                    hosts = hosts.join(","),
+                    binding = run.binding,
+                    "run started"
+                );
+                self.attend(run.id, &spec, started, cancel).await
             }
-            None => match ansible.start(&spec) {
-                Ok(started) => self.attend(&run, started, cancel).await,
-                Err(e) => not_started(&run, Outcome::Failed, &e.to_string()),
-            },
-        };
-        self.finish(run.id, ended).await;
+            Err(e) => {
+                let why = e.to_string();
+                let result = HostResult::bare(Outcome::Failed, Some(why.clone()));
+                let results = hosts.iter().map(|host| (host.clone(), result.clone()));
+                Ended {
+                    outcome: Outcome::Failed,
+                    results: results.collect(),
+                    message: Some(not_started(&why)),
+                }
+            }
+        }
     }
 
-    /// Whether a host has left the inventory since the decision. Ansible might read its name as something else then:
-    /// as a group's, or, for `localhost`, as the controller's.
-    async fn gone(&self, run: &Run) -> Option<String> {
+    /// The hosts that have left the inventory since the decision, each with why. Ansible might read such a name as
+    /// something else: as a group's, or, for `localhost`, as the controller's.
+    async fn gone(&self, run: &Run) -> Result<BTreeMap<String, String>, Unavailable> {
         if run.work.controller {
-            return None;
+            return Ok(BTreeMap::new());
         }
         let inventory = self.inventory.fresh().await?;
-        run.hosts.iter().find_map(|host| {
+        let gone = run.hosts.iter().filter_map(|host| {
             let unresolved = resolve_name(&inventory, host).err()?;
-            Some(format!(
-                "the inventory changed since it was decided: {unresolved}"
-            ))
-        })
+            let why = format!("the inventory changed since it was decided: {unresolved}");
+            Some((host.clone(), why))
+        });
+        Ok(gone.collect())
     }
 
     /// Stays with a run until its last process has ended.
     async fn attend(
         &self,
-        run: &Run,
+        id: RunId,
+        spec: &Spec<'_>,
         mut started: Started,
         mut cancel: watch::Receiver<Option<String>>,
     ) -> Ended {
         let mut shutdown = self.shutdown.clone();
-        let deadline = tokio::time::sleep(run.work.timeout);
+        let deadline = tokio::time::sleep(spec.work.timeout);
         tokio::pin!(deadline);
         let mut told = Told::new(self.config.borrow().runs.events_limit);
         let mut stop: Option<(Cause, String)> = None;
@@ -176,36 +213,52 @@ impl Worker {
                     Some((Cause::Canceled, format!("canceled by {who}")))
                 }
                 () = &mut deadline, if !stopping => {
-                    let after = crate::config::format_duration(run.work.timeout);
+                    let after = crate::config::format_duration(spec.work.timeout);
                     Some((Cause::TimedOut, format!("it took longer than {after}")))
                 }
                 () = shutdown.asked(), if !stopping => {
                     Some((Cause::Interrupted, "promansible is ending".to_owned()))
                 }
             };
-            if let Some(wish) = wish {
+            if let Some((cause, why)) = wish {
                 started.stop.now();
-                stop = Some(wish);
+                stop = Some((cause, why + &told.where_it_is()));
             }
             if told.is_due() {
-                told.keep(&self.store, run.id).await;
+                told.keep(&self.store, id).await;
             }
         };
-        told.keep(&self.store, run.id).await;
+        told.keep(&self.store, id).await;
         self.metrics.events_rejected(ending.junk_lines);
         let cause = Cause::of(&ending, stop.as_ref().map(|(cause, _)| *cause));
-        let judged = judge(&run.hosts, ending.stats.as_ref(), &told.failures, cause);
-        let stopped = matches!(
+        let judged = judge(&Case {
+            hosts: spec.hosts,
+            alerts: spec.alerts,
+            stats: ending.stats.as_ref(),
+            heard: &told.heard,
+            last_words: &last_words(&told.last_bytes),
             cause,
-            Cause::Canceled | Cause::TimedOut | Cause::Interrupted
-        );
+        });
         Ended {
             outcome: judged.outcome,
             results: judged.results,
-            message: match stop {
-                Some((_, why)) if stopped => Some(why),
+            message: match (cause, stop) {
+                (Cause::Canceled | Cause::TimedOut | Cause::Interrupted, Some((_, why))) => {
+                    Some(why)
+                }
                 _ => judged.message,
             },
+        }
+    }
+
+    /// Puts a run back that was not begun. If that cannot be kept, the next start finds it under way and interrupts it.
+    async fn put_back(&self, id: RunId) {
+        while let Err(e) = self.store.put_back(id, clock::now()).await {
+            tracing::error!(run = id.0, error = %e, "the run cannot be put back into the queue yet");
+            if self.shutdown.is_asked() || !matches!(e, StoreError::Broken(_)) {
+                return;
+            }
+            tokio::time::sleep(PAUSE).await;
         }
     }
 
@@ -237,28 +290,23 @@ impl Worker {
 }
 
 fn log_end(run: &Run) {
-    let seconds = match (run.started_at, run.finished_at) {
-        (Some(from), Some(to)) => (to - from).as_seconds_f64(),
-        _ => 0.0,
+    let millis = match (run.started_at, run.finished_at) {
+        (Some(from), Some(to)) => (to - from).num_milliseconds(),
+        _ => 0,
     };
+    #[allow(clippy::cast_precision_loss)] // a run does not take 200,000 years
+    let seconds = millis as f64 / 1000.0;
     let outcome = run.outcome.map_or("", Outcome::as_str);
-    tracing::info!(
-        run = run.id.0,
-        outcome,
-        seconds,
-        message = run.message,
-        "run ended"
-    );
+    let (run_id, message) = (run.id.0, run.message.as_deref());
+    if run.outcome == Some(Outcome::Successful) {
+        tracing::info!(run = run_id, outcome, seconds, message, "run ended");
+    } else {
+        tracing::warn!(run = run_id, outcome, seconds, message, "run ended");
+    }
 }
 
-fn not_started(run: &Run, outcome: Outcome, why: &str) -> Ended {
-    let result = HostResult::bare(outcome, Some(why.to_owned()));
-    let results = run.hosts.iter().map(|host| (host.clone(), result.clone()));
-    Ended {
-        outcome,
-        results: results.collect(),
-        message: Some(format!("it was not started: {why}")),
-    }
+fn not_started(why: &str) -> String {
+    format!("it was not started: {why}")
 }
 
 async fn sleep_until(at: Option<DateTime<Utc>>) {
@@ -286,8 +334,8 @@ async fn canceled(cancel: &mut watch::Receiver<Option<String>>) -> String {
 }
 
 /// Each host with its alerts, as its roles are to see them.
-fn by_host(alerts: &[(Alert, Vec<String>)], run: &Run) -> BTreeMap<String, Vec<AlertData>> {
-    let touched: HashSet<&String> = run.hosts.iter().collect();
+fn by_host(alerts: &[(Alert, Vec<String>)], hosts: &[String]) -> BTreeMap<String, Vec<AlertData>> {
+    let touched: HashSet<&String> = hosts.iter().collect();
     let mut by_host: BTreeMap<String, Vec<AlertData>> = BTreeMap::new();
     for (alert, hosts) in alerts {
         for host in hosts.iter().filter(|host| touched.contains(host)) {
@@ -304,7 +352,10 @@ fn by_host(alerts: &[(Alert, Vec<String>)], run: &Run) -> BTreeMap<String, Vec<A
 struct Told {
     events: Vec<TaskEvent>,
     output: BytesMut,
-    failures: BTreeMap<String, String>,
+    heard: Heard,
+    /// The task that began last.
+    task: Option<String>,
+    last_bytes: Vec<u8>,
     flush_at: Instant,
     events_limit: u64,
 }
@@ -314,7 +365,9 @@ impl Told {
         Self {
             events: Vec::new(),
             output: BytesMut::new(),
-            failures: BTreeMap::new(),
+            heard: Heard::default(),
+            task: None,
+            last_bytes: Vec::new(),
             flush_at: Instant::now(),
             events_limit,
         }
@@ -334,22 +387,30 @@ impl Told {
         }
     }
 
+    /// The task that is under way, as the end of a sentence.
+    fn where_it_is(&self) -> String {
+        let task = self.task.as_ref();
+        task.map_or_else(String::new, |task| format!(", in the task {task:?}"))
+    }
+
     fn output(&mut self, bytes: &[u8]) {
+        self.last_bytes.extend_from_slice(bytes);
+        let old = self.last_bytes.len().saturating_sub(LAST_BYTES);
+        self.last_bytes.drain(..old);
         self.first_waits();
         self.output.extend_from_slice(bytes);
     }
 
     fn event(&mut self, event: Event, now: DateTime<Utc>) {
-        let Event::Task(report) = event else {
-            return;
-        };
-        if report.is_failure() {
-            let said = report.message.clone().unwrap_or_default();
-            let failure = format!("{}: {said}", report.task);
-            self.failures.entry(report.host.clone()).or_insert(failure);
+        match event {
+            Event::Begin { role, task } => self.task = Some(format!("{role} : {task}")),
+            Event::Task(report) => {
+                self.heard.take(&report);
+                self.first_waits();
+                self.events.push(report.at(now));
+            }
+            Event::Hello { .. } | Event::NoHostsMatched | Event::Stats(_) => {}
         }
-        self.first_waits();
-        self.events.push(report.at(now));
     }
 
     async fn keep(&mut self, store: &Store, run: RunId) {

@@ -53,6 +53,7 @@ fn demo(screen: &Screen) -> Result<(), Failure> {
         ansible: Release::V2_19,
         pair: false,
         timing: Timing::default(),
+        note: "{{ 7 * 7 }}",
     };
     let world = World::start(&plan, |name, port| {
         screen.entry(name, &format!("127.0.0.1:{port}"), 16, remark(name));

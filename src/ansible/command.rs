@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::alert::{Alert, LabelSet, Status};
 use crate::config;
@@ -14,8 +15,17 @@ use super::environment::{self, Paths};
 use super::vars;
 
 /// What `localhost` means for a run on the controller, whatever other sources say of it. It is the last source, and no
-/// extra variable: that would also beat the connection of every host that a role delegates to.
-const CONTROLLER_INVENTORY: &str = r#"{"all": {"hosts": {"localhost": {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}}}}"#;
+/// extra variable: that would also beat the connection of every host that a role delegates to. Modules and what runs
+/// on in the background keep their files in the run's folder, which goes when the run ends, however it ends.
+fn controller_inventory(paths: &Paths<'_>) -> Value {
+    let tmp = paths.dir.join("tmp");
+    json!({"all": {"hosts": {CONTROLLER: {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": "{{ ansible_playbook_python }}",
+        "ansible_remote_tmp": tmp.to_string_lossy(),
+        "ansible_async_dir": tmp.to_string_lossy(),
+    }}}})
+}
 
 /// Which folder a run's roles are looked up in first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -186,7 +196,10 @@ pub fn build(
 
     let mut files = vec![(vars_file, vars.to_string().into_bytes())];
     if spec.work.controller {
-        files.push((controller, CONTROLLER_INVENTORY.as_bytes().to_vec()));
+        files.push((
+            controller,
+            controller_inventory(paths).to_string().into_bytes(),
+        ));
     }
     Ok(CommandLine {
         program: program(settings, "ansible-playbook"),
@@ -197,6 +210,9 @@ pub fn build(
         files,
     })
 }
+
+/// The program that lists the inventory.
+pub(super) const INVENTORY: &str = "ansible-inventory";
 
 /// Builds the command line that prints the inventory as JSON.
 ///
@@ -210,18 +226,37 @@ pub(super) fn build_list(
     args.extend(inventory_args(settings)?);
     args.push(joined("--playbook-dir=", &settings.playbook_dir));
     args.extend(vault_args(settings));
+    Ok(asking(settings, paths, name, args))
+}
+
+/// Builds the command line that prints which ansible-core this is.
+#[allow(clippy::unnecessary_wraps)] // one kind with `build_list`
+pub(super) fn build_version(
+    settings: &config::Ansible,
+    paths: &Paths<'_>,
+    name: &str,
+) -> Result<CommandLine, BuildError> {
+    Ok(asking(settings, paths, name, vec!["--version".into()]))
+}
+
+fn asking(
+    settings: &config::Ansible,
+    paths: &Paths<'_>,
+    name: &str,
+    args: Vec<OsString>,
+) -> CommandLine {
     let mut env = environment::build(settings, RoleKind::Alert, paths, name);
     // Colours would end up in the JSON; and no play means no events.
     env.remove("ANSIBLE_FORCE_COLOR");
     env.remove("PROMANSIBLE_EVENTS");
-    Ok(CommandLine {
-        program: program(settings, "ansible-inventory"),
+    CommandLine {
+        program: program(settings, INVENTORY),
         args,
         env,
         cwd: settings.playbook_dir.clone(),
         dirs: paths.dirs(),
         files: Vec::new(),
-    })
+    }
 }
 
 fn program(settings: &config::Ansible, name: &str) -> PathBuf {

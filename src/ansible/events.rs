@@ -24,6 +24,13 @@ pub enum Event {
         /// ansible-core's version.
         ansible: String,
     },
+    /// A task of a role begins, on all hosts or the first of them.
+    Begin {
+        /// The role.
+        role: String,
+        /// The task's name.
+        task: String,
+    },
     /// A task ended on a host.
     Task(TaskReport),
     /// No host of the inventory matched.
@@ -96,6 +103,23 @@ pub struct HostStats {
     pub rescued: u64,
     /// Tasks that failed and were ignored.
     pub ignored: u64,
+    /// How the play ended there.
+    pub end: PlayEnd,
+}
+
+/// How the play ended on a host.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlayEnd {
+    /// Before the last task, for a reason that is not the host's own.
+    #[default]
+    Early,
+    /// A role took the host out of it (`meta: end_host`).
+    Left,
+    /// Ansible took it out, because a role or an error said so.
+    Removed,
+    /// With the last task.
+    Reached,
 }
 
 #[derive(Deserialize)]
@@ -104,6 +128,10 @@ enum Line {
     Hello {
         #[serde(default)]
         ansible: String,
+    },
+    Begin {
+        role: String,
+        task: String,
     },
     Task(TaskReport),
     NoHostsMatched,
@@ -190,6 +218,10 @@ impl Decoder {
         match parsed {
             Some(Line::Hello { ansible }) => Some(Event::Hello {
                 ansible: cut(ansible, MAX_NAME_CHARS),
+            }),
+            Some(Line::Begin { role, task }) => Some(Event::Begin {
+                role: cut(role, MAX_NAME_CHARS),
+                task: cut(task, MAX_NAME_CHARS),
             }),
             Some(Line::Task(report)) if self.hosts.contains(&report.host) => {
                 Some(Event::Task(tidy(report)))

@@ -14,8 +14,10 @@ use tokio::time::timeout;
 
 use crate::config;
 
-use super::process::supervisor;
-use super::{Ansible, BuildError, Folder, StartError, command, environment, tree};
+use super::process::{Supervisor, supervisor};
+use super::{
+    Ansible, BuildError, CommandLine, Folder, Paths, StartError, command, environment, words,
+};
 
 /// How long the sources may take.
 const TIMEOUT: Duration = Duration::from_mins(1);
@@ -23,8 +25,6 @@ const TIMEOUT: Duration = Duration::from_mins(1);
 const GRACE: Duration = Duration::from_secs(1);
 const MAX_LIST_BYTES: u64 = 64 << 20;
 const MAX_STDERR_BYTES: u64 = 1 << 20;
-/// How many of the last lines of standard error an error shows.
-const SHOWN_LINES: usize = 5;
 /// How many files a fingerprint looks at.
 const MAX_FILES: usize = 10_000;
 
@@ -66,6 +66,36 @@ impl Ansible {
     ///
     /// *Cancel safety*: dropping the future ends the process and its tree.
     pub async fn list(&self) -> Result<Vec<u8>, ListError> {
+        self.ask(command::build_list).await
+    }
+
+    /// Asks ansible-core for its version; `None` if it does not say it as we know it.
+    ///
+    /// *Cancel safety*: as for [`Self::list`].
+    pub async fn version(&self) -> Result<Option<(u32, u32)>, ListError> {
+        let printed = self.ask(command::build_version).await?;
+        Ok(parse_version(&printed))
+    }
+
+    /// Changes when another Ansible is installed in the place of this one.
+    pub fn program_stamp(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        let search = self.environment.get("PATH").cloned().unwrap_or_default();
+        let folders: Vec<PathBuf> = match &self.settings.bin_dir {
+            Some(dir) => vec![dir.clone()],
+            None => std::env::split_paths(&search).collect(),
+        };
+        for folder in folders {
+            hash_path(&folder.join(command::INVENTORY), &mut hasher, &mut 1);
+        }
+        hasher.finish()
+    }
+
+    /// Starts `ansible-inventory` as `build` says, and returns what it prints.
+    async fn ask(
+        &self,
+        build: fn(&config::Ansible, &Paths<'_>, &str) -> Result<CommandLine, BuildError>,
+    ) -> Result<Vec<u8>, ListError> {
         let name = format!(
             "{}{}-{}",
             environment::LISTING,
@@ -73,13 +103,11 @@ impl Ansible {
             CALLS.fetch_add(1, Ordering::Relaxed)
         );
         let paths = self.paths(&name);
-        let line = command::build_list(&self.settings, &paths, &name)?;
+        let line = build(&self.settings, &paths, &name)?;
         let folder = Folder::prepare(paths.dir, line)?;
-        let spawned = supervisor(&folder, &self.exe, GRACE)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn();
-        let mut child = match spawned {
+        let mut command = supervisor(&folder, &self.exe, GRACE);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = match Supervisor::spawn(&mut command) {
             Ok(child) => child,
             Err(source) => {
                 folder.remove();
@@ -90,9 +118,10 @@ impl Ansible {
                 .into());
             }
         };
-        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let pipes = &mut child.child;
+        let (stdout, stderr) = (pipes.stdout.take(), pipes.stderr.take());
         // Dropped when this future is, or at the time-out: then the supervisor ends the tree.
-        let control = child.stdin.take();
+        let control = pipes.stdin.take();
         let read = timeout(TIMEOUT, async {
             tokio::try_join!(read(stdout, MAX_LIST_BYTES), read(stderr, MAX_STDERR_BYTES))
         })
@@ -100,8 +129,7 @@ impl Ansible {
         drop(control);
         let status = child.wait().await?;
         if status.code().is_none() {
-            let marker = environment::marker(&self.store, &name);
-            let _ = tokio::task::spawn_blocking(move || tree::sweep_run(&marker)).await;
+            Supervisor::sweep(environment::marker(&self.store, &name)).await;
             folder.remove();
         }
         let (printed, complained) = read.map_err(|_| ListError::Timeout)??;
@@ -112,10 +140,17 @@ impl Ansible {
             Some(0) => Ok(printed),
             code => Err(ListError::Failed {
                 code: code.unwrap_or(-1),
-                stderr: last_lines(&complained),
+                stderr: words::last_words(&complained),
             }),
         }
     }
+}
+
+fn parse_version(printed: &[u8]) -> Option<(u32, u32)> {
+    let text = std::str::from_utf8(printed).ok()?;
+    let (version, _) = text.split_once("[core ")?.1.split_once(']')?;
+    let mut parts = version.split('.');
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
 /// Reads one byte more than the limit, so that too much shows.
@@ -125,16 +160,6 @@ async fn read(from: Option<impl AsyncRead + Unpin>, limit: u64) -> io::Result<Ve
         from.take(limit + 1).read_to_end(&mut bytes).await?;
     }
     Ok(bytes)
-}
-
-fn last_lines(stderr: &[u8]) -> String {
-    let text = String::from_utf8_lossy(stderr);
-    let lines: Vec<&str> = text
-        .lines()
-        .map(str::trim_end)
-        .filter(|line| !line.is_empty())
-        .collect();
-    lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n")
 }
 
 /// A number that changes when a file of the inventory does: names, sizes, times and inodes of the sources, folders with

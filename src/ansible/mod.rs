@@ -29,15 +29,17 @@ mod supervisor;
 mod tree;
 mod vars;
 pub mod verdict;
+mod words;
 
 pub use command::{AlertData, BuildError, CommandLine, RoleKind, Spec};
 pub use environment::{MARKER, Paths};
-pub use events::{Event, HostStats, Stats, TaskReport};
+pub use events::{Event, HostStats, PlayEnd, Stats, TaskReport};
 pub use list::{ListError, fingerprint};
-pub use process::{Ending, Progress, Started, Stop};
+pub use process::{Ending, Progress, Started, Stop, adopt_orphans};
 pub use supervisor::{Supervise, supervise};
 pub use tree::{Swept, sweep};
-pub use verdict::{Cause, Judgement, judge};
+pub use verdict::{Case, Cause, Heard, Judgement, judge};
+pub use words::{LAST_BYTES, last_words};
 
 /// What [`Ansible`] is made of.
 #[derive(Debug, Clone)]

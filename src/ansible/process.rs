@@ -1,14 +1,16 @@
 //! Starting a supervisor, and passing on what comes from below it until all of it has ended.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use nix::sys::prctl::set_child_subreaper;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use tokio::io::AsyncReadExt;
@@ -30,6 +32,65 @@ const PIPE_BYTES: usize = 1 << 20;
 const PATIENCE: Duration = Duration::from_millis(250);
 /// How long to wait for more output once the supervisor has ended and the pipe is empty, but not closed.
 const LINGER: Duration = Duration::from_millis(200);
+
+/// The supervisors that live. Whatever else is a child of ours comes from one that was killed.
+static SUPERVISORS: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+
+/// Makes this process the parent of what a supervisor leaves that is killed, so that it can be ended.
+///
+/// For promansible itself, once at its start; no other child may be started by any other way after that.
+pub fn adopt_orphans() -> io::Result<()> {
+    set_child_subreaper(true).map_err(io::Error::from)
+}
+
+/// A supervisor that lives.
+pub(super) struct Supervisor {
+    pub(super) child: Child,
+    pid: i32,
+}
+
+impl Supervisor {
+    pub(super) fn spawn(command: &mut Command) -> io::Result<Self> {
+        // Held meanwhile, so that nobody takes the child for an orphan.
+        let mut supervisors = SUPERVISORS.lock().unwrap_or_else(PoisonError::into_inner);
+        let child = command.spawn()?;
+        let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
+        let pid = pid.expect("it was just started, so it has a number");
+        supervisors.insert(pid);
+        Ok(Self { child, pid })
+    }
+
+    /// Ends with it. *Cancel safety*: may be dropped and called again.
+    pub(super) async fn wait(&mut self) -> io::Result<std::process::ExitStatus> {
+        let status = self.child.wait().await;
+        SUPERVISORS
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.pid);
+        status
+    }
+
+    /// Ends what a supervisor left that was killed. `marker` is its run's.
+    pub(super) async fn sweep(marker: String) {
+        let swept = tokio::task::spawn_blocking(move || {
+            tree::sweep_run(&marker)?;
+            tree::end_adopted(|| {
+                SUPERVISORS
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .clone()
+            })
+        });
+        match swept.await {
+            Ok(Ok(swept)) if swept.survivors.is_empty() => {}
+            Ok(Ok(swept)) => {
+                tracing::error!(pids = ?swept.survivors, "processes of a run cannot be ended");
+            }
+            Ok(Err(e)) => tracing::error!(error = %e, "processes of a run cannot be looked for"),
+            Err(e) => tracing::error!(error = %e, "processes of a run cannot be looked for"),
+        }
+    }
+}
 
 /// A run that is under way.
 #[derive(Debug)]
@@ -111,7 +172,7 @@ pub(super) fn start(
     };
     let (sender, progress) = mpsc::channel(QUEUE);
     let (stop, stopped) = watch::channel(false);
-    let pid = child.id().unwrap_or_default();
+    let pid = child.child.id().unwrap_or_default();
     let pump = Pump {
         outlet: Outlet {
             sender,
@@ -146,14 +207,14 @@ fn spawn(
     folder: &Folder,
     exe: &Path,
     grace: Duration,
-) -> io::Result<(Child, ChildStdin, pipe::Receiver)> {
+) -> io::Result<(Supervisor, ChildStdin, pipe::Receiver)> {
     let (output, writer) = io::pipe()?;
     let output = pipe::Receiver::from_owned_fd(OwnedFd::from(output))?;
-    let mut child = supervisor(folder, exe, grace)
-        .stdout(writer.try_clone()?)
-        .stderr(writer)
-        .spawn()?;
+    let mut command = supervisor(folder, exe, grace);
+    command.stdout(writer.try_clone()?).stderr(writer);
+    let mut child = Supervisor::spawn(&mut command)?;
     let control = child
+        .child
         .stdin
         .take()
         .ok_or_else(|| io::Error::other("the supervisor has no standard input"))?;
@@ -189,7 +250,7 @@ struct Pump {
 impl Pump {
     async fn run(
         mut self,
-        mut child: Child,
+        mut child: Supervisor,
         mut output: pipe::Receiver,
         folder: Folder,
         marker: String,
@@ -215,7 +276,7 @@ impl Pump {
             .and_then(std::process::ExitStatus::code);
         if code.is_none() {
             // Nobody but the kernel's table knows its processes any more.
-            let _ = tokio::task::spawn_blocking(move || tree::sweep_run(&marker)).await;
+            Supervisor::sweep(marker).await;
         }
         // What is still to be read is what the pipes hold. A process that outlived KILL may go on writing: no further.
         let mut rest = PIPE_BYTES;

@@ -2,7 +2,7 @@
 //! enough to end the run, and it ends only after everything that the run started has.
 //!
 //! Ansible's workers leave its process group (`setsid`), so a group is not enough: the supervisor makes itself the parent
-//! of every orphan below it (child subreaper) and counts the run as ended when nothing is below it any more.
+//! of every orphan below it (child subreaper) and counts the run as ended when the kernel says that it has no child.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -122,7 +122,7 @@ async fn run(what: &Supervise) -> Result<u8, SuperviseError> {
     let mut phase = Phase::Running;
     let mut byte = [0];
     let (status, patience) = loop {
-        if let Some(status) = reap(child) {
+        if let Reaped::Program(status) = reap(child) {
             break (status, after_term);
         }
         let until = match phase {
@@ -143,6 +143,9 @@ async fn run(what: &Supervise) -> Result<u8, SuperviseError> {
             }
         }
     };
+    if matches!(phase, Phase::Running) {
+        tell_of_leftovers()?;
+    }
     end_rest(patience).await?;
     Ok(status)
 }
@@ -158,7 +161,7 @@ async fn kill_child(child: Pid, children: &mut Signals) -> u8 {
     let until = Instant::now() + KILLING;
     tree::send(child.as_raw(), Signal::SIGKILL);
     loop {
-        if let Some(status) = reap(child) {
+        if let Reaped::Program(status) = reap(child) {
             return status;
         }
         tokio::select! {
@@ -168,17 +171,36 @@ async fn kill_child(child: Pid, children: &mut Signals) -> u8 {
     }
 }
 
+/// A role that starts a service must have it started by the system's service manager: as a child of a task it ends here.
+/// ssh's shared connections are no news.
+fn tell_of_leftovers() -> io::Result<()> {
+    reap_orphans();
+    let left = tree::descendants()?.into_iter();
+    let left = left.map(|pid| (pid, tree::name(pid)));
+    let told: Vec<String> = left
+        .filter(|(_, name)| name != "ssh")
+        .map(|(pid, name)| format!("{name} ({pid})"))
+        .collect();
+    if !told.is_empty() {
+        say(&format!(
+            "promansible: the roles left processes on this machine, which end with the run: {}",
+            told.join(", ")
+        ));
+    }
+    Ok(())
+}
+
 /// Ends what the program left behind: ssh's shared connections, and whatever a task sent to the background.
 async fn end_rest(patience: Duration) -> Result<(), SuperviseError> {
     let start = Instant::now();
     let mut asked = BTreeSet::new();
     loop {
-        reap_orphans();
-        let left = tree::descendants()?;
-        let age = start.elapsed();
-        if left.is_empty() {
+        // What forks and ends all the time can be missed by a look at all processes. That there is no child cannot.
+        if matches!(reap_orphans(), Reaped::NothingIsLeft) {
             return Ok(());
         }
+        let left = tree::descendants()?;
+        let age = start.elapsed();
         if age > patience + KILLING {
             say(&format!(
                 "promansible: these processes of the run could not be ended: {left:?}"
@@ -203,28 +225,37 @@ fn signal_all(pids: &BTreeSet<i32>, signal: Signal) {
     }
 }
 
-/// Reaps every child that has ended; the program's exit code if it is among them.
-fn reap(program: Pid) -> Option<u8> {
+/// What there was to reap.
+enum Reaped {
+    /// The program, with this exit code.
+    Program(u8),
+    /// Others at most; some child still lives.
+    SomeAreLeft,
+    /// No child is left, and so no descendant: an orphan would be a child.
+    NothingIsLeft,
+}
+
+/// Reaps every child that has ended, up to the program.
+fn reap(program: Pid) -> Reaped {
     loop {
         match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::Exited(pid, code)) if pid == program => {
-                return Some(u8::try_from(code).unwrap_or(u8::MAX));
+                return Reaped::Program(u8::try_from(code).unwrap_or(u8::MAX));
             }
             Ok(WaitStatus::Signaled(pid, signal, _)) if pid == program => {
-                return Some(128 + u8::try_from(signal as i32).unwrap_or(0));
+                return Reaped::Program(128 + u8::try_from(signal as i32).unwrap_or(0));
             }
-            Ok(WaitStatus::StillAlive) => return None,
+            Ok(WaitStatus::StillAlive) => return Reaped::SomeAreLeft,
             // An orphan, or a signal while we waited.
             Ok(_) | Err(Errno::EINTR) => {}
-            // Nothing to wait for.
-            Err(_) => return None,
+            Err(_) => return Reaped::NothingIsLeft,
         }
     }
 }
 
-fn reap_orphans() {
-    // No process has this number, so the answer is always "not yet".
-    reap(Pid::from_raw(-1));
+fn reap_orphans() -> Reaped {
+    // No process has this number.
+    reap(Pid::from_raw(-1))
 }
 
 /// What is said goes where the program's output goes, so that it is kept with the run.

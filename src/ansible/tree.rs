@@ -1,12 +1,14 @@
 //! Which processes are ours, and the end of them. Linux's `/proc` is where this is known from.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use nix::sys::prctl::get_child_subreaper;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 
 use super::environment::{LISTING, MARKER};
@@ -21,6 +23,9 @@ const PAUSE: Duration = Duration::from_millis(20);
 struct Process {
     pid: i32,
     parent: i32,
+    /// In clock ticks since the system started: tells it from a later process of the same number.
+    started: u64,
+    is_zombie: bool,
 }
 
 /// What a sweep found.
@@ -71,19 +76,61 @@ pub(super) fn sweep_run(marker: &str) -> io::Result<Swept> {
     end_marked(&format!("{MARKER}={marker}"), true)
 }
 
-/// Asks, waits, then kills until none is left. `exact` says whether the mark is the whole entry or its beginning.
+/// Ends the processes with this mark. `exact` says whether the mark is the whole entry or its beginning.
 fn end_marked(mark: &str, exact: bool) -> io::Result<Swept> {
+    end(|processes| marked(processes, mark.as_bytes(), exact))
+}
+
+/// Ends what we were made the parent of because its supervisor was killed: whatever is a child of ours and none of these
+/// supervisors. Only for a process that adopts orphans; any other has none.
+pub(super) fn end_adopted(supervisors: impl Fn() -> BTreeSet<i32>) -> io::Result<Swept> {
+    if !get_child_subreaper().unwrap_or(false) {
+        return Ok(Swept::default());
+    }
+    let own = Pid::this().as_raw();
+    end(|processes| {
+        // Asked for after the snapshot: a supervisor of this moment is known, or not in it.
+        let supervisors = supervisors();
+        let adopted = |p: &&Process| p.parent == own && !supervisors.contains(&p.pid);
+        let adopted: Vec<i32> = processes.iter().filter(adopted).map(|p| p.pid).collect();
+        for pid in &adopted {
+            let _ = waitpid(Pid::from_raw(*pid), Some(WaitPidFlag::WNOHANG));
+        }
+        adopted.into_iter().collect()
+    })
+}
+
+/// Asks what is found to end, waits, then kills until none of it is left, nor of its descendants. What was found once is
+/// not forgotten: when a parent dies, nothing else may lead to its children any more.
+fn end(find: impl Fn(&[Process]) -> BTreeSet<i32>) -> io::Result<Swept> {
     let start = Instant::now();
     let mut swept = Swept::default();
+    let mut known: BTreeMap<i32, u64> = BTreeMap::new();
     loop {
-        let left = marked(mark.as_bytes(), exact)?;
+        let processes = snapshot()?;
+        let mut found = find(&processes);
+        let same = |p: &&Process| known.get(&p.pid) == Some(&p.started);
+        found.extend(processes.iter().filter(same).map(|p| p.pid));
+        for root in found.clone() {
+            found.extend(below(&processes, root));
+        }
+        for pid in own_line(&processes) {
+            found.remove(&pid);
+        }
+        let lives = |p: &&Process| found.contains(&p.pid) && !p.is_zombie;
+        let left: BTreeMap<i32, u64> = processes
+            .iter()
+            .filter(lives)
+            .map(|p| (p.pid, p.started))
+            .collect();
         let age = start.elapsed();
         if left.is_empty() || age > GENTLY + AT_MOST {
-            swept.survivors = left;
+            swept.survivors = left.into_keys().collect();
             return Ok(swept);
         }
-        for &pid in &left {
-            let new = swept.processes.insert(pid);
+        for (&pid, &started) in &left {
+            let new = known.insert(pid, started) != Some(started);
+            swept.processes.insert(pid);
             if age > GENTLY {
                 send(pid, Signal::SIGKILL);
             } else if new {
@@ -94,10 +141,8 @@ fn end_marked(mark: &str, exact: bool) -> io::Result<Swept> {
     }
 }
 
-/// The processes with this mark in their environment, and their descendants, but never ourselves nor those that we
-/// descend from: promansible itself may have been started again by one of its own runs.
-fn marked(mark: &[u8], exact: bool) -> io::Result<BTreeSet<i32>> {
-    let processes = snapshot()?;
+/// The processes with this mark in their environment.
+fn marked(processes: &[Process], mark: &[u8], exact: bool) -> BTreeSet<i32> {
     let roots = processes.iter().map(|p| p.pid).filter(|pid| {
         // Another user's process cannot be read, and a zombie has none.
         let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
@@ -109,21 +154,27 @@ fn marked(mark: &[u8], exact: bool) -> io::Result<BTreeSet<i32>> {
             }
         })
     });
-    let mut found: BTreeSet<i32> = roots.collect();
-    for root in found.clone() {
-        found.extend(below(&processes, root));
-    }
-    let mut own = Some(Pid::this().as_raw());
-    while let Some(pid) = own {
-        found.remove(&pid);
-        own = processes.iter().find(|p| p.pid == pid).map(|p| p.parent);
-    }
-    Ok(found)
+    roots.collect()
+}
+
+/// Ourselves and those that we descend from: never swept, for promansible itself may have been started again by one of its
+/// own runs.
+fn own_line(processes: &[Process]) -> Vec<i32> {
+    let parent = |pid: &i32| processes.iter().find(|p| p.pid == *pid).map(|p| p.parent);
+    std::iter::successors(Some(Pid::this().as_raw()), parent).collect()
 }
 
 /// Every living descendant of this process.
 pub(super) fn descendants() -> io::Result<BTreeSet<i32>> {
-    Ok(below(&snapshot()?, Pid::this().as_raw()))
+    let mut processes = snapshot()?;
+    processes.retain(|p| !p.is_zombie);
+    Ok(below(&processes, Pid::this().as_raw()))
+}
+
+/// What a process calls itself, for a person.
+pub(super) fn name(pid: i32) -> String {
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    name.trim_end().escape_debug().to_string()
 }
 
 /// Sends a signal; that the process is gone already is fine, and that it is another user's shows as a survivor.
@@ -144,7 +195,7 @@ fn below(processes: &[Process], root: i32) -> BTreeSet<i32> {
     found
 }
 
-/// Every process that lives; one that ends while we look is left out, and so are zombies.
+/// Every process; one that ends while we look may be left out.
 fn snapshot() -> io::Result<Vec<Process>> {
     let mut processes = Vec::new();
     for entry in fs::read_dir("/proc")? {
@@ -153,25 +204,25 @@ fn snapshot() -> io::Result<Vec<Process>> {
             continue;
         };
         let stat = fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
-        if let Some((state, parent)) = parse_stat(&stat)
-            && state != b'Z'
-            && state != b'X'
-        {
-            processes.push(Process { pid, parent });
-        }
+        processes.extend(parse_stat(pid, &stat));
     }
     Ok(processes)
 }
 
-/// State and parent. The name in parentheses may hold anything, parentheses too, so it is read from its end.
+/// The name in parentheses may hold anything, parentheses too, so the fields are counted from its end.
 ///
 /// *Source*: `proc_pid_stat(5)`.
-fn parse_stat(stat: &[u8]) -> Option<(u8, i32)> {
+fn parse_stat(pid: i32, stat: &[u8]) -> Option<Process> {
     let end = stat.iter().rposition(|&b| b == b')')?;
     let rest = std::str::from_utf8(&stat[end + 1..]).ok()?;
+    // state (3), ppid (4), …, starttime (22)
     let mut fields = rest.split_ascii_whitespace();
-    let state = *fields.next()?.as_bytes().first()?;
-    Some((state, fields.next()?.parse().ok()?))
+    Some(Process {
+        pid,
+        is_zombie: matches!(fields.next()?, "Z" | "X"),
+        parent: fields.next()?.parse().ok()?,
+        started: fields.nth(17)?.parse().ok()?,
+    })
 }
 
 #[cfg(test)]
@@ -180,15 +231,23 @@ mod tests {
 
     #[test]
     fn a_process_name_may_hold_parentheses_and_spaces() {
-        assert_eq!(parse_stat(b"7 (a) Z 1 (b)) S 42 7 7 0"), Some((b'S', 42)));
-        assert_eq!(parse_stat(b"7 (a"), None);
-        assert_eq!(parse_stat(b""), None);
+        let stat = b"7 (a) Z 1 (b)) S 42 7 7 0 -1 4 1 0 0 0 1 2 3 4 20 0 1 0 8899 1 2";
+        let process = parse_stat(7, stat).unwrap();
+        assert_eq!((process.parent, process.started), (42, 8899));
+        assert!(!process.is_zombie);
+        assert_eq!(parse_stat(7, b"7 (a"), None);
+        assert_eq!(parse_stat(7, b""), None);
     }
 
     #[test]
     fn descendants_are_found_through_every_generation() {
-        let processes = [(1, 0), (2, 1), (3, 2), (4, 3), (5, 1), (6, 99)]
-            .map(|(pid, parent)| Process { pid, parent });
+        let processes =
+            [(1, 0), (2, 1), (3, 2), (4, 3), (5, 1), (6, 99)].map(|(pid, parent)| Process {
+                pid,
+                parent,
+                started: 0,
+                is_zombie: false,
+            });
         assert_eq!(below(&processes, 2), BTreeSet::from([3, 4]));
         assert_eq!(below(&processes, 1), BTreeSet::from([2, 3, 4, 5]));
         assert_eq!(below(&processes, 6), BTreeSet::new());
@@ -198,8 +257,10 @@ mod tests {
     fn our_own_process_is_never_swept() {
         let processes = snapshot().unwrap();
         let own = Pid::this().as_raw();
-        assert!(processes.iter().any(|p| p.pid == own));
-        // Every process has PATH; we are not among what is found all the same.
-        assert!(!marked(b"PATH=", false).unwrap().contains(&own));
+        // Every process has PATH, we too; but we are of our own line.
+        assert!(marked(&processes, b"PATH=", false).contains(&own));
+        let line = own_line(&processes);
+        assert_eq!(line[0], own);
+        assert!(line.len() > 1, "{line:?}");
     }
 }

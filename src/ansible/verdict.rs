@@ -5,10 +5,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::run::{HostResult, Outcome};
+use crate::run::{HostResult, Outcome, TaskStatus};
 
 use super::Ending;
-use super::events::{HostStats, Stats};
+use super::command::AlertData;
+use super::events::{HostStats, PlayEnd, Stats, TaskReport};
 
 /// Why a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,22 +47,67 @@ pub struct Judgement {
     pub message: Option<String>,
 }
 
-/// Judges an ending. `failures` is what each host said when it first failed.
-pub fn judge(
-    hosts: &[String],
-    stats: Option<&Stats>,
-    failures: &BTreeMap<String, String>,
-    cause: Cause,
-) -> Judgement {
-    let results: BTreeMap<String, HostResult> = hosts
-        .iter()
-        .map(|host| {
-            let counted = stats.and_then(|stats| stats.get(host));
-            (host.clone(), judge_host(counted, failures.get(host), cause))
-        })
-        .collect();
+/// What a run's events said of its hosts.
+#[derive(Debug, Clone, Default)]
+pub struct Heard(BTreeMap<String, HostHeard>);
+
+#[derive(Debug, Clone, Default)]
+struct HostHeard {
+    failure: Option<String>,
+    ok: u64,
+    changed: u64,
+    failed: u64,
+    unreachable: u64,
+    skipped: u64,
+}
+
+impl Heard {
+    /// Counts a task's end.
+    pub fn take(&mut self, report: &TaskReport) {
+        let host = self.0.entry(report.host.clone()).or_default();
+        match report.status {
+            TaskStatus::Ok => host.ok += 1,
+            TaskStatus::Changed => {
+                host.ok += 1;
+                host.changed += 1;
+            }
+            TaskStatus::Skipped => host.skipped += 1,
+            TaskStatus::Failed => host.failed += 1,
+            TaskStatus::Unreachable => host.unreachable += 1,
+            TaskStatus::Ignored => {}
+        }
+        if report.is_failure() {
+            // What failed before was rescued, or the host would not have come to this.
+            let said = report.message.as_deref().unwrap_or("(it said nothing)");
+            host.failure = Some(format!("{}: {said}", report.task));
+        }
+    }
+}
+
+/// All that a run's ending is judged by.
+#[derive(Debug, Clone, Copy)]
+pub struct Case<'a> {
+    /// The run's hosts.
+    pub hosts: &'a [String],
+    /// Their alerts.
+    pub alerts: &'a BTreeMap<String, Vec<AlertData>>,
+    /// Ansible's statistics, if it came that far.
+    pub stats: Option<&'a Stats>,
+    /// What the events said.
+    pub heard: &'a Heard,
+    /// The last lines of the output: all that is known of what went wrong before any task.
+    pub last_words: &'a str,
+    /// Why it ended.
+    pub cause: Cause,
+}
+
+/// Judges an ending.
+pub fn judge(case: &Case<'_>) -> Judgement {
+    let hosts = case.hosts.iter();
+    let results: BTreeMap<String, HostResult> =
+        hosts.map(|host| (host.clone(), case.host(host))).collect();
     let worst = results.values().map(|result| result.outcome).max();
-    let (outcome, message) = match (worst, cause) {
+    let (outcome, message) = match (worst, case.cause) {
         (None, _) => (Outcome::Failed, Some("the run had no hosts".to_owned())),
         (Some(Outcome::Successful), Cause::Exited(code)) if code != Some(0) => (
             Outcome::Failed,
@@ -71,10 +117,7 @@ pub fn judge(
             )),
         ),
         (Some(worst), Cause::Exited(_)) if worst != Outcome::Successful => {
-            let first = hosts
-                .iter()
-                .find_map(|host| results.get(host)?.message.clone());
-            (worst, first)
+            (worst, case.why(worst, &results))
         }
         (Some(worst), _) => (worst, None),
     };
@@ -85,38 +128,90 @@ pub fn judge(
     }
 }
 
-fn judge_host(counted: Option<&HostStats>, failure: Option<&String>, cause: Cause) -> HostResult {
-    let stopped = match cause {
-        Cause::Exited(_) => None,
-        Cause::TimedOut => Some(Outcome::Timeout),
-        Cause::Canceled => Some(Outcome::Canceled),
-        Cause::Interrupted => Some(Outcome::Interrupted),
-    };
-    let outcome = match (stopped, counted) {
-        (Some(outcome), _) => outcome,
-        (None, Some(stats)) if stats.failures > 0 => Outcome::Failed,
-        (None, Some(stats)) if stats.unreachable > 0 => Outcome::Unreachable,
-        (None, Some(_)) => Outcome::Successful,
-        (None, None) => Outcome::Failed,
-    };
-    let message =
-        match (cause, counted) {
-            (Cause::Exited(code), None) => Some(failure.cloned().unwrap_or_else(|| {
-                format!("Ansible reported nothing for this host ({})", told(code))
-            })),
-            // What was rescued or ignored on the way is no reason.
-            _ if outcome == Outcome::Successful => None,
-            _ => failure.cloned(),
+impl Case<'_> {
+    /// What the first of the worst hosts said; a failure of a task before what merely follows from it.
+    fn why(&self, worst: Outcome, results: &BTreeMap<String, HostResult>) -> Option<String> {
+        let said = |host: &&String| self.failure(host).is_some();
+        let worst = |host: &&String| results.get(*host).is_some_and(|r| r.outcome == worst);
+        let hosts = || self.hosts.iter().filter(worst);
+        let first = hosts().find(said).or_else(|| hosts().next())?;
+        results.get(first)?.message.clone()
+    }
+
+    fn failure(&self, host: &str) -> Option<&String> {
+        self.heard.0.get(host)?.failure.as_ref()
+    }
+
+    fn host(&self, host: &str) -> HostResult {
+        let stats = self.stats.and_then(|stats| stats.get(host));
+        let (outcome, message) = match self.cause {
+            Cause::TimedOut => (Outcome::Timeout, self.failure(host).cloned()),
+            Cause::Canceled => (Outcome::Canceled, self.failure(host).cloned()),
+            Cause::Interrupted => (Outcome::Interrupted, self.failure(host).cloned()),
+            Cause::Exited(code) => self.ended(host, stats, code),
         };
-    let stats = counted.copied().unwrap_or_default();
-    HostResult {
-        outcome,
-        ok: stats.ok,
-        changed: stats.changed,
-        failed: stats.failures,
-        unreachable: stats.unreachable,
-        skipped: stats.skipped,
-        message,
+        let heard = self.heard.0.get(host).cloned().unwrap_or_default();
+        HostResult {
+            outcome,
+            ok: heard.ok,
+            changed: heard.changed,
+            // Ansible knows which failures were rescued; without its word all of them count.
+            failed: stats.map_or(heard.failed, |stats| stats.failures),
+            unreachable: stats.map_or(heard.unreachable, |stats| stats.unreachable),
+            skipped: heard.skipped,
+            message,
+        }
+    }
+
+    fn ended(
+        &self,
+        host: &str,
+        stats: Option<&HostStats>,
+        code: Option<i32>,
+    ) -> (Outcome, Option<String>) {
+        let said = |otherwise: String| Some(self.failure(host).cloned().unwrap_or(otherwise));
+        let Some(stats) = stats else {
+            let why = format!("Ansible reported nothing for this host ({})", told(code));
+            return (Outcome::Failed, said(self.with_last_words(why)));
+        };
+        if stats.failures > 0 {
+            return (Outcome::Failed, said("a task failed".to_owned()));
+        }
+        if stats.unreachable > 0 {
+            return (Outcome::Unreachable, said("it did not answer".to_owned()));
+        }
+        let alerts = self.alerts.get(host).map_or(0, Vec::len);
+        match stats.end {
+            PlayEnd::Reached => (Outcome::Successful, None),
+            PlayEnd::Removed if code != Some(0) => self.early(),
+            PlayEnd::Left | PlayEnd::Removed if alerts <= 1 => (Outcome::Successful, None),
+            PlayEnd::Left | PlayEnd::Removed => {
+                let why = format!(
+                    "a role ended the play for this host (meta: end_host), so that not all of its {alerts} alerts were \
+                     handled: a condition on its tasks ends the role alone"
+                );
+                (Outcome::Failed, Some(why))
+            }
+            PlayEnd::Early => self.early(),
+        }
+    }
+
+    /// Another host's failure, or a role's `meta: end_play`, ended the play for this host too.
+    fn early(&self) -> (Outcome, Option<String>) {
+        let why = "the play ended before this host came to the end of its roles".to_owned();
+        let other = self.hosts.iter().find_map(|host| self.failure(host));
+        let why = match other {
+            Some(failure) => format!("{why}; elsewhere: {failure}"),
+            None => self.with_last_words(why),
+        };
+        (Outcome::Failed, Some(why))
+    }
+
+    fn with_last_words(&self, why: String) -> String {
+        match self.last_words.trim() {
+            "" => why,
+            words => format!("{why}; its last words: {words}"),
+        }
     }
 }
 
@@ -128,163 +223,4 @@ fn told(code: Option<i32>) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn hosts() -> Vec<String> {
-        vec!["web1".into(), "web2".into()]
-    }
-
-    fn stats(web1: HostStats, web2: HostStats) -> Stats {
-        Stats::from([("web1".to_owned(), web1), ("web2".to_owned(), web2)])
-    }
-
-    const GOOD: HostStats = HostStats {
-        ok: 2,
-        changed: 1,
-        failures: 0,
-        unreachable: 0,
-        skipped: 0,
-        rescued: 0,
-        ignored: 0,
-    };
-
-    #[test]
-    fn every_host_well_and_code_0_is_successful() {
-        let judged = judge(
-            &hosts(),
-            Some(&stats(GOOD, GOOD)),
-            &BTreeMap::new(),
-            Cause::Exited(Some(0)),
-        );
-        assert_eq!(judged.outcome, Outcome::Successful);
-        assert_eq!(judged.results["web2"].changed, 1);
-        assert_eq!(judged.message, None);
-    }
-
-    #[test]
-    fn each_host_is_judged_by_its_own_statistics() {
-        let failed = HostStats {
-            failures: 1,
-            unreachable: 1,
-            ..GOOD
-        };
-        let gone = HostStats {
-            unreachable: 1,
-            ..GOOD
-        };
-        let said = BTreeMap::from([("web1".to_owned(), "no space left".to_owned())]);
-        let judged = judge(
-            &hosts(),
-            Some(&stats(failed, gone)),
-            &said,
-            Cause::Exited(Some(2)),
-        );
-        assert_eq!(judged.results["web1"].outcome, Outcome::Failed);
-        assert_eq!(judged.results["web2"].outcome, Outcome::Unreachable);
-        assert_eq!(judged.outcome, Outcome::Failed);
-        assert_eq!(judged.message.as_deref(), Some("no space left"));
-    }
-
-    #[test]
-    fn a_failure_that_was_rescued_is_no_failure() {
-        let rescued = HostStats { rescued: 1, ..GOOD };
-        let said = BTreeMap::from([("web1".to_owned(), "tried".to_owned())]);
-        let judged = judge(
-            &hosts(),
-            Some(&stats(rescued, GOOD)),
-            &said,
-            Cause::Exited(Some(0)),
-        );
-        assert_eq!(judged.outcome, Outcome::Successful);
-        assert_eq!(judged.results["web1"].message, None);
-    }
-
-    #[test]
-    fn code_0_without_statistics_is_a_failure() {
-        let judged = judge(&hosts(), None, &BTreeMap::new(), Cause::Exited(Some(0)));
-        assert_eq!(judged.outcome, Outcome::Failed);
-        assert_eq!(
-            judged.results["web1"].message.as_deref(),
-            Some("Ansible reported nothing for this host (exit code 0)")
-        );
-    }
-
-    #[test]
-    fn a_host_that_is_missing_in_the_statistics_has_failed() {
-        let only = Stats::from([("web1".to_owned(), GOOD)]);
-        let judged = judge(
-            &hosts(),
-            Some(&only),
-            &BTreeMap::new(),
-            Cause::Exited(Some(0)),
-        );
-        assert_eq!(judged.results["web1"].outcome, Outcome::Successful);
-        assert_eq!(judged.results["web2"].outcome, Outcome::Failed);
-        assert_eq!(judged.outcome, Outcome::Failed);
-    }
-
-    #[test]
-    fn good_statistics_do_not_outweigh_a_bad_exit_code() {
-        let judged = judge(
-            &hosts(),
-            Some(&stats(GOOD, GOOD)),
-            &BTreeMap::new(),
-            Cause::Exited(Some(250)),
-        );
-        assert_eq!(judged.outcome, Outcome::Failed);
-        assert_eq!(
-            judged.message.as_deref(),
-            Some("Ansible counted no failure, but ended with exit code 250")
-        );
-        let killed = judge(
-            &hosts(),
-            Some(&stats(GOOD, GOOD)),
-            &BTreeMap::new(),
-            Cause::Exited(None),
-        );
-        assert_eq!(killed.outcome, Outcome::Failed);
-    }
-
-    #[test]
-    fn a_stop_is_every_host_s_outcome_with_what_it_said() {
-        let said = BTreeMap::from([("web2".to_owned(), "tried".to_owned())]);
-        for (cause, outcome) in [
-            (Cause::TimedOut, Outcome::Timeout),
-            (Cause::Canceled, Outcome::Canceled),
-            (Cause::Interrupted, Outcome::Interrupted),
-        ] {
-            let judged = judge(&hosts(), None, &said, cause);
-            assert_eq!(judged.outcome, outcome);
-            assert!(
-                judged
-                    .results
-                    .values()
-                    .all(|result| result.outcome == outcome)
-            );
-            assert_eq!(judged.results["web2"].message.as_deref(), Some("tried"));
-        }
-    }
-
-    #[test]
-    fn a_run_that_ended_just_before_its_stop_is_judged_by_its_end() {
-        let mut ending = Ending {
-            code: Some(0),
-            stats: Some(stats(GOOD, GOOD)),
-            ..Ending::default()
-        };
-        assert_eq!(
-            Cause::of(&ending, Some(Cause::TimedOut)),
-            Cause::Exited(Some(0))
-        );
-        ending.code = Some(99);
-        assert_eq!(Cause::of(&ending, Some(Cause::TimedOut)), Cause::TimedOut);
-        assert_eq!(Cause::of(&ending, None), Cause::Exited(Some(99)));
-        ending = Ending {
-            code: Some(2),
-            stats: None,
-            ..Ending::default()
-        };
-        assert_eq!(Cause::of(&ending, Some(Cause::Canceled)), Cause::Canceled);
-    }
-}
+mod tests;

@@ -59,11 +59,10 @@ impl Explain {
             let why = plain(&e.to_string());
             Failure(format!("{}: {why}", self.notification.display()))
         })?;
-        let json = match &self.inventory_json {
-            Some(file) => read(file)?,
+        let inventory = match &self.inventory_json {
+            Some(file) => Inventory::parse(&read(file)?)?,
             None => list(&config)?,
         };
-        let inventory = Inventory::parse(&json)?;
         let explained = plan::explain(&config, &inventory, &notification, clock::now());
         print(&match self.format {
             Format::Text => as_text(&notification, &explained, colored(&std::io::stdout())),
@@ -83,7 +82,7 @@ fn read(file: &Path) -> Result<Vec<u8>, Failure> {
 }
 
 /// Asks Ansible, as the server does.
-fn list(config: &Config) -> Result<Vec<u8>, Failure> {
+fn list(config: &Config) -> Result<Inventory, Failure> {
     // Only ours and with a name that nobody can foresee: Ansible takes plugins from below it.
     let folder = tempfile::Builder::new()
         .prefix("promansible-explain-")
@@ -98,12 +97,13 @@ fn list(config: &Config) -> Result<Vec<u8>, Failure> {
         exe: std::env::current_exe()?,
         runs_dir: folder.path().to_owned(),
     })?;
-    let listed = tokio::runtime::Builder::new_multi_thread()
+    let asked = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .build()?
-        .block_on(ansible.list());
-    Ok(listed?)
+        .block_on(async { tokio::try_join!(ansible.version(), ansible.list()) });
+    let (version, json) = asked?;
+    Ok(Inventory::parse(&json)?.read_by(version))
 }
 
 type Explained<'a> = (&'a Alert, Vec<Decision>);

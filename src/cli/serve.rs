@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::{Failure, logging};
+use crate::ansible;
 use crate::app::{App, Options};
 
 /// Receive notifications and run roles.
@@ -76,6 +77,7 @@ async fn serve(options: Options) -> Result<(), Failure> {
         config = %options.config_file.display(),
         "promansible starts"
     );
+    ansible::adopt_orphans()?;
     let mut app = App::start(options).await?;
     tell(NotifyState::Ready);
     tokio::spawn(feed_watchdog());

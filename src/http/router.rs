@@ -74,11 +74,8 @@ fn ready(context: &Context) -> Reply {
         reply::text(StatusCode::SERVICE_UNAVAILABLE, "promansible is ending.")
     } else if !context.store.is_open() {
         reply::text(StatusCode::SERVICE_UNAVAILABLE, "The store is broken.")
-    } else if context.inventory.latest().is_none() {
-        reply::text(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "The inventory has not been read yet.",
-        )
+    } else if let Err(why) = context.inventory.latest() {
+        reply::text(StatusCode::SERVICE_UNAVAILABLE, why.to_string())
     } else {
         reply::text(StatusCode::OK, "promansible is ready.")
     }

@@ -54,9 +54,8 @@ async fn take(context: &Context, request: Request<Incoming>) -> Result<String, R
         .await
         .map_err(|e| (body_status(&e), e.to_string()))?;
     let notification = parse(body, limits.max_alerts).await?;
-    let inventory = context.inventory.fresh().await.ok_or_else(|| {
-        unavailable("the inventory has not been read yet: see the log for why".to_owned())
-    })?;
+    let inventory = context.inventory.fresh().await;
+    let inventory = inventory.map_err(|why| unavailable(why.to_string()))?;
     let notification = Arc::new(notification);
     let admitted = context
         .store

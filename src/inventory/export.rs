@@ -23,7 +23,12 @@ impl Inventory {
             hostvars.insert(host.name.to_string(), json!({"ansible_host": address}));
         }
         let mut document = Map::new();
-        document.insert("_meta".to_owned(), json!({"hostvars": hostvars}));
+        let mut meta = Map::new();
+        meta.insert("hostvars".to_owned(), hostvars.into());
+        if self.templates_twice {
+            meta.insert("promansible_templates_twice".to_owned(), true.into());
+        }
+        document.insert("_meta".to_owned(), meta.into());
         let all = self.group_hosts(ALL).unwrap_or_default();
         document.insert(ALL.to_owned(), json!({"hosts": all}));
         for group in self.groups().filter(|group| *group != ALL) {
@@ -56,6 +61,11 @@ mod tests {
             "{text}"
         );
         assert_eq!(Inventory::parse(&written).unwrap(), inventory);
+        let old = inventory.clone().read_by(Some((2, 18)));
+        assert_ne!(old, inventory);
+        assert_eq!(Inventory::parse(&old.to_json()).unwrap(), old);
+        assert!(inventory.clone().read_by(None).templates_twice());
+        assert!(!old.read_by(Some((2, 19))).templates_twice());
         assert_eq!(inventory.group_hosts("web").unwrap(), ["b", "a"]);
     }
 }

@@ -7,6 +7,7 @@ mod export;
 mod parse;
 mod resolve;
 
+pub use parse::is_template;
 pub use resolve::{Unresolved, is_exact, resolve_group, resolve_label, resolve_name};
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -20,6 +21,9 @@ pub const ALL: &str = "all";
 
 /// The group of the hosts that are in no other one.
 pub const UNGROUPED: &str = "ungrouped";
+
+/// The first ansible-core that keeps the mark of text that is no template wherever it goes.
+const TEMPLATES_ONCE: (u32, u32) = (2, 19);
 
 /// One host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +61,7 @@ pub struct Inventory {
     by_address: HashMap<Address, Vec<usize>>,
     /// Key: a group. Value: its hosts, also those of its children, ascending.
     groups: BTreeMap<Arc<str>, Vec<usize>>,
+    templates_twice: bool,
 }
 
 /// Output that is not an inventory.
@@ -143,7 +148,23 @@ impl Inventory {
             by_name,
             by_address,
             groups,
+            templates_twice: listing.templates_twice,
         }
+    }
+
+    /// Notes which ansible-core reads it; `None` if that is not known.
+    #[must_use]
+    pub fn read_by(self, version: Option<(u32, u32)>) -> Self {
+        Self {
+            templates_twice: version.is_none_or(|version| version < TEMPLATES_ONCE),
+            ..self
+        }
+    }
+
+    /// Whether text that was marked as no template can all the same become one: an ansible-core before 2.19 loses the
+    /// mark where a role makes another text of it, and templates the result again (the name of a file to include).
+    pub fn templates_twice(&self) -> bool {
+        self.templates_twice
     }
 
     /// How many hosts there are.

@@ -18,6 +18,8 @@ pub(super) struct Listing {
     pub(super) groups: HashMap<Arc<str>, Group>,
     /// The groups in the order in which they were printed.
     pub(super) order: Vec<Arc<str>>,
+    /// What [`Inventory::to_json`](super::Inventory::to_json) kept.
+    pub(super) templates_twice: bool,
 }
 
 /// A group, as printed.
@@ -62,6 +64,7 @@ impl<'de> Deserialize<'de> for Listing {
                 while let Some(key) = map.next_key::<String>()? {
                     if key == "_meta" {
                         let meta: Meta = map.next_value()?;
+                        listing.templates_twice = meta.promansible_templates_twice;
                         for (host, vars) in meta.hostvars {
                             if matches!(vars.ansible_host, Some(Text(None))) {
                                 listing.templated.insert(host.clone());
@@ -86,6 +89,8 @@ impl<'de> Deserialize<'de> for Listing {
 struct Meta {
     #[serde(default)]
     hostvars: HashMap<String, HostVars>,
+    #[serde(default)]
+    promansible_templates_twice: bool,
 }
 
 #[derive(serde::Deserialize)]
@@ -112,8 +117,9 @@ impl<'de> Deserialize<'de> for Text {
 }
 
 /// Whether Ansible could take this text for a template.
-pub(super) fn is_template(text: &str) -> bool {
-    ["{{", "{%", "{#"].iter().any(|sign| text.contains(sign))
+pub fn is_template(text: &str) -> bool {
+    let signs = ["{{", "{%", "{#", "#jinja2:"];
+    signs.iter().any(|sign| text.contains(sign))
 }
 
 impl<'de> Deserialize<'de> for Group {

@@ -10,7 +10,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::alert::{Alert, EpisodeKey, Notification, Status};
 use crate::config::{Binding, Config, Target};
-use crate::inventory::Inventory;
+use crate::inventory::{Inventory, is_template};
 use crate::run::{RUN, Skip, Work};
 
 /// Names that begin so are Ansible's own (`__ansible_unsafe`, `__ansible_vault`), or Prometheus's.
@@ -150,6 +150,17 @@ fn choose(
             format!("{name:?} is a name that Ansible may read as its own"),
         );
     }
+    if inventory.templates_twice()
+        && let Some(text) = texts(alert).find(|text| is_template(text))
+    {
+        let shown: String = text.chars().take(80).collect();
+        return Choice::skip(
+            Skip::TemplateText,
+            format!(
+                "{shown:?} could be a template, and an ansible-core before 2.19 may take it for one"
+            ),
+        );
+    }
     match target::hosts(&binding.target, inventory, alert) {
         Ok(hosts) => Choice::Run { hosts },
         Err(unresolved) => Choice::skip(unresolved.reason, unresolved.why),
@@ -163,6 +174,13 @@ fn reserved_name(alert: &Alert) -> Option<&str> {
         .chain(alert.annotations.keys())
         .find(|name| name.starts_with(RESERVED_PREFIX))
         .map(String::as_str)
+}
+
+/// Everything that a role is told of an alert and that comes from outside.
+fn texts(alert: &Alert) -> impl Iterator<Item = &str> {
+    let sets = alert.labels.iter().chain(&alert.annotations);
+    let texts = sets.flat_map(|(name, value)| [name.as_str(), value.as_str()]);
+    texts.chain([alert.generator_url.as_str()])
 }
 
 /// What a binding's runs do, apart from where. Alerts share a run only if this is equal.

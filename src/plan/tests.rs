@@ -151,6 +151,31 @@ fn names_that_ansible_keeps_for_itself_stop_the_alert() {
 }
 
 #[test]
+fn text_that_an_old_ansible_could_take_for_a_template_stops_the_alert() {
+    let good = [("sev", "c"), ("summary", "{ 1 } %} # {")];
+    let decide = |alert: &Alert, version| {
+        let inventory = inventory().read_by(version);
+        let decisions = super::decide(&config(), &inventory, alert, &Past::default(), at(0));
+        decisions[0].choice.as_str()
+    };
+    assert_eq!(decide(&alert(&good), Some((2, 18))), "run");
+    for text in ["x {{ 1 }}", "{% if 1 %}", "{# c #}", "#jinja2: a: b"] {
+        let mut bad = vec![alert(&[("sev", "c"), ("summary", text)])];
+        bad.push(alert(&[("sev", "c"), (text, "x")]));
+        bad.push(alert(&[("sev", "c")]));
+        bad[2].annotations.insert("a".into(), text.into());
+        bad.push(alert(&[("sev", "c")]));
+        bad[3].generator_url = text.into();
+        for bad in bad {
+            assert_eq!(decide(&bad, Some((2, 19))), "run", "{bad:?}");
+            for version in [Some((2, 18)), Some((2, 16)), None] {
+                assert_eq!(decide(&bad, version), "template_text", "{bad:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn the_past_decides_first() {
     let mut one = alert(&[("sev", "a"), ("instance", "nowhere")]);
     let ran = Past {

@@ -242,11 +242,11 @@ impl Store {
             .await
     }
 
-    /// Puts a claimed run back that was not begun: it keeps its place in the queue.
+    /// Puts a claimed run back that was not begun: it keeps its place in the queue, unless somebody has canceled it.
     ///
     /// *Errors*: on `Broken` the caller tries again, or ends it with [`Store::finish`].
-    pub async fn put_back(&self, run: RunId) -> Result<(), StoreError> {
-        self.ask(move |tables, live| queue::put_back(tables, live, run))
+    pub async fn put_back(&self, run: RunId, now: DateTime<Utc>) -> Result<(), StoreError> {
+        self.ask(move |tables, live| queue::put_back(tables, live, run, now))
             .await
     }
 

@@ -115,13 +115,13 @@ fn choose(live: &mut Live, now: DateTime<Utc>) -> Option<RunId> {
 
 /// Puts the runs back that were handed out by a commit whose outcome nobody learned, so that nobody owns them.
 pub(super) fn put_back_unowned(
-    tables: &mut Tables<'_>,
+    tables: &Tables<'_>,
     live: &mut Live,
     held: &BTreeMap<RunId, Held>,
 ) -> Result<(), StoreError> {
     let unowned = live.running.keys().filter(|id| !held.contains_key(id));
     for id in unowned.copied().collect::<Vec<_>>() {
-        put_back(tables, live, id)?;
+        queue_again(tables, live, id)?;
     }
     Ok(())
 }
@@ -131,9 +131,28 @@ pub(super) fn put_back(
     tables: &mut Tables<'_>,
     live: &mut Live,
     id: RunId,
+    now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    let running = live.running.remove(&id);
-    let mut run = running.ok_or(StoreError::NoSuchRun(id))?.run;
+    let running = live.running.get(&id).ok_or(StoreError::NoSuchRun(id))?;
+    let canceled = running.cancel.borrow().clone();
+    queue_again(tables, live, id)?;
+    if let Some(who) = canceled {
+        let why = canceled_by(&who);
+        finish::end_queued(tables, live, id, Outcome::Canceled, &why, now)?;
+    }
+    Ok(())
+}
+
+fn canceled_by(who: &str) -> String {
+    format!("canceled by {who} before it started")
+}
+
+fn queue_again(tables: &Tables<'_>, live: &mut Live, id: RunId) -> Result<(), StoreError> {
+    let running = live
+        .running
+        .remove(&id)
+        .expect("the caller found it running");
+    let mut run = running.run;
     run.state = State::Queued;
     run.started_at = None;
     let episodes = tables.still_about(id)?;
@@ -152,7 +171,7 @@ pub(super) fn cancel(
     now: DateTime<Utc>,
 ) -> Result<Canceled, StoreError> {
     if live.queue.contains_key(&id) {
-        let why = format!("canceled by {who} before it started");
+        let why = canceled_by(who);
         finish::end_queued(tables, live, id, Outcome::Canceled, &why, now)?;
         return Ok(Canceled::Ended);
     }

@@ -336,7 +336,7 @@ impl Writer {
                 .and_then(|doubt| doubt.held.as_ref());
             let held = attempted.unwrap_or(&self.held);
             let mut live = Live::load(&tables, held)?;
-            queue::put_back_unowned(&mut tables, &mut live, held)?;
+            queue::put_back_unowned(&tables, &mut live, held)?;
             if live.dirty.is_empty() {
                 drop(tables);
                 txn.abort()?;

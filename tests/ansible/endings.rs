@@ -172,6 +172,48 @@ async fn a_sweep_ends_what_both_left_behind() {
     assert_eq!(again.processes.len(), 0);
 }
 
+/// Leaves a process behind without our mark, as sudo does, that does not care about TERM; its parent has the mark.
+const UNMARKED: &str = r#"env -i bash -c 'trap "" TERM; echo $$ >"$0/unmarked"; touch "$0/started"; while :; do sleep 0.2; done' "$1"
+true
+"#;
+
+fn lives(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat
+        .rsplit(") ")
+        .next()
+        .and_then(|rest| rest.chars().next());
+    state.is_some_and(|state| state != 'Z')
+}
+
+#[tokio::test]
+async fn a_sweep_does_not_forget_what_it_found() {
+    let bench = Bench::with_script("");
+    let mut child = supervisor(&bench, UNMARKED);
+    bench.wait_for("started").await;
+    let unmarked = std::fs::read_to_string(bench.out("unmarked")).unwrap();
+    let unmarked: i32 = unmarked.trim().parse().unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(lives(unmarked));
+    let swept = sweep(&bench.store(), &bench.runs_dir()).unwrap();
+    assert!(swept.processes.contains(&unmarked), "{swept:?}");
+    assert!(swept.survivors.is_empty() && !lives(unmarked), "{swept:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_role_leaves_behind_is_named() {
+    let bench = Bench::with_script("setsid sleep 300 & sleep 0.3; exit 0");
+    let told = bench.run(&["web1"]).await;
+    let text = told.text();
+    assert!(
+        text.contains(
+            "promansible: the roles left processes on this machine, which end with the run: sleep ("
+        ),
+        "{text}"
+    );
+}
+
 #[tokio::test]
 async fn signals_that_we_ignore_are_heard_by_the_program() {
     let bench = Bench::with_script("");
@@ -231,8 +273,8 @@ echo 'not json' >&3
 echo '{"event":"task","host":"web9","task":"t","action":"a","status":"ok"}' >&3
 head -c 200000 /dev/zero | tr '\0' x >&3; echo >&3
 echo '{"event":"from the future","host":1}' >&3
-echo '{"event":"stats","hosts":{"web2":{"ok":1}}}' >&3
-echo '{"event":"stats","hosts":{"web1":{"ok":1},"web9":{"ok":1}}}' >&3
+echo '{"event":"stats","hosts":{"web2":{"ok":1,"end":"reached"}}}' >&3
+echo '{"event":"stats","hosts":{"web1":{"ok":1,"end":"reached"},"web9":{"ok":1}}}' >&3
 printf '{"half' >&3
 exit 0"#,
     );

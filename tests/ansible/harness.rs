@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use promansible::alert::{LabelSet, Status};
 use promansible::ansible::{
-    AlertData, Ansible, Cause, Ending, Event, Judgement, Progress, RoleKind, Setup, Spec, Started,
-    TaskReport, judge,
+    AlertData, Ansible, Case, Cause, Ending, Event, Heard, Judgement, Progress, RoleKind, Setup,
+    Spec, Started, TaskReport, judge, last_words,
 };
 use promansible::config;
 use promansible::run::{RunId, Trigger, Work};
@@ -67,6 +67,7 @@ pub struct Told {
     pub output: Vec<u8>,
     pub ending: Ending,
     hosts: Vec<String>,
+    alerts: BTreeMap<String, Vec<AlertData>>,
 }
 
 impl Bench {
@@ -250,6 +251,7 @@ ansible_python_interpreter='{{ ansible_playbook_python }}'
             output,
             ending: ending.expect("no ending came"),
             hosts: hosts.iter().map(|&host| host.to_owned()).collect(),
+            alerts: self.alerts.clone(),
         };
         self.assert_nothing_left();
         told
@@ -302,18 +304,18 @@ impl Told {
     }
 
     pub fn judged(&self, stop: Option<Cause>) -> Judgement {
-        let mut failures = BTreeMap::new();
-        for report in self.tasks().filter(|report| report.is_failure()) {
-            failures
-                .entry(report.host.clone())
-                .or_insert_with(|| report.message.clone().unwrap_or_default());
+        let mut heard = Heard::default();
+        for report in self.tasks() {
+            heard.take(report);
         }
-        judge(
-            &self.hosts,
-            self.ending.stats.as_ref(),
-            &failures,
-            Cause::of(&self.ending, stop),
-        )
+        judge(&Case {
+            hosts: &self.hosts,
+            alerts: &self.alerts,
+            stats: self.ending.stats.as_ref(),
+            heard: &heard,
+            last_words: &last_words(&self.output),
+            cause: Cause::of(&self.ending, stop),
+        })
     }
 
     pub fn tasks(&self) -> impl Iterator<Item = &TaskReport> {

@@ -123,6 +123,25 @@ async fn hostile_text_reaches_the_role_as_it_is(version: Version) {
     }
 }
 
+/// Roles like to take a file by the alert's name. An ansible-core before 2.19 takes what is in that name for a template,
+/// which is why such alerts are not run there at all: `template_text`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_named_by_a_label_is_no_template() {
+    for (version, executed) in [(Version::New, false), (Version::Old, true)] {
+        let mut bench = Bench::new(version);
+        let trap = bench.out("TRAP");
+        let call = format!("{{{{ lookup('pipe', 'touch {}') }}}}", trap.display());
+        bench.role(
+            "handle",
+            "- ansible.builtin.include_tasks: \"{{ promansible_alert.labels.alertname }}.yml\"\n  ignore_errors: true\n",
+        );
+        bench.alert("web1", &[("alertname", &call)]);
+        let told = bench.run(&["web1"]).await;
+        // Were it not executed there either, the skip could go.
+        assert_eq!(trap.exists(), executed, "{version:?}: {}", told.text());
+    }
+}
+
 /// Everything that Ansible, YAML, Jinja, a shell or a path could take for more than text.
 fn hostile(trap: &str, call: &str) -> Vec<String> {
     vec![

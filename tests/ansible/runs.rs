@@ -17,6 +17,8 @@ on_both!(
     a_handler_knows_its_alert,
     the_controller_runs_with_our_own_python,
     what_the_controller_delegates_goes_where_it_should,
+    the_controller_is_nothing_else_whatever_host_vars_say,
+    what_modules_leave_on_the_controller_goes_with_the_run,
     facts_are_gathered_on_demand,
     a_failure_that_is_ignored_or_rescued_is_none,
     the_inventory_is_listed,
@@ -78,7 +80,7 @@ async fn a_failed_host_fails_alone(version: Version) {
     assert_eq!(judged.results["web1"].outcome, Outcome::Failed);
     assert_eq!(
         judged.results["web1"].message.as_deref(),
-        Some("no space left")
+        Some("Fail on one: no space left")
     );
     assert_eq!(judged.results["web2"].outcome, Outcome::Successful);
     assert_eq!(judged.outcome, Outcome::Failed);
@@ -277,6 +279,49 @@ far ansible_host=127.0.0.1 ansible_port=1
     assert!(bench.out("here").exists(), "it is the controller: {text}");
     assert!(!bench.out("far").exists(), "nothing listens there: {text}");
     assert_eq!(told.judged(None).outcome, Outcome::Unreachable, "{text}");
+}
+
+/// Such variables beat the inventory's, so the play looks before it does anything.
+async fn the_controller_is_nothing_else_whatever_host_vars_say(version: Version) {
+    for beside in ["inventory", "playbook"] {
+        let mut bench = Bench::new(version);
+        bench.write(
+            &format!("{beside}/host_vars/localhost.yml"),
+            "{ansible_connection: ssh, ansible_host: 127.0.0.1, ansible_port: 1}\n",
+        );
+        bench.work.controller = true;
+        bench.role("handle", "- ansible.builtin.command: touch OUT/done\n");
+        let told = bench.run(&["localhost"]).await;
+        let judged = told.judged(None);
+        assert_eq!(judged.outcome, Outcome::Failed, "{}", told.text());
+        let why = judged.message.unwrap();
+        assert!(why.contains("by a local connection"), "{beside}: {why}");
+    }
+}
+
+async fn what_modules_leave_on_the_controller_goes_with_the_run(version: Version) {
+    let mut bench = Bench::new(version);
+    bench.work.controller = true;
+    bench.role(
+        "handle",
+        "- ansible.builtin.shell: echo $0 $PWD > OUT/where; ls -d {{ ansible_remote_tmp }}/ansible-tmp-*; touch OUT/started; sleep 300
+- ansible.builtin.debug:
+",
+    );
+    let started = bench.start(&["localhost"]);
+    bench.wait_for("started").await;
+    started.stop.now();
+    let told = bench.finish(started, &["localhost"]).await;
+    // That nothing is left of the run's folder is looked at by `finish`; that it is used, here.
+    assert!(bench.out("where").exists(), "{}", told.text());
+    let tmp = bench.runs_dir().join("7/tmp");
+    let vars = bench.out("tmp");
+    bench.role(
+        "handle",
+        "- ansible.builtin.copy: {content: '{{ ansible_remote_tmp }}', dest: OUT/tmp, mode: '0600'}\n",
+    );
+    bench.run(&["localhost"]).await;
+    assert_eq!(fs::read_to_string(vars).unwrap(), tmp.display().to_string());
 }
 
 async fn facts_are_gathered_on_demand(version: Version) {

@@ -1,5 +1,6 @@
 #!/bin/sh
 # Stands in for ansible-inventory: twenty hosts, h0 to h19.
+[ "$1" = --version ] && { echo "ansible-inventory [core 2.19.0]"; exit; }
 cat <<'JSON'
 {"_meta": {"hostvars": {}}, "all": {"children": ["ungrouped"]}, "ungrouped": {"hosts": [
 "h0", "h1", "h2", "h3", "h4", "h5", "h6", "h7", "h8", "h9",

@@ -9,7 +9,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 hosts=$(sed 's/.*"promansible_hosts":\[\([^]]*\)\].*/\1/' "$vars")
-stats=$(printf '%s' "$hosts" | sed 's/"[^",]*"/&:{"ok":1,"changed":0,"failures":0,"unreachable":0,"skipped":0}/g')
+stats=$(printf '%s' "$hosts" | sed 's/"[^",]*"/&:{"ok":1,"changed":0,"failures":0,"unreachable":0,"skipped":0,"end":"reached"}/g')
 sleep 0.02
 printf '{"event":"stats","hosts":{%s}}\n' "$stats" >"$PROMANSIBLE_EVENTS"
 echo "done on $hosts"

@@ -25,5 +25,6 @@ fn plan() -> Plan {
         ansible: Release::V2_19,
         pair: false,
         timing: Timing::default(),
+        note: "{{ 7 * 7 }}",
     }
 }

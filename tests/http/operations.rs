@@ -17,10 +17,14 @@ fn without_an_inventory_nothing_is_taken() {
     site.write("hold", "");
     let server = site.start_only();
     assert_eq!(server.get("/-/healthy").status, 200);
+    server.wait_for_log("the inventory is held");
     let ready = server.get("/-/ready");
     assert_eq!(
         (ready.status, ready.text().as_str()),
-        (503, "The inventory has not been read yet.\n")
+        (
+            503,
+            "the inventory cannot be read: ansible-inventory ended with 1: the inventory is held\n"
+        )
     );
     let refused = server.post(&notification(&[alert("A", "web1")]));
     assert_eq!(refused.status, 503);
@@ -29,7 +33,6 @@ fn without_an_inventory_nothing_is_taken() {
         server.metric("promansible_inventory_last_reload_successful"),
         0.0
     );
-    server.wait_for_log("the inventory is held");
 
     site.remove("hold");
     server.wait("taken", || {
@@ -53,16 +56,87 @@ fn a_host_that_was_added_a_moment_ago_is_found() {
         server.deliver(&[alert("A", "web3")]);
         server.decided("all", "run") == 1.0
     });
-    // One that cannot be read changes nothing.
+}
+
+#[test]
+fn while_the_inventory_cannot_be_read_nothing_is_taken_and_nothing_runs() {
+    let site = Site::new()
+        .no_bindings()
+        .binding("a", "[ok]", "batch_window: 3s");
+    let server = site.start();
+    let hosts = fs::read_to_string(site.path("hosts")).unwrap();
+    let on = |name: &str| alert(name, "web1").label("for", "a");
+    server.deliver(&[on("A")]);
+    // Ansible would read the same sources, so that the run could only fail.
     site.write("hosts", "[]");
-    server.wait("seen", || {
-        server.deliver(&[alert("B", "web3")]);
-        server.metric("promansible_inventory_last_reload_successful") == 0.0
+    // A look at the files is good for a quarter of a second.
+    std::thread::sleep(Duration::from_millis(300));
+    let refused = server.post(&notification(&[on("B")]));
+    assert_eq!(refused.status, 503);
+    let why = refused.text();
+    assert!(why.starts_with("the inventory cannot be read: "), "{why}");
+    let ready = server.get("/-/ready");
+    assert_eq!((ready.status, ready.text()), (503, why));
+    let read = "promansible_inventory_last_reload_successful";
+    assert_eq!(server.metric(read), 0.0);
+    assert_eq!(server.metric("promansible_inventory_hosts"), 4.0);
+    std::thread::sleep(Duration::from_millis(3500));
+    assert_eq!(server.run(1)["state"], "queued");
+
+    // As it was before, to the file's time: that it could be read once is no news.
+    site.write("hosts", &hosts);
+    server.wait("taken", || {
+        server.post(&notification(&[on("B")])).status == 200
     });
-    assert_eq!(server.metric("promansible_inventory_hosts"), 5.0);
-    let before = server.decided("all", "run");
-    server.deliver(&[alert("C", "web3")]);
-    assert_eq!(server.decided("all", "run"), before + 1.0);
+    assert_eq!(server.metric(read), 1.0);
+    for run in [1, 2] {
+        assert_eq!(server.wait_run(run, "finished")["outcome"], "successful");
+    }
+}
+
+#[test]
+fn a_run_is_not_lost_when_promansible_ends_between_its_claim_and_its_start() {
+    let site = Site::new()
+        .no_bindings()
+        .binding("a", "[ok]", "batch_window: 1s");
+    let server = site.start();
+    server.deliver(&[alert("A", "web1").label("for", "a")]);
+    // Before it starts, the run looks at the inventory again, and that takes a while now.
+    site.write("slow", "");
+    let hosts = fs::read_to_string(site.path("hosts")).unwrap();
+    site.write("hosts", &(hosts + " "));
+    server.wait_run(1, "running");
+    assert!(server.stop().success());
+    assert!(site.journal().is_empty(), "{:?}", site.journal());
+    site.remove("slow");
+    let server = site.start();
+    assert_eq!(server.wait_run(1, "finished")["outcome"], "successful");
+    assert_eq!(server.list(""), [1]);
+}
+
+#[test]
+fn a_host_that_leaves_before_its_run_starts_takes_nobody_with_it() {
+    let site = Site::new()
+        .no_bindings()
+        .binding("a", "[ok]", "batch_window: 1s");
+    let server = site.start();
+    let on = |host: &str| alert("A", host).label("for", "a");
+    server.deliver(&[on("web1"), on("web2")]);
+    let hosts = fs::read_to_string(site.path("hosts")).unwrap();
+    let left = hosts
+        .replace("\"web2\"]", "]")
+        .replace("\"web1\",]", "\"web1\"]");
+    assert_ne!(left, hosts);
+    site.write("hosts", &left);
+    let run = server.wait_run(1, "finished");
+    let outcome = |host: &str| run["results"][host]["outcome"].clone();
+    assert_eq!(
+        (outcome("web1"), outcome("web2")),
+        ("successful".into(), "failed".into())
+    );
+    let why = run["message"].as_str().unwrap();
+    assert!(why.contains("the inventory changed"), "{why}");
+    assert_eq!(run["outcome"], "failed");
 }
 
 fn reload(server: &Server) -> (u16, String) {

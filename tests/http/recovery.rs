@@ -1,5 +1,7 @@
 //! Ends, planned or not, under a run, and what the history says afterwards.
 
+use std::fs;
+
 use nix::sys::signal::Signal;
 use serde_json::json;
 
@@ -116,4 +118,37 @@ fn a_second_signal_ends_it_at_once() {
     assert_eq!(server.stop().code(), Some(1));
     // Its supervisor sees to the rest, in its time.
     site.assert_nothing_left();
+}
+
+#[test]
+fn what_outlives_a_killed_supervisor_is_ended_too_marked_or_not() {
+    let site = Site::new().no_bindings().binding("a", "[wait]", "");
+    // A daemon in a session of its own that has thrown away its environment, and with it our mark.
+    site.write(
+        "bin/ansible-playbook",
+        "#!/bin/sh\nhere=$(dirname \"$0\")/..\n(setsid env -i sh -c 'echo $$ >\"$0/daemon\"; exec sleep 300' \"$here\" &)\necho begin >>\"$here/journal\"\nsleep 300\n",
+    );
+    let server = site.start();
+    server.deliver(&[alert("A", "web1").label("for", "a")]);
+    server.wait("begun", || {
+        !site.journal().is_empty()
+            && fs::read_to_string(site.path("daemon")).is_ok_and(|pid| !pid.is_empty())
+    });
+    let daemon = fs::read_to_string(site.path("daemon")).unwrap();
+    let stat = format!("/proc/{}/stat", daemon.trim());
+    let threads = format!("/proc/{}/task", server.pid());
+    let supervisor = || -> String {
+        let threads = fs::read_dir(&threads).unwrap().flatten();
+        threads
+            .map(|thread| fs::read_to_string(thread.path().join("children")).unwrap_or_default())
+            .collect()
+    };
+    let pid = supervisor().trim().parse().expect("one supervisor");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    let run = server.wait_run(1, "finished");
+    assert_eq!(run["outcome"], "failed");
+    assert!(fs::metadata(stat).is_err(), "the daemon lives");
+    site.assert_nothing_left();
+    // Nothing is left to be reaped either.
+    server.wait("no child", || supervisor().trim().is_empty());
 }

@@ -22,7 +22,7 @@ groups:
         annotations:
           # Whatever a label or an annotation says, to Ansible it is text and not a template.
           summary: >-
-            The site on {{ $labels.instance }} does not answer{{ ": {{ 7 * 7 }}" }}.
+            The site on {{ $labels.instance }} does not answer{{ ": NOTE" }}.
 "#;
 
 /// A running Prometheus.
@@ -34,16 +34,17 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// Starts it; it scrapes the sites and promansible, and alerts these Alertmanagers.
+    /// Starts it; it scrapes the sites and promansible, and alerts these Alertmanagers. The alert's summary ends with `note`.
     pub fn start(
         dir: &Path,
         sites: &[Site],
         promansible: u16,
         alertmanagers: &[u16],
+        note: &str,
     ) -> Result<Self, Failure> {
         let io = |e: std::io::Error| Failure::new(format!("Prometheus in {}: {e}", dir.display()));
         fs::create_dir_all(dir).map_err(io)?;
-        fs::write(dir.join("rules.yml"), RULES).map_err(io)?;
+        fs::write(dir.join("rules.yml"), RULES.replace("NOTE", note)).map_err(io)?;
         let config = dir.join("prometheus.yml");
         fs::write(&config, settings(sites, promansible, alertmanagers)).map_err(io)?;
         let program = process::find(&["prometheus"])?;

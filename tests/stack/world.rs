@@ -36,6 +36,8 @@ pub struct Plan {
     pub pair: bool,
     /// How the Alertmanagers send.
     pub timing: Timing,
+    /// What the alert's summary ends with.
+    pub note: &'static str,
 }
 
 /// Hosts that are all one sshd, each with a web site, and the servers that watch and repair them.
@@ -98,8 +100,13 @@ impl World {
             tell("Alertmanager", one.port);
         }
         let ports: Vec<u16> = alertmanagers.iter().map(|one| one.port).collect();
-        let prometheus =
-            Prometheus::start(&dir.join("prometheus"), &sites, promansible.port, &ports)?;
+        let prometheus = Prometheus::start(
+            &dir.join("prometheus"),
+            &sites,
+            promansible.port,
+            &ports,
+            plan.note,
+        )?;
         tell("Prometheus", prometheus.port);
 
         let world = Self {

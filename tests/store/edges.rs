@@ -202,11 +202,19 @@ async fn a_run_that_is_put_back_keeps_its_place() {
         fixture.admit(vec![firing], at(0)).await.unwrap();
     }
     let first = fixture.claim(at(1)).await.unwrap().run.id;
-    fixture.store.put_back(first).await.unwrap();
+    fixture.store.put_back(first, at(1)).await.unwrap();
     let run = fixture.store.run(first).await.unwrap();
     assert_eq!((run.state, run.started_at), (State::Queued, None));
     assert_eq!(fixture.claim(at(2)).await.unwrap().run.id, first);
-    let nobody = fixture.store.put_back(RunId(9)).await.unwrap_err();
+    // Canceled meanwhile, it does not wait again.
+    let ending = fixture.store.cancel(first, "me".into(), at(3)).await;
+    assert_eq!(ending.unwrap(), store::Canceled::Ending);
+    fixture.store.put_back(first, at(4)).await.unwrap();
+    let run = fixture.store.run(first).await.unwrap();
+    let why = run.message.as_deref();
+    assert_eq!(run.outcome, Some(Outcome::Canceled));
+    assert_eq!(why, Some("canceled by me before it started"));
+    let nobody = fixture.store.put_back(RunId(9), at(1)).await.unwrap_err();
     assert!(matches!(nobody, store::StoreError::NoSuchRun(RunId(9))));
 }
 

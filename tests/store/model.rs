@@ -65,6 +65,8 @@ struct ModelRun {
 struct Model {
     past: BTreeMap<EpisodeKey, Past>,
     runs: BTreeMap<u64, ModelRun>,
+    /// Running ones that somebody wants to end.
+    canceled: BTreeSet<u64>,
     now: i64,
 }
 
@@ -86,6 +88,7 @@ impl Model {
         let mut after = Self {
             past: self.past.clone(),
             runs: self.runs.clone(),
+            canceled: self.canceled.clone(),
             now: self.now,
         };
         let first_new = after.next_id();
@@ -221,6 +224,7 @@ impl Model {
     }
 
     fn finish(&mut self, id: u64, outcome: Outcome) {
+        self.canceled.remove(&id);
         let run = self.runs.get_mut(&id).unwrap();
         run.state = State::Finished;
         run.outcome = Some(outcome);
@@ -345,6 +349,8 @@ async fn play(steps: Vec<Step>) {
                         if run.state == State::Queued {
                             run.state = State::Finished;
                             run.outcome = Some(Outcome::Canceled);
+                        } else {
+                            model.canceled.insert(id);
                         }
                     }
                 }
@@ -354,8 +360,14 @@ async fn play(steps: Vec<Step>) {
                 let Some(id) = running.get(n % running.len().max(1)) else {
                     continue;
                 };
-                fixture.store.put_back(RunId(*id)).await.unwrap();
-                model.runs.get_mut(id).unwrap().state = State::Queued;
+                fixture.store.put_back(RunId(*id), now).await.unwrap();
+                let canceled = model.canceled.remove(id);
+                let run = model.runs.get_mut(id).unwrap();
+                run.state = State::Queued;
+                if canceled {
+                    run.state = State::Finished;
+                    run.outcome = Some(Outcome::Canceled);
+                }
             }
             Step::Wait(seconds) => model.now += seconds,
             Step::Restart { kill } => {

@@ -38,7 +38,11 @@ class CallbackModule(CallbackBase):
     def __init__(self):
         super().__init__()
         self._pipe = None
+        self._play = None
         self._started = {}
+        self._at_the_end = set()
+        self._left = set()
+        self._play_was_ended = False
         path = os.environ.get("PROMANSIBLE_EVENTS")
         if path:
             try:
@@ -51,6 +55,15 @@ class CallbackModule(CallbackBase):
 
     def v2_playbook_on_no_hosts_matched(self):
         self._send({"event": "no_hosts_matched"})
+
+    def v2_playbook_on_play_start(self, play):
+        self._play = play
+
+    def v2_playbook_on_task_start(self, task, is_conditional):
+        self._begin(task)
+
+    def v2_playbook_on_handler_task_start(self, task):
+        self._begin(task)
 
     def v2_runner_on_start(self, host, task):
         self._started[(host.get_name(), task._uuid)] = time.monotonic()
@@ -65,13 +78,20 @@ class CallbackModule(CallbackBase):
         self._task(result, "ignored" if ignore_errors else "failed")
 
     def v2_runner_on_unreachable(self, result):
-        self._task(result, "unreachable")
+        ignored = getattr(_task(result), "ignore_unreachable", False) is True
+        self._task(result, "ignored" if ignored else "unreachable")
 
     def v2_playbook_on_stats(self, stats):
+        # By now Ansible has also removed hosts for reasons of its own, so this alone proves nothing.
+        removed = set() if self._play_was_ended else self._removed()
         hosts = {}
-        for host in stats.processed:
+        for host in sorted(set(stats.processed) | self._left | removed):
             counts = stats.summarize(host)
             counts.pop("custom", None)
+            for end, there in (("reached", self._at_the_end), ("left", self._left), ("removed", removed)):
+                if host in there:
+                    counts["end"] = end
+                    break
             hosts[host] = counts
             # A line must not be longer than promansible reads, so a large fleet takes several.
             if len(hosts) == MAX_STATS:
@@ -79,10 +99,32 @@ class CallbackModule(CallbackBase):
                 hosts = {}
         self._send({"event": "stats", "hosts": hosts})
 
+    def _removed(self):
+        """The hosts that a role took out of the play (meta: end_host), as long as the play goes on."""
+        return set(getattr(self._play, "_removed_hosts", ()))
+
+    def _begin(self, task):
+        self._left |= self._removed()
+        role = getattr(task, "_role", None)
+        if _is_meta(task):
+            # Where its condition does not hold, it is skipped at once.
+            self._play_was_ended = _meta(task) in ("end_play", "end_batch")
+        elif role:
+            self._send({
+                "event": "begin",
+                "role": str(role.get_name())[:MAX_NAME],
+                "task": str(task.name or task.action)[:MAX_NAME],
+            })
+
     def _task(self, result, status):
         host, task = _host(result).get_name(), _task(result)
+        if getattr(task, "_role", None) is None and "promansible_end" in task.tags and status == "ok":
+            self._at_the_end.add(host)
         started = self._started.pop((host, task._uuid), None)
         action = task.action
+        if _is_meta(task):
+            self._play_was_ended = False
+            return
         role = getattr(task, "_role", None)
         well = status in ("ok", "changed", "skipped")
         # The play's own steps are of interest only where they go wrong; an include's result is that of its tasks.
@@ -136,6 +178,14 @@ def _task(result):
     return result.task if hasattr(result, "task") else result._task
 
 
+def _is_meta(task):
+    return task.action.rpartition(".")[2] == "meta"
+
+
+def _meta(task):
+    return task.args.get("_raw_params") if isinstance(task.args, dict) else None
+
+
 def _message(values, failed):
     """What was said, or what went wrong: with the first item that failed, if it was a loop."""
     results = values.get("results")
@@ -150,6 +200,9 @@ def _message(values, failed):
     if said and not isinstance(said, str):
         said = json.dumps(said, default=str)
     said = (said or "").strip()
+    if failed and said in ("", "All items completed"):
+        # What could not be included says why elsewhere.
+        said = str(values.get("reason") or said).strip()
     # Of a program that failed Ansible itself only says that it did; the program's last words say why.
     if not said or failed and said.startswith(("non-zero return code", "MODULE FAILURE")):
         for name in ("stderr", "module_stderr", "stdout", "module_stdout"):

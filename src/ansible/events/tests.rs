@@ -171,7 +171,7 @@ proptest! {
             match event {
                 Event::Task(task) => prop_assert!(task.host == "web1" || task.host == "web2"),
                 Event::Stats(stats) => prop_assert!(stats.keys().all(|host| host == "web1" || host == "web2")),
-                Event::Hello { .. } | Event::NoHostsMatched => {}
+                Event::Hello { .. } | Event::Begin { .. } | Event::NoHostsMatched => {}
             }
         }
     }

@@ -72,8 +72,19 @@ fn links_that_lead_round_end() {
 }
 
 #[test]
-fn an_error_shows_the_last_lines() {
-    assert_eq!(last_lines(b"1\n2\n\n3\n4\n5\n6  \n"), "2\n3\n4\n5\n6");
-    assert_eq!(last_lines(b""), "");
-    assert_eq!(last_lines(b"\xff"), "\u{fffd}");
+fn the_version_is_read_from_what_ansible_prints() {
+    let told = |text: &str| parse_version(text.as_bytes());
+    let new = "ansible-inventory [core 2.19.14]\n  config file = None\n";
+    assert_eq!(told(new), Some((2, 19)));
+    assert_eq!(told("ansible-inventory [core 2.16.19] \n"), Some((2, 16)));
+    assert_eq!(told("ansible-inventory [core 2.20.0b1]"), Some((2, 20)));
+    for other in [
+        "",
+        "ansible 2.9.27",
+        "[core two]",
+        "[core 2]",
+        "[core 2.x.1]",
+    ] {
+        assert_eq!(told(other), None, "{other:?}");
+    }
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
+use tempfile::TempDir;
 
 use super::{Alert, Answer, PATIENCE, notification};
 
@@ -24,9 +25,16 @@ pub struct Server {
     child: Child,
     log: Arc<Mutex<String>>,
     pub address: SocketAddr,
+    _site: Option<Arc<TempDir>>,
 }
 
 impl Server {
+    /// Its site's folder stays until it is gone.
+    pub fn keeping(mut self, site: Arc<TempDir>) -> Self {
+        self._site = Some(site);
+        self
+    }
+
     pub fn start(mut command: Command) -> Self {
         let mut child = command
             .stdin(Stdio::null())
@@ -47,6 +55,7 @@ impl Server {
             child,
             log,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            _site: None,
         };
         let found = || {
             let log = server.log();

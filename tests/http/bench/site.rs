@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -16,6 +17,8 @@ use super::{PATIENCE, Server, promansible, run};
 /// machine far away: no source changes with it.
 const INVENTORY: &str = r#"#!/bin/sh
 here=$(dirname "$0")/..
+[ "$1" = --version ] && { echo "ansible-inventory [core 2.19.0]"; exit; }
+[ -e "$here/slow" ] && sleep 2
 [ -e "$here/hold" ] && { echo "the inventory is held" >&2; exit 1; }
 [ -e "$here/elsewhere" ] && exec cat "$here/elsewhere"
 cat "$here/hosts"
@@ -48,7 +51,7 @@ for role in $roles; do
 done
 stats=
 for host in $hosts; do
-    stats=$stats${stats:+,}'"'$host'":{"ok":1,"changed":1,"failures":'$failures'}'
+    stats=$stats${stats:+,}'"'$host'":{"ok":1,"changed":1,"failures":'$failures',"end":"reached"}'
 done
 echo '{"event":"stats","hosts":{'$stats'}}' >&3
 echo "end $run" >>"$here/journal"
@@ -73,7 +76,7 @@ pub fn inventory() -> Value {
 
 /// A folder with everything that a promansible needs.
 pub struct Site {
-    dir: TempDir,
+    dir: Arc<TempDir>,
     refresh: &'static str,
     runs: BTreeMap<String, String>,
     receiver: BTreeMap<String, String>,
@@ -85,7 +88,7 @@ impl Site {
     /// One binding, `all`, that runs the role `ok` on the alerting host at once.
     pub fn new() -> Self {
         let site = Self {
-            dir: TempDir::new().unwrap(),
+            dir: Arc::new(TempDir::new().unwrap()),
             refresh: "5m",
             runs: BTreeMap::new(),
             receiver: BTreeMap::new(),
@@ -225,7 +228,8 @@ impl Site {
 
     /// Starts it and waits until it listens.
     pub fn start_only(&self) -> Server {
-        Server::start(self.command())
+        // The inventory must be there as long as the server is.
+        Server::start(self.command()).keeping(Arc::clone(&self.dir))
     }
 
     /// Runs it to its end, which must come by itself.

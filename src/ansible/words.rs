@@ -1,0 +1,63 @@
+//! The last words of a program, for the sentence that says why it failed.
+
+/// How many lines are shown.
+const LINES: usize = 5;
+
+/// How many characters of them.
+const CHARS: usize = 600;
+
+/// How many bytes are worth keeping for [`last_words`].
+pub const LAST_BYTES: usize = 8192;
+
+/// How lines begin in which Ansible says what is wrong.
+const ERRORS: [&str; 3] = ["ERROR!", "[ERROR]", "fatal:"];
+
+/// Begins what Ansible says after everything else, which explains nothing.
+const RECAP: &str = "PLAY RECAP";
+
+/// The last error with what follows it, or else the last lines; without empty ones and colours.
+pub fn last_words(output: &[u8]) -> String {
+    let text = without_colours(&String::from_utf8_lossy(output));
+    let lines = text.lines().map(str::trim_end);
+    let lines = lines.take_while(|line| !line.starts_with(RECAP));
+    let lines: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
+    let is_error = |line: &&str| ERRORS.iter().any(|error| line.starts_with(error));
+    let from = lines.iter().rposition(is_error);
+    let from = from.unwrap_or(lines.len().saturating_sub(LINES));
+    let shown = lines[from..].iter().take(LINES).copied();
+    let shown = shown.collect::<Vec<_>>().join("\n");
+    match shown.char_indices().nth(CHARS) {
+        Some((end, _)) => format!("{}…", &shown[..end]),
+        None => shown,
+    }
+}
+
+/// Takes out `ESC [ … letter`.
+fn without_colours(text: &str) -> String {
+    let mut parts = text.split('\x1b');
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let rest = part.strip_prefix('[').unwrap_or(part);
+        let rest = rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';');
+        plain.push_str(rest.get(1..).unwrap_or_default());
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_error_is_shown_or_else_the_last_lines() {
+        let lines = b"1\n2\n\n3\n4\n5\n6  \r\n";
+        assert_eq!(last_words(lines), "2\n3\n4\n5\n6");
+        let play = b"TASK\nERROR! one\nTASK\n\x1b[1;31mERROR! \xff two\x1b[0m\n\n  here\nPLAY RECAP ***\nweb1\n";
+        assert_eq!(last_words(play), "ERROR! \u{fffd} two\n  here");
+        let long = last_words(&b"x".repeat(5000));
+        assert_eq!(long.chars().count(), CHARS + 1);
+        for (odd, shown) in [("", ""), ("a\x1b", "a"), ("a\x1b[ü", "a"), ("\x1b[3", "")] {
+            assert_eq!(last_words(odd.as_bytes()), shown);
+        }
+    }
+}
