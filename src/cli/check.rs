@@ -28,7 +28,7 @@ impl Check {
                 config.roles.alert.len(),
                 config.roles.routine.len()
             )),
-            Err(errors) => Err(Failure(errors.render(colored(&std::io::stderr())))),
+            Err(errors) => Err(Failure::new(errors.render(colored(&std::io::stderr())))),
         }
     }
 }

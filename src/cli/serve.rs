@@ -96,8 +96,8 @@ async fn serve(options: Options) -> Result<(), Failure> {
     tell(NotifyState::Stopping);
     tokio::select! {
         () = app.stop() => Ok(()),
-        _ = interrupt.recv() => Err(Failure("ended at once, at the second signal".to_owned())),
-        _ = terminate.recv() => Err(Failure("ended at once, at the second signal".to_owned())),
+        _ = interrupt.recv() => Err(Failure::new("ended at once, at the second signal")),
+        _ = terminate.recv() => Err(Failure::new("ended at once, at the second signal")),
     }
 }
 
