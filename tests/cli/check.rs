@@ -12,11 +12,54 @@ fn a_good_configuration_is_said_to_be_good() {
     assert_eq!(
         said,
         format!(
-            "{}: good (1 bindings, 4 alert roles, 0 routine roles)\n",
+            "{}: good (1 binding, 4 alert roles, 0 routine roles)\n",
             file.display()
         )
     );
     assert!(checked.stderr.is_empty());
+}
+
+#[test]
+fn what_is_not_in_path_is_a_warning_and_no_defect() {
+    let site = Site::new();
+    let file = site.config_file();
+    let bin_dir = format!("bin_dir: {}, ", site.path("bin").display());
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace(&bin_dir, "")).unwrap();
+    let check = |path: &std::path::Path| {
+        let checked = run(promansible()
+            .args(["check", "config"])
+            .arg(&file)
+            .env("PATH", path));
+        assert_eq!(checked.status.code(), Some(0));
+        assert!(
+            String::from_utf8(checked.stdout)
+                .unwrap()
+                .contains(": good (")
+        );
+        String::from_utf8(checked.stderr).unwrap()
+    };
+    assert_eq!(check(&site.path("bin")), "");
+    site.remove("bin/ansible-playbook");
+    assert_eq!(
+        check(&site.path("bin")),
+        "warning: no ansible-playbook in PATH: want ansible.bin_dir to name the folder that holds Ansible's programs\n"
+    );
+    assert_eq!(
+        check(&site.path("nowhere")),
+        "warning: no ansible-playbook and no ansible-inventory in PATH: want ansible.bin_dir to name the folder that holds Ansible's programs\n"
+    );
+    // A run gets the configuration's PATH.
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::create_dir(site.path("both")).unwrap();
+    site.write("both/ansible-playbook", "");
+    site.write("both/ansible-inventory", "");
+    let own = format!(
+        "ansible: {{environment: {{PATH: {}}}, ",
+        site.path("both").display()
+    );
+    std::fs::write(&file, text.replace("ansible: {", &own)).unwrap();
+    assert_eq!(check(&site.path("nowhere")), "");
 }
 
 #[test]
