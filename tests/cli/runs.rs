@@ -37,7 +37,7 @@ fn without_times(text: &str) -> String {
         (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "YYYY-MM-DD hh:mm:ss"),
         (r"\d\d:\d\d:\d\d\.", "hh:mm:ss."),
         (r"(ss)\.\d{3}", "$1.mmm"),
-        (r"\b\d\.\ds", "N.Ns"),
+        (r"\b\d+\.\ds", "N.Ns"),
         (r"\b[0-9a-f]{16}\b", "FINGERPRINT"),
         (r#""\d{4}-\d\d-\d\dT[^"]*""#, "\"TIME\""),
     ] {

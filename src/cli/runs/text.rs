@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 
 use super::{Detail, Episode, List};
 use crate::cli::table::{Cell, columns};
-use crate::cli::terminal::{Ink, folded, plain};
+use crate::cli::terminal::{Ink, cut, folded, plain};
 use crate::cli::words::{alert_name, duration, firing, labels, second};
 use crate::run::{HostResult, Outcome, Run, State, TaskEvent, TaskStatus};
 
@@ -219,6 +219,9 @@ fn counts(result: &HostResult) -> String {
     )
 }
 
+/// How many characters are shown of a role and a task: Ansible's own check of a role's arguments quotes the role.
+const TASK: usize = 80;
+
 fn tasks(events: &[TaskEvent], color: bool) -> String {
     let rows: Vec<_> = events
         .iter()
@@ -229,7 +232,7 @@ fn tasks(events: &[TaskEvent], color: bool) -> String {
                 Cell::inked(Ink::Dim, &event.at.format("%H:%M:%S%.3f").to_string()),
                 Cell::inked(ink_of_task(event.status), event.status.as_str()),
                 Cell::new(&event.host),
-                Cell::new(&format!("{role}{}", event.task)),
+                Cell::new(&cut(&format!("{role}{}", event.task), TASK)),
             ]
         })
         .collect();
@@ -294,7 +297,7 @@ mod tests {
             task("web10", "changed", "turn"),
             task("web10", "skipped", "wait"),
             task("web10", "ignored", "try"),
-            task("web10", "failed", "ask"),
+            task("web10", "failed", &format!("ask {}", "x".repeat(90))),
         ]);
         (run, episodes, events)
     }
@@ -333,7 +336,7 @@ tasks
   00:00:03.000  changed      web10  mend : turn
   00:00:03.000  skipped      web10  mend : wait
   00:00:03.000  ignored      web10  mend : try
-  00:00:03.000  failed       web10  mend : ask
+  00:00:03.000  failed       web10  mend : ask xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…
   and 2 more, beyond runs.events_limit
 "#
         );
