@@ -369,13 +369,13 @@ async fn done(reading: &mut Option<Pin<Box<dyn Future<Output = Reading> + Send>>
 }
 
 fn tell_of_version(version: Option<(u32, u32)>) {
-    match version {
-        Some((major, minor)) => {
-            tracing::info!(version = format!("{major}.{minor}"), "ansible-core")
-        }
-        None => tracing::warn!(
-            "ansible-core does not tell its version: alerts with text that could be a template are skipped, as for one before 2.19"
-        ),
+    let told = version.map(|(major, minor)| format!("{major}.{minor}"));
+    tracing::info!(version = told, "ansible-core asked");
+    if Inventory::default().read_by(version).templates_twice() {
+        tracing::warn!(
+            "this ansible-core, or one that does not tell its version, may take an alert's text for a template: \
+             an alert with text that could be one is skipped as template_text"
+        );
     }
 }
 

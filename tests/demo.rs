@@ -1,7 +1,8 @@
 //! `make demo`: breaks a web site on loopback and shows, step by step, how its alert repairs it.
 //!
 //! Everything is real: Prometheus, Alertmanager, promansible, ssh, Ansible. It ends with 0 once the repair is proven and
-//! nothing is left behind. With `KEEP=1` it stays up until Ctrl-C.
+//! nothing is left behind. With `KEEP=1` it stays up until Ctrl-C. Before that, Ctrl-C tears everything down and ends it
+//! with 130.
 
 #![allow(unreachable_pub)] // a program has no outside
 
@@ -14,7 +15,7 @@ mod story;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use screen::{Ink, Screen};
@@ -25,11 +26,23 @@ use stack::world::Plan;
 use stack::{Failure, World};
 use story::Story;
 
+/// The signal that asked for the end.
+static SIGNAL: AtomicU8 = AtomicU8::new(0);
+
+/// Set where everything is being torn down anyway: nothing may cut that short.
+static TIDYING: AtomicBool = AtomicBool::new(false);
+
 fn main() -> ExitCode {
     stop_on_signals();
     let screen = Screen::new();
     match demo(&screen) {
         Ok(()) => ExitCode::SUCCESS,
+        // What was waited for, and the servers' logs, are no news to whoever stopped it.
+        Err(_) if STOP.load(Ordering::Relaxed) => {
+            screen.line("");
+            screen.line(&screen.ink(Ink::Dim, "  stopped, and everything torn down"));
+            ExitCode::from(128 + SIGNAL.load(Ordering::Relaxed))
+        }
         Err(failure) => {
             screen.line("");
             screen.line(&format!("  {}  {failure}", screen.ink(Ink::Red, "failed")));
@@ -62,7 +75,7 @@ fn demo(screen: &Screen) -> Result<(), Failure> {
         "Pages",
         "open them while it runs, or with KEEP=1 afterwards",
     );
-    pages(screen, &world);
+    pages(screen, &world, &plan.binary);
 
     let untouched = world.sites[1].pid();
     screen.heading("What happens", "seconds since the break");
@@ -80,11 +93,14 @@ fn demo(screen: &Screen) -> Result<(), Failure> {
 
     screen.heading("Proofs", "looked at, not assumed");
     prove(screen, &world, untouched)?;
+    let mut seconds = begin.elapsed();
     if std::env::var_os("KEEP").is_some_and(|keep| keep == "1") {
-        keep(screen, &world);
+        keep(screen, &world, &plan.binary);
     }
+    let tidying = Instant::now();
     tidy_up(screen, world)?;
-    let seconds = begin.elapsed().as_secs_f64();
+    seconds += tidying.elapsed();
+    let seconds = seconds.as_secs_f64();
     screen.line("");
     screen.line(&screen.ink(
         Ink::Green,
@@ -104,7 +120,7 @@ fn remark(name: &str) -> &'static str {
     }
 }
 
-fn pages(screen: &Screen, world: &World) {
+fn pages(screen: &Screen, world: &World, binary: &Path) {
     let promansible = world.promansible.port;
     let alertmanager = world.alertmanagers[0].port;
     let prometheus = world.prometheus.port;
@@ -116,7 +132,8 @@ fn pages(screen: &Screen, world: &World) {
         ),
         (
             "Alertmanager",
-            format!("http://127.0.0.1:{alertmanager}/#/alerts"),
+            // Debian builds it without its web application; the API is always there.
+            format!("http://127.0.0.1:{alertmanager}/api/v2/alerts"),
             "what is delivered",
         ),
         (
@@ -130,8 +147,21 @@ fn pages(screen: &Screen, world: &World) {
             "its metrics",
         ),
     ] {
-        screen.entry(name, &page, 40, what);
+        screen.entry(name, &page, 36, what);
     }
+    let program = quoted(binary);
+    let list = format!("{program} runs --server.url=http://127.0.0.1:{promansible} list");
+    screen.entry("or paste", &list, 0, "");
+}
+
+/// A path as a shell reads it.
+fn quoted(path: &Path) -> String {
+    let path = path.display().to_string();
+    let harmless = |c: char| c.is_ascii_alphanumeric() || "/._+-".contains(c);
+    if path.chars().all(harmless) {
+        return path;
+    }
+    format!("'{}'", path.replace('\'', r"'\''"))
 }
 
 /// The lines that tell the most: from the first task on, without the rows of asterisks.
@@ -159,7 +189,7 @@ fn durations(screen: &Screen, story: &Story) {
         let bar = "▇".repeat(columns(took).max(1));
         let gap = " ".repeat(columns(start));
         let name = format!("{} → {}", before.0, step.word());
-        let bar = screen.ink(Ink::Blue, &bar);
+        let bar = screen.ink(Ink::Cyan, &bar);
         screen.line(&format!("    {name:<22} {took:5.2} s  {gap}{bar}"));
         before = (step.word(), *seconds);
     }
@@ -175,7 +205,7 @@ fn prove(screen: &Screen, world: &World, untouched: Option<i32>) -> Result<(), F
             "not just one run, or not successful on web01: {runs:#?}"
         ));
     }
-    screen.proof("one episode, one run: the history holds just this one, successful on web01");
+    screen.proof("one episode, one run: the history holds this one, successful on web01");
     if run["hosts"] != serde_json::json!(["web01"]) || world.sites[1].pid() != untouched {
         return broken(format!("web02 was touched: {run:#}"));
     }
@@ -190,13 +220,13 @@ fn prove(screen: &Screen, world: &World, untouched: Option<i32>) -> Result<(), F
             "/metrics counts {counted} successful runs of start_service"
         ));
     }
-    screen.proof("/metrics counts it: promansible_runs_total{role=\"start_service\",outcome=\"successful\"} is 1");
+    screen.proof("promansible_runs_total{role=\"start_service\",outcome=\"successful\"} is 1");
     Ok(())
 }
 
-fn keep(screen: &Screen, world: &World) {
+fn keep(screen: &Screen, world: &World, binary: &Path) {
     screen.heading("Still up", "because of KEEP=1; Ctrl-C ends it");
-    pages(screen, world);
+    pages(screen, world, binary);
     let folder = world.dir().display();
     screen.entry(
         "break it again",
@@ -207,12 +237,15 @@ fn keep(screen: &Screen, world: &World) {
     while !STOP.load(Ordering::Relaxed) {
         std::thread::sleep(Duration::from_millis(100));
     }
-    // From here on it is tidying up, which waits as well.
     STOP.store(false, Ordering::Relaxed);
+    screen.heading("Torn down", "and looked at once more");
 }
 
 /// Ends everything, and looks whether it did end.
 fn tidy_up(screen: &Screen, world: World) -> Result<(), Failure> {
+    // It waits as well, and a second Ctrl-C must not make it give up.
+    TIDYING.store(true, Ordering::Relaxed);
+    STOP.store(false, Ordering::Relaxed);
     let folder: PathBuf = world.dir().to_owned();
     let ports = world.ports();
     let left = world.stop();
@@ -265,12 +298,15 @@ fn stop_on_signals() {
             ];
             if let [Ok(mut int), Ok(mut term), Ok(mut hup)] = kinds.map(signal) {
                 loop {
-                    tokio::select! {
-                        _ = int.recv() => {}
-                        _ = term.recv() => {}
-                        _ = hup.recv() => {}
+                    let signal = tokio::select! {
+                        _ = int.recv() => 2,
+                        _ = term.recv() => 15,
+                        _ = hup.recv() => 1,
+                    };
+                    SIGNAL.store(signal, Ordering::Relaxed);
+                    if !TIDYING.load(Ordering::Relaxed) {
+                        STOP.store(true, Ordering::Relaxed);
                     }
-                    STOP.store(true, Ordering::Relaxed);
                 }
             }
         });

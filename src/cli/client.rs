@@ -20,11 +20,12 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Which server to talk to.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Server {
-    /// The server.
+    /// Where the server answers.
     #[arg(
         long = "server.url",
         value_name = "URL",
         env = "PROMANSIBLE_SERVER_URL",
+        hide_env_values = true,
         default_value = "http://127.0.0.1:10942",
         global = true
     )]
@@ -49,7 +50,7 @@ impl Server {
         let (_, body) = self.exchange(method, path)?;
         let envelope: Envelope = serde_json::from_slice(&body).map_err(|e| self.odd(&e))?;
         serde_json::from_value(envelope.data)
-            .map_err(|e| Failure(format!("{} answered something else: {e}", self.url)))
+            .map_err(|e| Failure::new(format!("{} answered something else: {e}", self.url)))
     }
 
     /// Asks for a text.
@@ -65,7 +66,7 @@ impl Server {
                 tokio::time::timeout(PATIENCE, self.exchange_async(method, path))
                     .await
                     .map_err(|_| {
-                        Failure(format!(
+                        Failure::new(format!(
                             "{} took longer than {PATIENCE:?} to answer",
                             self.url
                         ))
@@ -78,11 +79,32 @@ impl Server {
             Ok(envelope) if json => envelope.error,
             _ => String::from_utf8_lossy(&body).trim().to_owned(),
         };
-        Err(Failure(format!("{} ({status})", plain(&why))))
+        Err(Failure::new(format!("{} ({status})", plain(&why))))
+    }
+
+    /// Refuses what would be silently left out of the request.
+    fn check(&self) -> Result<(), Failure> {
+        if self
+            .url
+            .authority()
+            .is_some_and(|a| a.as_str().contains('@'))
+        {
+            // A password that was typed is not repeated.
+            return Err(Failure::new(
+                "--server.url holds a user or a password: want a URL without, such as http://127.0.0.1:10942; a proxy's password is not supported yet",
+            ));
+        }
+        if self.url.scheme_str() != Some("http") || self.url.query().is_some() {
+            return Err(Failure::new(format!(
+                "--server.url {}: want an http:// address without a query, such as http://127.0.0.1:10942; TLS is not supported yet",
+                self.url
+            )));
+        }
+        Ok(())
     }
 
     fn odd(&self, e: &dyn std::error::Error) -> Failure {
-        Failure(format!(
+        Failure::new(format!(
             "{} does not answer like promansible: {e}",
             self.url
         ))
@@ -93,14 +115,12 @@ impl Server {
         method: Method,
         path: &str,
     ) -> Result<(StatusCode, bool, Bytes), Failure> {
-        if self.url.scheme_str() != Some("http") {
-            return Err(Failure(format!("{}: want an http:// address", self.url)));
-        }
+        self.check()?;
         let host = self.url.host().unwrap_or("127.0.0.1");
         let port = self.url.port_u16().unwrap_or(80);
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let stream = TcpStream::connect((bare, port)).await.map_err(|e| {
-            Failure(format!(
+            Failure::new(format!(
                 "no promansible answers at {}: {e}. Is it running? --server.url names another address",
                 self.url
             ))

@@ -4,17 +4,22 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use nix::sys::signal::Signal;
 use serde::Serialize;
+use tempfile::TempDir;
+use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
 
-use super::terminal::plain;
+use super::terminal::{self, Ink, plain};
+use super::words::{alert_name, count, firing, labels};
 use super::{Failure, colored, print};
-use crate::alert::{Alert, LabelSet, Limits, Notification};
-use crate::ansible::{Ansible, Setup};
+use crate::alert::{Alert, Limits, Notification};
+use crate::ansible::{Ansible, ListError, Setup};
 use crate::clock;
 use crate::config::{self, Config};
-use crate::inventory::Inventory;
+use crate::inventory::{Inventory, InventoryError};
 use crate::plan::{self, Choice, Decision};
 use crate::run::RUN;
 
@@ -50,29 +55,40 @@ enum Format {
 impl Explain {
     pub(super) fn run(self) -> Result<(), Failure> {
         let config = config::load(&self.config_file)
-            .map_err(|errors| Failure(errors.render(colored(&std::io::stderr()))))?;
+            .map_err(|errors| Failure::new(errors.render(colored(&std::io::stderr()))))?;
         let limits = Limits {
             alerts: config.receiver.max_alerts,
         };
         let body = read(&self.notification)?;
         let notification = Notification::parse(&body, limits).map_err(|e| {
             let why = plain(&e.to_string());
-            Failure(format!("{}: {why}", self.notification.display()))
+            Failure::new(format!("{}: {why}", called(&self.notification)))
         })?;
-        let inventory = match &self.inventory_json {
-            Some(file) => Inventory::parse(&read(file)?)?,
-            None => list(&config)?,
-        };
+        let inventory = self.inventory(&config)?;
         let explained = plan::explain(&config, &inventory, &notification, clock::now());
         print(&match self.format {
             Format::Text => as_text(&notification, &explained, colored(&std::io::stdout())),
             Format::Json => as_json(&notification, &explained)?,
         })
     }
+
+    fn inventory(&self, config: &Config) -> Result<Inventory, Failure> {
+        if let Some(file) = &self.inventory_json {
+            return Inventory::parse(&read(file)?).map_err(|e| no_inventory(file, &e));
+        }
+        let (version, listed) = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()?
+            .block_on(list(config))?;
+        let inventory = Inventory::parse(&listed);
+        let inventory = inventory.map_err(|e| Failure::new(plain(&e.to_string())))?;
+        Ok(inventory.read_by(version))
+    }
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, Failure> {
-    let named = |e: std::io::Error| Failure(format!("{}: {e}", file.display()));
+    let named = |e: std::io::Error| Failure::new(format!("{}: {e}", called(file)));
     if file.as_os_str() == "-" {
         let mut bytes = Vec::new();
         std::io::stdin().read_to_end(&mut bytes).map_err(named)?;
@@ -81,8 +97,32 @@ fn read(file: &Path) -> Result<Vec<u8>, Failure> {
     std::fs::read(file).map_err(named)
 }
 
-/// Asks Ansible, as the server does.
-fn list(config: &Config) -> Result<Inventory, Failure> {
+/// How a file is called that may be standard input.
+fn called(file: &Path) -> String {
+    if file.as_os_str() == "-" {
+        return "standard input".to_owned();
+    }
+    file.display().to_string()
+}
+
+fn no_inventory(file: &Path, error: &InventoryError) -> Failure {
+    let why = match error {
+        InventoryError::Empty => "it is empty".to_owned(),
+        InventoryError::Shape { path, message } => plain(&format!("at {path}: {message}")),
+    };
+    Failure::new(format!(
+        "{} is no inventory: {why}; want what `ansible-inventory --list` prints",
+        called(file)
+    ))
+}
+
+/// How long the supervisor has to end a listing that a signal stops; its own limits are shorter.
+const ENDING: Duration = Duration::from_secs(15);
+
+/// Asks Ansible for its version and the inventory, as the server does. A signal ends the asking, and everything that was
+/// started for it.
+async fn list(config: &Config) -> Result<(Option<(u32, u32)>, Vec<u8>), Failure> {
+    let mut signals = Ends::install()?;
     // Only ours and with a name that nobody can foresee: Ansible takes plugins from below it.
     let folder = tempfile::Builder::new()
         .prefix("promansible-explain-")
@@ -97,13 +137,52 @@ fn list(config: &Config) -> Result<Inventory, Failure> {
         exe: std::env::current_exe()?,
         runs_dir: folder.path().to_owned(),
     })?;
-    let asked = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()?
-        .block_on(async { tokio::try_join!(ansible.version(), ansible.list()) });
-    let (version, json) = asked?;
-    Ok(Inventory::parse(&json)?.read_by(version))
+    let caught = tokio::select! {
+        listed = async { tokio::try_join!(ansible.version(), ansible.list()) } => {
+            return listed.map_err(|e| not_listed(&e));
+        }
+        caught = signals.recv() => caught,
+    };
+    // The listing was dropped, so its supervisor ends it now, and removes the listing's own folder last.
+    tokio::select! {
+        () = emptied(&folder) => {}
+        _ = signals.recv() => {}
+        () = tokio::time::sleep(ENDING) => {}
+    }
+    Err(Failure::Signal(caught))
+}
+
+fn not_listed(error: &ListError) -> Failure {
+    let why = terminal::output(&error.to_string(), colored(&std::io::stderr()));
+    Failure::new(format!("the inventory cannot be read: {why}"))
+}
+
+async fn emptied(folder: &TempDir) {
+    while std::fs::read_dir(folder.path()).is_ok_and(|mut entries| entries.next().is_some()) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// The signals that end us.
+struct Ends([(Signal, Signals); 3]);
+
+impl Ends {
+    fn install() -> std::io::Result<Self> {
+        Ok(Self([
+            (Signal::SIGINT, signal(SignalKind::interrupt())?),
+            (Signal::SIGTERM, signal(SignalKind::terminate())?),
+            (Signal::SIGHUP, signal(SignalKind::hangup())?),
+        ]))
+    }
+
+    async fn recv(&mut self) -> Signal {
+        let [(int, ints), (term, terms), (hup, hups)] = &mut self.0;
+        tokio::select! {
+            _ = ints.recv() => *int,
+            _ = terms.recv() => *term,
+            _ = hups.recv() => *hup,
+        }
+    }
 }
 
 type Explained<'a> = (&'a Alert, Vec<Decision>);
@@ -113,8 +192,8 @@ fn as_text(notification: &Notification, explained: &[Explained<'_>], color: bool
     if notification.truncated_alerts > 0 {
         let _ = writeln!(
             text,
-            "Alertmanager left out {} alerts because of its max_alerts: nothing is decided about them.\n",
-            notification.truncated_alerts
+            "Not decided: {} that Alertmanager left out because of its max_alerts.\n",
+            count(notification.truncated_alerts, "alert")
         );
     }
     let width = explained
@@ -124,22 +203,11 @@ fn as_text(notification: &Notification, explained: &[Explained<'_>], color: bool
         .max()
         .unwrap_or(0);
     for (alert, decisions) in explained {
-        let name = if alert.name().is_empty() {
-            "(no alertname)"
-        } else {
-            alert.name()
-        };
-        let since = alert.starts_at.format("%Y-%m-%d %H:%M:%S UTC");
-        let (bold, normal) = if color {
-            ("\x1b[1m", "\x1b[0m")
-        } else {
-            ("", "")
-        };
         let _ = writeln!(
             text,
-            "{bold}{}{normal}  {} since {since}  {}",
-            plain(name),
-            alert.status.as_str(),
+            "{}  {}  {}",
+            Ink::Bold.paint(&alert_name(alert.name()), color),
+            firing(alert.status, alert.starts_at, alert.ends_at),
             alert.fingerprint
         );
         let _ = writeln!(text, "  {}", labels(&alert.labels));
@@ -155,8 +223,9 @@ fn as_text(notification: &Notification, explained: &[Explained<'_>], color: bool
         .count();
     let _ = writeln!(
         text,
-        "{} alerts, {runs} decisions to run. Nothing was run; what a server remembers (duplicates) is not known here.",
-        explained.len()
+        "{}, {} to run. Nothing was run; what a server remembers (duplicates) is not known here.",
+        count(explained.len() as u64, "alert"),
+        count(runs as u64, "decision")
     );
     text
 }
@@ -167,11 +236,12 @@ fn line(decision: &Decision, width: usize, color: bool) -> String {
         name => name,
     };
     let reason = decision.choice.as_str();
-    let (paint, normal) = match (&decision.choice, color) {
-        (_, false) => ("", ""),
-        (Choice::Run { .. }, true) => ("\x1b[32m", "\x1b[0m"),
-        (Choice::Skip { .. }, true) => ("\x1b[33m", "\x1b[0m"),
+    let ink = match &decision.choice {
+        Choice::Run { .. } => Ink::Green,
+        Choice::Skip { reason, .. } if reason.is_routine() => Ink::Dim,
+        Choice::Skip { .. } => Ink::Yellow,
     };
+    let reason = ink.paint(&format!("{reason:<16}"), color);
     let why = match (&decision.choice, &decision.binding) {
         (Choice::Run { hosts }, Some(binding)) => {
             format!("{} on {}", binding.roles.join(", "), hosts.join(", "))
@@ -179,24 +249,7 @@ fn line(decision: &Decision, width: usize, color: bool) -> String {
         (Choice::Skip { why, .. }, _) => plain(why),
         (Choice::Run { .. }, None) => String::new(),
     };
-    format!("    {binding:<width$}  {paint}{reason:<16}{normal} {why}")
-}
-
-fn labels(labels: &LabelSet) -> String {
-    labels
-        .iter()
-        .map(|(name, value)| format!("{}={}", plain(name), quoted(value)))
-        .collect::<Vec<_>>()
-        .join(" ")
-}
-
-fn quoted(value: &str) -> String {
-    const MOST: usize = 80;
-    let mut cut: String = value.chars().take(MOST).collect();
-    if cut.len() < value.len() {
-        cut.push('…');
-    }
-    format!("{cut:?}")
+    format!("    {binding:<width$}  {reason} {why}")
 }
 
 #[derive(Serialize)]

@@ -1,18 +1,31 @@
 //! `promansible completions` and `promansible man`: made from the command line's own definition.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
-use clap::{Args, CommandFactory};
+use clap::{Args, Command, CommandFactory};
 use clap_complete::Shell;
+use clap_mangen::Man as Page;
 
 use super::{Cli, Failure, print};
+use crate::build;
 
 /// Print a shell's completions.
 #[derive(Debug, Args)]
+#[command(after_help = WHERE)]
 pub(super) struct Completions {
     /// The shell.
     shell: Shell,
 }
+
+const WHERE: &str = "\
+Where a shell looks for them:
+  bash  ~/.local/share/bash-completion/completions/promansible
+  zsh   _promansible in a folder of $fpath: /usr/local/share/zsh/site-functions
+  fish  ~/.config/fish/completions/promansible.fish
+
+For example:
+  promansible completions fish >~/.config/fish/completions/promansible.fish";
 
 impl Completions {
     pub(super) fn run(self) -> Result<(), Failure> {
@@ -22,7 +35,7 @@ impl Completions {
     }
 }
 
-/// Write the man pages into a folder.
+/// Write the man pages into a folder, or print the first one.
 #[derive(Debug, Args)]
 pub(super) struct Man {
     /// The folder, made if it is missing; without it, promansible(1) is printed.
@@ -31,13 +44,44 @@ pub(super) struct Man {
 
 impl Man {
     pub(super) fn run(self) -> Result<(), Failure> {
+        let mut command = Cli::command();
+        command.build();
         if let Some(folder) = self.folder {
-            std::fs::create_dir_all(&folder)?;
-            clap_mangen::generate_to(Cli::command(), &folder)?;
-            return Ok(());
+            fs::create_dir_all(&folder).map_err(|e| {
+                Failure::new(format!("cannot make the folder {}: {e}", folder.display()))
+            })?;
+            return write(&command, &folder);
         }
-        let mut page = Vec::new();
-        clap_mangen::Man::new(Cli::command()).render(&mut page)?;
-        print(&String::from_utf8_lossy(&page))
+        print(&render(&command)?.1)
     }
+}
+
+/// Writes a command's page, and those of its subcommands.
+fn write(command: &Command, folder: &Path) -> Result<(), Failure> {
+    let (name, page) = render(command)?;
+    let file = folder.join(name);
+    fs::write(&file, page)
+        .map_err(|e| Failure::new(format!("cannot write {}: {e}", file.display())))?;
+    command
+        .get_subcommands()
+        .try_for_each(|subcommand| write(subcommand, folder))
+}
+
+/// A command's page and the name of its file.
+fn render(command: &Command) -> Result<(String, String), Failure> {
+    let mut command = command.clone();
+    if command.get_version().is_some() {
+        // What `--version` prints is too long for a page's footer.
+        command = command.version(build::VERSION);
+    }
+    let page = Page::new(command)
+        .source(concat!("promansible ", env!("CARGO_PKG_VERSION")))
+        .manual("User Commands")
+        // One that is empty is left out of the heading, and what follows it moves up.
+        .date(" ");
+    let mut text = Vec::new();
+    page.render(&mut text)?;
+    // What stands after the options has lines of its own; they would be run together.
+    let text = String::from_utf8_lossy(&text).replace(".SH EXTRA\n", ".SH NOTES\n.nf\n");
+    Ok((page.get_filename(), text))
 }

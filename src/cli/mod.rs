@@ -7,7 +7,9 @@ mod generate;
 mod logging;
 mod runs;
 mod serve;
+mod table;
 mod terminal;
+mod words;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -16,12 +18,14 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use nix::sys::signal::Signal;
 
 use crate::ansible::{Supervise, supervise};
 
 /// Runs the Ansible roles that are bound to an alert on the hosts that report it.
 #[derive(Debug, Parser)]
 #[command(name = "promansible", version = crate::build::LONG, max_term_width = 100)]
+#[command(disable_help_subcommand = true)]
 #[command(after_help = "Start with: promansible serve --config.file=config/promansible.yml")]
 pub struct Cli {
     #[command(subcommand)]
@@ -41,7 +45,7 @@ enum Verb {
     Runs(runs::Runs),
     /// Print a shell's completions.
     Completions(generate::Completions),
-    /// Write the man pages into a folder.
+    /// Write the man pages into a folder, or print the first one.
     Man(generate::Man),
 }
 
@@ -75,13 +79,24 @@ impl Supervisor {
     }
 }
 
-/// Why a subcommand failed: a text that is printed as it is.
+/// Why a subcommand failed.
 #[derive(Debug)]
-struct Failure(String);
+enum Failure {
+    /// A text that is printed as it is.
+    Said(String),
+    /// A signal, which whoever sent it knows of.
+    Signal(Signal),
+}
+
+impl Failure {
+    fn new(why: impl Into<String>) -> Self {
+        Self::Said(why.into())
+    }
+}
 
 impl<E: std::error::Error> From<E> for Failure {
     fn from(e: E) -> Self {
-        Self(e.to_string())
+        Self::Said(e.to_string())
     }
 }
 
@@ -103,7 +118,9 @@ pub fn main() -> ExitCode {
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure(why)) => {
+        // As a shell tells it.
+        Err(Failure::Signal(signal)) => ExitCode::from(128 + signal as u8),
+        Err(Failure::Said(why)) => {
             let mut line = format!("promansible: {why}");
             // A rendered configuration error already names its file.
             if why.contains('\n') {

@@ -25,11 +25,12 @@ pub(super) struct Serve {
     /// The store; the configuration's `storage.path` if not given.
     #[arg(long = "storage.path", value_name = "FILE")]
     storage_path: Option<PathBuf>,
-    /// Where to listen; may be given several times.
+    /// Where to listen; may be given several times. `:PORT` is every address, `localhost:PORT` is 127.0.0.1.
     #[arg(
         long = "web.listen-address",
-        value_name = "ADDRESS",
-        default_value = "127.0.0.1:10942"
+        value_name = "ADDRESS:PORT",
+        default_value = "127.0.0.1:10942",
+        value_parser = listen_address
     )]
     listen: Vec<SocketAddr>,
     /// Where the metrics are.
@@ -98,8 +99,8 @@ async fn serve(options: Options) -> Result<(), Failure> {
     tell(NotifyState::Stopping);
     tokio::select! {
         () = app.stop() => Ok(()),
-        _ = interrupt.recv() => Err(Failure("ended at once, at the second signal".to_owned())),
-        _ = terminate.recv() => Err(Failure("ended at once, at the second signal".to_owned())),
+        _ = interrupt.recv() => Err(Failure::new("ended at once, at the second signal")),
+        _ = terminate.recv() => Err(Failure::new("ended at once, at the second signal")),
     }
 }
 
@@ -121,6 +122,18 @@ async fn feed_watchdog() {
     }
 }
 
+/// An address with a port, in the short forms that Prometheus takes as well. No name is looked up.
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    let written_out = match text.rsplit_once(':') {
+        Some(("", port)) => format!("[::]:{port}"),
+        Some(("localhost", port)) => format!("127.0.0.1:{port}"),
+        _ => text.to_owned(),
+    };
+    written_out
+        .parse()
+        .map_err(|_| "want ADDRESS:PORT, such as 127.0.0.1:10942".to_owned())
+}
+
 fn telemetry_path(text: &str) -> Result<String, String> {
     let taken = ["/", "/-/", "/api/"];
     if !text.starts_with('/') {
@@ -132,4 +145,42 @@ fn telemetry_path(text: &str) -> Result<String, String> {
         ));
     }
     Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_to_listen_on_may_be_short_but_is_never_guessed() {
+        for (typed, meant) in [
+            ("127.0.0.1:10942", "127.0.0.1:10942"),
+            ("[::1]:0", "[::1]:0"),
+            (":10942", "[::]:10942"),
+            ("localhost:10942", "127.0.0.1:10942"),
+        ] {
+            assert_eq!(listen_address(typed), Ok(meant.parse().unwrap()), "{typed}");
+        }
+        for typed in [
+            "",
+            ":",
+            "10942",
+            "127.0.0.1",
+            "127.0.0.1:",
+            "localhost",
+            "localhost:http",
+            ":65536",
+            ":+1",
+            "::1",
+            "example.com:80",
+            "http://127.0.0.1:80",
+            " :80",
+        ] {
+            assert_eq!(
+                listen_address(typed).unwrap_err(),
+                "want ADDRESS:PORT, such as 127.0.0.1:10942",
+                "{typed}"
+            );
+        }
+    }
 }

@@ -1,5 +1,50 @@
-//! Text from outside on a person's terminal: what would drive the terminal, or turn the reading order around, is
-//! shown as a replacement character.
+//! A person's terminal: our colours, and text from outside. What would drive the terminal, or turn the reading order
+//! around, is shown as a replacement character.
+
+/// A colour, or weight, of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ink {
+    Plain,
+    Bold,
+    Dim,
+    Red,
+    Green,
+    Yellow,
+    Cyan,
+}
+
+impl Ink {
+    /// The text in this ink, where `color` says so.
+    pub(super) fn paint(self, text: &str, color: bool) -> String {
+        let code = match self {
+            Self::Plain => return text.to_owned(),
+            Self::Bold => "1",
+            Self::Dim => "2",
+            Self::Red => "31",
+            Self::Green => "32",
+            Self::Yellow => "33",
+            Self::Cyan => "36",
+        };
+        if color {
+            format!("\x1b[{code}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+}
+
+/// At most so many characters of a text; where there are more, `…` says so.
+pub(super) fn cut(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// A text of several lines within one.
+pub(super) fn folded(text: &str) -> String {
+    plain(&text.split_whitespace().collect::<Vec<_>>().join(" "))
+}
 
 /// A text that stands within a line.
 pub(super) fn plain(text: &str) -> String {
@@ -75,6 +120,20 @@ mod tests {
             plain("a\x1b[2Jb\rc\u{9b}d\u{202e}e\nünï"),
             "a\u{fffd}[2Jb\u{fffd}c\u{fffd}d\u{fffd}e\u{fffd}ünï"
         );
+    }
+
+    #[test]
+    fn a_text_is_cut_between_characters_and_folded_between_words() {
+        assert_eq!(cut("ünï", 3), "ünï");
+        assert_eq!(cut("ünïc", 3), "ünï…");
+        assert_eq!(folded("a\n  b\r\n\tc\x1b[2J \n"), "a b c\u{fffd}[2J");
+    }
+
+    #[test]
+    fn a_text_has_its_ink_where_colours_are_wanted() {
+        assert_eq!(Ink::Red.paint("x", true), "\x1b[31mx\x1b[0m");
+        assert_eq!(Ink::Red.paint("x", false), "x");
+        assert_eq!(Ink::Plain.paint("x", true), "x");
     }
 
     #[test]

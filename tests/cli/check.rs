@@ -12,11 +12,54 @@ fn a_good_configuration_is_said_to_be_good() {
     assert_eq!(
         said,
         format!(
-            "{}: good (1 bindings, 4 alert roles, 0 routine roles)\n",
+            "{}: good (1 binding, 4 alert roles, 0 routine roles)\n",
             file.display()
         )
     );
     assert!(checked.stderr.is_empty());
+}
+
+#[test]
+fn what_is_not_in_path_is_a_warning_and_no_defect() {
+    let site = Site::new();
+    let file = site.config_file();
+    let bin_dir = format!("bin_dir: {}, ", site.path("bin").display());
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace(&bin_dir, "")).unwrap();
+    let check = |path: &std::path::Path| {
+        let checked = run(promansible()
+            .args(["check", "config"])
+            .arg(&file)
+            .env("PATH", path));
+        assert_eq!(checked.status.code(), Some(0));
+        assert!(
+            String::from_utf8(checked.stdout)
+                .unwrap()
+                .contains(": good (")
+        );
+        String::from_utf8(checked.stderr).unwrap()
+    };
+    assert_eq!(check(&site.path("bin")), "");
+    site.remove("bin/ansible-playbook");
+    assert_eq!(
+        check(&site.path("bin")),
+        "warning: no ansible-playbook in PATH: want ansible.bin_dir to name the folder that holds Ansible's programs\n"
+    );
+    assert_eq!(
+        check(&site.path("nowhere")),
+        "warning: no ansible-playbook and no ansible-inventory in PATH: want ansible.bin_dir to name the folder that holds Ansible's programs\n"
+    );
+    // A run gets the configuration's PATH.
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::create_dir(site.path("both")).unwrap();
+    site.write("both/ansible-playbook", "");
+    site.write("both/ansible-inventory", "");
+    let own = format!(
+        "ansible: {{environment: {{PATH: {}}}, ",
+        site.path("both").display()
+    );
+    std::fs::write(&file, text.replace("ansible: {", &own)).unwrap();
+    assert_eq!(check(&site.path("nowhere")), "");
 }
 
 #[test]
@@ -79,6 +122,83 @@ fn what_cannot_be_typed_is_code_two() {
             Some(2),
             "{args:?}"
         );
+    }
+}
+
+#[test]
+fn what_cannot_be_typed_is_told_with_what_would_be_right() {
+    for (args, wanted) in [
+        (
+            &["serve", "--web.listen-address=here"][..],
+            "want ADDRESS:PORT, such as 127.0.0.1:10942",
+        ),
+        (&["runs", "show", "abc"], "\"abc\" is not a run's number"),
+        (
+            &["runs", "list", "--before=-1"],
+            "\"-1\" is not a run's number",
+        ),
+        (
+            &["runs", "list", "--state=done"],
+            "[possible values: queued, running, finished]",
+        ),
+        (
+            &["runs", "list", "--outcome=bad"],
+            "[possible values: successful, failed, unreachable, timeout, canceled, interrupted]",
+        ),
+        (&["help"], "unrecognized subcommand 'help'"),
+    ] {
+        let typed = run(promansible().args(args));
+        assert_eq!(typed.status.code(), Some(2), "{args:?}");
+        let error = String::from_utf8(typed.stderr).unwrap();
+        assert!(error.contains(wanted), "{error}");
+    }
+}
+
+#[test]
+fn every_address_is_an_address_that_others_can_reach() {
+    let (code, error) = Site::new().arg("--web.listen-address=:0").refused();
+    assert_eq!(code, 1);
+    assert!(
+        error.contains("[::]:0 can be reached from other machines"),
+        "{error}"
+    );
+    let server = Site::new()
+        .arg("--web.listen-address=localhost:0")
+        .start_only();
+    assert_eq!(server.address.ip().to_string(), "127.0.0.1");
+    let site = Site::new()
+        .arg("--web.listen-address=:0")
+        .arg("--web.allow-remote-without-authentication");
+    let server = site.start_only();
+    assert!(server.address.ip().is_unspecified());
+    let over_ipv4 = std::net::TcpStream::connect(("127.0.0.1", server.address.port()));
+    assert!(over_ipv4.is_ok(), "{over_ipv4:?}");
+}
+
+#[test]
+fn no_line_of_help_is_wider_than_a_terminal() {
+    for verb in [
+        "",
+        "serve",
+        "check",
+        "check config",
+        "explain",
+        "runs",
+        "runs list",
+        "runs show",
+        "runs output",
+        "runs cancel",
+        "completions",
+        "man",
+    ] {
+        let asked = run(promansible()
+            .args(verb.split_whitespace())
+            .arg("--help")
+            .env("COLUMNS", "80"));
+        assert_eq!(asked.status.code(), Some(0));
+        let help = String::from_utf8(asked.stdout).unwrap();
+        let wide: Vec<&str> = help.lines().filter(|l| l.chars().count() > 80).collect();
+        assert_eq!(wide, [""; 0], "{verb}");
     }
 }
 

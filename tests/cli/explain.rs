@@ -1,8 +1,11 @@
 //! `explain`: the decisions about a notification, without a server.
 
 use std::collections::BTreeMap;
-use std::process::Output;
+use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use crate::bench::{Alert, Site, alert, body, golden, notification, promansible, run_with};
@@ -155,6 +158,109 @@ fn without_a_listing_ansible_is_asked() {
 }
 
 #[test]
+fn a_signal_ends_the_listing_and_leaves_nothing_behind() {
+    let site = site();
+    let file = site.path("notification.json");
+    std::fs::write(&file, notification(&alerts()[..1])).unwrap();
+    site.write(
+        "bin/ansible-inventory",
+        "#!/bin/sh\ntrap '' INT\n: >\"$TMPDIR/scratch\"\n: >\"$(dirname \"$0\")/../asked\"\nsleep 60 & wait\n",
+    );
+    std::fs::create_dir(site.path("tmp")).unwrap();
+    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+        let mut child = promansible()
+            .arg("explain")
+            .arg(format!("--config.file={}", site.config_file().display()))
+            .arg(&file)
+            .env("TMPDIR", site.path("tmp"))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let begin = Instant::now();
+        while !site.path("asked").exists() {
+            assert!(begin.elapsed() < crate::bench::PATIENCE, "not asked");
+            assert_eq!(child.try_wait().unwrap(), None);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        site.remove("asked");
+        kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
+        let ended = child.wait_with_output().unwrap();
+        assert_eq!(ended.status.code(), Some(code), "{ended:?}");
+        assert!(
+            ended.stdout.is_empty() && ended.stderr.is_empty(),
+            "{ended:?}"
+        );
+        let left: Vec<_> = std::fs::read_dir(site.path("tmp")).unwrap().collect();
+        assert!(left.is_empty(), "{left:?}");
+        assert_eq!(site.processes(), [""; 0], "at once, not soon");
+    }
+}
+
+#[test]
+fn what_is_no_inventory_is_named_with_where_it_came_from() {
+    let site = site();
+    let sent = notification(&alerts()[..1]);
+    let file = site.path("other.json");
+    let named = file.display();
+    for (text, why) in [
+        ("", "it is empty"),
+        (
+            "{\"web\": 3}",
+            "at web: invalid type: integer `3`, expected a group: a map with `hosts` and `children`, or a list of hosts at line 1 column 9",
+        ),
+    ] {
+        site.write("other.json", text);
+        let mut command = promansible();
+        command
+            .arg("explain")
+            .arg(format!("--config.file={}", site.config_file().display()))
+            .arg(format!("--inventory.json={named}"))
+            .arg("-");
+        let shown = run_with(&mut command, &sent);
+        assert_eq!(shown.status.code(), Some(1));
+        assert_eq!(
+            String::from_utf8(shown.stderr).unwrap(),
+            format!(
+                "promansible: {named} is no inventory: {why}; want what `ansible-inventory --list` prints\n"
+            )
+        );
+    }
+    // Ansible's own answer, in its colours.
+    site.write(
+        "bin/ansible-inventory",
+        "#!/bin/sh\nprintf 'first\\n\\033[31mno\\033[2Jsuch plugin\\033[0m\\n' >&2; exit 4\n",
+    );
+    let mut command = promansible();
+    command
+        .arg("explain")
+        .arg(format!("--config.file={}", site.config_file().display()))
+        .arg("-");
+    let shown = run_with(&mut command, &sent);
+    assert_eq!(
+        String::from_utf8(shown.stderr).unwrap(),
+        "the inventory cannot be read: ansible-inventory ended with 4: first\nnosuch plugin\n"
+    );
+}
+
+#[test]
+fn one_is_not_many_and_a_long_name_is_cut_in_every_line() {
+    let long = "n".repeat(300);
+    let sent = alert(&long, "web1").label("for", "disk");
+    let mut sent = body(&[sent]);
+    sent["truncatedAlerts"] = json!(1);
+    let shown = explain(&site(), &[], sent.to_string().as_bytes());
+    let text = String::from_utf8(shown.stdout).unwrap();
+    assert!(
+        text.starts_with("Not decided: 1 alert that Alertmanager left out"),
+        "{text}"
+    );
+    assert!(text.contains("\n1 alert, 1 decision to run. "), "{text}");
+    assert_eq!(text.matches(&format!("{}…", "n".repeat(80))).count(), 2);
+    assert!(!text.contains(&"n".repeat(81)), "{text}");
+}
+
+#[test]
 fn hostile_text_drives_no_terminal() {
     let hostile = "x\x1b[2J\x1b]0;title\x07\r\u{9b}31m\u{202e}\nzz\0";
     let sent = alert(hostile, hostile)
@@ -187,7 +293,7 @@ fn what_is_no_notification_is_said_with_its_field() {
     assert_eq!(shown.status.code(), Some(1));
     let error = String::from_utf8(shown.stderr).unwrap();
     assert!(
-        error.starts_with("promansible: -: alerts[0].fingerprint: "),
+        error.starts_with("promansible: standard input: alerts[0].fingerprint: "),
         "{error}"
     );
 }

@@ -24,13 +24,28 @@ fn bash_understands_its_completions() {
         "{checked:?}"
     );
     // And completes with them.
-    let asked = [&script[..], b"\nCOMP_WORDS=(promansible runs ca) COMP_CWORD=2\n_promansible promansible ca runs\necho \"${COMPREPLY[@]}\"\n"].concat();
-    let completed = run_with(&mut Command::new("bash"), &asked);
-    assert_eq!(
-        String::from_utf8_lossy(&completed.stdout),
-        "cancel\n",
-        "{completed:?}"
-    );
+    for (words, offered) in [
+        ("runs ca", "cancel"),
+        ("runs list --state ''", "queued running finished"),
+        ("runs list --outcome un", "unreachable"),
+        ("help", ""),
+    ] {
+        let count = words.split(' ').count();
+        let (last, before) = {
+            let mut words = words.rsplit(' ');
+            (words.next().unwrap(), words.next().unwrap_or("promansible"))
+        };
+        let asked = format!(
+            "\nCOMP_WORDS=(promansible {words}) COMP_CWORD={count}\n_promansible promansible {last} {before}\necho \"${{COMPREPLY[@]}}\"\n"
+        );
+        let asked = [&script[..], asked.as_bytes()].concat();
+        let completed = run_with(&mut Command::new("bash"), &asked);
+        assert_eq!(
+            String::from_utf8_lossy(&completed.stdout),
+            format!("{offered}\n"),
+            "{words}: {completed:?}"
+        );
+    }
 }
 
 #[test]
@@ -54,7 +69,10 @@ fn zsh_and_fish_have_completions_of_every_subcommand() {
 #[test]
 fn man_pages_are_written_for_every_subcommand() {
     let page = String::from_utf8(run(promansible().arg("man")).stdout).unwrap();
-    assert!(page.contains(".TH promansible 1"), "{page}");
+    let footer = concat!("\"promansible ", env!("CARGO_PKG_VERSION"), "\"");
+    let heading = format!(".TH promansible 1 \" \" {footer} \"User Commands\"\n");
+    assert!(page.contains(&heading), "{page}");
+    assert!(!page.contains("revision"), "{page}");
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path().join("new");
     assert!(run(promansible().arg("man").arg(&folder)).status.success());
@@ -66,7 +84,60 @@ fn man_pages_are_written_for_every_subcommand() {
     ] {
         let page =
             std::fs::read_to_string(folder.join(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
-        assert!(page.contains(".TH "), "{name}");
+        assert!(page.contains(footer), "{name}: {page}");
     }
     assert!(!folder.join("promansible-supervise.1").exists());
+    // Every page that is referred to is there.
+    let refers = regex::Regex::new(r"(?m)^(promansible\S*)\(1\)$").unwrap();
+    let mut referred = 0;
+    for page in std::fs::read_dir(&folder).unwrap() {
+        let text = std::fs::read_to_string(page.unwrap().path()).unwrap();
+        for found in refers.captures_iter(&text.replace("\\-", "-")) {
+            referred += 1;
+            let file = folder.join(format!("{}.1", &found[1]));
+            assert!(file.exists(), "{}", file.display());
+        }
+    }
+    assert!(referred >= 11, "{referred}");
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let refused = |folder: &std::path::Path| {
+        let made = run(promansible().arg("man").arg(folder));
+        assert_eq!(made.status.code(), Some(1));
+        String::from_utf8(made.stderr).unwrap()
+    };
+    let below = file.join("man");
+    assert_eq!(
+        refused(&below),
+        format!(
+            "promansible: cannot make the folder {}: Not a directory (os error 20)\n",
+            below.display()
+        )
+    );
+    std::fs::create_dir(folder.path().join("promansible.1")).unwrap();
+    let error = refused(folder.path());
+    let named = folder.path().join("promansible.1");
+    assert!(
+        error.contains(&format!("cannot write {}: ", named.display())),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_help_of_completions_says_where_shells_look() {
+    for ask in ["-h", "--help"] {
+        let help = String::from_utf8(run(promansible().args(["completions", ask])).stdout).unwrap();
+        for place in [
+            "~/.local/share/bash-completion/completions/promansible\n",
+            "$fpath",
+            "~/.config/fish/completions/promansible.fish\n",
+        ] {
+            assert!(help.contains(place), "{place} in {help}");
+        }
+    }
 }

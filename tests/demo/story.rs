@@ -159,18 +159,18 @@ impl Story {
             Step::Seen => {
                 let up = format!("up{{job=\"site\",instance=\"{instance}\"}}");
                 let scraped = world.prometheus.value(&format!("timestamp({up} == 0)"))?;
-                let text = format!("Prometheus cannot scrape it: {up} is 0");
+                let text = format!("Prometheus: {up} is 0");
                 #[allow(clippy::cast_precision_loss)] // milliseconds of this century fit
                 let begin = self.begin.timestamp_millis() as f64 / 1000.0;
                 scraped.map(|at| (at - begin, Ink::Red, text))
             }
             Step::Fired => world.prometheus.firing(&instance)?.map(|alert| {
-                let text = "Prometheus's rule SiteDown fires and goes to Alertmanager".to_owned();
+                let text = "Prometheus: rule SiteDown fires; Alertmanager is told".to_owned();
                 (self.since(&alert["activeAt"]), Ink::Red, text)
             }),
             Step::Delivered => world.promansible.runs()?.pop().map(|run| {
                 self.run = run;
-                let text = "Alertmanager's notification is on disk, so it is answered 200";
+                let text = "Alertmanager's notification is on disk: answered 200";
                 (
                     self.since(&self.run["created_at"]),
                     Ink::Yellow,
@@ -183,7 +183,7 @@ impl Story {
             }),
             Step::Fixed => site.answers().then(|| {
                 let pid = site.pid().unwrap_or_default();
-                let text = format!("{} answers again, by process {pid}", site.url());
+                let text = format!("{} answers again: process {pid}", site.url());
                 (self.since_begin(now()), Ink::Green, text)
             }),
             Step::Finished => (self.run["state"] == "finished").then(|| {
@@ -195,7 +195,7 @@ impl Story {
                 let resolved = world
                     .promansible
                     .count("alerts_received_total", &[("status", "resolved")])?;
-                let text = "Prometheus scrapes it again, Alertmanager says `resolved`";
+                let text = "Prometheus scrapes it; Alertmanager says `resolved`";
                 (resolved >= 1.0).then(|| (self.since_begin(now()), Ink::Green, text.to_owned()))
             }
         };
@@ -211,7 +211,7 @@ impl Story {
                 .join(", ")
         };
         format!(
-            "run {}: {} on {}, by the binding {}",
+            "run {}: {} on {}, by binding {}",
             self.id(),
             names(&self.run["work"]["roles"]),
             names(&self.run["hosts"]),
@@ -228,10 +228,14 @@ impl Story {
         let events = run["events"].as_array().map_or(&[][..], Vec::as_slice);
         for event in events.get(self.tasks_known..).unwrap_or_default() {
             let text = |key: &str| event[key].as_str().unwrap_or_default().to_owned();
-            // The longest is Ansible's own, for the check of a role's arguments.
-            let task: String = text("task").chars().take(60).collect();
-            let told = format!("{:<9} {}: {task}", text("status"), text("host"));
-            self.learn(self.since(&event["at"]), Ink::Dim, "  task", told);
+            let status = text("status");
+            let ink = match status.as_str() {
+                "failed" | "unreachable" => Ink::Red,
+                "changed" => Ink::Yellow,
+                _ => Ink::Dim,
+            };
+            let told = format!("{status:<7}  {}: {}", text("host"), text("task"));
+            self.learn(self.since(&event["at"]), ink, "  task", told);
         }
         self.tasks_known = events.len();
         Ok(())

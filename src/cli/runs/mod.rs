@@ -3,6 +3,7 @@
 mod text;
 
 use chrono::{DateTime, Utc};
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand, ValueEnum};
 use hyper::Method;
 use serde::Deserialize;
@@ -10,8 +11,9 @@ use serde::Deserialize;
 use super::client::Server;
 use super::terminal;
 use super::{Failure, colored, print};
+use crate::alert::{Fingerprint, LabelSet, Status};
 use crate::clock;
-use crate::run::{Run, RunId, TaskEvent};
+use crate::run::{Outcome, Run, RunId, State, TaskEvent};
 
 /// Look at runs, or cancel one, on a running server.
 #[derive(Debug, Args)]
@@ -34,11 +36,11 @@ enum Format {
 enum Verb {
     /// List runs, newest first.
     List {
-        /// Only those that are queued, running or finished.
-        #[arg(long)]
+        /// Only those in this state.
+        #[arg(long, value_parser = PossibleValuesParser::new(STATES.map(State::as_str)))]
         state: Option<String>,
         /// Only those that ended so.
-        #[arg(long)]
+        #[arg(long, value_parser = PossibleValuesParser::new(Outcome::ALL.map(Outcome::as_str)))]
         outcome: Option<String>,
         /// Only those of this binding.
         #[arg(long)]
@@ -49,11 +51,11 @@ enum Verb {
         /// Only those that touch this host.
         #[arg(long)]
         host: Option<String>,
-        /// How many.
+        /// How many, at most 1000.
         #[arg(long, default_value_t = 20)]
         limit: u32,
         /// Only those before this one: how to get at the next page.
-        #[arg(long, value_name = "ID")]
+        #[arg(long, value_name = "ID", value_parser = run_id)]
         before: Option<u64>,
         /// How to print them.
         #[arg(long, value_enum, default_value = "text")]
@@ -61,7 +63,8 @@ enum Verb {
     },
     /// Show one run: why, where, what each task did.
     Show {
-        /// The run.
+        /// The run's number.
+        #[arg(value_parser = run_id)]
         id: u64,
         /// How to print it.
         #[arg(long, value_enum, default_value = "text")]
@@ -69,12 +72,14 @@ enum Verb {
     },
     /// Print what Ansible wrote.
     Output {
-        /// The run.
+        /// The run's number.
+        #[arg(value_parser = run_id)]
         id: u64,
     },
     /// End a run, whether it waits or is under way.
     Cancel {
-        /// The run.
+        /// The run's number.
+        #[arg(value_parser = run_id)]
         id: u64,
     },
 }
@@ -95,10 +100,21 @@ struct Detail {
 #[derive(Deserialize)]
 struct Episode {
     alertname: String,
+    fingerprint: Fingerprint,
     starts_at: DateTime<Utc>,
     hosts: Vec<String>,
     #[serde(default)]
     left_out: bool,
+    /// What is known of the alert, unless retention has taken it.
+    #[serde(rename = "episode")]
+    known: Option<Known>,
+}
+
+#[derive(Deserialize)]
+struct Known {
+    status: Status,
+    labels: LabelSet,
+    ends_at: Option<DateTime<Utc>>,
 }
 
 #[derive(Deserialize)]
@@ -142,7 +158,7 @@ impl Runs {
                     return print_json(&self.server.ask(Method::GET, &path)?);
                 }
                 let detail: Detail = self.server.ask(Method::GET, &path)?;
-                print(&text::describe(&detail, color))
+                print(&text::describe(&detail, clock::now(), color))
             }
             Verb::Output { id } => {
                 let output = self.server.text(&format!("runs/{id}/output"))?;
@@ -153,13 +169,21 @@ impl Runs {
                 let canceling: Canceling = self
                     .server
                     .ask(Method::POST, &format!("runs/{id}/cancel"))?;
-                print(match canceling.state.as_str() {
-                    "ended" => "canceled before it started\n",
-                    _ => "it is being ended\n",
+                print(&match canceling.state.as_str() {
+                    "ended" => format!("run {id} is canceled before it started\n"),
+                    _ => format!("run {id} is being ended\n"),
                 })
             }
         }
     }
+}
+
+/// What [`State`] can be.
+const STATES: [State; 3] = [State::Queued, State::Running, State::Finished];
+
+fn run_id(text: &str) -> Result<u64, String> {
+    text.parse()
+        .map_err(|_| format!("{text:?} is not a run's number"))
 }
 
 fn query(fields: &[(&str, Option<String>)]) -> String {
