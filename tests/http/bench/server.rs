@@ -25,13 +25,14 @@ pub struct Server {
     child: Child,
     log: Arc<Mutex<String>>,
     pub address: SocketAddr,
-    _site: Option<Arc<TempDir>>,
+    #[allow(dead_code)] // held, not looked at
+    site: Option<Arc<TempDir>>,
 }
 
 impl Server {
     /// Its site's folder stays until it is gone.
     pub fn keeping(mut self, site: Arc<TempDir>) -> Self {
-        self._site = Some(site);
+        self.site = Some(site);
         self
     }
 
@@ -55,7 +56,7 @@ impl Server {
             child,
             log,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
-            _site: None,
+            site: None,
         };
         let found = || {
             let log = server.log();
