@@ -1,10 +1,10 @@
 //! What the receiver takes, and what it refuses and how.
 
-use std::io::Write;
+use std::io::{BufReader, Write};
 
 use serde_json::json;
 
-use crate::bench::{Site, WEBHOOK, alert, body, notification};
+use crate::bench::{Answer, Site, WEBHOOK, alert, body, notification};
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
@@ -306,6 +306,21 @@ fn a_page_of_another_site_cannot_post() {
         assert_eq!(cancel.status, 403, "{header:?}");
     }
     assert_eq!(server.answered(403), 3.0);
+    // A page whose own name was made to lead here.
+    let rebound = server.address.port();
+    let mut stream = server.connect();
+    let request = format!(
+        "POST /api/v1/runs/1/cancel HTTP/1.1\r\nHost: evil.example:{rebound}\r\nOrigin: http://evil.example:{rebound}\r\n\
+         Sec-Fetch-Site: same-origin\r\nContent-Length: 0\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    let answer = Answer::read(&mut BufReader::new(stream), "POST").unwrap();
+    assert_eq!(answer.status, 403);
+    assert!(
+        answer.text().contains("IP address or as localhost"),
+        "{}",
+        answer.text()
+    );
     let own = format!("http://{}", server.address);
     let answer = server.request("POST", WEBHOOK, &[("Origin", &own)], &good);
     assert_eq!(answer.status, 200);
