@@ -1,10 +1,12 @@
 //! The bindings as typed → [`Binding`]s.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde_saphyr::Spanned;
 
+use crate::alert::matcher::ParseError;
 use crate::alert::{Matcher, Matchers};
 use crate::run::Vars;
 
@@ -157,18 +159,7 @@ fn matchers(
             Ok(parsed) => all.extend(parsed),
             Err(error) => {
                 good = false;
-                let (at, detail) = match exact_place(report.text, text, error.position..error.end) {
-                    Some(at) => (Some(at), error.message),
-                    None => (place(text.referenced), error.to_string()),
-                };
-                report.add(
-                    at,
-                    format!("this is not a matcher: {detail}"),
-                    Some(
-                        r#"write it as for Alertmanager: alertname="DiskWillFill", severity=~"warning|critical", team!="db""#
-                            .to_owned(),
-                    ),
-                );
+                no_matcher(text, error, report);
             }
         }
     }
@@ -180,6 +171,46 @@ fn matchers(
         );
     }
     all.into_iter().collect()
+}
+
+fn no_matcher(text: &Scalar, error: ParseError, report: &mut Report<'_>) {
+    let (part, message, help) = match double_equals(&text.value) {
+        Some(part) => (
+            part,
+            "want an operator: `=`, `!=`, `=~` or `!~`, found `==`".to_owned(),
+            r#"`==` is no operator: `=` compares, as in alertname="DiskWillFill""#,
+        ),
+        None => (
+            error.position..error.end,
+            error.message,
+            r#"write it as for Alertmanager: alertname="DiskWillFill", severity=~"warning|critical", team!="db""#,
+        ),
+    };
+    let column = text.value[..part.start].chars().count();
+    let (at, message) = match exact_place(report.text, text, part) {
+        Some(at) => (Some(at), message),
+        None => (
+            place(text.referenced),
+            format!("at character {column}: {message}"),
+        ),
+    };
+    report.add(
+        at,
+        format!("this is not a matcher: {message}"),
+        Some(help.to_owned()),
+    );
+}
+
+/// The first `==` outside of quotes.
+fn double_equals(matcher: &str) -> Option<Range<usize>> {
+    let mut begin = 0;
+    for (i, part) in matcher.split('"').enumerate() {
+        if let Some(at) = part.find("==").filter(|_| i % 2 == 0) {
+            return Some(begin + at..begin + at + 2);
+        }
+        begin += part.len() + 1;
+    }
+    None
 }
 
 fn role_names(

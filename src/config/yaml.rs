@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_saphyr::{Error, MessageFormatter as _, UserMessageFormatter};
 
-use super::error::Report;
+use super::error::{Place, Report};
 use super::text::place;
 
 /// Notes the defect that ended the reading of a file.
@@ -12,7 +12,42 @@ pub(super) fn note(error: &Error, report: &mut Report<'_>) {
     let error = error.without_snippet();
     let at = error.location().and_then(place);
     let (message, help) = describe(error);
+    if is_about_a_tab(error)
+        && let Some(tab) = tab_in_indentation(report.text, at.map_or(1, |at| at.line))
+    {
+        let help = "YAML takes only spaces there: put spaces in the place of the tab";
+        report.add(Some(tab), "a tab indents this line", Some(help.to_owned()));
+        return;
+    }
     report.add(at, message, help);
+}
+
+/// Whether the parser met a tab where none may be. It says so with the place of the value before, if there is one.
+fn is_about_a_tab(error: &Error) -> bool {
+    match error {
+        Error::ExternalMessage { msg, .. } => {
+            msg.split(' ').any(|word| matches!(word, "tab" | "tabs"))
+        }
+        _ => false,
+    }
+}
+
+/// The first line that a tab indents, from a line on, or else of all.
+fn tab_in_indentation(text: &str, from: usize) -> Option<Place> {
+    let indents = |(number, line): (usize, &str)| {
+        let indent = line.find(|c| c != ' ' && c != '\t')?;
+        let tab = line[..indent].find('\t')?;
+        Some(Place {
+            line: number,
+            column: tab + 1,
+            length: 1,
+        })
+    };
+    let lines = || (1..).zip(text.split('\n'));
+    lines()
+        .skip(from.saturating_sub(1))
+        .find_map(indents)
+        .or_else(|| lines().find_map(indents))
 }
 
 fn describe(error: &Error) -> (String, Option<String>) {

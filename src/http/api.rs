@@ -7,7 +7,7 @@ use serde::de::IntoDeserializer;
 use super::Context;
 use super::reply::{self, Reply};
 use crate::clock;
-use crate::run::{Run, RunId, TaskEvent};
+use crate::run::{Outcome, Run, RunId, TaskEvent};
 use crate::store::{Canceled, EpisodeOfRun, RunFilter, StoreError};
 
 /// How many runs a page holds where nothing is said.
@@ -58,10 +58,13 @@ async fn list(context: &Context, query: &str) -> Reply {
         Err(why) => return reply::error(StatusCode::BAD_REQUEST, why),
     };
     match context.store.runs(filter, before, limit).await {
-        Ok(page) => reply::success(&Runs {
-            runs: page.runs.into_iter().map(without_values).collect(),
-            next: page.next,
-        }),
+        Ok(page) => {
+            reply::long_success(move || Runs {
+                runs: page.runs.into_iter().map(without_values).collect(),
+                next: page.next,
+            })
+            .await
+        }
         Err(e) => failed(&e),
     }
 }
@@ -127,13 +130,19 @@ async fn show(context: &Context, id: RunId) -> Reply {
     let store = &context.store;
     let detail = async {
         Ok(RunDetail {
-            run: without_values(store.run(id).await?),
+            run: store.run(id).await?,
             episodes: store.episodes_of(id).await?,
             events: store.events_of(id, 0, EVENTS).await?,
         })
     };
     match detail.await {
-        Ok(detail) => reply::success(&detail),
+        Ok(detail) => {
+            reply::long_success(move || RunDetail {
+                run: without_values(detail.run),
+                ..detail
+            })
+            .await
+        }
         Err(e) => failed(&e),
     }
 }
@@ -157,14 +166,20 @@ async fn cancel(context: &Context, id: RunId) -> Reply {
         .cancel(id, "the API".to_owned(), clock::now())
         .await
     {
-        Ok(canceled) => {
+        Ok(Canceled::Ended) => {
+            let outcome = Outcome::Canceled.as_str();
+            tracing::info!(
+                run = id.0,
+                outcome,
+                why = "canceled by the API before it started",
+                "run ended"
+            );
+            reply::success(&CancelAnswer { state: "ended" })
+        }
+        // Who holds it says when it has ended.
+        Ok(Canceled::Ending) => {
             tracing::info!(run = id.0, "cancel asked for");
-            reply::success(&CancelAnswer {
-                state: match canceled {
-                    Canceled::Ended => "ended",
-                    Canceled::Ending => "ending",
-                },
-            })
+            reply::success(&CancelAnswer { state: "ending" })
         }
         Err(e) => failed(&e),
     }
@@ -185,7 +200,7 @@ fn failed(e: &StoreError) -> Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::{Outcome, State};
+    use crate::run::State;
 
     #[test]
     fn a_query_is_taken_whole_or_refused_by_its_field() {

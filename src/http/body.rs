@@ -1,4 +1,4 @@
-//! Reading a request's body, within its limits.
+//! Reading a request's body, and unpacking it, within its limits.
 
 use std::io::Read;
 use std::time::Duration;
@@ -27,16 +27,49 @@ pub(super) enum BodyError {
     #[error("Content-Encoding {0:?}: want gzip or none")]
     Encoding(String),
     /// It says gzip, and is not.
-    #[error("the body is not gzip: {0}")]
-    NotGzip(String),
+    #[error("the body is not gzip, although its Content-Encoding says so")]
+    NotGzip,
+    /// It is gzip, and does not say so.
+    #[error("the body is gzip, but no header says so: want Content-Encoding: gzip")]
+    Unannounced,
+    /// It begins as gzip, and does not go on so.
+    #[error("the gzip body is cut off or damaged")]
+    Damaged,
 }
 
-/// Reads and, where needed, unpacks a body.
+/// A body as it came.
+#[derive(Debug)]
+pub(super) struct Body {
+    bytes: Bytes,
+    packed: bool,
+}
+
+/// What every gzip begins with, and no JSON.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+
+impl Body {
+    /// How many bytes there are to work on; `None` if that is known only afterwards.
+    pub(super) fn size(&self) -> Option<usize> {
+        (!self.packed).then_some(self.bytes.len())
+    }
+
+    /// Unpacks it where needed: of a packed body this takes its time, which no async thread has.
+    pub(super) fn unpack(self, limit: u64) -> Result<Bytes, BodyError> {
+        match (self.packed, self.bytes.starts_with(&GZIP)) {
+            (false, false) => Ok(self.bytes),
+            (false, true) => Err(BodyError::Unannounced),
+            (true, false) => Err(BodyError::NotGzip),
+            (true, true) => unpack(&self.bytes, limit),
+        }
+    }
+}
+
+/// Reads a body; one that is packed stays so.
 pub(super) async fn read(
     request: Request<Incoming>,
     limit: u64,
     timeout: Duration,
-) -> Result<Bytes, BodyError> {
+) -> Result<Body, BodyError> {
     let packed = is_gzip(request.headers())?;
     let mut body = request.into_body();
     let announced = hyper::body::Body::size_hint(&body).lower();
@@ -56,14 +89,10 @@ pub(super) async fn read(
         }
         Ok(whole.freeze())
     };
-    let whole = tokio::time::timeout(timeout, whole)
+    let bytes = tokio::time::timeout(timeout, whole)
         .await
         .map_err(|_| BodyError::TooSlow(timeout))??;
-    if packed {
-        unpack(&whole, limit)
-    } else {
-        Ok(whole)
-    }
+    Ok(Body { bytes, packed })
 }
 
 fn is_gzip(headers: &HeaderMap) -> Result<bool, BodyError> {
@@ -83,7 +112,7 @@ fn unpack(packed: &[u8], limit: u64) -> Result<Bytes, BodyError> {
     flate2::read::MultiGzDecoder::new(packed)
         .take(limit + 1)
         .read_to_end(&mut whole)
-        .map_err(|e| BodyError::NotGzip(e.to_string()))?;
+        .map_err(|_| BodyError::Damaged)?;
     if whole.len() as u64 > limit {
         return Err(BodyError::TooLarge { limit });
     }
@@ -91,15 +120,20 @@ fn unpack(packed: &[u8], limit: u64) -> Result<Bytes, BodyError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::io::Write;
 
     use super::*;
 
-    fn gzip(bytes: &[u8]) -> Vec<u8> {
+    pub(in crate::http) fn gzip(bytes: &[u8]) -> Vec<u8> {
         let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
         packed.write_all(bytes).unwrap();
         packed.finish().unwrap()
+    }
+
+    pub(in crate::http) fn body(bytes: impl Into<Bytes>, packed: bool) -> Body {
+        let bytes = bytes.into();
+        Body { bytes, packed }
     }
 
     #[test]
@@ -107,10 +141,36 @@ mod tests {
         let bomb = gzip(&vec![b' '; 1 << 20]);
         assert!(bomb.len() < 2048);
         assert_eq!(
-            unpack(&bomb, 1000),
+            body(bomb, true).unpack(1000),
             Err(BodyError::TooLarge { limit: 1000 })
         );
-        assert_eq!(unpack(&gzip(b"{}"), 2).unwrap(), Bytes::from("{}"));
-        assert!(matches!(unpack(b"{}", 9), Err(BodyError::NotGzip(_))));
+        let small = body(gzip(b"{}"), true);
+        assert_eq!(small.unpack(2), Ok(Bytes::from("{}")));
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_packing_is_said() {
+        let good = gzip(b"{}");
+        let said = |bytes: &[u8], packed| {
+            let body = body(bytes.to_vec(), packed);
+            body.unpack(1000).unwrap_err().to_string()
+        };
+        assert_eq!(
+            said(b"{}", true),
+            "the body is not gzip, although its Content-Encoding says so"
+        );
+        assert_eq!(
+            said(&good, false),
+            "the body is gzip, but no header says so: want Content-Encoding: gzip"
+        );
+        let damaged = "the gzip body is cut off or damaged";
+        for length in [3, 12, good.len() - 1] {
+            assert_eq!(said(&good[..length], true), damaged, "{length}");
+        }
+        let mut other = good.clone();
+        other[good.len() - 8] ^= 1;
+        assert_eq!(said(&other, true), damaged);
+        let trailed = [&*good, b"x"].concat();
+        assert_eq!(said(&trailed, true), damaged);
     }
 }

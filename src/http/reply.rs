@@ -58,6 +58,13 @@ pub(super) fn success(data: &impl Serialize) -> Reply {
     reply(StatusCode::OK, "application/json", body)
 }
 
+/// The same for what may be long: it is made, and written as JSON, where it does not hold up other connections.
+pub(super) async fn long_success<T: Serialize>(data: impl FnOnce() -> T + Send + 'static) -> Reply {
+    tokio::task::spawn_blocking(move || success(&data()))
+        .await
+        .unwrap_or_else(|e| error(StatusCode::INTERNAL_SERVER_ERROR, e))
+}
+
 /// `{"status":"error","errorType":…,"error":…}`.
 pub(super) fn error(status: StatusCode, error: impl std::fmt::Display) -> Reply {
     #[derive(Serialize)]
@@ -94,4 +101,28 @@ pub(super) fn method_not_allowed(allowed: &'static str) -> Reply {
         .headers_mut()
         .insert(ALLOW, HeaderValue::from_static(allowed));
     reply
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread::{ThreadId, current};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_may_be_long_is_written_off_the_async_threads() {
+        struct NotOn(ThreadId);
+        impl Serialize for NotOn {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_bool(current().id() != self.0)
+            }
+        }
+        let asker = current().id();
+        let reply = long_success(move || (NotOn(asker), current().id() != asker)).await;
+        let body = http_body_util::BodyExt::collect(reply.into_body()).await;
+        assert_eq!(
+            body.unwrap().to_bytes(),
+            r#"{"status":"success","data":[true,true]}"#
+        );
+    }
 }

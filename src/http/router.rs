@@ -1,6 +1,7 @@
 //! Which handler answers what.
 
 use std::convert::Infallible;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use hyper::body::Incoming;
 use hyper::header::{HOST, HeaderMap, HeaderName, ORIGIN};
@@ -21,14 +22,11 @@ pub(super) async fn route(
 async fn answer(context: &Context, request: Request<Incoming>) -> Reply {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let reads = matches!(method, Method::GET | Method::HEAD);
-    if !reads && is_cross_site(request.headers()) {
+    if !reads && let Err(why) = not_of_another_site(request.headers()) {
         if path == "/api/v1/webhook" {
             context.metrics.notification(StatusCode::FORBIDDEN.as_u16());
         }
-        return reply::error(
-            StatusCode::FORBIDDEN,
-            "this request was made by a page of another site",
-        );
+        return reply::error(StatusCode::FORBIDDEN, why);
     }
     match path.as_str() {
         "/api/v1/webhook" if method == Method::POST => webhook::receive(context, request).await,
@@ -53,20 +51,48 @@ async fn answer(context: &Context, request: Request<Incoming>) -> Reply {
     }
 }
 
-/// Whether a browser says that a page of another site made this request. Whoever can make an administrator's browser
-/// post to us could otherwise run roles. Alertmanager and other programs send neither header.
-fn is_cross_site(headers: &HeaderMap) -> bool {
+const CROSS_SITE: &str = "this request was made by a page of another site";
+
+const REBOUND: &str = "this request was made by a page, and names promansible by a DNS name, which may be another site's that was made to lead here: \
+     open promansible by its IP address or as localhost";
+
+/// Refuses what a browser does for a page of another site. Whoever can make an administrator's browser post to us could
+/// otherwise run roles. Alertmanager and other programs send neither header.
+///
+/// A site can also let its own name lead to our address, and is then the same site to the browser (DNS rebinding). That
+/// takes a name: an IP address leads nowhere else, and localhost is nobody's to give.
+fn not_of_another_site(headers: &HeaderMap) -> Result<(), &'static str> {
     let text = |name: HeaderName| headers.get(name).map(|v| v.to_str().unwrap_or("?"));
     if let Some(site) = text(HeaderName::from_static("sec-fetch-site"))
         && !matches!(site, "same-origin" | "none")
     {
-        return true;
+        return Err(CROSS_SITE);
     }
     let Some(origin) = text(ORIGIN) else {
-        return false;
+        return Ok(());
     };
-    let origin_host = origin.split_once("://").map(|(_, host)| host);
-    origin_host.is_none() || origin_host != text(HOST)
+    match (origin.split_once("://"), text(HOST)) {
+        (Some((_, origin)), Some(host)) if origin == host && is_no_dns_name(host) => Ok(()),
+        (Some((_, origin)), Some(host)) if origin == host => Err(REBOUND),
+        _ => Err(CROSS_SITE),
+    }
+}
+
+/// Whether a Host header, with or without a port, is an IP address or localhost.
+fn is_no_dns_name(host: &str) -> bool {
+    let port = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    if let Some(rest) = host.strip_prefix('[') {
+        return rest.split_once(']').is_some_and(|(address, rest)| {
+            address.parse::<Ipv6Addr>().is_ok()
+                && (rest.is_empty() || rest.strip_prefix(':').is_some_and(port))
+        });
+    }
+    let name = match host.split_once(':') {
+        Some((name, digits)) if port(digits) => name,
+        Some(_) => return false,
+        None => host,
+    };
+    name.eq_ignore_ascii_case("localhost") || name.parse::<Ipv4Addr>().is_ok()
 }
 
 fn ready(context: &Context) -> Reply {
@@ -120,27 +146,93 @@ mod tests {
 
     #[test]
     fn a_page_of_another_site_cannot_post() {
-        let cases: &[(&[(&'static str, &str)], bool)] = &[
-            (&[("host", "a:1")], false),
-            (&[("host", "a:1"), ("origin", "http://a:1")], false),
-            (&[("host", "a:1"), ("sec-fetch-site", "none")], false),
+        type Said = Result<(), &'static str>;
+        let cases: &[(&[(&'static str, &str)], Said)] = &[
+            (&[("host", "a:1")], Ok(())),
+            (&[("host", "a:1"), ("sec-fetch-site", "none")], Ok(())),
+            (
+                &[("host", "1.2.3.4:1"), ("origin", "http://1.2.3.4:1")],
+                Ok(()),
+            ),
             (
                 &[
-                    ("host", "a:1"),
+                    ("host", "1.2.3.4:1"),
                     ("sec-fetch-site", "same-origin"),
-                    ("origin", "http://a:1"),
+                    ("origin", "http://1.2.3.4:1"),
                 ],
-                false,
+                Ok(()),
             ),
-            (&[("host", "a:1"), ("origin", "http://a:2")], true),
-            (&[("host", "a:1"), ("origin", "http://evil")], true),
-            (&[("host", "a:1"), ("origin", "null")], true),
-            (&[("host", "a:1"), ("sec-fetch-site", "cross-site")], true),
-            (&[("host", "a:1"), ("sec-fetch-site", "same-site")], true),
-            (&[("origin", "http://a:1")], true),
+            (
+                &[("host", "1.2.3.4:1"), ("origin", "http://1.2.3.4:2")],
+                Err(CROSS_SITE),
+            ),
+            (
+                &[("host", "1.2.3.4"), ("origin", "http://evil")],
+                Err(CROSS_SITE),
+            ),
+            (&[("host", "1.2.3.4"), ("origin", "null")], Err(CROSS_SITE)),
+            (
+                &[("host", "a:1"), ("sec-fetch-site", "cross-site")],
+                Err(CROSS_SITE),
+            ),
+            (
+                &[("host", "a:1"), ("sec-fetch-site", "same-site")],
+                Err(CROSS_SITE),
+            ),
+            (&[("origin", "http://1.2.3.4")], Err(CROSS_SITE)),
+            (
+                &[
+                    ("host", "evil.example:1"),
+                    ("origin", "http://evil.example:1"),
+                ],
+                Err(REBOUND),
+            ),
+            (
+                &[
+                    ("host", "evil.example:1"),
+                    ("sec-fetch-site", "same-origin"),
+                    ("origin", "http://evil.example:1"),
+                ],
+                Err(REBOUND),
+            ),
         ];
-        for (pairs, cross) in cases {
-            assert_eq!(is_cross_site(&headers(pairs)), *cross, "{pairs:?}");
+        for (pairs, said) in cases {
+            assert_eq!(not_of_another_site(&headers(pairs)), *said, "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn an_ip_address_and_localhost_are_no_dns_names() {
+        for host in [
+            "127.0.0.1",
+            "127.0.0.1:10942",
+            "10.0.0.5:80",
+            "[::1]",
+            "[::1]:10942",
+            "[fe80::1]:1",
+            "localhost",
+            "LocalHost:10942",
+        ] {
+            assert!(is_no_dns_name(host), "{host}");
+        }
+        for host in [
+            "",
+            ":1",
+            "evil.example",
+            "evil.example:10942",
+            "127.0.0.1.evil.example",
+            "localhost.evil.example:1",
+            "localhost.",
+            "127.1",
+            "0x7f000001",
+            "2130706433",
+            "::1",
+            "[::1",
+            "[::1]x",
+            "[evil]:1",
+            "127.0.0.1:x",
+        ] {
+            assert!(!is_no_dns_name(host), "{host}");
         }
     }
 }

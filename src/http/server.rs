@@ -1,13 +1,11 @@
 //! Listening: connections, their limits, and an end that lets requests under way finish.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::stream::Impatient;
@@ -18,28 +16,42 @@ const DRAIN: Duration = Duration::from_secs(5);
 
 /// Serves until `context.shutdown` says so, then lets the requests under way finish.
 ///
-/// Beyond `receiver.max_connections`, connections wait in the kernel's backlog. A client that is slow with its head is
-/// cut off after `receiver.header_timeout`; that also ends idle connections. One that takes nothing of its answer is cut
-/// off after `receiver.body_timeout`.
+/// Beyond `receiver.max_connections`, of which each address has its own, connections wait in the kernel's backlog. The
+/// limit is the one in force: one that was lowered ends no connection, and lets none in until enough have ended. A client
+/// that is slow with its head is cut off after `receiver.header_timeout`; that also ends idle connections. One that takes
+/// nothing of its answer is cut off after `receiver.body_timeout`.
 pub async fn serve(listener: TcpListener, context: Context) {
-    let max = context.config.borrow().receiver.max_connections;
-    let places = Arc::new(Semaphore::new(max));
-    let mut connections = JoinSet::new();
+    let mut config = context.config.clone();
     let mut shutdown = context.shutdown.clone();
+    let mut connections = JoinSet::new();
+    let mut limit = Limit::default();
     loop {
         while connections.try_join_next().is_some() {}
-        let accepted = tokio::select! {
+        let max = config.borrow_and_update().receiver.max_connections;
+        let is_full = connections.len() >= max;
+        match limit.meets(connections.len(), max) {
+            Met::Not => {}
+            Met::Again => context.metrics.connections_limited(),
+            Met::Newly => {
+                context.metrics.connections_limited();
+                tracing::warn!(
+                    max_connections = max,
+                    "receiver.max_connections are open: further ones wait"
+                );
+            }
+        }
+        // Each end of this wait but the first leads to another look at how many may come in. Nobody comes in before that.
+        tokio::select! {
+            biased;
             () = shutdown.asked() => break,
-            accepted = accept(&listener, &places) => accepted,
-        };
-        let Some((stream, place)) = accepted else {
-            continue;
-        };
-        let context = context.clone();
-        connections.spawn(async move {
-            connection(stream, context).await;
-            drop(place);
-        });
+            Ok(()) = config.changed() => {}
+            Some(_) = connections.join_next() => {}
+            accepted = accept(&listener), if !is_full => {
+                if let Some(stream) = accepted {
+                    connections.spawn(connection(stream, context.clone()));
+                }
+            }
+        }
     }
     drop(listener);
     let drained = async { while connections.join_next().await.is_some() {} };
@@ -48,13 +60,45 @@ pub async fn serve(listener: TcpListener, context: Context) {
     }
 }
 
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.ok()?;
+/// Notices when the limit is reached.
+#[derive(Debug, Default)]
+struct Limit {
+    is_met: bool,
+    is_told: bool,
+}
+
+/// Whether the limit is reached at this moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Met {
+    /// It is not, or it was before.
+    Not,
+    /// It is, but it was only just left: where clients queue up, each that goes makes room for the next.
+    Again,
+    /// It is, for the first time since half of the places were free.
+    Newly,
+}
+
+impl Limit {
+    fn meets(&mut self, open: usize, max: usize) -> Met {
+        self.is_told &= open > max / 2;
+        let is_met = open >= max;
+        let was_met = std::mem::replace(&mut self.is_met, is_met);
+        let begins = is_met && !was_met;
+        match (begins, self.is_told) {
+            (false, _) => Met::Not,
+            (true, true) => Met::Again,
+            (true, false) => {
+                self.is_told = true;
+                Met::Newly
+            }
+        }
+    }
+}
+
+/// Takes a connection. *Cancel safety*: may be dropped at any time.
+async fn accept(listener: &TcpListener) -> Option<TcpStream> {
     match listener.accept().await {
-        Ok((stream, _)) => Some((stream, place)),
+        Ok((stream, _)) => Some(stream),
         Err(e) => {
             // Out of file descriptors, most likely: it passes, and spinning would make it worse.
             tracing::warn!(error = %e, "a connection could not be accepted");
@@ -89,5 +133,24 @@ async fn connection(stream: TcpStream, context: Context) {
     };
     if let Err(e) = ended {
         tracing::debug!(error = %e, "a connection ended badly");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_that_is_reached_over_and_over_is_told_once() {
+        let mut limit = Limit::default();
+        let met: Vec<Met> = [3, 4, 4, 3, 4, 2, 4, 0]
+            .map(|open| limit.meets(open, 4))
+            .into();
+        let (not, again, newly) = (Met::Not, Met::Again, Met::Newly);
+        assert_eq!(met, [not, newly, not, not, again, not, newly, not]);
+        // Lowered below what is open, then raised.
+        assert_eq!(limit.meets(5, 2), newly);
+        assert_eq!(limit.meets(5, 8), not);
+        assert_eq!(limit.meets(8, 8), again);
     }
 }

@@ -3,22 +3,30 @@
 //! 200 only after the decisions are on disk. What can never be taken is 4xx: Alertmanager drops it. What may be taken
 //! later is 5xx: Alertmanager comes again. A body that came too slowly is 5xx too, since a retry can help.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use hyper::body::Incoming;
 use hyper::{Request, StatusCode};
+use tokio::sync::Semaphore;
 
-use super::body::{self, BodyError};
+use super::body::{self, Body, BodyError};
 use super::{Context, reply};
 use crate::alert::{Limits, Notification, NotificationError};
 use crate::clock;
+use crate::config::Receiver;
 use crate::plan::Choice;
-use crate::store::{Admitted, StoreError};
+use crate::run::{RUN, Skip};
+use crate::store::{Admitted, AdmittedDecision, StoreError};
 
 use super::reply::Reply;
 
-/// A body beyond this size is parsed where it does not hold up other connections.
+/// A body beyond this size is parsed where it does not hold up other connections. So is one that must be unpacked: a few
+/// KiB may become many MiB.
 const SMALL: usize = 256 << 10;
+
+/// So many such bodies are worked on at once; the others wait as they came. Unpacked and parsed, each takes many MiB.
+static LARGE: Semaphore = Semaphore::const_new(4);
 
 /// More decisions than these are logged while the answer is already on its way: each line is a system call.
 const FEW: usize = 16;
@@ -52,8 +60,8 @@ async fn take(context: &Context, request: Request<Incoming>) -> Result<String, R
     let limits = &config.receiver;
     let body = body::read(request, limits.max_body_bytes, limits.body_timeout)
         .await
-        .map_err(|e| (body_status(&e), e.to_string()))?;
-    let notification = parse(body, limits.max_alerts).await?;
+        .map_err(|e| body_refused(&e))?;
+    let notification = parse(body, limits).await?;
     let inventory = context.inventory.fresh().await;
     let inventory = inventory.map_err(|why| unavailable(why.to_string()))?;
     let notification = Arc::new(notification);
@@ -70,16 +78,7 @@ async fn take(context: &Context, request: Request<Incoming>) -> Result<String, R
                 unavailable(e.to_string())
             }
         })?;
-    let runs = admitted
-        .decisions
-        .iter()
-        .filter(|d| matches!(d.choice, Choice::Run { .. }))
-        .count();
-    let line = format!(
-        "accepted: {} alerts, {runs} of {} decisions to run",
-        notification.alerts.len(),
-        admitted.decisions.len()
-    );
+    let line = accepted(notification.alerts.len(), &admitted.decisions);
     if admitted.decisions.len() <= FEW {
         log(&notification, &admitted);
     } else {
@@ -88,31 +87,61 @@ async fn take(context: &Context, request: Request<Incoming>) -> Result<String, R
     Ok(line)
 }
 
-async fn parse(body: bytes::Bytes, max_alerts: usize) -> Result<Notification, Refused> {
-    let limits = Limits { alerts: max_alerts };
-    let parsed = if body.len() <= SMALL {
-        Notification::parse(&body, limits)
-    } else {
-        tokio::task::spawn_blocking(move || Notification::parse(&body, limits))
-            .await
-            .map_err(|e| unavailable(e.to_string()))?
+async fn parse(body: Body, limits: &Receiver) -> Result<Notification, Refused> {
+    let (bytes, alerts) = (limits.max_body_bytes, limits.max_alerts);
+    let is_small = body.size().is_some_and(|bytes| bytes <= SMALL);
+    let parse = move || {
+        let body = body.unpack(bytes).map_err(|e| body_refused(&e))?;
+        Notification::parse(&body, Limits { alerts }).map_err(|e| {
+            let status = match e {
+                NotificationError::TooManyAlerts { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+                _ => StatusCode::BAD_REQUEST,
+            };
+            (status, e.to_string())
+        })
     };
-    parsed.map_err(|e| {
-        let status = match e {
-            NotificationError::TooManyAlerts { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            _ => StatusCode::BAD_REQUEST,
-        };
-        (status, e.to_string())
-    })
+    if is_small {
+        return parse();
+    }
+    let place = LARGE.acquire().await;
+    let parse = move || {
+        let parsed = parse();
+        drop(place);
+        parsed
+    };
+    tokio::task::spawn_blocking(parse)
+        .await
+        .map_err(|e| unavailable(e.to_string()))?
 }
 
-fn body_status(e: &BodyError) -> StatusCode {
-    match e {
+fn body_refused(e: &BodyError) -> Refused {
+    let status = match e {
         BodyError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         BodyError::TooSlow(_) | BodyError::BrokeOff(_) => StatusCode::SERVICE_UNAVAILABLE,
         BodyError::Encoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        BodyError::NotGzip(_) => StatusCode::BAD_REQUEST,
+        BodyError::NotGzip | BodyError::Unannounced | BodyError::Damaged => StatusCode::BAD_REQUEST,
+    };
+    (status, e.to_string())
+}
+
+/// What is said of a notification that was taken: how often each thing was decided.
+fn accepted(alerts: usize, decisions: &[AdmittedDecision]) -> String {
+    let mut line = format!(
+        "accepted: {alerts} alert{}",
+        if alerts == 1 { "" } else { "s" }
+    );
+    let mut mark = ": ";
+    for word in std::iter::once(RUN).chain(Skip::ALL.map(Skip::as_str)) {
+        let times = decisions
+            .iter()
+            .filter(|d| d.choice.as_str() == word)
+            .count();
+        if times > 0 {
+            let _ = write!(line, "{mark}{times} {word}");
+            mark = ", ";
+        }
     }
+    line
 }
 
 fn unavailable(why: String) -> Refused {
@@ -140,7 +169,8 @@ fn log(notification: &Notification, admitted: &Admitted) {
             Choice::Skip { reason: skip, why } if skip.is_routine() => tracing::debug!(
                 decision = reason, binding, alertname, %fingerprint, why, "decided"
             ),
-            Choice::Skip { why, .. } => tracing::info!(
+            // Nothing handles this alert, although a binding is for it.
+            Choice::Skip { why, .. } => tracing::warn!(
                 decision = reason, binding, alertname, %fingerprint, why, "decided"
             ),
         }
@@ -149,6 +179,81 @@ fn log(notification: &Notification, admitted: &Admitted) {
         tracing::info!(
             run = run.0,
             "canceled: its alerts resolved before it started"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+    use std::time::Duration;
+
+    use super::super::body::tests::{body, gzip};
+    use super::*;
+
+    #[test]
+    fn a_packed_body_is_unpacked_and_parsed_off_the_async_threads() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .max_blocking_threads(1)
+            .build()
+            .unwrap();
+        let limits = Receiver {
+            max_body_bytes: 16 << 20,
+            max_alerts: 1,
+            header_timeout: Duration::from_secs(1),
+            body_timeout: Duration::from_secs(1),
+            max_connections: 1,
+        };
+        let mut text = br#"{"version":"4","alerts":[]}"#.to_vec();
+        text.resize(8 << 20, b' ');
+        let small = body(&br#"{"version":"4","alerts":[]}"#[..], false);
+        let large = body(text.clone(), false);
+        let packed = body(gzip(&text), true);
+        runtime.block_on(async {
+            let mut cx = Context::from_waker(Waker::noop());
+            // The only thread that may take its time has something else to do.
+            let (go, held) = std::sync::mpsc::channel::<()>();
+            tokio::task::spawn_blocking(move || held.recv());
+            assert!(pin!(parse(small, &limits)).poll(&mut cx).is_ready());
+            let mut large = pin!(parse(large, &limits));
+            let mut packed = pin!(parse(packed, &limits));
+            assert!(large.as_mut().poll(&mut cx).is_pending());
+            assert!(packed.as_mut().poll(&mut cx).is_pending());
+            drop(go);
+            assert_eq!(large.await.unwrap().alerts.len(), 0);
+            assert_eq!(packed.await.unwrap().alerts.len(), 0);
+        });
+    }
+
+    #[test]
+    fn what_was_decided_is_counted_by_its_word() {
+        let decision = |choice| AdmittedDecision {
+            alert: 0,
+            binding: String::new(),
+            choice,
+            run: None,
+        };
+        let skip = |reason| {
+            decision(Choice::Skip {
+                reason,
+                why: String::new(),
+            })
+        };
+        let run = || decision(Choice::Run { hosts: Vec::new() });
+        assert_eq!(accepted(0, &[]), "accepted: 0 alerts");
+        assert_eq!(accepted(1, &[run()]), "accepted: 1 alert: 1 run");
+        let decisions = [
+            skip(Skip::UnknownHost),
+            skip(Skip::Duplicate),
+            run(),
+            skip(Skip::UnknownHost),
+            skip(Skip::NoBinding),
+        ];
+        assert_eq!(
+            accepted(3, &decisions),
+            "accepted: 3 alerts: 1 run, 1 no_binding, 1 duplicate, 2 unknown_host"
         );
     }
 }

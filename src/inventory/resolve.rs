@@ -23,9 +23,10 @@ pub struct Unresolved {
 
 /// Finds the host that an alert's label names.
 ///
-/// The label as it is comes first, then the host in it (see below); for both: a group's name is refused, then an exact
-/// inventory name is taken. After that come the hosts whose address is the host in the label: their `ansible_host`, or
-/// their name where they have none; IP addresses are compared as such, names letter by letter.
+/// The label as it is comes first, then the host in it (see below); for both: a group's name is refused, then the host of
+/// exactly this name is taken, unless the text is another host's address. After that comes the host whose address is the
+/// host in the label. A host's address is its `ansible_host`, or its name where it has none; IP addresses are compared as
+/// such, names letter by letter.
 ///
 /// The host in the label is what is left of `web1:9100`, `[::1]:9100`, `[fe80::1%eth0]:9100` without the port, of
 /// `http://web1:8080/x` without all that surrounds it, and of `web1`, `10.0.0.5` and `fe80::1` everything.
@@ -38,7 +39,18 @@ pub fn resolve_label<'a>(inventory: &'a Inventory, label: &str) -> Result<&'a st
             return Err(group_name(name));
         }
         if let Some(host) = inventory.host(name) {
-            return checked(inventory, host);
+            let mut others = inventory.at_address(name).filter(|h| h.name != host.name);
+            return match others.next() {
+                None => checked(inventory, host),
+                Some(other) => Err(Unresolved {
+                    reason: Skip::AmbiguousHost,
+                    why: format!(
+                        "{} is the name of one host of the inventory and the address of another, {}",
+                        Shown(name),
+                        Shown(other.name())
+                    ),
+                }),
+            };
         }
     }
     if part.is_empty() {

@@ -229,6 +229,43 @@ fn labels_resolve_to_one_host_or_to_a_reason() {
 }
 
 #[test]
+fn a_name_that_is_another_hosts_address_is_ambiguous() {
+    let inventory = read(
+        r#"{"_meta": {"hostvars": {
+            "10.0.0.5": {"ansible_host": "10.9.9.9"}, "db1": {"ansible_host": "10.0.0.5"},
+            "web1": {"ansible_host": "web2"}, "web3": {"ansible_host": "web3"},
+            "10.0.0.6": {"ansible_host": "10.0.0.6"}, "tpl": {"ansible_host": "{{ x }}"}
+        }},
+        "g": {"hosts": ["10.0.0.5", "db1", "web1", "web2", "web3", "10.0.0.6", "tpl", "::1", "0::1", "fd00::1"]}}"#,
+    );
+    for (text, expected) in [
+        ("10.0.0.5:9100", Err(Skip::AmbiguousHost)),
+        ("10.0.0.5", Err(Skip::AmbiguousHost)),
+        ("http://10.0.0.5/x", Err(Skip::AmbiguousHost)),
+        ("10.9.9.9:9100", Ok("10.0.0.5")),
+        ("db1:9100", Ok("db1")),
+        // Of two names, and of two spellings of one address.
+        ("web2:9100", Err(Skip::AmbiguousHost)),
+        ("web1:9100", Ok("web1")),
+        ("[::1]:9100", Err(Skip::AmbiguousHost)),
+        // The same host by both ways.
+        ("web3:9100", Ok("web3")),
+        ("10.0.0.6:9100", Ok("10.0.0.6")),
+        ("[fd00::1]:9100", Ok("fd00::1")),
+        ("tpl:9100", Ok("tpl")),
+    ] {
+        let expected = expected.map(str::to_owned);
+        assert_eq!(label(&inventory, text), expected, "{text:?}");
+    }
+    assert_eq!(
+        resolve_label(&inventory, "10.0.0.5:9100").unwrap_err().why,
+        r#""10.0.0.5" is the name of one host of the inventory and the address of another, "db1""#
+    );
+    // A target names hosts, never addresses.
+    assert_eq!(resolve_name(&inventory, "10.0.0.5"), Ok("10.0.0.5"));
+}
+
+#[test]
 fn names_that_ansible_could_read_otherwise_are_refused() {
     let inventory = read(ODD);
     for name in [
@@ -362,7 +399,11 @@ proptest! {
     fn a_host_that_is_safe_resolves_to_itself((inventory, names) in inventory()) {
         for name in &names {
             if is_exact(name) && !inventory.is_group(name) {
-                prop_assert_eq!(resolve_label(&inventory, name), Ok(name.as_str()));
+                if inventory.at_address(name).all(|host| host.name() == name) {
+                    prop_assert_eq!(resolve_label(&inventory, name), Ok(name.as_str()));
+                } else {
+                    prop_assert_eq!(label(&inventory, name), Err(Skip::AmbiguousHost));
+                }
                 prop_assert_eq!(resolve_name(&inventory, name), Ok(name.as_str()));
             }
         }

@@ -63,6 +63,7 @@ pub enum Happened {
 #[derive(Clone)]
 pub struct Metrics {
     registry: Registry,
+    connections_limited: IntCounter,
     notifications: IntCounterVec,
     alerts_received: IntCounterVec,
     alerts_truncated: IntCounter,
@@ -95,6 +96,11 @@ impl Metrics {
     pub fn new(registry: Registry) -> Result<Self, prometheus::Error> {
         let r = &registry;
         let metrics = Self {
+            connections_limited: counter(
+                r,
+                "connections_limited_total",
+                "Times that receiver.max_connections were open, so that further ones had to wait.",
+            )?,
             notifications: counters(
                 r,
                 "notifications_total",
@@ -333,6 +339,11 @@ impl Metrics {
         self.last_success
             .with_label_values(&[role, host])
             .set(seconds(at));
+    }
+
+    /// Counts that as many connections are open as may be.
+    pub fn connections_limited(&self) {
+        self.connections_limited.inc();
     }
 
     /// Counts a notification's answer.

@@ -41,6 +41,9 @@ impl RunFilter {
     }
 }
 
+/// The most that the runs of one page take in the store, unless one alone takes more. *Units*: bytes.
+const PAGE_BYTES: usize = 4 << 20;
+
 /// A page of runs, newest first.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Page {
@@ -51,7 +54,8 @@ pub struct Page {
 }
 
 impl Store {
-    /// Lists runs, newest first, from `before` (exclusive) on.
+    /// Lists runs, newest first, from `before` (exclusive) on: at most `limit`, and fewer where they are large, but at least
+    /// one if any is left.
     pub async fn runs(
         &self,
         filter: RunFilter,
@@ -66,12 +70,15 @@ impl Store {
             let Some(table) = open_for_reading(txn, RUNS)? else {
                 return Ok(page);
             };
+            let mut bytes = 0;
             for row in table.range(..before.map_or(u64::MAX, |id| id.0))?.rev() {
-                let run: Run = decode(row?.1.value())?;
+                let (_, value) = row?;
+                let run: Run = decode(value.value())?;
                 if !filter.takes(&run) {
                     continue;
                 }
-                if page.runs.len() == limit {
+                bytes += value.value().len();
+                if page.runs.len() == limit || (bytes > PAGE_BYTES && !page.runs.is_empty()) {
                     page.next = page.runs.last().map(|last| last.id);
                     break;
                 }
@@ -190,4 +197,70 @@ fn find_run(txn: &ReadTransaction, id: RunId) -> Result<Run, StoreError> {
     let table = open_for_reading(txn, RUNS)?.ok_or(StoreError::NoSuchRun(id))?;
     let value = table.get(id.0)?.ok_or(StoreError::NoSuchRun(id))?;
     decode(value.value())
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus::Registry;
+    use serde_json::json;
+
+    use super::*;
+    use crate::metrics::Metrics;
+
+    const MIB: usize = 1 << 20;
+
+    fn run(id: u64, binding: &str, bytes: usize) -> Run {
+        serde_json::from_value(json!({
+            "id": id, "trigger": "alert", "binding": binding, "hosts": ["h"], "state": "finished",
+            "work": {"roles": ["r"], "become": false, "gather_facts": false, "timeout_seconds": 1},
+            "created_at": "2026-11-22T10:00:00Z", "ready_at": "2026-11-22T10:00:00Z",
+            "message": "x".repeat(bytes),
+        }))
+        .unwrap()
+    }
+
+    async fn pages(store: &Store, binding: Option<&str>, limit: usize) -> Vec<Vec<u64>> {
+        let filter = RunFilter {
+            binding: binding.map(str::to_owned),
+            ..RunFilter::default()
+        };
+        let (mut pages, mut before) = (Vec::new(), None);
+        loop {
+            let page = store.runs(filter.clone(), before, limit).await.unwrap();
+            pages.push(page.runs.iter().map(|run| run.id.0).collect());
+            before = page.next;
+            if before.is_none() {
+                return pages;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_page_ends_where_its_runs_are_too_large() {
+        let folder = tempfile::tempdir().unwrap();
+        let metrics = Metrics::new(Registry::new()).unwrap();
+        let path = folder.path().join("store.redb");
+        let now = "2026-11-22T10:00:00Z".parse().unwrap();
+        let store = super::super::open(&path, &metrics, now).unwrap().store;
+        let mut runs = vec![run(1, "b", 1), run(2, "a", 5 * MIB), run(3, "b", 9 * MIB)];
+        runs.extend((4..=9).map(|id| run(id, if id % 2 == 0 { "a" } else { "b" }, 3 * MIB / 2)));
+        let put = move |tables: &mut super::super::tables::Tables<'_>, _: &mut _| {
+            runs.iter().try_for_each(|run| tables.put_run(run))
+        };
+        store.ask(put).await.unwrap();
+
+        let all = [&[9, 8][..], &[7, 6], &[5, 4], &[3], &[2], &[1]];
+        assert_eq!(pages(&store, None, 1000).await, all);
+        assert_eq!(
+            pages(&store, Some("a"), 1000).await,
+            [&[8, 6][..], &[4], &[2]]
+        );
+        assert_eq!(
+            pages(&store, Some("b"), 1000).await,
+            [&[9, 7][..], &[5], &[3], &[1]]
+        );
+        assert_eq!(pages(&store, Some("b"), 1).await.concat(), [9, 7, 5, 3, 1]);
+        assert_eq!(pages(&store, Some("c"), 1000).await, [[0_u64; 0]]);
+        store.close().await;
+    }
 }

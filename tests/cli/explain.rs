@@ -164,7 +164,7 @@ fn a_signal_ends_the_listing_and_leaves_nothing_behind() {
     std::fs::write(&file, notification(&alerts()[..1])).unwrap();
     site.write(
         "bin/ansible-inventory",
-        "#!/bin/sh\ntrap '' INT\n: >\"$TMPDIR/scratch\"\n: >\"$(dirname \"$0\")/../asked\"\nsleep 60 & wait\n",
+        "#!/bin/sh\n[ \"$1\" = --version ] && exit\ntrap '' INT\n: >\"$TMPDIR/scratch\"\n: >\"$(dirname \"$0\")/../asked\"\nsleep 60 & wait\n",
     );
     std::fs::create_dir(site.path("tmp")).unwrap();
     for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {

@@ -4,7 +4,9 @@ use std::io::{BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
-use crate::bench::{Answer, Server, Site, WEBHOOK, alert, notification};
+use nix::sys::signal::Signal;
+
+use crate::bench::{Answer, PATIENCE, Server, Site, WEBHOOK, alert, notification};
 
 /// Whether the other side ends this connection, rather than our patience.
 fn is_cut_off(stream: &mut TcpStream) -> bool {
@@ -78,6 +80,52 @@ fn those_who_hold_every_connection_hold_them_for_a_moment_only() {
 }
 
 #[test]
+fn the_limit_of_connections_is_the_one_in_force() {
+    let site = Site::new().receiver("header_timeout", "1m");
+    let site = site.receiver("max_connections", "2");
+    let server = site.start();
+    let mut held: Vec<TcpStream> = (0..2).map(|_| server.connect()).collect();
+    let use_again = |stream: &mut TcpStream| {
+        stream
+            .write_all(&server.bytes_of("GET", "/-/healthy", &[], b""))
+            .unwrap();
+        let answer = Answer::read(&mut BufReader::new(stream), "GET");
+        assert_eq!(answer.expect("it is still open").status, 200);
+    };
+    held.iter_mut().for_each(use_again);
+    let full = "receiver.max_connections are open: further ones wait";
+    server.wait_for_log(full);
+
+    let site = site.receiver("max_connections", "3");
+    site.config_file();
+    server.signal(Signal::SIGHUP);
+    assert_eq!(server.get("/-/healthy").status, 200);
+    held.iter_mut().for_each(use_again);
+
+    let site = site.receiver("max_connections", "1");
+    site.config_file();
+    let read = "configuration read again";
+    server.signal(Signal::SIGHUP);
+    server.wait("read again", || server.log().matches(read).count() == 2);
+    let mut late = server.connect();
+    late.write_all(&server.bytes_of("GET", "/metrics", &[("Connection", "close")], b""))
+        .unwrap();
+    late.set_read_timeout(Some(Duration::from_millis(200)))
+        .unwrap();
+    assert!(late.read(&mut [0]).is_err(), "it has to wait");
+    held.iter_mut().for_each(use_again);
+    drop(held);
+    late.set_read_timeout(Some(PATIENCE)).unwrap();
+    let text = Answer::read(&mut BufReader::new(late), "GET").expect("an answer");
+    let text = text.text();
+    let count = text
+        .lines()
+        .find_map(|line| line.strip_prefix("promansible_connections_limited_total "))
+        .unwrap();
+    assert!(count.parse::<f64>().unwrap() >= 2.0, "{count}");
+}
+
+#[test]
 fn a_client_that_takes_nothing_of_its_answers_is_cut_off() {
     let server = impatient().receiver("max_connections", "1").start();
     let mut deaf = server.connect();
@@ -138,7 +186,7 @@ fn a_connection_that_breaks_harms_nobody() {
     server.wait("run 1", || server.list("") == [1]);
     let said = server.deliver(&[alert("A", "web1")]);
     assert_eq!(
-        said, "accepted: 1 alerts, 0 of 1 decisions to run\n",
+        said, "accepted: 1 alert: 1 duplicate\n",
         "sent again, it is a duplicate"
     );
 }
@@ -164,9 +212,9 @@ fn pipelined_requests_are_answered_in_their_order() {
     stream.write_all(&all).unwrap();
     let mut answers = BufReader::new(stream);
     let mut next = |method| Answer::read(&mut answers, method).expect("an answer");
-    assert!(next("POST").text().ends_with("1 of 1 decisions to run\n"));
+    assert_eq!(next("POST").text(), "accepted: 1 alert: 1 run\n");
     assert_eq!(next("HEAD").status, 200);
-    assert!(next("POST").text().ends_with("0 of 1 decisions to run\n"));
+    assert_eq!(next("POST").text(), "accepted: 1 alert: 1 duplicate\n");
     assert_eq!(next("GET").status, 404);
 }
 

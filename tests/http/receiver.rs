@@ -1,10 +1,10 @@
 //! What the receiver takes, and what it refuses and how.
 
-use std::io::Write;
+use std::io::{BufReader, Write};
 
 use serde_json::json;
 
-use crate::bench::{Site, WEBHOOK, alert, body, notification};
+use crate::bench::{Answer, Site, WEBHOOK, alert, body, notification};
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
@@ -17,7 +17,7 @@ fn a_notification_becomes_a_run_and_its_history() {
     let site = Site::new();
     let server = site.start();
     let said = server.deliver(&[alert("DiskFull", "web1:9100").annotation("summary", "s")]);
-    assert_eq!(said, "accepted: 1 alerts, 1 of 1 decisions to run\n");
+    assert_eq!(said, "accepted: 1 alert: 1 run\n");
     let run = server.wait_run(1, "finished");
     assert_eq!(run["outcome"], "successful");
     assert_eq!(run["hosts"], json!(["web1"]));
@@ -43,7 +43,28 @@ fn each_alert_of_a_mixed_group_is_decided_for_itself() {
         alert("A", "nowhere"),
         alert("A", "web2").without("alertname"),
     ]);
-    assert_eq!(said, "accepted: 4 alerts, 1 of 4 decisions to run\n");
+    assert_eq!(
+        said,
+        "accepted: 4 alerts: 1 run, 1 no_binding, 1 resolved, 1 unknown_host\n"
+    );
+    // What leaves an alert without help is seen without looking for it.
+    let line = |decision: &str| {
+        let log = server.log();
+        let word = format!("decision={decision} ");
+        log.lines()
+            .find(|line| line.contains(&word))
+            .map(str::to_owned)
+    };
+    for (decision, level) in [
+        ("run", "level=info"),
+        ("no_binding", "level=debug"),
+        ("resolved", "level=debug"),
+        ("unknown_host", "level=warn"),
+    ] {
+        server.wait(decision, || line(decision).is_some());
+        let line = line(decision).unwrap();
+        assert!(line.contains(level), "{line}");
+    }
     for (binding, decision) in [
         ("all", "run"),
         ("all", "resolved"),
@@ -83,8 +104,26 @@ fn packed_bodies_are_unpacked_within_the_limit() {
         "the body is larger than 65536 bytes (receiver.max_body_size)\n"
     );
 
-    assert_eq!(send("gzip", &good[..good.len() - 4]).status, 400);
-    assert_eq!(send("gzip", b"{}").status, 400);
+    for (encoding, sent, said) in [
+        (
+            "gzip",
+            &good[..good.len() - 4],
+            "the gzip body is cut off or damaged\n",
+        ),
+        (
+            "gzip",
+            b"{}",
+            "the body is not gzip, although its Content-Encoding says so\n",
+        ),
+        (
+            "identity",
+            &good,
+            "the body is gzip, but no header says so: want Content-Encoding: gzip\n",
+        ),
+    ] {
+        let refused = send(encoding, sent);
+        assert_eq!((refused.status, refused.text().as_str()), (400, said));
+    }
     for encoding in ["br", "zstd", "gzip, gzip"] {
         let refused = send(encoding, &good);
         assert_eq!(refused.status, 415, "{encoding}");
@@ -116,7 +155,7 @@ fn what_is_wrong_is_named_by_its_field() {
     let cases = [
         (String::new(), "EOF"),
         ("{".to_owned(), "EOF"),
-        ("[]".to_owned(), "notification"),
+        ("[]".to_owned(), "want a JSON object, found a list"),
         ("not json".to_owned(), "not a notification"),
         ("{\"alerts\":[]}".to_owned(), "version"),
         (
@@ -136,13 +175,16 @@ fn what_is_wrong_is_named_by_its_field() {
         ),
         (
             with("/alerts/0/startsAt", json!("yesterday")),
-            "alerts[0].startsAt: ",
+            "alerts[0].startsAt: want a time in RFC 3339 such as 2026-11-22T10:00:00Z, found \"yesterday\"",
         ),
         (
             with("/alerts/0/fingerprint", json!("xyz")),
             "alerts[0].fingerprint: ",
         ),
-        (with("/truncatedAlerts", json!(-1)), "truncatedAlerts: "),
+        (
+            with("/truncatedAlerts", json!(-1)),
+            "truncatedAlerts: want a number of alerts, found -1",
+        ),
         (format!("{} x", body(&[])), "after the notification: "),
     ];
     for (sent, named) in &cases {
@@ -239,7 +281,7 @@ fn a_full_queue_says_come_again_and_keeps_nothing() {
     // What needs no new run is taken even so.
     assert_eq!(
         server.deliver(&on("B", "a")),
-        "accepted: 1 alerts, 0 of 1 decisions to run\n"
+        "accepted: 1 alert: 1 duplicate\n"
     );
 
     site.go();
@@ -264,6 +306,21 @@ fn a_page_of_another_site_cannot_post() {
         assert_eq!(cancel.status, 403, "{header:?}");
     }
     assert_eq!(server.answered(403), 3.0);
+    // A page whose own name was made to lead here.
+    let rebound = server.address.port();
+    let mut stream = server.connect();
+    let request = format!(
+        "POST /api/v1/runs/1/cancel HTTP/1.1\r\nHost: evil.example:{rebound}\r\nOrigin: http://evil.example:{rebound}\r\n\
+         Sec-Fetch-Site: same-origin\r\nContent-Length: 0\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    let answer = Answer::read(&mut BufReader::new(stream), "POST").unwrap();
+    assert_eq!(answer.status, 403);
+    assert!(
+        answer.text().contains("IP address or as localhost"),
+        "{}",
+        answer.text()
+    );
     let own = format!("http://{}", server.address);
     let answer = server.request("POST", WEBHOOK, &[("Origin", &own)], &good);
     assert_eq!(answer.status, 200);

@@ -141,6 +141,14 @@ fn a_run_can_be_canceled_until_it_has_ended() {
         (queued.status, queued.text().as_str()),
         (200, r#"{"status":"success","data":{"state":"ended"}}"#)
     );
+    server.wait("its end in the log", || {
+        let log = server.log();
+        log.lines().any(|line| {
+            ["run=2", "outcome=canceled", "\"run ended\""]
+                .iter()
+                .all(|part| line.contains(part))
+        })
+    });
     let run = server.run(2);
     assert_eq!(
         (&run["outcome"], &run["message"]),

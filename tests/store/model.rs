@@ -285,6 +285,7 @@ async fn compare(fixture: &Fixture, model: &Model) {
     assert!((queued - f64::from(u32::try_from(model.queued()).unwrap())).abs() < 0.5);
 }
 
+#[allow(clippy::too_many_lines)] // a step each
 async fn play(steps: Vec<Step>) {
     let mut fixture = Fixture::with("queue_limit: 5, queue_alerts_limit: 9, alerts_limit: 3");
     let mut model = Model::default();

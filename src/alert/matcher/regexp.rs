@@ -110,8 +110,15 @@ fn translate(pattern: &str) -> Result<String, RegexpError> {
 fn group(rest: &mut Chars<'_>, out: &mut String) -> Result<(), RegexpError> {
     out.push('(');
     let text = rest.as_str();
-    if !text.starts_with('?') || text.starts_with("?P<") || text.starts_with("?<") {
+    if !text.starts_with('?') {
         return Ok(());
+    }
+    if let Some(name) = text.strip_prefix("?P<").or(text.strip_prefix("?<")) {
+        let name = name.split_once('>').map_or(name, |(name, _)| name);
+        let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+        if name.bytes().all(word) {
+            return Ok(());
+        }
     }
     let flags: String = text
         .chars()
@@ -180,15 +187,33 @@ fn escape(rest: &mut Chars<'_>, out: &mut String, in_class: bool) -> Result<(), 
             *rest = after.chars();
         }
         'a' | 'f' | 'n' | 'r' | 't' | 'v' => out.extend(['\\', c]),
-        'x' | 'p' | 'P' => {
-            out.extend(['\\', c]);
-            if let Some(text) = rest.as_str().strip_prefix('{') {
-                let Some((inside, after)) = text.split_once('}') else {
-                    return Err(RegexpError::Syntax(format!("a `\\{c}{{` is never closed")));
-                };
-                out.extend(["{", inside, "}"]);
-                *rest = after.chars();
+        'x' => {
+            let digits = match braced(rest, c)? {
+                Some(inside) => inside,
+                None => take(rest, 2),
+            };
+            if digits.len() < 2 && !from.starts_with("x{")
+                || !digits.bytes().all(|b| b.is_ascii_hexdigit())
+            {
+                return Err(RegexpError::Syntax(
+                    r"a `\x` wants two hexadecimal digits, or more of them as in `\x{1F642}`"
+                        .into(),
+                ));
             }
+            out.extend([r"\x{", digits, "}"]);
+        }
+        'p' | 'P' => {
+            let name = match braced(rest, c)? {
+                Some(inside) => inside,
+                None => take(rest, 1),
+            };
+            // `\p{^Lu}` is another way to write `\P{Lu}`.
+            let (name, turned) = match name.strip_prefix('^') {
+                Some(name) => (name, true),
+                None => (name, false),
+            };
+            let sign = if (c == 'p') == turned { "P" } else { "p" };
+            out.extend(["\\", sign, "{", name, "}"]);
         }
         // `\1` to `\7` alone would be back-references.
         '0'..='7' if c == '0' || rest.as_str().starts_with(|d: char| d.is_digit(8)) => {
@@ -203,6 +228,31 @@ fn escape(rest: &mut Chars<'_>, out: &mut String, in_class: bool) -> Result<(), 
         c => return unsupported(&format!("\\{c}"), ""),
     }
     Ok(())
+}
+
+/// After `\x`, `\p` or `\P`: what stands in braces, if any do.
+fn braced<'a>(rest: &mut Chars<'a>, escape: char) -> Result<Option<&'a str>, RegexpError> {
+    let Some(text) = rest.as_str().strip_prefix('{') else {
+        return Ok(None);
+    };
+    let Some((inside, after)) = text.split_once('}') else {
+        return Err(RegexpError::Syntax(format!(
+            "a `\\{escape}{{` is never closed"
+        )));
+    };
+    *rest = after.chars();
+    Ok(Some(inside))
+}
+
+/// So many characters, or as many as there are.
+fn take<'a>(rest: &mut Chars<'a>, count: usize) -> &'a str {
+    let text = rest.as_str();
+    let end = text
+        .char_indices()
+        .nth(count)
+        .map_or(text.len(), |(at, _)| at);
+    *rest = text[end..].chars();
+    &text[..end]
 }
 
 /// The names of the classes `[:name:]`.
