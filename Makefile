@@ -9,6 +9,9 @@ LOCKED := --locked
 
 step = @printf '\n== %s\n' '$(1)'
 
+# The steps of a recipe's prerequisites build on each other.
+.NOTPARALLEL:
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test bench lint fuzz build clean setup-demo setup-test config-check
 

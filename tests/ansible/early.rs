@@ -108,7 +108,7 @@ async fn what_failed_last_is_the_reason(version: Version) {
     let bench = Bench::new(version);
     bench.role(
         "handle",
-        r#"- name: Try
+        r"- name: Try
   block:
     - name: Harmless
       ansible.builtin.fail: {msg: harmless}
@@ -117,7 +117,7 @@ async fn what_failed_last_is_the_reason(version: Version) {
       ansible.builtin.debug: {msg: rescued}
 - name: Break
   ansible.builtin.fail: {msg: the real reason}
-"#,
+",
     );
     let told = bench.run(&["web1"]).await;
     let why = told.judged(None).message;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use promansible::metrics::Metrics;
 use promansible::run::RunId;
-use promansible::store;
+use promansible::store::{self, RunFilter};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -22,7 +22,7 @@ const FSYNCS_DURING: Duration = Duration::from_secs(2);
 pub(crate) fn measure(table: &mut Table) -> Result<(), Failure> {
     // Nothing starts meanwhile: it is the intake that is measured.
     let site = Site::new(
-        "{batch_window: 1h, queue_limit: 1000000}",
+        "{batch_window: 1h, queue_limit: 1000000, queue_alerts_limit: 100000000}",
         &format!(
             "  - name: disk
     matchers: ['alertname = \"{}\"']
@@ -91,7 +91,13 @@ fn check(site: &Site, load: &Load, decided: f64) -> Result<(), Failure> {
     let kept = runtime.block_on(async {
         let metrics = Metrics::new(prometheus::Registry::new())?;
         let opened = store::open(&site.store(), &metrics, promansible::clock::now())?;
-        let kept = opened.store.episodes_of(RunId(1)).await?.len();
+        let filter = RunFilter::default();
+        let newest = opened.store.runs(filter, None, 1).await?.runs;
+        let runs = newest.first().map_or(0, |run| run.id.0);
+        let mut kept = 0;
+        for run in 1..=runs {
+            kept += opened.store.episodes_of(RunId(run)).await?.len();
+        }
         opened.store.close().await;
         Ok::<_, Failure>(kept)
     })?;

@@ -42,6 +42,9 @@ fuzz_target!(|bytes: &[u8]| {
                 );
             }
             Event::Stats(stats) => assert!(stats.keys().all(|host| HOSTS.contains(&host.as_str()))),
+            Event::Begin { role, task } => {
+                assert!(role.chars().count() <= 500 && task.chars().count() <= 500);
+            }
             Event::Hello { ansible } => assert!(ansible.chars().count() <= 500),
             Event::NoHostsMatched => {}
         }

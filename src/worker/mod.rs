@@ -2,35 +2,29 @@
 //!
 //! It never speaks with the HTTP side: a run comes out of the store, and so does the wish to cancel it.
 
+mod told;
+
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
 use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 
 use crate::alert::Alert;
 use crate::ansible::{
-    AlertData, Ansible, Case, Cause, Ending, Event, Heard, LAST_BYTES, Progress, RoleKind, Spec,
-    Started, judge, last_words,
+    AlertData, Ansible, Case, Cause, Ending, Progress, RoleKind, Spec, Started, judge, last_words,
 };
 use crate::clock;
 use crate::config::Config;
 use crate::inventory::resolve_name;
 use crate::inventory_keeper::{InventoryKeeper, Unavailable};
 use crate::metrics::Metrics;
-use crate::run::{HostResult, Outcome, Run, RunId, TaskEvent, Trigger};
+use crate::run::{HostResult, Outcome, Run, RunId, Trigger};
 use crate::shutdown::Shutdown;
 use crate::store::{Claim, Claimed, Ended, Store, StoreError};
-
-/// How long what a run says may wait to be kept, so that many lines share a commit.
-const FLUSH: Duration = Duration::from_millis(100);
-
-/// How much of it may wait.
-const BUFFER: usize = 64 << 10;
+use told::Told;
 
 /// How long to leave a broken store alone.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -346,85 +340,4 @@ fn by_host(alerts: &[(Alert, Vec<String>)], hosts: &[String]) -> BTreeMap<String
         }
     }
     by_host
-}
-
-/// What a run has said and the store has not yet.
-struct Told {
-    events: Vec<TaskEvent>,
-    output: BytesMut,
-    heard: Heard,
-    /// The task that began last.
-    task: Option<String>,
-    last_bytes: Vec<u8>,
-    flush_at: Instant,
-    events_limit: u64,
-}
-
-impl Told {
-    fn new(events_limit: u64) -> Self {
-        Self {
-            events: Vec::new(),
-            output: BytesMut::new(),
-            heard: Heard::default(),
-            task: None,
-            last_bytes: Vec::new(),
-            flush_at: Instant::now(),
-            events_limit,
-        }
-    }
-
-    fn waits(&self) -> bool {
-        !self.events.is_empty() || !self.output.is_empty()
-    }
-
-    fn is_due(&self) -> bool {
-        self.output.len() >= BUFFER || (self.waits() && Instant::now() >= self.flush_at)
-    }
-
-    fn first_waits(&mut self) {
-        if !self.waits() {
-            self.flush_at = Instant::now() + FLUSH;
-        }
-    }
-
-    /// The task that is under way, as the end of a sentence.
-    fn where_it_is(&self) -> String {
-        let task = self.task.as_ref();
-        task.map_or_else(String::new, |task| format!(", in the task {task:?}"))
-    }
-
-    fn output(&mut self, bytes: &[u8]) {
-        self.last_bytes.extend_from_slice(bytes);
-        let old = self.last_bytes.len().saturating_sub(LAST_BYTES);
-        self.last_bytes.drain(..old);
-        self.first_waits();
-        self.output.extend_from_slice(bytes);
-    }
-
-    fn event(&mut self, event: Event, now: DateTime<Utc>) {
-        match event {
-            Event::Begin { role, task } => self.task = Some(format!("{role} : {task}")),
-            Event::Task(report) => {
-                self.heard.take(&report);
-                self.first_waits();
-                self.events.push(report.at(now));
-            }
-            Event::Hello { .. } | Event::NoHostsMatched | Event::Stats(_) => {}
-        }
-    }
-
-    async fn keep(&mut self, store: &Store, run: RunId) {
-        if !self.waits() {
-            return;
-        }
-        let events = std::mem::take(&mut self.events);
-        let output = if self.output.is_empty() {
-            Vec::new()
-        } else {
-            vec![self.output.split().freeze()]
-        };
-        if let Err(e) = store.append(run, events, output, self.events_limit).await {
-            tracing::error!(run = run.0, error = %e, "what the run said is lost");
-        }
-    }
 }

@@ -1,0 +1,98 @@
+//! What a run says, on its way into the store.
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use chrono::{DateTime, Utc};
+use tokio::time::Instant;
+
+use crate::ansible::{Event, Heard, LAST_BYTES};
+use crate::run::{RunId, TaskEvent};
+use crate::store::Store;
+
+/// How long what a run says may wait to be kept, so that many lines share a commit.
+const FLUSH: Duration = Duration::from_millis(100);
+
+/// How much of it may wait.
+const BUFFER: usize = 64 << 10;
+
+/// What a run has said and the store has not yet.
+pub(super) struct Told {
+    events: Vec<TaskEvent>,
+    output: BytesMut,
+    pub(super) heard: Heard,
+    /// The task that began last.
+    task: Option<String>,
+    pub(super) last_bytes: Vec<u8>,
+    pub(super) flush_at: Instant,
+    events_limit: u64,
+}
+
+impl Told {
+    pub(super) fn new(events_limit: u64) -> Self {
+        Self {
+            events: Vec::new(),
+            output: BytesMut::new(),
+            heard: Heard::default(),
+            task: None,
+            last_bytes: Vec::new(),
+            flush_at: Instant::now(),
+            events_limit,
+        }
+    }
+
+    pub(super) fn waits(&self) -> bool {
+        !self.events.is_empty() || !self.output.is_empty()
+    }
+
+    pub(super) fn is_due(&self) -> bool {
+        self.output.len() >= BUFFER || (self.waits() && Instant::now() >= self.flush_at)
+    }
+
+    fn first_waits(&mut self) {
+        if !self.waits() {
+            self.flush_at = Instant::now() + FLUSH;
+        }
+    }
+
+    /// The task that is under way, as the end of a sentence.
+    pub(super) fn where_it_is(&self) -> String {
+        let task = self.task.as_ref();
+        task.map_or_else(String::new, |task| format!(", in the task {task:?}"))
+    }
+
+    pub(super) fn output(&mut self, bytes: &[u8]) {
+        self.last_bytes.extend_from_slice(bytes);
+        let old = self.last_bytes.len().saturating_sub(LAST_BYTES);
+        self.last_bytes.drain(..old);
+        self.first_waits();
+        self.output.extend_from_slice(bytes);
+    }
+
+    pub(super) fn event(&mut self, event: Event, now: DateTime<Utc>) {
+        match event {
+            Event::Begin { role, task } => self.task = Some(format!("{role} : {task}")),
+            Event::Task(report) => {
+                self.heard.take(&report);
+                self.first_waits();
+                self.events.push(report.at(now));
+            }
+            Event::Hello { .. } | Event::NoHostsMatched | Event::Stats(_) => {}
+        }
+    }
+
+    pub(super) async fn keep(&mut self, store: &Store, run: RunId) {
+        if !self.waits() {
+            return;
+        }
+        let events = std::mem::take(&mut self.events);
+        let output = if self.output.is_empty() {
+            Vec::new()
+        } else {
+            vec![self.output.split().freeze()]
+        };
+        if let Err(e) = store.append(run, events, output, self.events_limit).await {
+            tracing::error!(run = run.0, error = %e, "what the run said is lost");
+        }
+    }
+}
