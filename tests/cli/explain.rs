@@ -297,3 +297,25 @@ fn what_is_no_notification_is_said_with_its_field() {
         "{error}"
     );
 }
+
+#[test]
+fn the_readme_shows_what_the_examples_give() {
+    let project = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = std::fs::read_to_string(project.join("README.md")).unwrap();
+    let shown = readme.split("$ promansible explain config/notification.json\n");
+    let shown = shown
+        .clone()
+        .nth(1)
+        .and_then(|rest| rest.split("```").next());
+    let ansible = project.join(".venv/ansible-2.19/bin");
+    let path = format!("{}:{}", ansible.display(), std::env::var("PATH").unwrap());
+    let mut command = promansible();
+    command
+        .args(["explain", "config/notification.json"])
+        .current_dir(project)
+        .env("PATH", path);
+    let told = crate::bench::run(&mut command);
+    let error = String::from_utf8_lossy(&told.stderr);
+    assert!(told.status.success(), "{error}");
+    assert_eq!(Some(&*String::from_utf8(told.stdout).unwrap()), shown);
+}
