@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config;
 
-use super::command::RoleKind;
+use super::spec::RoleKind;
 
 /// Marks every process of a run, and what those start: `PROMANSIBLE_RUN=<store>:<run>`.
 pub const MARKER: &str = "PROMANSIBLE_RUN";

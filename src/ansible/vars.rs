@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::alert::LabelSet;
 use crate::run::CONTROLLER;
 
-use super::command::{AlertData, BuildError, Spec};
+use super::spec::{AlertData, BuildError, Spec};
 use crate::inventory::is_exact;
 
 /// The extra variables: what `run.yml` is steered by, and the trusted ones of the configuration.

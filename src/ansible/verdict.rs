@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use crate::run::{HostResult, Outcome, TaskStatus};
 
 use super::Ending;
-use super::command::AlertData;
 use super::events::{HostStats, PlayEnd, Stats, TaskReport};
+use super::spec::AlertData;
 
 /// Why a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,11 +10,10 @@ use crate::alert::matcher::ParseError;
 use crate::alert::{Matcher, Matchers};
 use crate::run::Vars;
 
-use super::check::{BATCH_WINDOW, TIMEOUT};
-use super::error::{Place, Report};
+use super::error::{Place, Report, place};
 use super::target::target;
-use super::text::{BindingText, Pairs, Scalar, exact_place, place};
-use super::values::{duration, is_identifier};
+use super::text::{BindingText, Pairs, Scalar, exact_place};
+use super::values::{BATCH_WINDOW, TIMEOUT, duration, is_identifier};
 use super::vars::VarValue;
 use super::yaml::{did_you_mean, nearest};
 use super::{Ansible, Binding, Roles, Runs, Target};

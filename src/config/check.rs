@@ -1,26 +1,17 @@
 //! From the text as typed to a [`Config`]: every value is read, bounded and given its default.
 
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::bindings;
-use super::error::{ConfigErrors, Report};
-use super::text::{
-    AnsibleText, FileText, Pairs, ReceiverText, RunsText, Scalar, StorageText, place,
-};
-use super::values::{count, duration, is_identifier, path, size, text};
+use super::error::{ConfigErrors, Report, place};
+use super::text::{AnsibleText, FileText, Pairs, ReceiverText, RunsText, Scalar, StorageText};
+use super::values::{BATCH_WINDOW, TIMEOUT, count, duration, is_identifier, path, size, text};
 use super::{Ansible, Config, Receiver, Roles, Runs, Storage};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_hours(1);
-const DAY: Duration = Duration::from_hours(24);
 const YEAR: Duration = Duration::from_hours(24 * 365);
-
-/// The bounds that `runs.timeout` and a binding's `timeout` share.
-pub(super) const TIMEOUT: RangeInclusive<Duration> = SECOND..=DAY.saturating_mul(7);
-/// The bounds that `runs.batch_window` and a binding's `batch_window` share; 0 means that nothing is waited for.
-pub(super) const BATCH_WINDOW: RangeInclusive<Duration> = Duration::ZERO..=HOUR;
 
 /// Checks every value; `roles` is `None` if they could not be listed, which was noted then.
 pub(super) fn check(

@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Write as _};
 
+use serde_saphyr::Location;
+
 /// Where in the file something stands.
 ///
 /// *Units*: all three count from 1, in characters.
@@ -219,6 +221,17 @@ impl<'a> Report<'a> {
         self.finish(())
             .expect_err("a defect was noted before the report is given up")
     }
+}
+
+/// The place of a value.
+pub(super) fn place(location: Location) -> Option<Place> {
+    let number = |n: u64| usize::try_from(n).ok();
+    (location != Location::UNKNOWN).then_some(())?;
+    Some(Place {
+        line: number(location.line())?,
+        column: number(location.column())?,
+        length: number(location.span().len())?.max(1),
+    })
 }
 
 #[cfg(test)]

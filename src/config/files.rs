@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use super::Roles;
-use super::error::Report;
-use super::text::{FileText, Scalar, place};
+use super::error::{Report, place};
+use super::text::{FileText, Scalar};
 use super::values::is_usable;
 
 /// Notes what is missing on the disk, and lists the roles; `None` if there is no folder to list them from.

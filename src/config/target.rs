@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use serde_saphyr::Spanned;
 
 use super::Target;
-use super::error::Report;
-use super::text::{Scalar, TargetMap, TargetText, place};
+use super::error::{Report, place};
+use super::text::{Scalar, TargetMap, TargetText};
 
 /// Which hosts, or the default where nothing is typed or it was noted as a defect.
 pub(super) fn target(typed: Option<Spanned<TargetText>>, report: &mut Report<'_>) -> Target {

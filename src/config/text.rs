@@ -8,9 +8,9 @@ use std::ops::Range;
 
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::{Location, Spanned};
+use serde_saphyr::Spanned;
 
-use super::error::{ConfigErrors, Place, Report};
+use super::error::{ConfigErrors, Place, Report, place};
 use super::vars::VarValue;
 use super::yaml;
 
@@ -193,17 +193,6 @@ pub(super) fn parse(file: &str, text: &str) -> Result<FileText, ConfigErrors> {
     serde_saphyr::from_str_with_options(report.text, options).map_err(|error| {
         yaml::note(&error, &mut report);
         report.fail()
-    })
-}
-
-/// The place of a value.
-pub(super) fn place(location: Location) -> Option<Place> {
-    let number = |n: u64| usize::try_from(n).ok();
-    (location != Location::UNKNOWN).then_some(())?;
-    Some(Place {
-        line: number(location.line())?,
-        column: number(location.column())?,
-        length: number(location.span().len())?.max(1),
     })
 }
 

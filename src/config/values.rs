@@ -6,11 +6,17 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::error::Report;
-use super::text::{Scalar, place};
+use super::error::{Report, place};
+use super::text::Scalar;
 use super::units::{
     DURATION_HELP, SIZE_HELP, UnitError, format_duration, format_size, parse_duration, parse_size,
 };
+
+/// The bounds that `runs.timeout` and a binding's `timeout` share.
+pub(super) const TIMEOUT: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_hours(7 * 24);
+/// The bounds that `runs.batch_window` and a binding's `batch_window` share; 0 means that nothing is waited for.
+pub(super) const BATCH_WINDOW: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(1);
 
 /// A duration within bounds, or its default.
 pub(super) fn duration(

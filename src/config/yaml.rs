@@ -4,8 +4,7 @@ use std::fmt::Write as _;
 
 use serde_saphyr::{Error, MessageFormatter as _, UserMessageFormatter};
 
-use super::error::{Place, Report};
-use super::text::place;
+use super::error::{Place, Report, place};
 
 /// Notes the defect that ended the reading of a file.
 pub(super) fn note(error: &Error, report: &mut Report<'_>) {

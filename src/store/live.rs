@@ -7,7 +7,7 @@ use redb::ReadableTable;
 use tokio::sync::watch;
 
 use super::StoreError;
-use super::output::Kept;
+use super::kept::Kept;
 use super::tables::{Joined, RunEpisode, Tables, decode, meta_number};
 use crate::alert::EpisodeKey;
 use crate::metrics::Happened;

@@ -8,7 +8,9 @@
 //! [`StoreError::Broken`] names.
 
 mod admit;
+mod file;
 mod finish;
+mod kept;
 mod live;
 mod open;
 mod output;
@@ -36,8 +38,9 @@ use crate::inventory::Inventory;
 use crate::plan::Choice;
 use crate::run::{HostResult, Outcome, Run, RunId, TaskEvent};
 
+pub use file::OpenError;
 use live::Live;
-pub use open::{OpenError, Opened, open};
+pub use open::{Opened, open};
 pub use query::{Page, RunFilter};
 pub use retention::Retained;
 use tables::Tables;

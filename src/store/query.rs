@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use redb::{Database, ReadTransaction, ReadableDatabase};
 
-use super::output::TAIL;
+use super::kept::TAIL;
 use super::tables::{
     EPISODES, EVENTS, OUTPUT, RUN_EPISODES, RUNS, decode, episode_key, open_for_reading,
     read_run_episodes,

@@ -7,8 +7,8 @@ use chrono::{DateTime, Utc};
 use redb::ReadableTable;
 use tokio::sync::watch;
 
+use super::kept::Kept;
 use super::live::{Held, Live, Queued, Running, Scan};
-use super::output::Kept;
 use super::tables::Tables;
 use super::{Canceled, Claim, Claimed, StoreError, finish};
 use crate::alert::Alert;

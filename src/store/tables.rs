@@ -36,7 +36,7 @@ pub(super) const RUN_EPISODES: TableDefinition<'_, (u64, u32), &[u8]> =
 /// Key: run, number from 0. Value: JSON of [`crate::run::TaskEvent`].
 pub(super) const EVENTS: TableDefinition<'_, (u64, u32), &[u8]> = TableDefinition::new("events_v1");
 
-/// Key: run, number: the head counts from 0, the tail from [`super::output::TAIL`]. Value: output as it came.
+/// Key: run, number: the head counts from 0, the tail from [`super::kept::TAIL`]. Value: output as it came.
 pub(super) const OUTPUT: TableDefinition<'_, (u64, u32), &[u8]> = TableDefinition::new("output_v1");
 
 /// Key: role, host. Value: milliseconds since 1970 of the last successful run's end.
@@ -304,6 +304,12 @@ pub(super) fn meta_number(
             .map(u64::from_le_bytes)
             .map_err(|_| StoreError::Corrupt(format!("meta {name} is not a number"))),
     }
+}
+
+/// The random name that the file got when it was made.
+pub(super) fn read_id(tables: &Tables<'_>) -> Result<Option<String>, StoreError> {
+    let id = tables.meta.get("store_id")?;
+    Ok(id.map(|id| String::from_utf8_lossy(id.value()).into_owned()))
 }
 
 /// Opens a table for reading; `None` where nothing was ever written to it.

@@ -8,7 +8,8 @@ use prometheus::{Encoder, Registry, TextEncoder};
 use redb::StorageBackend;
 use redb::backends::FileBackend;
 
-use super::open::{builder, file, open_error, open_with};
+use super::file::{builder, file, open_error};
+use super::open::open_with;
 use super::*;
 use crate::alert::{Fingerprint, Status};
 use crate::config::{self, Roles};

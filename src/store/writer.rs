@@ -9,10 +9,10 @@ use redb::{Database, Durability};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::StoreError;
+use super::file::Opener;
 use super::live::{Held, Live};
-use super::open::{Opener, read_id};
 use super::queue;
-use super::tables::{Tables, meta_number};
+use super::tables::{Tables, meta_number, read_id};
 use crate::metrics::{Happened, Metrics};
 use crate::run::RunId;
 

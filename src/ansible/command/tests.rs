@@ -2,6 +2,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::alert::{LabelSet, Status};
+use crate::ansible::AlertData;
+use crate::run::{RunId, Trigger, Work};
+
 use super::*;
 
 fn settings() -> config::Ansible {
