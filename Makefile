@@ -13,7 +13,7 @@ step = @printf '\n== %s\n' '$(1)'
 .NOTPARALLEL:
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint fuzz build clean setup-demo setup-test config-check
+.PHONY: help demo test bench lint fuzz build clean setup-demo setup-test config-check playbook-check
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -27,7 +27,7 @@ demo: setup-demo ## break a service on loopback and watch promansible repair it 
 test: setup-test lint ## run every test, as CI does
 	$(call step,tests from units to end to end)
 	$(CARGO) test $(LOCKED)
-	@$(MAKE) --no-print-directory config-check fuzz
+	@$(MAKE) --no-print-directory config-check playbook-check fuzz
 
 bench: setup-demo ## measure speed and size (release build, loopback)
 	$(call step,benches (release))
@@ -66,3 +66,7 @@ config-check:
 	promtool check config config/prometheus.yml
 	amtool check-config config/alertmanager.yml
 	$(CARGO) run $(LOCKED) --quiet -- check config config/promansible.yml
+
+playbook-check:
+	$(call step,playbook: ansible-lint and syntax on both releases)
+	tests/playbook.sh

@@ -2,15 +2,16 @@
 # Installs what the demo and the tests need and this machine lacks; called by the Makefile.
 #
 #     tests/setup.sh demo    Prometheus, Alertmanager, OpenSSH, a C linker, ansible-core 2.19
-#     tests/setup.sh test    the same, ansible-core 2.16 and a C++ compiler
+#     tests/setup.sh test    the same, ansible-core 2.16, ansible-lint, a C++ compiler, and the servers that the roles'
+#                            tests break: dnsmasq, nginx, vsftpd, strongSwan, xl2tpd, pptpd
 #
 # Debian's packages are installed as root or through sudo, and none of their services is started or enabled.
-# ansible-core goes into .venv of this project. With nothing missing it says nothing and takes a few milliseconds.
+# What comes from PyPI goes into .venv of this project. With nothing missing it says nothing and takes a few milliseconds.
 set -eu
 
 case "${1-}" in
 demo) releases="2.19" ;;
-test) releases="2.19 2.16" ;;
+test) releases="2.19 2.16 lint" ;;
 *)
     echo "usage: tests/setup.sh demo|test" >&2
     exit 2
@@ -62,7 +63,18 @@ logged() {
 missing_packages() {
     has cc || echo gcc libc6-dev
     # libFuzzer is written in C++.
-    if [ "$purpose" = test ]; then has c++ || echo g++; fi
+    if [ "$purpose" = test ]; then
+        has c++ || echo g++
+        has ip || echo iproute2
+        has ping || echo iputils-ping
+        has nsenter || echo util-linux
+        has dnsmasq || echo dnsmasq-base
+        has nginx || echo nginx-light
+        has vsftpd || echo vsftpd
+        has ipsec || echo strongswan-starter
+        has xl2tpd || echo xl2tpd
+        has pptpd || echo pptpd
+    fi
     { has prometheus && has promtool; } || echo prometheus
     { { has prometheus-alertmanager || has alertmanager; } && has amtool; } || echo prometheus-alertmanager
     has sshd || echo openssh-server
@@ -109,10 +121,14 @@ install_packages() {
     disable_service prometheus prometheus.service
     disable_service prometheus-alertmanager prometheus-alertmanager.service
     disable_service openssh-server ssh.service
+    for service in vsftpd xl2tpd pptpd strongswan-starter; do
+        disable_service $service $service.service
+    done
+    disable_service nginx-light nginx.service
     clean_up
 }
 
-# install_ansible RELEASE: the venv is made anew where its pins changed or the project was moved.
+# install_ansible RELEASE (or lint): the venv is made anew where its pins changed or the project was moved.
 install_ansible() {
     venv=$project/.venv/ansible-$1
     pins=tests/ansible-$1.txt
@@ -121,7 +137,7 @@ install_ansible() {
     fi
     /usr/bin/python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
         fail "ansible-core 2.19 needs Python 3.11 or newer; /usr/bin/python3 is $(/usr/bin/python3 -V)"
-    say "ansible-core $1 from PyPI into .venv/ansible-$1"
+    say "ansible-$1 from PyPI into .venv/ansible-$1"
     rm -rf "$venv"
     log=$(mktemp)
     logged "python3 -m venv" /usr/bin/python3 -m venv "$venv"

@@ -121,7 +121,8 @@ fn password_is_locked(user: &str) -> bool {
     })
 }
 
-fn make_key(path: &Path) -> Result<PathBuf, Failure> {
+/// Makes a key pair, and returns the path of the private one.
+pub fn make_key(path: &Path) -> Result<PathBuf, Failure> {
     let generator = process::find(&["ssh-keygen"])?;
     let mut command = process::command(generator);
     process::run(

@@ -1,0 +1,29 @@
+#!/bin/sh
+# Lints the playbook tree, and lets both supported releases of ansible-core read every role of it.
+set -eu
+cd "$(dirname "$0")/.."
+venvs=$(pwd)/.venv
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+# Neither Ansible nor its linter needs more than this, whatever the caller's configuration says.
+unset ANSIBLE_CONFIG
+export LC_ALL=C.UTF-8 ANSIBLE_HOME="$work/ansible" ANSIBLE_LOCAL_TEMP="$work/tmp"
+export ANSIBLE_ROLES_PATH="$(pwd)/playbook/alert/roles:$(pwd)/playbook/routine/roles"
+
+cd playbook
+PATH=$venvs/ansible-lint/bin:$PATH XDG_CACHE_HOME="$work/cache" ansible-lint -q --nocolor -- \
+    ./*.yml alert/roles/* routine/roles/*
+
+{
+    printf -- '- hosts: localhost\n  roles:\n'
+    for role in alert/roles/*/ routine/roles/*/; do printf '    - %s\n' "$(basename "$role")"; done
+} >"$work/every-role.yml"
+for release in 2.16 2.19; do
+    for play in run.yml ping.yml "$work/every-role.yml"; do
+        "$venvs/ansible-$release/bin/ansible-playbook" --syntax-check -i localhost, \
+            -e '{"promansible_hosts": ["localhost"], "promansible_become": false}' "$play" >"$work/said" 2>&1 || {
+            cat "$work/said"
+            exit 1
+        }
+    done
+done

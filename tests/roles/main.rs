@@ -1,0 +1,55 @@
+//! Every role that is shipped, through promansible, on real hosts.
+//!
+//! A host is a Debian system with systemd, journald and sshd, in namespaces that this program made: what it breaks is
+//! really broken, and nothing of it is left when the program ends. See `namespaces.rs` for how that is sure, and
+//! `fleet.rs` for what a test has at hand.
+//!
+//! It needs root, or sudo.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+// A program has no outside.
+#![allow(unreachable_pub)]
+// Each role's test uses another part of what they share.
+#![allow(dead_code)]
+// Inventories are put together here.
+#![allow(clippy::format_push_string)]
+
+mod fleet;
+mod host;
+mod namespaces;
+#[path = "../stack/mod.rs"]
+mod stack;
+mod told;
+
+mod start_service;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+/// A test, and the name that it is listed by.
+type Test = (&'static str, fn());
+
+/// The tests of a file.
+macro_rules! tests {
+    ($($name:ident),* $(,)?) => {
+        pub const TESTS: &[$crate::Test] = &[$((concat!(module_path!(), "::", stringify!($name)), $name)),*];
+    };
+}
+pub(crate) use tests;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    if !arguments.list && !namespaces::are_ours() {
+        return namespaces::run_in_ours();
+    }
+    let files = [start_service::TESTS];
+    let trials = files.into_iter().flatten().map(|&(name, test)| {
+        let name = name.trim_start_matches("roles::");
+        Trial::test(name, move || {
+            test();
+            Ok(())
+        })
+    });
+    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+}
