@@ -2,7 +2,7 @@
 //!
 //! The rooms, from the ground up (a room uses only rooms above it in this list):
 //!
-//! - [`alert`], [`run`], [`metrics`], [`clock`], [`shutdown`]: the words.
+//! - [`alert`], [`facts`], [`run`], [`metrics`], [`clock`], [`shutdown`]: the words.
 //! - [`config`], [`inventory`], [`plan`]: thought; no file, process, clock or network is touched in `plan`.
 //! - [`store`], [`ansible`]: the engines; only `store` opens transactions, only `ansible` starts processes.
 //! - [`http`], [`worker`], [`inventory_keeper`]: the edges; `http` and `worker` never call each other and meet at the store.
@@ -16,6 +16,7 @@ pub mod build;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod facts;
 pub mod http;
 pub mod inventory;
 pub mod inventory_keeper;

@@ -3,6 +3,7 @@
 //! Every label value that can be known is there at zero from the start. Labels come from the configuration, the
 //! inventory and enums only, never from the text of an alert.
 
+pub mod hosts;
 mod make;
 
 use std::time::Duration;

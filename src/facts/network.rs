@@ -1,0 +1,120 @@
+//! The interfaces of a host.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use serde_json::{Map, Value};
+
+use super::Facts;
+use super::reader::Reader;
+
+/// Scopes of IPv6 addresses that mean something on one link only.
+const LOCAL_SCOPES: [&str; 2] = ["link", "host"];
+
+/// One interface.
+pub(super) struct Interface<'a> {
+    /// Its name as the system calls it.
+    pub device: String,
+    /// All that is known of it.
+    pub of: &'a Map<String, Value>,
+}
+
+/// The interfaces that the facts describe, in no particular order; the loopback is left out.
+pub(super) fn interfaces<'a>(facts: Facts<'a>, reader: &Reader) -> Vec<Interface<'a>> {
+    let mut seen = BTreeSet::new();
+    let named = reader.list(facts.get("interfaces"));
+    let mut found: Vec<Interface<'a>> = Vec::new();
+    let mut take = |name: Option<&str>, of: &'a Map<String, Value>| {
+        let device = of.get("device").and_then(Value::as_str).or(name);
+        let loopback = of.get("type").and_then(Value::as_str) == Some("loopback");
+        if let Some(device) = device.filter(|device| !loopback && seen.insert((*device).to_owned()))
+        {
+            found.push(Interface {
+                device: device.to_owned(),
+                of,
+            });
+        }
+    };
+    for item in named {
+        match item {
+            // The key of an interface's fact turns what a name of Ansible's may not hold into `_`.
+            Value::String(name) => {
+                let key: String = name
+                    .chars()
+                    .map(|c| if "-:".contains(c) { '_' } else { c })
+                    .collect();
+                if let Some(Value::Object(of)) = facts.get(&key) {
+                    take(Some(name), of);
+                }
+            }
+            // Windows describes them here.
+            Value::Object(of) => {
+                let name = ["connection_name", "interface_name"]
+                    .iter()
+                    .find_map(|key| of.get(*key)?.as_str());
+                take(name, of);
+            }
+            _ => {
+                reader.refuse::<()>();
+            }
+        }
+    }
+    found
+}
+
+/// An address of an interface.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Address {
+    pub address: IpAddr,
+    /// Whether the host reaches others from here.
+    pub default: bool,
+}
+
+/// The addresses of an interface by which others could reach the host.
+pub(super) fn addresses(
+    facts: Facts<'_>,
+    interface: &Interface<'_>,
+    reader: &Reader,
+) -> BTreeSet<Address> {
+    let defaults = ["default_ipv4", "default_ipv6"].map(|name| {
+        let default = facts.get(name)?.as_object()?;
+        default.get("address")?.as_str()?.parse::<IpAddr>().ok()
+    });
+    let mut found = BTreeSet::new();
+    let mut take = |value: &Value| {
+        let Value::Object(of) = value else { return };
+        let scope = of.get("scope").and_then(Value::as_str).unwrap_or_default();
+        if LOCAL_SCOPES.contains(&scope) {
+            return;
+        }
+        let Some(text) = reader.text(of.get("address")) else {
+            return;
+        };
+        // FreeBSD and macOS write the device behind an address of the link: fe80::1%em0.
+        match text.split('%').next().unwrap_or_default().parse::<IpAddr>() {
+            Ok(address) if address.is_loopback() || is_link_local(address) => {}
+            Ok(address) => {
+                let default = defaults.contains(&Some(address));
+                found.insert(Address { address, default });
+            }
+            Err(_) => {
+                reader.refuse::<()>();
+            }
+        }
+    };
+    for name in ["ipv4", "ipv4_secondaries", "ipv6"] {
+        match interface.of.get(name) {
+            Some(Value::Array(list)) => list.iter().for_each(&mut take),
+            Some(one) => take(one),
+            None => {}
+        }
+    }
+    found
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    }
+}

@@ -1,0 +1,299 @@
+//! The metrics of one host.
+
+use std::collections::HashSet;
+
+use chrono::{DateTime, Utc};
+use serde_json::{Map, Value};
+
+use super::Facts;
+use super::network::{addresses, interfaces};
+use super::reader::Reader;
+use super::storage::{disks, mounts};
+
+/// A gauge `promansible_host_<name>`, with the label `host` before these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Family {
+    /// Its name, without `promansible_host_`.
+    pub name: &'static str,
+    /// What it says.
+    pub help: &'static str,
+    /// Its labels after `host`.
+    pub labels: &'static [&'static str],
+}
+
+macro_rules! families {
+    ($($id:ident $help:literal [$($label:ident),*];)*) => {
+        #[allow(non_camel_case_types, clippy::upper_case_acronyms)]
+        #[derive(Clone, Copy)]
+        enum Of { $($id),* }
+        /// Every family, in the order of their names.
+        pub const FAMILIES: &[Family] = &[
+            $(Family { name: stringify!($id), help: $help, labels: &[$(stringify!($label)),*] }),*
+        ];
+    };
+}
+
+families! {
+    apparmor_info "A constant 1, labelled with the state of AppArmor." [status];
+    boot_time_seconds "When the host was started." [];
+    clock_offset_seconds "How far the host's clock was ahead of ours when the facts arrived; the way of the facts, a few seconds, makes it smaller." [];
+    disk_size_bytes "The size of a disk." [device, model, rotational];
+    dmi_info "A constant 1, labelled with what the firmware says of the machine." [vendor, product, form_factor];
+    dns_nameservers "How many name servers the host is configured to ask." [];
+    facts_timestamp_seconds "When the facts of the host were gathered." [];
+    filesystem_avail_bytes "Space for ordinary users on a mounted file system." [device, fstype, mountpoint];
+    filesystem_size_bytes "The size of a mounted file system." [device, fstype, mountpoint];
+    load1 "The load over one minute." [];
+    memory_free_bytes "Memory that nothing uses, not even as a cache." [];
+    memory_total_bytes "The size of the memory." [];
+    network_info "A constant 1 for each address, labelled with its interface and whether the host reaches others from it." [device, address, mac, default];
+    network_mtu_bytes "The largest packet of an interface." [device];
+    network_speed_bytes "The speed of an interface, in bytes a second." [device];
+    network_up "Whether an interface is up." [device];
+    os_info "A constant 1, labelled with the operating system." [distribution, version, release, family];
+    processor_cores "Cores of each processor." [];
+    python_info "A constant 1, labelled with the version of the Python that Ansible used." [version];
+    selinux_info "A constant 1, labelled with the state of SELinux." [status, mode];
+    service_manager_info "A constant 1, labelled with what manages the services." [name];
+    swap_free_bytes "Swap space that nothing uses." [];
+    swap_total_bytes "The size of the swap space." [];
+    uname_info "A constant 1, labelled with the kernel's release and the machine's kind." [kernel, machine];
+    vcpus "Processors as the scheduler counts them." [];
+    virtualization_info "A constant 1, labelled with the kind of virtualization and the part that the host has in it." [virt_type, virt_role];
+}
+
+/// One value.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sample {
+    /// The place of its family in [`FAMILIES`].
+    pub family: usize,
+    /// The values of the family's labels, in their order.
+    pub labels: Vec<String>,
+    /// The value.
+    pub value: f64,
+}
+
+/// When facts came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// When they were gathered.
+    pub gathered_at: DateTime<Utc>,
+    /// Whether they came straight from the host, so that its clock can be set against ours.
+    pub live: bool,
+}
+
+/// The metrics of one host.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Series {
+    /// At most one for each family and label values.
+    pub samples: Vec<Sample>,
+    /// How many values could not be what they should be.
+    pub not_understood: u64,
+}
+
+const MIB: f64 = 1_048_576.0;
+
+/// Mbit/s in bytes a second.
+const MEGABIT: f64 = 125_000.0;
+
+/// Makes the metrics of one host. Nothing in the facts can break it: what is not understood is left out and counted.
+pub fn series(facts: Facts<'_>, seen: Seen) -> Series {
+    let reader = Reader::default();
+    let mut made = Made::default();
+    system(facts, &reader, &mut made);
+    sizes(facts, &reader, &mut made);
+    times(facts, seen, &reader, &mut made);
+    for mount in mounts(facts, &reader) {
+        let labels = [mount.device, mount.fstype, mount.mountpoint];
+        made.put(Of::filesystem_size_bytes, &labels, mount.size);
+        made.put(Of::filesystem_avail_bytes, &labels, mount.available);
+    }
+    for disk in disks(facts, &reader) {
+        made.put(
+            Of::disk_size_bytes,
+            &[disk.device, disk.model, disk.rotational],
+            Some(disk.size),
+        );
+    }
+    network(facts, &reader, &mut made);
+    Series {
+        samples: made.samples,
+        not_understood: reader.not_understood(),
+    }
+}
+
+/// Samples, no two of one family with equal labels: of a thing that the facts repeat the first is shown.
+#[derive(Default)]
+struct Made {
+    samples: Vec<Sample>,
+    seen: HashSet<(usize, Vec<String>)>,
+}
+
+impl Made {
+    fn put(&mut self, of: Of, labels: &[String], value: Option<f64>) {
+        let Some(value) = value else { return };
+        let family = of as usize;
+        if self.seen.insert((family, labels.to_vec())) {
+            self.samples.push(Sample {
+                family,
+                labels: labels.to_vec(),
+                value,
+            });
+        }
+    }
+
+    /// A constant 1, where anything is known.
+    fn info<const N: usize>(&mut self, of: Of, labels: [Option<String>; N]) {
+        if labels.iter().any(Option::is_some) {
+            self.put(of, &labels.map(Option::unwrap_or_default), Some(1.0));
+        }
+    }
+}
+
+fn system(facts: Facts<'_>, reader: &Reader, made: &mut Made) {
+    let text = |name: &str| reader.text(facts.get(name));
+    made.info(
+        Of::os_info,
+        [
+            text("distribution"),
+            text("distribution_version"),
+            text("distribution_release"),
+            text("os_family"),
+        ],
+    );
+    made.info(
+        Of::uname_info,
+        [
+            text("kernel"),
+            text("architecture").or_else(|| text("machine")),
+        ],
+    );
+    made.info(
+        Of::dmi_info,
+        [
+            text("system_vendor"),
+            text("product_name"),
+            text("form_factor"),
+        ],
+    );
+    made.info(
+        Of::virtualization_info,
+        [text("virtualization_type"), text("virtualization_role")],
+    );
+    made.info(Of::python_info, [text("python_version")]);
+    made.info(Of::service_manager_info, [text("service_mgr")]);
+    // SELinux is `false` where Python has no library for it.
+    if let Some(selinux) = facts.get("selinux").filter(|value| value.is_object()) {
+        let of = reader.object(Some(selinux));
+        let text = |name| reader.text(of.and_then(|of| of.get(name)));
+        made.info(Of::selinux_info, [text("status"), text("mode")]);
+    }
+    if let Some(apparmor) = reader.object(facts.get("apparmor")) {
+        made.info(Of::apparmor_info, [reader.text(apparmor.get("status"))]);
+    }
+}
+
+fn sizes(facts: Facts<'_>, reader: &Reader, made: &mut Made) {
+    let amount = |name: &str| reader.amount(facts.get(name));
+    for (of, name) in [
+        (Of::memory_total_bytes, "memtotal_mb"),
+        (Of::memory_free_bytes, "memfree_mb"),
+        (Of::swap_total_bytes, "swaptotal_mb"),
+        (Of::swap_free_bytes, "swapfree_mb"),
+    ] {
+        made.put(of, &[], amount(name).map(|mib| mib * MIB));
+    }
+    made.put(Of::vcpus, &[], amount("processor_vcpus"));
+    made.put(Of::processor_cores, &[], amount("processor_cores"));
+    let load = reader
+        .object(facts.get("loadavg"))
+        .and_then(|load| reader.amount(load.get("1m")));
+    made.put(Of::load1, &[], load);
+    if let Some(servers) = reader
+        .object(facts.get("dns"))
+        .and_then(|dns| dns.get("nameservers"))
+    {
+        let count = reader.list(Some(servers)).len();
+        #[allow(clippy::cast_precision_loss)] // a list in a file
+        made.put(
+            Of::dns_nameservers,
+            &[],
+            servers.is_array().then_some(count as f64),
+        );
+    }
+}
+
+fn times(facts: Facts<'_>, seen: Seen, reader: &Reader, made: &mut Made) {
+    let ours = seconds(seen.gathered_at);
+    made.put(Of::facts_timestamp_seconds, &[], Some(ours));
+    let date_time = reader.object(facts.get("date_time"));
+    let clock = date_time.and_then(|of| {
+        let exact = of
+            .get("iso8601_micro")
+            .and_then(|text| text.as_str()?.parse::<DateTime<Utc>>().ok());
+        exact
+            .map(seconds)
+            .or_else(|| reader.amount(of.get("epoch")))
+    });
+    if seen.live {
+        made.put(
+            Of::clock_offset_seconds,
+            &[],
+            clock.map(|clock| clock - ours),
+        );
+    }
+    let uptime = reader.amount(facts.get("uptime_seconds"));
+    // Both are the host's own, so that a wrong clock does not make them disagree.
+    let epoch = date_time.and_then(|of| reader.amount(of.get("epoch")));
+    made.put(
+        Of::boot_time_seconds,
+        &[],
+        epoch.zip(uptime).map(|(epoch, uptime)| epoch - uptime),
+    );
+}
+
+fn network(facts: Facts<'_>, reader: &Reader, made: &mut Made) {
+    for interface in interfaces(facts, reader) {
+        let of = interface.of;
+        let device = [interface.device.clone()];
+        made.put(Of::network_up, &device, is_up(of, reader).map(f64::from));
+        made.put(Of::network_mtu_bytes, &device, reader.amount(of.get("mtu")));
+        made.put(
+            Of::network_speed_bytes,
+            &device,
+            reader.amount(of.get("speed")).map(|mbit| mbit * MEGABIT),
+        );
+        let mac = reader.text(of.get("macaddress")).unwrap_or_default();
+        let addresses = addresses(facts, &interface, reader);
+        let mut put = |address: String, default: bool| {
+            let labels = [
+                interface.device.clone(),
+                address,
+                mac.clone(),
+                default.to_string(),
+            ];
+            made.put(Of::network_info, &labels, Some(1.0));
+        };
+        if addresses.is_empty() {
+            put(String::new(), false);
+        }
+        for address in addresses {
+            put(address.address.to_string(), address.default);
+        }
+    }
+}
+
+/// Linux says it outright; BSD and macOS give the medium's status.
+fn is_up(of: &Map<String, Value>, reader: &Reader) -> Option<bool> {
+    match of.get("active") {
+        Some(active) => reader.truth(Some(active)),
+        None => reader
+            .text(of.get("status"))
+            .map(|status| status == "active"),
+    }
+}
+
+#[allow(clippy::cast_precision_loss)] // microseconds since 1970 are exact to a fraction of one in an f64
+fn seconds(at: DateTime<Utc>) -> f64 {
+    at.timestamp_micros() as f64 / 1e6
+}

@@ -1,0 +1,201 @@
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+
+use chrono::{DateTime, Utc};
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+
+use super::*;
+
+fn seen() -> Seen {
+    Seen {
+        gathered_at: DateTime::<Utc>::from_timestamp(1_717_243_200, 0).unwrap(),
+        live: true,
+    }
+}
+
+fn read(name: &str) -> Map<String, Value> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/facts/{name}.json"));
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+/// The metrics as they would stand on a page, a line each, without the labels' host.
+fn lines(map: &Map<String, Value>) -> Vec<String> {
+    let made = series(Facts::new(map), seen());
+    assert_eq!(made.not_understood, 0, "{:?}", made.samples);
+    let mut lines: Vec<String> = made.samples.iter().map(line).collect();
+    lines.sort();
+    lines
+}
+
+fn line(sample: &Sample) -> String {
+    let family = FAMILIES[sample.family];
+    assert_eq!(sample.labels.len(), family.labels.len());
+    let labels = family.labels.iter().zip(&sample.labels);
+    let labels: Vec<String> = labels
+        .map(|(name, value)| format!("{name}={value:?}"))
+        .collect();
+    format!("{}{{{}}} {}", family.name, labels.join(","), sample.value)
+}
+
+macro_rules! of_systems {
+    ($($test:ident: $file:literal),* $(,)?) => { $(
+        #[test]
+        fn $test() {
+            insta::assert_snapshot!(lines(&read($file)).join("\n"));
+        }
+    )* };
+}
+
+of_systems! {
+    ubuntu_14_04_of_ansible_2_3: "ubuntu-14.04",
+    debian_12_of_core_2_19: "debian-12",
+    debian_12_of_core_2_16: "debian-12-core-2.16",
+    rhel_9: "rhel-9",
+    alpine_without_extras: "alpine-3.20",
+    freebsd_14: "freebsd-14",
+    macos_14: "macos-14",
+    windows_2022: "windows-2022",
+}
+
+#[test]
+fn what_cannot_be_what_it_should_is_left_out_and_counted() {
+    for (name, value) in [
+        ("ansible_memtotal_mb", json!("much")),
+        ("ansible_memtotal_mb", json!(["2048"])),
+        ("ansible_memtotal_mb", json!(-5)),
+        ("ansible_memtotal_mb", json!(true)),
+        ("ansible_mounts", json!("none")),
+        ("ansible_mounts", json!([7])),
+        ("ansible_devices", json!(["sda"])),
+        ("ansible_distribution", json!({"name": "Debian"})),
+        ("ansible_interfaces", json!([7])),
+        ("ansible_dns", json!({"nameservers": "1.2.3.4"})),
+        ("ansible_date_time", json!({"epoch": "noon"})),
+    ] {
+        let map = Map::from_iter([(name.to_owned(), value.clone())]);
+        let made = series(Facts::new(&map), seen());
+        assert_eq!(
+            made.not_understood,
+            1 + u64::from(name.ends_with("date_time")),
+            "{name}: {value}"
+        );
+        let names: Vec<&str> = made
+            .samples
+            .iter()
+            .map(|s| FAMILIES[s.family].name)
+            .collect();
+        assert_eq!(names, ["facts_timestamp_seconds"], "{name}: {value}");
+    }
+}
+
+#[test]
+fn what_is_missing_or_nothing_is_no_news() {
+    for value in [Value::Null, json!(""), json!("NA"), json!("n/a")] {
+        let names = [
+            "memtotal_mb",
+            "mounts",
+            "devices",
+            "distribution",
+            "interfaces",
+            "dns",
+            "date_time",
+            "loadavg",
+        ];
+        let map = names
+            .map(|name| (format!("ansible_{name}"), value.clone()))
+            .into_iter()
+            .collect();
+        let made = series(Facts::new(&map), seen());
+        assert_eq!((made.not_understood, made.samples.len()), (0, 1), "{value}");
+    }
+}
+
+#[test]
+fn a_path_leads_into_objects_and_lists() {
+    let map = json!({"ansible_local": {"backup": {"runs": [{"ok": 3}]}}, "bare": 5, "ansible_none": null});
+    let map = map.as_object().unwrap();
+    let facts = Facts::new(map);
+    assert_eq!(
+        facts.path("ansible_local.backup.runs.0.ok"),
+        Some(&json!(3))
+    );
+    assert_eq!(facts.path("local.backup.runs.0.ok"), Some(&json!(3)));
+    assert_eq!(facts.path("bare"), Some(&json!(5)));
+    for nowhere in [
+        "none",
+        "bare.x",
+        "local.backup.runs.1",
+        "local.backup.runs.x",
+        "",
+        "local..runs",
+    ] {
+        assert_eq!(facts.path(nowhere), None, "{nowhere}");
+    }
+}
+
+fn junk() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        "\\PC{0,12}".prop_map(Value::from),
+        Just(json!("-1")),
+        Just(json!("192.0.2.1")),
+    ];
+    leaf.prop_recursive(4, 40, 6, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+            prop::collection::btree_map(key(), inner, 0..6)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+fn key() -> impl Strategy<Value = String> {
+    const KNOWN: &[&str] = &[
+        "ansible_mounts",
+        "ansible_devices",
+        "ansible_interfaces",
+        "ansible_eth0",
+        "device",
+        "mount",
+        "size_total",
+        "ipv4",
+        "ipv6",
+        "address",
+        "ansible_date_time",
+        "epoch",
+        "ansible_memtotal_mb",
+        "sectors",
+        "active",
+        "type",
+        "ansible_default_ipv4",
+        "ansible_dns",
+        "nameservers",
+        "ansible_loadavg",
+        "1m",
+        "ansible_selinux",
+        "ansible_facts",
+        "iso8601_micro",
+    ];
+    prop_oneof![4 => prop::sample::select(KNOWN).prop_map(str::to_owned), 1 => "\\PC{0,8}"]
+}
+
+proptest! {
+    #[test]
+    fn junk_breaks_nothing_and_no_label_set_comes_twice(
+        map in prop::collection::btree_map(key(), junk(), 0..12)
+    ) {
+        let map: Map<String, Value> = map.into_iter().collect();
+        let made = series(Facts::new(&map), seen());
+        let mut keys = HashSet::new();
+        for sample in &made.samples {
+            prop_assert!(sample.value.is_finite());
+            prop_assert_eq!(sample.labels.len(), FAMILIES[sample.family].labels.len());
+            prop_assert!(keys.insert((sample.family, sample.labels.clone())));
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! The host metrics as they stand on a page: written when a host's facts change, not when somebody scrapes.
+//!
+//! A page is grouped by metric, and every host has a few lines in each. So hosts are kept in blocks, and of each block and
+//! family the text is kept ready: new facts write one block anew, and a scrape hands out what is there. Compressed pages
+//! are put together of parts that were compressed alone, so that they cost no more.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+
+use bytes::Bytes;
+use flate2::{Compress, Compression, Crc, FlushCompress, Status};
+
+/// So many hosts are written anew when the facts of one change.
+const BLOCK: usize = 64;
+
+/// A metric that hosts have: a gauge `promansible_host_<name>`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostFamily {
+    /// Its name, without `promansible_host_`.
+    pub name: String,
+    /// What it says, on one line.
+    pub help: String,
+    /// The names of its labels after `host`.
+    pub labels: Vec<String>,
+}
+
+/// One value of a host.
+#[derive(Debug, Clone, Copy)]
+pub struct HostSample<'a> {
+    /// The place of its family.
+    pub family: usize,
+    /// The values of the family's labels, in their order.
+    pub labels: &'a [String],
+    /// The value.
+    pub value: f64,
+}
+
+/// Every host's metrics. Cheap to clone: all clones show the same.
+#[derive(Debug, Clone, Default)]
+pub struct HostMetrics(Arc<RwLock<Pages>>);
+
+#[derive(Debug, Default)]
+struct Pages {
+    families: Vec<HostFamily>,
+    heads: Vec<Arc<Part>>,
+    blocks: Vec<Block>,
+    places: HashMap<String, Place>,
+    free: Vec<Place>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    block: usize,
+    slot: usize,
+}
+
+#[derive(Debug)]
+struct Block {
+    hosts: Vec<Option<HostText>>,
+    /// For each family what its hosts have of it.
+    parts: Vec<Arc<Part>>,
+}
+
+/// A host's lines, family by family.
+#[derive(Debug)]
+struct HostText {
+    lines: Box<str>,
+    /// Where the lines of each family end.
+    ends: Box<[u32]>,
+}
+
+/// A part of a page, and what it is compressed, once somebody has asked for that.
+#[derive(Debug)]
+struct Part {
+    plain: Bytes,
+    packed: OnceLock<Packed>,
+}
+
+#[derive(Debug)]
+struct Packed {
+    /// Deflated, and flushed to a whole byte, so that the next part can follow.
+    bytes: Bytes,
+    crc: Crc,
+}
+
+impl HostMetrics {
+    /// Starts over with these families. No host has any metric until it is set again.
+    pub fn reset(&self, families: Vec<HostFamily>) {
+        let heads = families.iter().map(head).collect();
+        *self.write() = Pages {
+            families,
+            heads,
+            ..Pages::default()
+        };
+    }
+
+    /// Shows these values for a host, and no others. Two samples of a host must not have the same family and labels.
+    pub fn set<'a>(&self, host: &str, samples: impl Iterator<Item = HostSample<'a>>) {
+        let mut pages = self.write();
+        let text = HostText::new(host, &pages.families, samples);
+        let place = match pages.places.get(host) {
+            Some(place) => *place,
+            None => pages.find_place(host),
+        };
+        pages.put(place, Some(text));
+    }
+
+    /// Takes a host off the page.
+    pub fn remove(&self, host: &str) {
+        let mut pages = self.write();
+        if let Some(place) = pages.places.remove(host) {
+            pages.put(place, None);
+            pages.free.push(place);
+        }
+    }
+
+    /// How many hosts are on it.
+    pub fn hosts(&self) -> usize {
+        self.read().places.len()
+    }
+
+    /// The page as it is now, in parts.
+    pub fn page(&self) -> Page {
+        let pages = self.read();
+        let mut parts = Vec::new();
+        for (family, head) in pages.heads.iter().enumerate() {
+            let blocks = pages.blocks.iter().map(|block| &block.parts[family]);
+            let mut filled = blocks.filter(|part| !part.plain.is_empty()).peekable();
+            if filled.peek().is_some() {
+                parts.push(Arc::clone(head));
+                parts.extend(filled.cloned());
+            }
+        }
+        Page(parts)
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, Pages> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Pages> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pages {
+    fn find_place(&mut self, host: &str) -> Place {
+        let place = self.free.pop().unwrap_or_else(|| {
+            let full = self
+                .blocks
+                .last()
+                .is_none_or(|block| block.hosts.len() == BLOCK);
+            if full {
+                let empty = Arc::new(Part::new(String::new()));
+                let parts = vec![empty; self.families.len()];
+                self.blocks.push(Block {
+                    hosts: Vec::new(),
+                    parts,
+                });
+            }
+            let block = self.blocks.len() - 1;
+            let hosts = &mut self.blocks[block].hosts;
+            hosts.push(None);
+            Place {
+                block,
+                slot: hosts.len() - 1,
+            }
+        });
+        self.places.insert(host.to_owned(), place);
+        place
+    }
+
+    fn put(&mut self, place: Place, text: Option<HostText>) {
+        let block = &mut self.blocks[place.block];
+        let old = std::mem::replace(&mut block.hosts[place.slot], text);
+        let new = block.hosts[place.slot].as_ref();
+        for (family, part) in block.parts.iter_mut().enumerate() {
+            // What stays as it was stays compressed.
+            if lines(old.as_ref(), family) != lines(new, family) {
+                let texts = block.hosts.iter().flatten();
+                *part = Arc::new(Part::new(texts.map(|text| text.of(family)).collect()));
+            }
+        }
+    }
+}
+
+impl HostText {
+    fn new<'a>(
+        host: &str,
+        families: &[HostFamily],
+        samples: impl Iterator<Item = HostSample<'a>>,
+    ) -> Self {
+        let mut by_family: Vec<Vec<HostSample<'a>>> = vec![Vec::new(); families.len()];
+        for sample in samples {
+            by_family[sample.family].push(sample);
+        }
+        let mut lines = String::new();
+        let mut ends = Vec::with_capacity(families.len());
+        for (family, samples) in families.iter().zip(by_family) {
+            for sample in samples {
+                line(&mut lines, host, family, &sample);
+            }
+            ends.push(u32::try_from(lines.len()).unwrap_or(u32::MAX));
+        }
+        Self {
+            lines: lines.into(),
+            ends: ends.into(),
+        }
+    }
+
+    fn of(&self, family: usize) -> &str {
+        let end = |at: usize| self.ends[at] as usize;
+        let begin = family.checked_sub(1).map_or(0, end);
+        &self.lines[begin..end(family)]
+    }
+}
+
+fn lines(text: Option<&HostText>, family: usize) -> &str {
+    text.map_or("", |text| text.of(family))
+}
+
+fn head(family: &HostFamily) -> Arc<Part> {
+    let mut text = String::new();
+    let _ = write!(text, "# HELP promansible_host_{} ", family.name);
+    for c in family.help.chars() {
+        match c {
+            '\\' => text.push_str("\\\\"),
+            '\n' => text.push_str("\\n"),
+            c => text.push(c),
+        }
+    }
+    let _ = writeln!(text, "\n# TYPE promansible_host_{} gauge", family.name);
+    Arc::new(Part::new(text))
+}
+
+fn line(text: &mut String, host: &str, family: &HostFamily, sample: &HostSample<'_>) {
+    let _ = write!(text, "promansible_host_{}{{host=\"", family.name);
+    escape(text, host);
+    for (name, value) in family.labels.iter().zip(sample.labels) {
+        let _ = write!(text, "\",{name}=\"");
+        escape(text, value);
+    }
+    let _ = writeln!(text, "\"}} {}", sample.value);
+}
+
+fn escape(text: &mut String, value: &str) {
+    for c in value.chars() {
+        match c {
+            '\\' => text.push_str("\\\\"),
+            '"' => text.push_str("\\\""),
+            '\n' => text.push_str("\\n"),
+            c => text.push(c),
+        }
+    }
+}
+
+impl Part {
+    fn new(text: String) -> Self {
+        Self {
+            plain: text.into(),
+            packed: OnceLock::new(),
+        }
+    }
+
+    fn packed(&self) -> &Packed {
+        self.packed.get_or_init(|| pack(&self.plain))
+    }
+}
+
+fn pack(plain: &[u8]) -> Packed {
+    let mut crc = Crc::new();
+    crc.update(plain);
+    let mut deflate = Compress::new(Compression::fast(), false);
+    let mut bytes = Vec::with_capacity(plain.len() / 8 + 64);
+    let mut taken = 0;
+    // It is done when it had room left over after all was taken.
+    loop {
+        let status = deflate.compress_vec(&plain[taken..], &mut bytes, FlushCompress::Sync);
+        taken = usize::try_from(deflate.total_in()).unwrap_or(plain.len());
+        let done = taken == plain.len() && bytes.len() < bytes.capacity();
+        if done || !matches!(status, Ok(Status::Ok | Status::BufError)) {
+            break;
+        }
+        bytes.reserve(bytes.capacity().max(64));
+    }
+    bytes.shrink_to_fit();
+    Packed {
+        bytes: bytes.into(),
+        crc,
+    }
+}
+
+/// A page in parts, of which each is shared with whoever else reads it.
+#[derive(Debug, Clone)]
+pub struct Page(Vec<Arc<Part>>);
+
+impl Page {
+    /// Puts a text before the rest.
+    #[must_use]
+    pub fn after(mut self, text: String) -> Self {
+        if !text.is_empty() {
+            self.0.insert(0, Arc::new(Part::new(text)));
+        }
+        self
+    }
+
+    /// As text.
+    pub fn plain(self) -> Vec<Bytes> {
+        self.0.iter().map(|part| part.plain.clone()).collect()
+    }
+
+    /// As one gzip member. What was never compressed before is compressed now: keep it off the async threads.
+    pub fn gzip(self) -> Vec<Bytes> {
+        // No name, no time, unknown system.
+        let mut bytes = vec![Bytes::from_static(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255])];
+        let mut crc = Crc::new();
+        for part in &self.0 {
+            let packed = part.packed();
+            bytes.push(packed.bytes.clone());
+            crc.combine(&packed.crc);
+        }
+        // An empty last block.
+        let mut end = vec![0x03, 0x00];
+        end.extend(crc.sum().to_le_bytes());
+        end.extend(crc.amount().to_le_bytes());
+        bytes.push(end.into());
+        bytes
+    }
+}
+
+#[cfg(test)]
+mod tests;
