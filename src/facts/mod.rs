@@ -2,8 +2,11 @@
 //!
 //! - [`Facts`]: one host's facts, whatever Ansible, system and decade they come from.
 //! - `reader`: one value of them, in whatever type it came.
+//! - [`changes`]: what is different from the last time. [`setup_output`], [`cache_file`]: facts that others gathered.
 //! - [`series`]: the metrics of one host; `network`, `storage`: those that a host has several of.
 
+mod changes;
+mod import;
 mod network;
 mod reader;
 mod series;
@@ -13,6 +16,8 @@ mod tests;
 
 use serde_json::{Map, Value};
 
+pub use changes::{Change, Changes, changes};
+pub use import::{ImportError, Imported, cache_file, setup_output};
 pub use series::{FAMILIES, Family, Sample, Seen, Series, series};
 
 /// One host's facts.

@@ -113,15 +113,13 @@ proptest! {
         let mut model = BTreeMap::new();
         for (number, step) in steps {
             let host = format!("host{number}");
-            match step {
-                Some((load, devices)) => {
-                    set(&metrics, &host, f64::from(load), &["a", "b", "c"][..devices.min(3)]);
-                    model.insert(host, (load, devices.min(3)));
-                }
-                None => {
-                    metrics.remove(&host);
-                    model.remove(&host);
-                }
+            if let Some((load, devices)) = step {
+                let devices = &["a", "b", "c"][..devices.min(3)];
+                set(&metrics, &host, f64::from(load), devices);
+                model.insert(host, (load, devices.len()));
+            } else {
+                metrics.remove(&host);
+                model.remove(&host);
             }
         }
         let page = text(metrics.page());
