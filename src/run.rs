@@ -129,7 +129,7 @@ pub struct Work {
     /// Whether it runs on the controller itself instead of inventory hosts.
     #[serde(default)]
     pub controller: bool,
-    /// Trusted variables, from the configuration.
+    /// Variables for the roles: of a binding they are trusted and may be templates, of a person they are data.
     #[serde(default)]
     pub vars: Vars,
     /// Whether tasks run as another user.

@@ -11,6 +11,7 @@ mod check;
 mod error;
 mod files;
 mod load;
+mod manual;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ mod yaml;
 
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use load::{build, load};
+pub use manual::{Manual, ManualError, manual};
 pub use units::{UnitError, format_duration, format_size, parse_duration, parse_size};
 
 use std::collections::BTreeMap;

@@ -36,7 +36,7 @@ use crate::alert::{Alert, EpisodeKey, Notification};
 use crate::config::Config;
 use crate::inventory::Inventory;
 use crate::plan::Choice;
-use crate::run::{HostResult, Outcome, Run, RunId, TaskEvent};
+use crate::run::{HostResult, Outcome, Run, RunId, TaskEvent, Work};
 
 pub use file::OpenError;
 use live::Live;
@@ -52,13 +52,13 @@ use writer::{Message, Operation};
 pub enum StoreError {
     /// redb or the disk failed. The caller answers 503; the store reopens itself and may be tried again. If the disk
     /// failed while a commit was written and cannot be read either, the operation may turn out to be on disk: sent
-    /// again it is a `duplicate`, or [`StoreError::Finished`].
+    /// again it is a `duplicate`, or [`StoreError::Finished`], or a second run by hand.
     #[error("the store is broken: {0}")]
     Broken(String),
     /// A value cannot be read: the file was damaged, or written by something else.
     #[error("the store holds a value that cannot be read: {0}")]
     Corrupt(String),
-    /// The queue cannot take the runs of this notification. Nothing of it was kept; the caller answers 503.
+    /// The queue cannot take these runs. Nothing was kept; the caller answers 503.
     #[error(
         "the queue is full: {queued} {what} are queued, {wanted} more are wanted and {key} is {limit}"
     )]
@@ -67,7 +67,7 @@ pub enum StoreError {
         what: &'static str,
         /// How many of them wait.
         queued: usize,
-        /// How many this notification would add.
+        /// How many would be added.
         wanted: usize,
         /// The limit.
         limit: usize,
@@ -198,6 +198,25 @@ impl Store {
     ) -> Result<Admitted, StoreError> {
         self.ask(move |tables, live| {
             admit::admit(tables, live, &notification, &config, &inventory, now)
+        })
+        .await
+    }
+
+    /// Queues a run that a person asked for, on these hosts: at least one.
+    ///
+    /// *Durability*: `Ok` is on disk. *Cancel safety*: if the caller goes away it may be queued all the same, and asked
+    /// for again it is a second run: unlike an alert it has nothing to be known by.
+    ///
+    /// *Errors*: `QueueFull` where `queue_limit` runs wait; nothing was kept.
+    pub async fn queue_manual(
+        &self,
+        work: Work,
+        hosts: Vec<String>,
+        queue_limit: usize,
+        now: DateTime<Utc>,
+    ) -> Result<RunId, StoreError> {
+        self.ask(move |tables, live| {
+            queue::queue_manual(tables, live, &work, &hosts, queue_limit, now)
         })
         .await
     }

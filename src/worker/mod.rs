@@ -134,10 +134,7 @@ impl Worker {
             trigger: run.trigger,
             binding: run.binding.as_deref(),
             work: &run.work,
-            kind: match run.trigger {
-                Trigger::Alert => RoleKind::Alert,
-                Trigger::Schedule | Trigger::Manual => RoleKind::Routine,
-            },
+            kind: self.kind(run),
             hosts,
             alerts: &alerts,
         };
@@ -162,6 +159,17 @@ impl Worker {
                     message: Some(not_started(&why)),
                 }
             }
+        }
+    }
+
+    /// Where the run's roles are looked up first. A person may name roles of both kinds, but none whose name is in both
+    /// folders; so this matters only for what the roles themselves name.
+    fn kind(&self, run: &Run) -> RoleKind {
+        let is_alerts = |role: &String| self.config.borrow().roles.alert.contains(role);
+        match run.trigger {
+            Trigger::Alert => RoleKind::Alert,
+            Trigger::Manual if run.work.roles.first().is_some_and(is_alerts) => RoleKind::Alert,
+            Trigger::Schedule | Trigger::Manual => RoleKind::Routine,
         }
     }
 
