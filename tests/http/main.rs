@@ -9,6 +9,7 @@
 
 mod bench;
 mod breaking;
+mod by_hand;
 mod connections;
 mod episodes;
 mod operations;

@@ -8,7 +8,8 @@ use promansible::alert::{Alert, Fingerprint, Notification, Status};
 use promansible::config::{self, Config, Roles};
 use promansible::inventory::Inventory;
 use promansible::metrics::Metrics;
-use promansible::run::{Outcome, Run, RunId, TaskEvent, TaskStatus};
+use promansible::plan;
+use promansible::run::{Outcome, Run, RunId, TaskEvent, TaskStatus, Work};
 use promansible::store::{self, Claim, Claimed, Ended, Opened, RunFilter, Store};
 use prometheus::Registry;
 
@@ -112,6 +113,22 @@ impl Fixture {
         self.store
             .admit(notification(alerts), config, inventory, now)
             .await
+    }
+
+    /// A person asks for a run.
+    pub async fn ask(
+        &self,
+        hosts: &[String],
+        overlap: bool,
+        now: DateTime<Utc>,
+    ) -> Result<RunId, store::StoreError> {
+        let work = Work {
+            allow_overlap: overlap,
+            ..plan::work(&self.config.bindings[0])
+        };
+        let limit = self.config.runs.queue_limit;
+        let hosts = hosts.to_vec();
+        self.store.queue_manual(work, hosts, limit, now).await
     }
 
     pub async fn claim(&self, now: DateTime<Utc>) -> Option<Claimed> {
