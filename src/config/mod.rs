@@ -25,6 +25,7 @@ pub use error::{ConfigError, ConfigErrors, Place};
 pub use load::{build, load};
 pub use manual::{Manual, ManualError, manual};
 pub use units::{UnitError, format_duration, format_size, parse_duration, parse_size};
+pub use vars::parse_vars;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -181,6 +182,8 @@ pub struct Binding {
     pub vars: Vars,
     /// Whether bindings after this one are left out for an alert that it matches; false.
     pub stop: bool,
+    /// Whether its runs only say what they would change (`mode: check`); false (`run`).
+    pub check: bool,
     /// How long a run may take; [`Runs::timeout`].
     pub timeout: Duration,
     /// How long a run waits for further hosts; [`Runs::batch_window`].

@@ -92,6 +92,7 @@ pub(super) struct BindingText {
     pub(super) target: Option<Spanned<TargetText>>,
     pub(super) vars: Option<Pairs<VarValue>>,
     pub(super) stop: Option<bool>,
+    pub(super) mode: Option<Scalar>,
     pub(super) timeout: Option<Scalar>,
     pub(super) batch_window: Option<Scalar>,
     pub(super) allow_overlap: Option<bool>,

@@ -193,7 +193,7 @@ pub fn work(binding: &Binding) -> Work {
         vars: binding.vars.clone(),
         r#become: binding.r#become,
         gather_facts: binding.gather_facts,
-        check: false,
+        check: binding.check,
         timeout: binding.timeout,
         allow_overlap: binding.allow_overlap,
         rerun_on_interrupt: binding.rerun_on_interrupt,

@@ -50,7 +50,7 @@ fn a_run_is_made_as_it_was_asked_for() {
     assert_eq!(server.data("runs/1")["episodes"], json!([]));
     assert_eq!(
         site.journal()[0],
-        "begin 1 check_dns ok @ web1 web2",
+        "begin 1 (check) check_dns ok @ web1 web2",
         "the roles, in their order"
     );
     let counted =
@@ -69,6 +69,18 @@ fn a_run_is_made_as_it_was_asked_for() {
     assert_eq!(run["hosts"], json!(["localhost"]));
     assert_eq!(run["work"]["controller"], true);
     assert_eq!(run["work"]["timeout_seconds"], 600.0);
+}
+
+#[test]
+fn a_binding_that_only_checks_makes_runs_that_only_check() {
+    let site = Site::new()
+        .no_bindings()
+        .binding("try", "[ok]", "mode: check");
+    let server = site.start();
+    server.deliver(&[alert("A", "web1").label("for", "try")]);
+    let run = server.wait_run(1, "finished");
+    assert_eq!(run["work"]["check"], true);
+    assert_eq!(site.journal()[0], "begin 1 (check) ok @ web1");
 }
 
 #[test]

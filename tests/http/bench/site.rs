@@ -29,12 +29,14 @@ cat "$here/hosts"
 const PLAYBOOK: &str = r#"#!/bin/sh
 here=$(dirname "$0")/..
 run=${PROMANSIBLE_RUN##*:}
-for arg; do case $arg in @*) vars=$(cat "${arg#@}") ;; esac; done
+check=
+for arg; do case $arg in @*) vars=$(cat "${arg#@}") ;; --check) check=' (check)' ;; esac; done
 list() { rest=${vars#*"\"promansible_$1\":["}; echo "${rest%%]*}" | tr -d '"' | tr , ' '; }
+echo "$vars" >"$here/vars-$run.json"
 hosts=$(list hosts)
 roles=$(list roles)
 exec 3>"$PROMANSIBLE_EVENTS"
-echo "begin $run" $roles @ $hosts >>"$here/journal"
+echo "begin $run$check" $roles @ $hosts >>"$here/journal"
 echo '{"event":"hello","protocol":1,"ansible":"2.19.0"}' >&3
 failures=0
 for role in $roles; do
@@ -243,6 +245,12 @@ impl Site {
     pub fn journal(&self) -> Vec<String> {
         let text = fs::read_to_string(self.path("journal")).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
+    }
+
+    /// The extra variables that a run was given.
+    pub fn vars_of(&self, run: u64) -> Value {
+        let text = fs::read(self.path(&format!("vars-{run}.json"))).unwrap();
+        serde_json::from_slice(&text).unwrap()
     }
 
     /// The processes of runs of this site.
