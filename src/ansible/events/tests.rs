@@ -24,6 +24,7 @@ fn each_kind_is_read() {
         status: TaskStatus::Changed,
         duration_seconds: 1.5,
         message: Some("m".into()),
+        findings: None,
     };
     let stats = HostStats {
         ok: 3,
