@@ -11,6 +11,7 @@ mod bench;
 mod breaking;
 mod connections;
 mod episodes;
+mod findings;
 mod operations;
 mod receiver;
 mod recovery;
