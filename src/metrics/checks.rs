@@ -8,7 +8,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::{IntCounterVec, Registry};
 
+use super::make::counters;
 use crate::check::{Declared, Figures, Findings, Sample, figures};
 
 const TIMESTAMP: &str = "promansible_check_timestamp_seconds";
@@ -20,6 +22,7 @@ type Place = (String, String);
 /// Shows figures. Cheap to clone; all clones show the same.
 #[derive(Clone)]
 pub(super) struct CheckCollector {
+    rejected: IntCounterVec,
     shown: Arc<RwLock<Shown>>,
     desc: Desc,
 }
@@ -38,10 +41,17 @@ struct Report {
 }
 
 impl CheckCollector {
-    pub(super) fn new() -> Result<Self, prometheus::Error> {
+    /// Makes one, and registers it with its counter.
+    pub(super) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         // The registry tells collectors apart by what they describe; what roles declare is not known yet.
         let labels = vec!["role".to_owned(), "host".to_owned()];
-        Ok(Self {
+        let collector = Self {
+            rejected: counters(
+                registry,
+                "check_values_rejected_total",
+                "Values of declared checks that were none, stood twice or were too many, so that they are not shown.",
+                &["role"],
+            )?,
             shown: Arc::default(),
             desc: Desc::new(
                 TIMESTAMP.to_owned(),
@@ -49,11 +59,16 @@ impl CheckCollector {
                 labels,
                 std::collections::HashMap::new(),
             )?,
-        })
+        };
+        registry.register(Box::new(collector.clone()))?;
+        Ok(collector)
     }
 
     /// Shows what was reported according to these declarations from now on.
     pub(super) fn declare(&self, declared: &Declared) {
+        for role in declared.keys() {
+            self.rejected.with_label_values(&[role]);
+        }
         let mut shown = self.shown.write().unwrap_or_else(PoisonError::into_inner);
         shown.declared.clone_from(declared);
         let Shown { declared, reports } = &mut *shown;
@@ -80,6 +95,12 @@ impl CheckCollector {
         let place = (role.to_owned(), host.to_owned());
         shown.reports.insert(place, report);
         rejected
+    }
+
+    /// The same, of a report that is new.
+    pub(super) fn count(&self, role: &str, host: &str, at_seconds: f64, findings: Findings) {
+        let rejected = self.report(role, host, at_seconds, findings);
+        self.rejected.with_label_values(&[role]).inc_by(rejected);
     }
 
     /// Shows nothing of a role on a host any more.

@@ -52,7 +52,6 @@ pub struct Metrics {
     commit_batch: Histogram,
     events_rejected: IntCounter,
     checks: CheckCollector,
-    check_values_rejected: IntCounterVec,
 }
 
 impl Metrics {
@@ -183,18 +182,9 @@ impl Metrics {
                 "run_events_rejected_total",
                 "Lines from Ansible's callback that were not understood.",
             )?,
-            checks: CheckCollector::new()?,
-            check_values_rejected: counters(
-                r,
-                "check_values_rejected_total",
-                "Values of declared checks that were none, stood twice or were too many, so that they are not shown.",
-                &["role"],
-            )?,
+            checks: CheckCollector::register(r)?,
             registry,
         };
-        metrics
-            .registry
-            .register(Box::new(metrics.checks.clone()))?;
         metrics.start()?;
         Ok(metrics)
     }
@@ -255,9 +245,6 @@ impl Metrics {
 
     /// Shows reported figures as these declarations say, those from before too.
     pub fn declare(&self, declared: &Declared) {
-        for role in declared.keys() {
-            self.check_values_rejected.with_label_values(&[role]);
-        }
         self.checks.declare(declared);
     }
 
@@ -286,14 +273,9 @@ impl Metrics {
                 host,
                 at,
                 findings,
-            } => {
-                let rejected = self
-                    .checks
-                    .report(role, host, seconds(*at), findings.clone());
-                self.check_values_rejected
-                    .with_label_values(&[role])
-                    .inc_by(rejected);
-            }
+            } => self
+                .checks
+                .count(role, host, seconds(*at), findings.clone()),
             Happened::Finished(run) => self.finished(run),
             // It is gone already if it was never shown.
             Happened::Forgotten { role, host } => {

@@ -36,7 +36,7 @@ fn shown(fixture: &Fixture) -> Vec<(String, f64)> {
     let ups = families
         .iter()
         .filter(|family| family.name() == "promansible_check_up");
-    ups.flat_map(|family| family.get_metric())
+    ups.flat_map(prometheus::proto::MetricFamily::get_metric)
         .map(|metric| {
             let host = metric
                 .get_label()

@@ -49,7 +49,7 @@ fn each_kind_is_read() {
 
 #[test]
 fn findings_are_an_object_within_its_limit() {
-    let line = |findings: &str| TASK.replace("}", &format!(",\"findings\":{findings}}}\n"));
+    let line = |findings: &str| TASK.replace('}', &format!(",\"findings\":{findings}}}\n"));
     let read = |findings: &str| {
         let mut decoder = decoder();
         let events = decoder.feed(line(findings).as_bytes());
