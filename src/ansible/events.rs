@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::check::{Findings, MAX_FINDINGS_BYTES, is_too_large};
 use crate::run::{TaskEvent, TaskStatus};
 
 /// The longest line that is read; a longer one is junk up to its end.
@@ -62,6 +63,9 @@ pub struct TaskReport {
     /// What the task said.
     #[serde(default)]
     pub message: Option<String>,
+    /// What the role reports of the host by this task.
+    #[serde(default)]
+    pub findings: Option<Findings>,
 }
 
 impl TaskReport {
@@ -76,6 +80,7 @@ impl TaskReport {
             status: self.status,
             duration_seconds: self.duration_seconds,
             message: self.message,
+            findings: self.findings,
         }
     }
 
@@ -251,6 +256,12 @@ fn tidy(mut report: TaskReport) -> TaskReport {
     report.message = report
         .message
         .map(|message| cut(message, MAX_MESSAGE_CHARS));
+    if report.findings.as_ref().is_some_and(is_too_large) {
+        report.findings = None;
+        report.message = Some(format!(
+            "the findings are left out: they have more than {MAX_FINDINGS_BYTES} bytes"
+        ));
+    }
     // JSON has no infinity, but 1e999 is one.
     if !report.duration_seconds.is_finite() || report.duration_seconds < 0.0 {
         report.duration_seconds = 0.0;

@@ -263,7 +263,7 @@ fn role_names(
 
 impl Known<'_> {
     fn check(&self, role: &Scalar, report: &mut Report<'_>) {
-        let Roles { alert, routine } = self.roles;
+        let Roles { alert, routine, .. } = self.roles;
         if alert.contains(&role.value) {
             return;
         }

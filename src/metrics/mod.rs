@@ -1,8 +1,10 @@
 //! promansible's own metrics, on a registry that is passed in.
 //!
 //! Every label value that can be known is there at zero from the start. Labels come from the configuration, the
-//! inventory and enums only, never from the text of an alert.
+//! inventory and enums only, never from the text of an alert; those of checks hold what their role reported.
 
+mod checks;
+mod happened;
 mod make;
 
 use std::time::Duration;
@@ -12,52 +14,16 @@ use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry,
 };
 
+use checks::CheckCollector;
+pub use happened::Happened;
 use make::{counter, counters, float, gauge, gauges, histogram, histograms};
 
 use crate::alert::Status;
+use crate::check::{Declared, Findings};
 use crate::run::{Outcome, RUN, Run, Skip, Trigger};
 
 /// The codes that the receiver answers with.
 pub const RECEIVER_CODES: [u16; 6] = [200, 400, 403, 413, 415, 503];
-
-/// Something that is now on disk, to be counted.
-#[derive(Debug, Clone)]
-pub enum Happened {
-    /// An alert arrived.
-    Alert(Status),
-    /// Alertmanager left out so many alerts of a notification.
-    Truncated(u64),
-    /// An alert × binding was decided.
-    Decision {
-        /// The binding's name; empty where none matched.
-        binding: String,
-        /// `run` or the reason for skipping.
-        decision: &'static str,
-    },
-    /// A run started.
-    Started {
-        /// Its roles.
-        roles: Vec<String>,
-        /// How long it was queued.
-        waited: Duration,
-    },
-    /// A run ended.
-    Finished(Box<Run>),
-    /// A host left the inventory.
-    Forgotten {
-        /// A role that ended well there.
-        role: String,
-        /// The host.
-        host: String,
-    },
-    /// An episode that had a run resolved.
-    Resolved {
-        /// The run's binding.
-        binding: String,
-        /// From the alert's start to its end.
-        took: Duration,
-    },
-}
 
 /// Handles to all metrics. Cheap to clone.
 #[derive(Clone)]
@@ -85,6 +51,7 @@ pub struct Metrics {
     commit_duration: Histogram,
     commit_batch: Histogram,
     events_rejected: IntCounter,
+    checks: CheckCollector,
 }
 
 impl Metrics {
@@ -215,6 +182,7 @@ impl Metrics {
                 "run_events_rejected_total",
                 "Lines from Ansible's callback that were not understood.",
             )?,
+            checks: CheckCollector::register(r)?,
             registry,
         };
         metrics.start()?;
@@ -275,6 +243,11 @@ impl Metrics {
         }
     }
 
+    /// Shows reported figures as these declarations say, those from before too.
+    pub fn declare(&self, declared: &Declared) {
+        self.checks.declare(declared);
+    }
+
     /// Counts what is on disk.
     pub fn count(&self, happened: &Happened) {
         match happened {
@@ -295,9 +268,18 @@ impl Metrics {
                         .observe(waited.as_secs_f64());
                 }
             }
+            Happened::Reported {
+                role,
+                host,
+                at,
+                findings,
+            } => self
+                .checks
+                .count(role, host, seconds(*at), findings.clone()),
             Happened::Finished(run) => self.finished(run),
             // It is gone already if it was never shown.
             Happened::Forgotten { role, host } => {
+                self.checks.forget(role, host);
                 let _ = self.last_success.remove_label_values(&[role, host]);
             }
             Happened::Resolved { binding, took } => self
@@ -339,6 +321,11 @@ impl Metrics {
         self.last_success
             .with_label_values(&[role, host])
             .set(seconds(at));
+    }
+
+    /// Shows what a role reported before this start: it was counted then.
+    pub fn reported(&self, role: &str, host: &str, at: DateTime<Utc>, findings: Findings) {
+        self.checks.report(role, host, seconds(at), findings);
     }
 
     /// Counts that as many connections are open as may be.

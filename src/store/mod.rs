@@ -33,6 +33,7 @@ use redb::Database;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::alert::{Alert, EpisodeKey, Notification};
+use crate::check::Findings;
 use crate::config::Config;
 use crate::inventory::Inventory;
 use crate::plan::Choice;
@@ -163,6 +164,21 @@ pub struct Ended {
     pub results: BTreeMap<String, HostResult>,
     /// Why, where the outcome alone does not say it.
     pub message: Option<String>,
+    /// What roles with declared checks reported, once for each role and host.
+    pub findings: Vec<RoleFindings>,
+}
+
+/// What a role reported of a host in one run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RoleFindings {
+    /// The role.
+    pub role: String,
+    /// The host.
+    pub host: String,
+    /// When it last reported.
+    pub at: DateTime<Utc>,
+    /// All that it reported.
+    pub findings: Findings,
 }
 
 /// The answer to [`Store::cancel`].
@@ -251,7 +267,8 @@ impl Store {
         .await
     }
 
-    /// Ends a running run. If it was interrupted and its binding asks for it, it is queued again as a new run.
+    /// Ends a running run, and keeps what was reported unless it ran in check mode. If it was interrupted and its binding
+    /// asks for it, it is queued again as a new run.
     ///
     /// *Errors*: on `Broken` the caller tries again; a run that is never finished is `interrupted` at the next start.
     pub async fn finish(
@@ -300,7 +317,8 @@ impl Store {
             .await
     }
 
-    /// Forgets when roles last ended well on hosts that have left the inventory, and takes that off the metrics.
+    /// Forgets when roles last ended well on hosts that have left the inventory and what they reported of them, and takes
+    /// that off the metrics.
     pub async fn forget_hosts_but(&self, known: BTreeSet<String>) -> Result<(), StoreError> {
         self.ask(move |tables, live| finish::forget_hosts_but(tables, live, &known))
             .await

@@ -2,6 +2,7 @@
 //!
 //! It never speaks with the HTTP side: a run comes out of the store, and so does the wish to cancel it.
 
+mod gathered;
 mod told;
 
 use std::collections::{BTreeMap, HashSet};
@@ -107,6 +108,7 @@ impl Worker {
                 outcome: Outcome::Failed,
                 results: BTreeMap::new(),
                 message: gone.values().next().map(|why| not_started(why)),
+                findings: Vec::new(),
             }
         } else {
             self.run_on(&run, &hosts, &alerts, cancel).await
@@ -157,6 +159,7 @@ impl Worker {
                     outcome: Outcome::Failed,
                     results: results.collect(),
                     message: Some(not_started(&why)),
+                    findings: Vec::new(),
                 }
             }
         }
@@ -199,7 +202,7 @@ impl Worker {
         let mut shutdown = self.shutdown.clone();
         let deadline = tokio::time::sleep(spec.work.timeout);
         tokio::pin!(deadline);
-        let mut told = Told::new(self.config.borrow().runs.events_limit);
+        let mut told = Told::new(&self.config.borrow());
         let mut stop: Option<(Cause, String)> = None;
         let ending = loop {
             let stopping = stop.is_some();
@@ -250,6 +253,7 @@ impl Worker {
                 }
                 _ => judged.message,
             },
+            findings: told.findings(),
         }
     }
 

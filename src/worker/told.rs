@@ -7,8 +7,11 @@ use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
 use crate::ansible::{Event, Heard, LAST_BYTES};
+use crate::config::Config;
 use crate::run::{RunId, TaskEvent};
-use crate::store::Store;
+use crate::store::{RoleFindings, Store};
+
+use super::gathered::Gathered;
 
 /// How long what a run says may wait to be kept, so that many lines share a commit.
 const FLUSH: Duration = Duration::from_millis(100);
@@ -26,10 +29,11 @@ pub(super) struct Told {
     pub(super) last_bytes: Vec<u8>,
     pub(super) flush_at: Instant,
     events_limit: u64,
+    findings: Gathered,
 }
 
 impl Told {
-    pub(super) fn new(events_limit: u64) -> Self {
+    pub(super) fn new(config: &Config) -> Self {
         Self {
             events: Vec::new(),
             output: BytesMut::new(),
@@ -37,7 +41,8 @@ impl Told {
             task: None,
             last_bytes: Vec::new(),
             flush_at: Instant::now(),
-            events_limit,
+            events_limit: config.runs.events_limit,
+            findings: Gathered::new(&config.roles.checks),
         }
     }
 
@@ -74,11 +79,17 @@ impl Told {
             Event::Begin { role, task } => self.task = Some(format!("{role} : {task}")),
             Event::Task(report) => {
                 self.heard.take(&report);
+                self.findings.take(&report, now);
                 self.first_waits();
                 self.events.push(report.at(now));
             }
             Event::Hello { .. } | Event::NoHostsMatched | Event::Stats(_) => {}
         }
+    }
+
+    /// What was reported to be kept, once the run has ended.
+    pub(super) fn findings(&mut self) -> Vec<RoleFindings> {
+        self.findings.all()
     }
 
     pub(super) async fn keep(&mut self, store: &Store, run: RunId) {

@@ -32,6 +32,7 @@ bindings:
     let roles = Roles {
         alert: vec!["r1".into(), "r2".into()],
         routine: Vec::new(),
+        ..Roles::default()
     };
     Arc::new(config::build("test.yml", &text, &roles).unwrap())
 }
@@ -180,6 +181,7 @@ pub fn ended(run: &Run, outcome: Outcome) -> Ended {
             })
             .collect(),
         message: None,
+        findings: Vec::new(),
     }
 }
 
@@ -206,6 +208,7 @@ pub fn event(n: usize) -> TaskEvent {
         status: TaskStatus::Ok,
         duration_seconds: 0.0,
         message: None,
+        findings: None,
     }
 }
 

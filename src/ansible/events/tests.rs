@@ -24,6 +24,7 @@ fn each_kind_is_read() {
         status: TaskStatus::Changed,
         duration_seconds: 1.5,
         message: Some("m".into()),
+        findings: None,
     };
     let stats = HostStats {
         ok: 3,
@@ -44,6 +45,41 @@ fn each_kind_is_read() {
         ]
     );
     assert_eq!(decoder.junk(), 0);
+}
+
+#[test]
+fn findings_are_an_object_within_its_limit() {
+    let line = |findings: &str| TASK.replace('}', &format!(",\"findings\":{findings}}}\n"));
+    let read = |findings: &str| {
+        let mut decoder = decoder();
+        let events = decoder.feed(line(findings).as_bytes());
+        let task = events.into_iter().next().map(|event| match event {
+            Event::Task(report) => report,
+            other => panic!("{other:?}"),
+        });
+        (task, decoder.junk())
+    };
+    let (task, _) = read(r#"{"up":true,"list":[{"value":0.5}]}"#);
+    let found = serde_json::to_string(&task.unwrap().at(DateTime::UNIX_EPOCH)).unwrap();
+    assert!(
+        found.ends_with(r#""findings":{"up":true,"list":[{"value":0.5}]}}"#),
+        "{found}"
+    );
+    let (task, _) = read("null");
+    let found = serde_json::to_string(&task.unwrap().at(DateTime::UNIX_EPOCH)).unwrap();
+    assert!(!found.contains("findings"), "{found}");
+    for odd in ["[1]", "1", "\"x\"", "true"] {
+        assert_eq!(read(odd), (None, 1), "{odd}");
+    }
+    let of = |bytes: usize| format!("{{\"x\":\"{}\"}}", "x".repeat(bytes - 8));
+    assert!(read(&of(MAX_FINDINGS_BYTES)).0.unwrap().findings.is_some());
+    let (task, junk) = read(&of(MAX_FINDINGS_BYTES + 1));
+    let task = task.unwrap();
+    assert_eq!((task.findings, junk), (None, 0));
+    assert_eq!(
+        task.message.unwrap(),
+        "the findings are left out: they have more than 16384 bytes"
+    );
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use chrono::{DateTime, Utc};
 
+use super::findings::findings;
 use super::{Detail, Episode, List};
 use crate::cli::table::{Cell, columns};
 use crate::cli::terminal::{Ink, cut, folded, plain};
@@ -108,6 +109,7 @@ pub(super) fn describe(detail: &Detail, now: DateTime<Utc>, color: bool) -> Stri
     };
     section("alerts", &alerts(&detail.episodes));
     section("hosts", &results(&detail.run, color));
+    section("findings", &findings(&detail.events));
     let mut tasks = tasks(&detail.events, color);
     if detail.run.events_dropped > 0 {
         let _ = writeln!(

@@ -25,7 +25,7 @@ cat "$here/hosts"
 "#;
 
 /// Does what its roles are named for, on every host, and tells it as our callback would. `journal` gets a line at the
-/// beginning and at the end of each run.
+/// beginning and at the end of each run. The role `look`, made by [`Site::looking`], reports what is in `findings`.
 const PLAYBOOK: &str = r#"#!/bin/sh
 here=$(dirname "$0")/..
 run=${PROMANSIBLE_RUN##*:}
@@ -48,7 +48,9 @@ for role in $roles; do
     for host in $hosts; do
         [ $failures = 1 ] && status=failed || status=changed
         echo "$status: [$host] by $role"
-        echo '{"event":"task","host":"'$host'","role":"'$role'","task":"do it","action":"command","status":"'$status'","duration_seconds":0.1,"message":"said \u001b[31m'$role'"}' >&3
+        findings=
+        if [ $role = look ] && [ -e "$here/findings" ]; then findings=',"findings":'$(cat "$here/findings"); fi
+        echo '{"event":"task","host":"'$host'","role":"'$role'","task":"do it","action":"command","status":"'$status'","duration_seconds":0.1,"message":"said \u001b[31m'$role'"'"$findings"'}' >&3
     done
 done
 stats=
@@ -130,6 +132,21 @@ impl Site {
 
     pub fn remove(&self, name: &str) {
         fs::remove_file(self.path(name)).unwrap();
+    }
+
+    /// A role `look` with this `meta/promansible.yml`.
+    pub fn looking(self, declaration: &str) -> Self {
+        fs::create_dir_all(self.path("playbook/alert/roles/look/meta")).unwrap();
+        self.declare(declaration);
+        self
+    }
+
+    /// What `look` declares from the next reading on.
+    pub fn declare(&self, declaration: &str) {
+        self.write(
+            "playbook/alert/roles/look/meta/promansible.yml",
+            declaration,
+        );
     }
 
     /// Lets every run of the role `wait` go on.
