@@ -106,6 +106,8 @@ fn number(value: &Value) -> Option<f64> {
     match value {
         Value::Bool(yes) => Some(f64::from(u8::from(*yes))),
         Value::Number(number) => number.as_f64().filter(|number| number.is_finite()),
+        // Until ansible-core 2.18 whatever a template makes of a number is a text.
+        Value::String(text) => text.parse().ok().filter(|number: &f64| number.is_finite()),
         _ => None,
     }
 }
@@ -153,11 +155,13 @@ mod tests {
             "answer_seconds": [
                 {"value": 0.25, "resolver": "r", "name": "n", "answer": "10.0.0.1"},
                 {"value": false, "resolver": "s", "name": "n"},
+                {"value": "1.5e-3", "resolver": "t", "name": "n"},
             ],
         });
         let shown = vec![
             series("answer_seconds", "n,r", 0.25),
             series("answer_seconds", "n,s", 0.0),
+            series("answer_seconds", "n,t", 0.0015),
             series("banner_seconds", "", 2.0),
             series("up", "", 1.0),
         ];
@@ -168,7 +172,9 @@ mod tests {
     #[test]
     fn everything_else_is_counted_and_not_shown() {
         for value in [
-            json!("1"),
+            json!("1 s"),
+            json!("inf"),
+            json!(""),
             json!(null),
             json!([1]),
             json!({"value": 1}),
@@ -182,7 +188,7 @@ mod tests {
             json!([good]),
             json!({"value": 1, "name": "n"}),
             json!({"value": 1, "name": "n", "resolver": 8}),
-            json!({"value": "1", "name": "n", "resolver": "r"}),
+            json!({"value": "x", "name": "n", "resolver": "r"}),
             json!({"name": "n", "resolver": "r"}),
         ] {
             assert_eq!(
