@@ -13,6 +13,7 @@ runs: {timeout: 3m}
     let roles = Roles {
         alert: names(&["start_service", "both"]),
         routine: names(&["both", "check_dns"]),
+        ..Roles::default()
     };
     config::build("test.yml", text, &roles).unwrap()
 }
