@@ -21,6 +21,7 @@ mod namespaces;
 mod stack;
 mod told;
 
+mod handle_diskwillfillin4hours;
 mod start_service;
 
 use std::process::ExitCode;
@@ -43,7 +44,7 @@ fn main() -> ExitCode {
     if !arguments.list && !namespaces::are_ours() {
         return namespaces::run_in_ours();
     }
-    let files = [start_service::TESTS];
+    let files = [handle_diskwillfillin4hours::TESTS, start_service::TESTS];
     let trials = files.into_iter().flatten().map(|&(name, test)| {
         let name = name.trim_start_matches("roles::");
         Trial::test(name, move || {
