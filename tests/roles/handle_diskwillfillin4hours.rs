@@ -41,18 +41,19 @@ fn prepare(host: &Host) {
     host.sh("mkdir -p /srv/data /srv/precious
         mount -t tmpfs -o size=64m data /srv/data
         cd /srv/data
-        mkdir -p cache/deep cache/mounted app
+        mkdir -p cache/deep cache/mounted app kept
         mount -t tmpfs -o size=1m mounted cache/mounted
         ln -s /srv/precious cache/link
+        ln -s /srv/data/kept cache/inner
         ln -s /srv/precious/old.log cache/link.log
         touch cache/new.log
-        touch -d '9 days ago' cache/deep/old.log cache/old.txt cache/mounted/old.log /srv/precious/old.log")
+        touch -d '9 days ago' cache/deep/old.log cache/old.txt cache/mounted/old.log kept/old.log /srv/precious/old.log")
         .unwrap();
 }
 
 const SURVIVORS: &str =
     "cd /srv/data/cache && test -e new.log && test -e old.txt && test -e mounted/old.log &&
-    test -L link && test -L link.log && test -e /srv/precious/old.log";
+    test -L link && test -L link.log && test -e /srv/data/kept/old.log && test -e /srv/precious/old.log";
 
 fn fill(host: &Host) {
     host.sh("head -c 30M /dev/zero >/srv/data/cache/deep/old.log
@@ -192,7 +193,7 @@ fn what_is_no_file_system_of_the_host_is_refused() {
     // A symbolic link on the way is not followed.
     let vars = json!({
         "disk_will_fill_mountpoint": "/srv/data",
-        "disk_will_fill_reclaim_paths": ["/srv/data/cache/link", "/srv/data/cache/link/"],
+        "disk_will_fill_reclaim_paths": ["/srv/data/cache/link", "/srv/data/cache/inner"],
         "disk_will_fill_older_than": "0s",
     });
     fleet
