@@ -21,6 +21,8 @@ mod namespaces;
 mod stack;
 mod told;
 
+mod handle_cpu_threshold_exceeded;
+mod handle_diskwillfillin4hours;
 mod ping;
 mod start_service;
 
@@ -44,7 +46,12 @@ fn main() -> ExitCode {
     if !arguments.list && !namespaces::are_ours() {
         return namespaces::run_in_ours();
     }
-    let files = [ping::TESTS, start_service::TESTS];
+    let files = [
+        handle_cpu_threshold_exceeded::TESTS,
+        handle_diskwillfillin4hours::TESTS,
+        ping::TESTS,
+        start_service::TESTS,
+    ];
     let trials = files.into_iter().flatten().map(|&(name, test)| {
         let name = name.trim_start_matches("roles::");
         Trial::test(name, move || {
