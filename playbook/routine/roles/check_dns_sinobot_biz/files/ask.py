@@ -171,6 +171,8 @@ def over_udp(server, device, timeout, number, name, kind):
             link.settimeout(left)
             try:
                 return read_answer(link.recv(65535), number, name, kind)
+            except socket.timeout:
+                raise garbled or socket.timeout()
             except Garbled as error:
                 # It may be forged: the true one may still come.
                 garbled = error
