@@ -1,4 +1,4 @@
-//! `check_EXSi_port`: ports 443 and 902 of ESXi hosts.
+//! `check_EXSi_port`: ports 443 and 902 of `ESXi` hosts.
 
 use serde_json::json;
 
