@@ -13,7 +13,7 @@ step = @printf '\n== %s\n' '$(1)'
 .NOTPARALLEL:
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint fuzz build clean setup-demo setup-test config-check playbook-check
+.PHONY: help demo test bench lint fuzz build clean setup-demo setup-test config-check playbook-check rules-check
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -27,7 +27,7 @@ demo: setup-demo ## break a service on loopback and watch promansible repair it 
 test: setup-test lint ## run every test, as CI does
 	$(call step,tests from units to end to end)
 	$(CARGO) test $(LOCKED)
-	@$(MAKE) --no-print-directory config-check playbook-check fuzz
+	@$(MAKE) --no-print-directory config-check playbook-check rules-check fuzz
 
 bench: setup-demo ## measure speed and size (release build, loopback)
 	$(call step,benches (release))
@@ -70,3 +70,8 @@ config-check:
 playbook-check:
 	$(call step,playbook: ansible-lint and syntax on both releases)
 	tests/playbook.sh
+
+rules-check:
+	$(call step,rules and their unit tests)
+	promtool check rules --lint=all --lint-fatal rules/*.yml
+	promtool test rules rules/tests/*.yml

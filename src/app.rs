@@ -288,6 +288,7 @@ fn know(metrics: &Metrics, config: &Config) {
     let bindings = config.bindings.iter().map(|binding| binding.name.as_str());
     let roles = config.roles.alert.iter().chain(&config.roles.routine);
     metrics.know(bindings, roles.map(String::as_str));
+    metrics.declare(&config.roles.checks);
 }
 
 /// Takes the addresses first: a second promansible fails here, before it touches anything.

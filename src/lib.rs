@@ -2,7 +2,7 @@
 //!
 //! The rooms, from the ground up (a room uses only rooms above it in this list):
 //!
-//! - [`alert`], [`facts`], [`run`], [`metrics`], [`clock`], [`shutdown`]: the words.
+//! - [`alert`], [`run`], [`task`], [`check`], [`facts`], [`metrics`], [`clock`], [`shutdown`]: the words.
 //! - [`config`], [`inventory`], [`plan`]: thought; no file, process, clock or network is touched in `plan`.
 //! - [`store`], [`ansible`]: the engines; only `store` opens transactions, only `ansible` starts processes.
 //! - [`http`], [`worker`], [`inventory_keeper`]: the edges; `http` and `worker` never call each other and meet at the store.
@@ -13,6 +13,7 @@ pub mod alert;
 pub mod ansible;
 pub mod app;
 pub mod build;
+pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -25,4 +26,5 @@ pub mod plan;
 pub mod run;
 pub mod shutdown;
 pub mod store;
+pub mod task;
 pub mod worker;

@@ -7,6 +7,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+pub use crate::task::{TaskEvent, TaskStatus};
+
 /// Trusted variables for a role, as JSON.
 pub type Vars = serde_json::Map<String, serde_json::Value>;
 
@@ -129,7 +131,7 @@ pub struct Work {
     /// Whether it runs on the controller itself instead of inventory hosts.
     #[serde(default)]
     pub controller: bool,
-    /// Trusted variables, from the configuration.
+    /// Variables for the roles: of a binding they are trusted and may be templates, of a person they are data.
     #[serde(default)]
     pub vars: Vars,
     /// Whether tasks run as another user.
@@ -324,64 +326,6 @@ impl Skip {
 
 /// The label value of a decision to run.
 pub const RUN: &str = "run";
-
-/// One thing that Ansible's callback told us while a run was under way, in its order.
-///
-/// *Shape* in the store and the API: `{"at", "host", "role", "task", "action", "status", "duration_seconds", "message"}`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct TaskEvent {
-    /// When it was told.
-    pub at: DateTime<Utc>,
-    /// The host.
-    pub host: String,
-    /// The role that the task belongs to, if any.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub role: Option<String>,
-    /// The task's name.
-    pub task: String,
-    /// The module.
-    pub action: String,
-    /// How the task ended on the host.
-    pub status: TaskStatus,
-    /// How long it took there.
-    #[serde(default)]
-    pub duration_seconds: f64,
-    /// What the task said, cut to a few hundred characters.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
-}
-
-/// How a task ended on a host, in Ansible's words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum TaskStatus {
-    /// It ended well and changed nothing.
-    Ok,
-    /// It ended well and changed something.
-    Changed,
-    /// Its condition did not hold.
-    Skipped,
-    /// It failed.
-    Failed,
-    /// It failed, and the play says to go on.
-    Ignored,
-    /// The host did not answer.
-    Unreachable,
-}
-
-impl TaskStatus {
-    /// Its name.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Changed => "changed",
-            Self::Skipped => "skipped",
-            Self::Failed => "failed",
-            Self::Ignored => "ignored",
-            Self::Unreachable => "unreachable",
-        }
-    }
-}
 
 /// A duration as a JSON number of seconds.
 pub mod seconds {

@@ -2,8 +2,8 @@
 # Installs what the demo and the tests need and this machine lacks; called by the Makefile.
 #
 #     tests/setup.sh demo    Prometheus, Alertmanager, OpenSSH, a C linker, ansible-core 2.19
-#     tests/setup.sh test    the same, ansible-core 2.16, ansible-lint, a C++ compiler, and the servers that the roles'
-#                            tests break: dnsmasq, nginx, vsftpd, strongSwan, xl2tpd, pptpd
+#     tests/setup.sh test    the same, node_exporter, ansible-core 2.16, ansible-lint, a C++ compiler, and the servers that
+#                            the roles' tests break: dnsmasq, nginx, vsftpd, strongSwan, xl2tpd, pptpd
 #
 # Debian's packages are installed as root or through sudo, and none of their services is started or enabled.
 # What comes from PyPI goes into .venv of this project. With nothing missing it says nothing and takes a few milliseconds.
@@ -74,6 +74,8 @@ missing_packages() {
         has ipsec || echo strongswan-starter
         has xl2tpd || echo xl2tpd
         has pptpd || echo pptpd
+        # The dashboards are tested with its metrics.
+        { has prometheus-node-exporter || has node_exporter; } || echo prometheus-node-exporter
     fi
     { has prometheus && has promtool; } || echo prometheus
     { { has prometheus-alertmanager || has alertmanager; } && has amtool; } || echo prometheus-alertmanager
@@ -120,6 +122,7 @@ install_packages() {
         apt-get -o DPkg::Lock::Timeout=300 install -q -y --no-install-recommends $packages
     disable_service prometheus prometheus.service
     disable_service prometheus-alertmanager prometheus-alertmanager.service
+    disable_service prometheus-node-exporter prometheus-node-exporter.service
     disable_service openssh-server ssh.service
     for service in vsftpd xl2tpd pptpd strongswan-starter; do
         disable_service $service $service.service

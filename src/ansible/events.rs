@@ -7,11 +7,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
+use crate::check::{Findings, MAX_FINDINGS_BYTES, is_too_large};
 use crate::run::{TaskEvent, TaskStatus};
 
 /// The longest line that is read; a longer one is junk up to its end.
 pub const MAX_LINE_BYTES: usize = 64 * 1024;
+
+/// The most that the facts of one host may be, as JSON; they come in several lines.
+const MAX_FACTS_BYTES: usize = 4 << 20;
 
 const MAX_NAME_CHARS: usize = 500;
 const MAX_MESSAGE_CHARS: usize = 2000;
@@ -33,6 +38,13 @@ pub enum Event {
     },
     /// A task ended on a host.
     Task(TaskReport),
+    /// What was found of a host.
+    Facts {
+        /// The host.
+        host: String,
+        /// The value of `ansible_facts`.
+        facts: Map<String, Value>,
+    },
     /// No host of the inventory matched.
     NoHostsMatched,
     /// The play ended; these are its statistics. For many hosts they come in several parts.
@@ -62,6 +74,9 @@ pub struct TaskReport {
     /// What the task said.
     #[serde(default)]
     pub message: Option<String>,
+    /// What the role reports of the host by this task.
+    #[serde(default)]
+    pub findings: Option<Findings>,
 }
 
 impl TaskReport {
@@ -76,6 +91,7 @@ impl TaskReport {
             status: self.status,
             duration_seconds: self.duration_seconds,
             message: self.message,
+            findings: self.findings,
         }
     }
 
@@ -134,6 +150,11 @@ enum Line {
         task: String,
     },
     Task(TaskReport),
+    Facts {
+        host: String,
+        text: String,
+        last: bool,
+    },
     NoHostsMatched,
     Stats {
         hosts: Stats,
@@ -150,6 +171,8 @@ pub struct Decoder {
     line: Vec<u8>,
     /// Whether the line at hand is too long and is passed over.
     skipping: bool,
+    /// The host whose facts are coming, and what has come of them.
+    facts: Option<(String, String)>,
     junk: u64,
 }
 
@@ -160,6 +183,7 @@ impl Decoder {
             hosts: hosts.into_iter().collect(),
             line: Vec::new(),
             skipping: false,
+            facts: None,
             junk: 0,
         }
     }
@@ -226,13 +250,43 @@ impl Decoder {
             Some(Line::Task(report)) if self.hosts.contains(&report.host) => {
                 Some(Event::Task(tidy(report)))
             }
+            Some(Line::Facts { host, text, last }) if self.hosts.contains(&host) => {
+                self.facts(host, &text, last)
+            }
             Some(Line::NoHostsMatched) => Some(Event::NoHostsMatched),
             Some(Line::Stats { hosts }) => Some(Event::Stats(self.own(hosts))),
             Some(Line::Unknown) => None,
-            Some(Line::Task(_)) | None => {
+            Some(Line::Task(_) | Line::Facts { .. }) | None => {
                 self.junk += 1;
                 None
             }
+        }
+    }
+
+    /// Puts the facts of a host together. Those of another host before the end are a new beginning.
+    fn facts(&mut self, host: String, text: &str, last: bool) -> Option<Event> {
+        let mut facts = match self.facts.take() {
+            Some((of, facts)) if of == host => facts,
+            Some(_) => {
+                self.junk += 1;
+                String::new()
+            }
+            None => String::new(),
+        };
+        if facts.len() + text.len() > MAX_FACTS_BYTES {
+            self.junk += 1;
+            return None;
+        }
+        facts.push_str(text);
+        if !last {
+            self.facts = Some((host, facts));
+            return None;
+        }
+        if let Ok(facts) = serde_json::from_str(&facts) {
+            Some(Event::Facts { host, facts })
+        } else {
+            self.junk += 1;
+            None
         }
     }
 
@@ -251,6 +305,12 @@ fn tidy(mut report: TaskReport) -> TaskReport {
     report.message = report
         .message
         .map(|message| cut(message, MAX_MESSAGE_CHARS));
+    if report.findings.as_ref().is_some_and(is_too_large) {
+        report.findings = None;
+        report.message = Some(format!(
+            "the findings are left out: they have more than {MAX_FINDINGS_BYTES} bytes"
+        ));
+    }
     // JSON has no infinity, but 1e999 is one.
     if !report.duration_seconds.is_finite() || report.duration_seconds < 0.0 {
         report.duration_seconds = 0.0;

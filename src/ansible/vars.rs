@@ -1,14 +1,15 @@
 //! A run's extra variables.
 //!
 //! Two kinds of text meet here and never mix: what the configuration says is trusted and may be a template; what an
-//! alert says is wrapped so that Ansible takes it as it is.
+//! alert says, or who starts a run by hand, is wrapped so that Ansible takes it as it is. Who may start runs shall not
+//! thereby be able to run anything else.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
 use crate::alert::LabelSet;
-use crate::run::CONTROLLER;
+use crate::run::{CONTROLLER, Trigger};
 
 use super::spec::{AlertData, BuildError, Spec};
 use crate::inventory::is_exact;
@@ -54,7 +55,11 @@ pub(super) fn build(spec: &Spec<'_>) -> Result<Value, BuildError> {
         if !is_identifier(name) || name.starts_with("promansible_") {
             return Err(BuildError::VariableName(name.clone()));
         }
-        vars.insert(name.clone(), value.clone());
+        let value = match spec.trigger {
+            Trigger::Manual => inert(value),
+            Trigger::Alert | Trigger::Schedule => value.clone(),
+        };
+        vars.insert(name.clone(), value);
     }
     vars.insert("promansible_hosts".into(), json!(hosts));
     vars.insert("promansible_controller".into(), work.controller.into());
@@ -126,6 +131,19 @@ fn alert_value(host: &str, alert: &AlertData) -> Result<Value, BuildError> {
 /// A string that Ansible takes as it is; any other string in extra variables is a template.
 fn untemplated(text: &str) -> Value {
     json!({ "__ansible_unsafe": text })
+}
+
+/// A value with every string in it taken as it is.
+fn inert(value: &Value) -> Value {
+    match value {
+        Value::String(text) => untemplated(text),
+        Value::Array(items) => items.iter().map(inert).collect(),
+        Value::Object(map) => {
+            let map = map.iter().map(|(key, value)| (key.clone(), inert(value)));
+            Value::Object(map.collect())
+        }
+        other => other.clone(),
+    }
 }
 
 fn is_role_name(role: &str) -> bool {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Args;
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
@@ -47,7 +47,17 @@ impl Server {
         method: Method,
         path: &str,
     ) -> Result<T, Failure> {
-        let (_, body) = self.exchange(method, path)?;
+        block_on(self.ask_async(method, path, None))?
+    }
+
+    /// The same inside a runtime, with what is sent along.
+    pub(super) async fn ask_async<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        json: Option<&serde_json::Value>,
+    ) -> Result<T, Failure> {
+        let body = self.exchange(method, path, json).await?;
         let envelope: Envelope = serde_json::from_slice(&body).map_err(|e| self.odd(&e))?;
         serde_json::from_value(envelope.data)
             .map_err(|e| Failure::new(format!("{} answered something else: {e}", self.url)))
@@ -55,25 +65,26 @@ impl Server {
 
     /// Asks for a text.
     pub(super) fn text(&self, path: &str) -> Result<Bytes, Failure> {
-        Ok(self.exchange(Method::GET, path)?.1)
+        block_on(self.text_async(path))?
     }
 
-    fn exchange(&self, method: Method, path: &str) -> Result<(StatusCode, Bytes), Failure> {
-        let (status, json, body) = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?
-            .block_on(async {
-                tokio::time::timeout(PATIENCE, self.exchange_async(method, path))
-                    .await
-                    .map_err(|_| {
-                        Failure::new(format!(
-                            "{} took longer than {PATIENCE:?} to answer",
-                            self.url
-                        ))
-                    })?
-            })?;
+    /// The same inside a runtime.
+    pub(super) async fn text_async(&self, path: &str) -> Result<Bytes, Failure> {
+        self.exchange(Method::GET, path, None).await
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        json: Option<&serde_json::Value>,
+    ) -> Result<Bytes, Failure> {
+        let exchange = self.exchange_once(method, path, json);
+        let exchanged = tokio::time::timeout(PATIENCE, exchange).await;
+        let late = format!("{} took longer than {PATIENCE:?} to answer", self.url);
+        let (status, json, body) = exchanged.map_err(|_| Failure::new(late))??;
         if status.is_success() {
-            return Ok((status, body));
+            return Ok(body);
         }
         let why = match serde_json::from_slice::<Envelope>(&body) {
             Ok(envelope) if json => envelope.error,
@@ -110,10 +121,11 @@ impl Server {
         ))
     }
 
-    async fn exchange_async(
+    async fn exchange_once(
         &self,
         method: Method,
         path: &str,
+        json: Option<&serde_json::Value>,
     ) -> Result<(StatusCode, bool, Bytes), Failure> {
         self.check()?;
         let host = self.url.host().unwrap_or("127.0.0.1");
@@ -130,11 +142,15 @@ impl Server {
             .map_err(|e| self.odd(&e))?;
         let driver = tokio::spawn(connection);
         let prefix = self.url.path().trim_end_matches('/');
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(format!("{prefix}/api/v1/{path}"))
-            .header(HOST, format!("{host}:{port}"))
-            .body(Empty::<Bytes>::new())?;
+            .header(HOST, format!("{host}:{port}"));
+        if json.is_some() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        let body = json.map_or_else(Bytes::new, |json| json.to_string().into());
+        let request = request.body(Full::new(body))?;
         let answer = sender
             .send_request(request)
             .await
@@ -153,4 +169,12 @@ impl Server {
         driver.abort();
         Ok((status, json, body))
     }
+}
+
+/// Does what is async on this thread alone.
+pub(super) fn block_on<F: Future>(work: F) -> std::io::Result<F::Output> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    Ok(runtime.block_on(work))
 }

@@ -244,7 +244,12 @@ fn line(decision: &Decision, width: usize, color: bool) -> String {
     let reason = ink.paint(&format!("{reason:<16}"), color);
     let why = match (&decision.choice, &decision.binding) {
         (Choice::Run { hosts }, Some(binding)) => {
-            format!("{} on {}", binding.roles.join(", "), hosts.join(", "))
+            let check = if binding.check { " (check mode)" } else { "" };
+            format!(
+                "{} on {}{check}",
+                binding.roles.join(", "),
+                hosts.join(", ")
+            )
         }
         (Choice::Skip { why, .. }, _) => plain(why),
         (Choice::Run { .. }, None) => String::new(),
@@ -275,6 +280,9 @@ struct DecisionDocument<'a> {
     roles: &'a [String],
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     hosts: &'a [String],
+    /// Whether the run would only say what it would change.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    check: bool,
 }
 
 fn as_json(notification: &Notification, explained: &[Explained<'_>]) -> Result<String, Failure> {
@@ -306,5 +314,6 @@ fn decision_document(decision: &Decision) -> DecisionDocument<'_> {
             _ => &[],
         },
         hosts,
+        check: runs && decision.binding.as_ref().is_some_and(|b| b.check),
     }
 }

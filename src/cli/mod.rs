@@ -5,6 +5,7 @@ mod client;
 mod explain;
 mod generate;
 mod logging;
+mod run;
 mod runs;
 mod serve;
 mod table;
@@ -41,6 +42,8 @@ enum Verb {
     Check(check::Check),
     /// Show what would be done about a notification, and why. Nothing is run, and no server is needed.
     Explain(explain::Explain),
+    /// Run roles by hand, on a running server, and follow what they do.
+    Run(run::Run),
     /// Look at runs, or cancel one, on a running server.
     Runs(runs::Runs),
     /// Print a shell's completions.
@@ -112,6 +115,7 @@ pub fn main() -> ExitCode {
         Verb::Serve(serve) => serve.run(),
         Verb::Check(check) => check.run(),
         Verb::Explain(explain) => explain.run(),
+        Verb::Run(run) => run.run(),
         Verb::Runs(runs) => runs.run(),
         Verb::Completions(completions) => completions.run(),
         Verb::Man(man) => man.run(),

@@ -91,6 +91,13 @@ fn binding(
         target,
         vars: vars(typed.vars.unwrap_or_default(), report),
         stop: typed.stop.unwrap_or(false),
+        check: is_second(
+            "mode",
+            typed.mode.as_ref(),
+            ["run", "check"],
+            "write run or check (only say what would change)",
+            report,
+        ),
         timeout: duration(
             "timeout",
             typed.timeout.as_ref(),
@@ -106,7 +113,13 @@ fn binding(
             report,
         ),
         allow_overlap: typed.allow_overlap.unwrap_or(false),
-        rerun_on_interrupt: on_interrupt(typed.on_interrupt.as_ref(), report),
+        rerun_on_interrupt: is_second(
+            "on_interrupt",
+            typed.on_interrupt.as_ref(),
+            ["leave", "rerun"],
+            "write rerun (queue it again) or leave (a person looks first)",
+            report,
+        ),
         r#become,
         gather_facts: typed.gather_facts.unwrap_or(ansible.gather_facts),
     }
@@ -250,7 +263,7 @@ fn role_names(
 
 impl Known<'_> {
     fn check(&self, role: &Scalar, report: &mut Report<'_>) {
-        let Roles { alert, routine } = self.roles;
+        let Roles { alert, routine, .. } = self.roles;
         if alert.contains(&role.value) {
             return;
         }
@@ -298,22 +311,23 @@ fn vars(typed: Pairs<VarValue>, report: &mut Report<'_>) -> Vars {
         .collect()
 }
 
-fn on_interrupt(typed: Option<&Scalar>, report: &mut Report<'_>) -> bool {
+/// Whether the second of two words is typed; the first is the default.
+fn is_second(
+    key: &str,
+    typed: Option<&Scalar>,
+    words: [&str; 2],
+    help: &str,
+    report: &mut Report<'_>,
+) -> bool {
     let Some(typed) = typed else { return false };
-    match typed.value.as_str() {
-        "rerun" => return true,
-        "leave" => return false,
-        _ => {}
+    if !words.contains(&typed.value.as_str()) {
+        let meant = nearest(&typed.value, &words);
+        let meant = meant.map_or_else(String::new, |word| format!("did you mean {word:?}? "));
+        report.add(
+            place(typed.referenced),
+            format!("{key} is {:?}", typed.value),
+            Some(meant + help),
+        );
     }
-    let words = ["rerun", "leave"];
-    let mut help = "write rerun (queue it again) or leave (a person looks first)".to_owned();
-    if let Some(word) = nearest(&typed.value, &words) {
-        help = format!("did you mean {word:?}? {help}");
-    }
-    report.add(
-        place(typed.referenced),
-        format!("on_interrupt is {:?}", typed.value),
-        Some(help),
-    );
-    false
+    typed.value == words[1]
 }

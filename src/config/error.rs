@@ -20,6 +20,8 @@ pub struct Place {
 /// One defect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
+    /// The file that it is in, where that is not the configuration itself.
+    pub file: Option<String>,
     /// Where it is; `None` where it concerns the file as a whole.
     pub place: Option<Place>,
     /// The line that it is in, as typed.
@@ -30,7 +32,8 @@ pub struct ConfigError {
     pub help: Option<String>,
 }
 
-/// Everything that is wrong with a configuration file: at least one defect, in the order of the file.
+/// Everything that is wrong with a configuration and the files of its roles: at least one defect, in the order of the file,
+/// the configuration's own first.
 ///
 /// Its `Display` is [`ConfigErrors::render`] without colour.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +66,8 @@ impl ConfigErrors {
             if i > 0 {
                 out.push_str("\n\n");
             }
-            error.render(&clean(&self.file), &paint, &mut out);
+            let file = error.file.as_ref().unwrap_or(&self.file);
+            error.render(&clean(file), &paint, &mut out);
         }
         out
     }
@@ -197,6 +201,7 @@ impl<'a> Report<'a> {
             .and_then(|place| self.text.split('\n').nth(place.line - 1))
             .map(|line| line.trim_end_matches('\r').to_owned());
         self.errors.push(ConfigError {
+            file: None,
             place,
             source_line,
             message: message.into(),
@@ -204,12 +209,22 @@ impl<'a> Report<'a> {
         });
     }
 
+    /// Notes the defects of another file.
+    pub(super) fn include(&mut self, other: ConfigErrors) {
+        let ConfigErrors { file, errors } = other;
+        self.errors.extend(errors.into_iter().map(|mut error| {
+            error.file.get_or_insert_with(|| file.clone());
+            error
+        }));
+    }
+
     /// `value` if nothing was found, otherwise everything that was.
     pub(super) fn finish<T>(mut self, value: T) -> Result<T, ConfigErrors> {
         if self.errors.is_empty() {
             return Ok(value);
         }
-        self.errors.sort_by_key(|error| error.place);
+        self.errors
+            .sort_by(|a, b| (&a.file, a.place).cmp(&(&b.file, b.place)));
         Err(ConfigErrors {
             file: self.file.to_owned(),
             errors: self.errors,

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::Roles;
+use super::checks;
 use super::error::{Report, place};
 use super::text::{FileText, Scalar};
 use super::values::is_usable;
@@ -99,9 +100,19 @@ fn playbook(report: &mut Report<'_>, dir: &Scalar) -> Option<Roles> {
             Vec::new()
         }
     };
+    let (alert, routine) = (list("alert"), list("routine"));
+    let folders = [("alert", &alert), ("routine", &routine)];
+    let roles = folders.into_iter().flat_map(|(kind, names)| {
+        let dir = path.join(kind).join("roles");
+        names
+            .iter()
+            .map(move |name| (name.as_str(), dir.join(name)))
+    });
+    let checks = checks::look(roles, report);
     Some(Roles {
-        alert: list("alert"),
-        routine: list("routine"),
+        alert,
+        routine,
+        checks,
     })
 }
 

@@ -1,17 +1,13 @@
 //! From a path to a [`Config`].
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
 
 use super::check;
-use super::error::{ConfigErrors, Place, Report};
+use super::error::{ConfigErrors, Report};
 use super::files;
+use super::read::read;
 use super::text;
 use super::{Config, Roles};
-
-/// A configuration is written by people: what is larger was not meant to be one.
-const MAX_FILE_BYTES: u64 = 16 << 20;
 
 /// Reads a configuration file, and looks at the files and role folders that it names.
 ///
@@ -34,44 +30,4 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
 pub fn build(file_name: &str, text: &str, roles: &Roles) -> Result<Config, ConfigErrors> {
     let typed = text::parse(file_name, text)?;
     check::check(typed, Some(roles), Report::new(file_name, text))
-}
-
-fn read(path: &Path, file: &str) -> Result<String, ConfigErrors> {
-    let fail = |message: String, help: Option<&str>| {
-        let mut report = Report::new(file, "");
-        report.add(None, message, help.map(str::to_owned));
-        report.fail()
-    };
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
-        .map_err(|error| fail(format!("the configuration cannot be read: {error}"), None))?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(fail(
-            format!(
-                "the configuration has more than {} MiB",
-                MAX_FILE_BYTES >> 20
-            ),
-            Some("is this the file that you meant?"),
-        ));
-    }
-    String::from_utf8(bytes).map_err(|error| {
-        let valid = error.utf8_error().valid_up_to();
-        let bytes = error.into_bytes();
-        let text = String::from_utf8_lossy(&bytes);
-        let before = text.get(..valid).unwrap_or_default();
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        let place = Place {
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
-            length: 1,
-        };
-        let mut report = Report::new(file, &text);
-        report.add(
-            Some(place),
-            "this is not UTF-8",
-            Some("save the file as UTF-8".to_owned()),
-        );
-        report.fail()
-    })
 }

@@ -3,14 +3,17 @@
 //! A file is taken whole or not at all: [`load`] reports every defect that it finds with its file, line and column, and
 //! only a file without defects becomes a [`Config`].
 //!
-//! The way of a file: `load` reads it, `text` is what was typed, `files` looks at what it names, `check` and `bindings`
-//! build the objects, and `error` is the one form in which all of them, `yaml` too, say what is wrong.
+//! The way of a file: `load` reads it, `text` is what was typed, `files` looks at what it names, `checks` reads
+//! what the roles declare, `check` and `bindings` build the objects, and `error` is the one form in which all of them, `yaml` too, say what is wrong.
 
 mod bindings;
 mod check;
+mod checks;
 mod error;
 mod files;
 mod load;
+mod manual;
+mod read;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -22,7 +25,9 @@ mod yaml;
 
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use load::{build, load};
+pub use manual::{Manual, ManualError, manual};
 pub use units::{UnitError, format_duration, format_size, parse_duration, parse_size};
+pub use vars::parse_vars;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -30,6 +35,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::alert::Matchers;
+use crate::check::Declared;
 use crate::run::Vars;
 
 /// A configuration without defects.
@@ -179,6 +185,8 @@ pub struct Binding {
     pub vars: Vars,
     /// Whether bindings after this one are left out for an alert that it matches; false.
     pub stop: bool,
+    /// Whether its runs only say what they would change (`mode: check`); false (`run`).
+    pub check: bool,
     /// How long a run may take; [`Runs::timeout`].
     pub timeout: Duration,
     /// How long a run waits for further hosts; [`Runs::batch_window`].
@@ -217,11 +225,13 @@ impl Default for Target {
     }
 }
 
-/// The roles that exist, by kind.
+/// The roles that exist, by kind, and their checks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Roles {
     /// Names under `alert/roles`, sorted.
     pub alert: Vec<String>,
     /// Names under `routine/roles`, sorted.
     pub routine: Vec<String>,
+    /// What they declare in `meta/promansible.yml`.
+    pub checks: Declared,
 }

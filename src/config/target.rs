@@ -95,22 +95,23 @@ pub(super) fn target(typed: Option<Spanned<TargetText>>, report: &mut Report<'_>
     }
 }
 
-/// Refuses what Ansible would read as a pattern, an option or a file instead of one name.
-fn exact_name(name: &Scalar, kind: &str, report: &mut Report<'_>) {
+/// What a name that is not exact is answered with.
+pub(super) const EXACT_NAME: &str = "write the name as it stands in the inventory; a pattern is never expanded (every host: {group: all})";
+
+/// Whether it is one name, and nothing that Ansible would read as a pattern, an option or a file.
+pub(super) fn is_exact_name(name: &str, kind: &str) -> bool {
     let pattern = |c: char| c.is_whitespace() || c.is_control() || "*?[]!&~,;{}".contains(c);
     // A host's name may be an IPv6 address; a colon in a group's joins two.
-    let colon = kind == "group" && name.value.contains(':');
-    if name.value.is_empty()
-        || name.value.starts_with(['-', '@'])
-        || name.value.contains(pattern)
-        || colon
-    {
+    let colon = kind == "group" && name.contains(':');
+    !(name.is_empty() || name.starts_with(['-', '@']) || name.contains(pattern) || colon)
+}
+
+fn exact_name(name: &Scalar, kind: &str, report: &mut Report<'_>) {
+    if !is_exact_name(&name.value, kind) {
         report.add(
             place(name.referenced),
             format!("{:?} is not the exact name of a {kind}", name.value),
-            Some(format!(
-                "write the name as it stands in the inventory; a pattern is never expanded (every host: {{group: all}}), so each {kind} is named by itself"
-            )),
+            Some(format!("{EXACT_NAME}, so each {kind} is named by itself")),
         );
     }
 }

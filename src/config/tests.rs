@@ -14,6 +14,7 @@ fn roles() -> Roles {
     Roles {
         alert: vec!["handle_disk_will_fill".to_owned(), "notify".to_owned()],
         routine: vec!["check_dns".to_owned()],
+        ..Roles::default()
     }
 }
 

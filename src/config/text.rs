@@ -7,7 +7,7 @@ use std::fmt;
 use std::ops::Range;
 
 use serde::Deserialize;
-use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, DeserializeOwned, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 
 use super::error::{ConfigErrors, Place, Report, place};
@@ -92,6 +92,7 @@ pub(super) struct BindingText {
     pub(super) target: Option<Spanned<TargetText>>,
     pub(super) vars: Option<Pairs<VarValue>>,
     pub(super) stop: Option<bool>,
+    pub(super) mode: Option<Scalar>,
     pub(super) timeout: Option<Scalar>,
     pub(super) batch_window: Option<Scalar>,
     pub(super) allow_overlap: Option<bool>,
@@ -180,7 +181,7 @@ impl<'de, V: Deserialize<'de>> Deserialize<'de> for Pairs<V> {
 }
 
 /// Reads the YAML. Its defects end the reading, so there is one at most.
-pub(super) fn parse(file: &str, text: &str) -> Result<FileText, ConfigErrors> {
+pub(super) fn parse<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, ConfigErrors> {
     let options = serde_saphyr::options! {
         // Far more than a person writes, and so little that no file exhausts the stack or the memory.
         budget: serde_saphyr::budget! { max_depth: 64, max_inclusion_depth: 0 },

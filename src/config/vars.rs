@@ -1,4 +1,4 @@
-//! A binding's `vars`: YAML values as JSON, or a refusal where JSON could not hold them exactly.
+//! Variables as typed: YAML values as JSON, or a refusal where JSON could not hold them exactly.
 
 use std::fmt;
 
@@ -6,9 +6,24 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
+use crate::run::Vars;
+
 /// A value that JSON holds exactly.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct VarValue(pub(super) Value);
+
+/// Reads variables from a text of their own, as `vars` takes them.
+///
+/// *Errors*: as a sentence, with the place.
+pub fn parse_vars(yaml: &str) -> Result<Vars, String> {
+    let VarValue(value) =
+        serde_saphyr::from_str(yaml).map_err(|e| e.without_snippet().to_string())?;
+    match value {
+        Value::Object(vars) => Ok(vars),
+        Value::Null => Ok(Vars::new()),
+        _ => Err("want variables, as NAME: VALUE".to_owned()),
+    }
+}
 
 /// From here on, a float no longer tells every whole number from its neighbour.
 const LARGEST_EXACT_FLOAT: f64 = 9_007_199_254_740_992.0;

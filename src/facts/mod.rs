@@ -14,11 +14,25 @@ mod storage;
 #[cfg(test)]
 mod tests;
 
+use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
 pub use changes::{Change, Changes, changes};
 pub use import::{ImportError, Imported, cache_file, setup_output};
-pub use series::{FAMILIES, Family, Sample, Seen, Series, series};
+pub use series::{FAMILIES, Family, NoNumber, Sample, Series, extra, series};
+
+/// The facts of one host, and when they came.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HostFacts {
+    /// Its inventory name.
+    pub host: String,
+    /// When they were gathered.
+    pub gathered_at: DateTime<Utc>,
+    /// Whether they came straight from the host, so that its clock can be set against ours.
+    pub live: bool,
+    /// The value of `ansible_facts`.
+    pub facts: Map<String, Value>,
+}
 
 /// One host's facts.
 ///

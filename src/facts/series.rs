@@ -5,10 +5,10 @@ use std::collections::HashSet;
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
-use super::Facts;
 use super::network::{addresses, interfaces};
 use super::reader::Reader;
 use super::storage::{disks, mounts};
+use super::{Facts, HostFacts};
 
 /// A gauge `promansible_host_<name>`, with the label `host` before these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,15 +73,6 @@ pub struct Sample {
     pub value: f64,
 }
 
-/// When facts came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Seen {
-    /// When they were gathered.
-    pub gathered_at: DateTime<Utc>,
-    /// Whether they came straight from the host, so that its clock can be set against ours.
-    pub live: bool,
-}
-
 /// The metrics of one host.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Series {
@@ -97,12 +88,13 @@ const MIB: f64 = 1_048_576.0;
 const MEGABIT: f64 = 125_000.0;
 
 /// Makes the metrics of one host. Nothing in the facts can break it: what is not understood is left out and counted.
-pub fn series(facts: Facts<'_>, seen: Seen) -> Series {
+pub fn series(of: &HostFacts) -> Series {
+    let facts = Facts::new(&of.facts);
     let reader = Reader::default();
     let mut made = Made::default();
     system(facts, &reader, &mut made);
     sizes(facts, &reader, &mut made);
-    times(facts, seen, &reader, &mut made);
+    times(facts, of, &reader, &mut made);
     for mount in mounts(facts, &reader) {
         let labels = [mount.device, mount.fstype, mount.mountpoint];
         made.put(Of::filesystem_size_bytes, &labels, mount.size);
@@ -119,6 +111,25 @@ pub fn series(facts: Facts<'_>, seen: Seen) -> Series {
     Series {
         samples: made.samples,
         not_understood: reader.not_understood(),
+    }
+}
+
+/// A value is there, and is no number and no yes or no.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoNumber;
+
+/// The number, or yes or no, that a path leads to, if it leads anywhere.
+pub fn extra(facts: Facts<'_>, path: &str) -> Result<Option<f64>, NoNumber> {
+    let reader = Reader::default();
+    let value = facts.path(path);
+    let number = match value {
+        Some(Value::Bool(yes)) => Some(f64::from(*yes)),
+        value => reader.number(value),
+    };
+    if reader.not_understood() > 0 {
+        Err(NoNumber)
+    } else {
+        Ok(number)
     }
 }
 
@@ -223,8 +234,8 @@ fn sizes(facts: Facts<'_>, reader: &Reader, made: &mut Made) {
     }
 }
 
-fn times(facts: Facts<'_>, seen: Seen, reader: &Reader, made: &mut Made) {
-    let ours = seconds(seen.gathered_at);
+fn times(facts: Facts<'_>, of: &HostFacts, reader: &Reader, made: &mut Made) {
+    let ours = seconds(of.gathered_at);
     made.put(Of::facts_timestamp_seconds, &[], Some(ours));
     let date_time = reader.object(facts.get("date_time"));
     let clock = date_time.and_then(|of| {
@@ -235,7 +246,7 @@ fn times(facts: Facts<'_>, seen: Seen, reader: &Reader, made: &mut Made) {
             .map(seconds)
             .or_else(|| reader.amount(of.get("epoch")))
     });
-    if seen.live {
+    if of.live {
         made.put(
             Of::clock_offset_seconds,
             &[],

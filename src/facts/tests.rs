@@ -8,10 +8,12 @@ use serde_json::{Map, Value, json};
 
 use super::*;
 
-fn seen() -> Seen {
-    Seen {
+fn host(facts: &Map<String, Value>) -> HostFacts {
+    HostFacts {
+        host: "h".to_owned(),
         gathered_at: DateTime::<Utc>::from_timestamp(1_717_243_200, 0).unwrap(),
         live: true,
+        facts: facts.clone(),
     }
 }
 
@@ -22,7 +24,7 @@ fn read(name: &str) -> Map<String, Value> {
 
 /// The metrics as they would stand on a page, a line each, without the labels' host.
 fn lines(map: &Map<String, Value>) -> Vec<String> {
-    let made = series(Facts::new(map), seen());
+    let made = series(&host(map));
     assert_eq!(made.not_understood, 0, "{:?}", made.samples);
     let mut lines: Vec<String> = made.samples.iter().map(line).collect();
     lines.sort();
@@ -75,7 +77,7 @@ fn what_cannot_be_what_it_should_is_left_out_and_counted() {
         ("ansible_date_time", json!({"epoch": "noon"})),
     ] {
         let map = Map::from_iter([(name.to_owned(), value.clone())]);
-        let made = series(Facts::new(&map), seen());
+        let made = series(&host(&map));
         assert_eq!(
             made.not_understood,
             1 + u64::from(name.ends_with("date_time")),
@@ -107,7 +109,7 @@ fn what_is_missing_or_nothing_is_no_news() {
             .map(|name| (format!("ansible_{name}"), value.clone()))
             .into_iter()
             .collect();
-        let made = series(Facts::new(&map), seen());
+        let made = series(&host(&map));
         assert_eq!((made.not_understood, made.samples.len()), (0, 1), "{value}");
     }
 }
@@ -133,6 +135,9 @@ fn a_path_leads_into_objects_and_lists() {
     ] {
         assert_eq!(facts.path(nowhere), None, "{nowhere}");
     }
+    assert_eq!(extra(facts, "local.backup.runs.0.ok"), Ok(Some(3.0)));
+    assert_eq!(extra(facts, "none"), Ok(None));
+    assert_eq!(extra(facts, "local"), Err(NoNumber));
 }
 
 fn junk() -> impl Strategy<Value = Value> {
@@ -190,7 +195,7 @@ proptest! {
         map in prop::collection::btree_map(key(), junk(), 0..12)
     ) {
         let map: Map<String, Value> = map.into_iter().collect();
-        let made = series(Facts::new(&map), seen());
+        let made = series(&host(&map));
         let mut keys = HashSet::new();
         for sample in &made.samples {
             prop_assert!(sample.value.is_finite());

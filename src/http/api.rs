@@ -34,9 +34,8 @@ pub(super) async fn answer(context: &Context, method: &Method, path: &str, query
         (["runs", _, "cancel"], Some(Ok(id))) if *method == Method::POST => {
             cancel(context, id).await
         }
-        (["runs"] | ["runs", _] | ["runs", _, "output"], _) => {
-            reply::method_not_allowed("GET, HEAD")
-        }
+        (["runs"], _) => reply::method_not_allowed("GET, HEAD, POST"),
+        (["runs", _] | ["runs", _, "output"], _) => reply::method_not_allowed("GET, HEAD"),
         (["runs", _, "cancel"], _) => reply::method_not_allowed("POST"),
         _ => reply::error(
             StatusCode::NOT_FOUND,
@@ -185,7 +184,8 @@ async fn cancel(context: &Context, id: RunId) -> Reply {
     }
 }
 
-fn failed(e: &StoreError) -> Reply {
+/// How a request is answered that the store could not do.
+pub(super) fn failed(e: &StoreError) -> Reply {
     let status = match e {
         StoreError::NoSuchRun(_) => StatusCode::NOT_FOUND,
         StoreError::Finished(_) => StatusCode::CONFLICT,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::header::CONTENT_ENCODING;
-use hyper::{HeaderMap, Request, body::Incoming};
+use hyper::{HeaderMap, Request, StatusCode, body::Incoming};
 
 /// Why a body could not be had.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -35,6 +35,18 @@ pub(super) enum BodyError {
     /// It begins as gzip, and does not go on so.
     #[error("the gzip body is cut off or damaged")]
     Damaged,
+}
+
+impl BodyError {
+    /// How a request with such a body is answered.
+    pub(super) fn status(&self) -> StatusCode {
+        match self {
+            Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooSlow(_) | Self::BrokeOff(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Encoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::NotGzip | Self::Unannounced | Self::Damaged => StatusCode::BAD_REQUEST,
+        }
+    }
 }
 
 /// A body as it came.

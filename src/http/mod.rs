@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | POST | `/api/v1/webhook` | [`webhook`]: takes an Alertmanager notification |
 //! | GET | `/api/v1/runs` | [`api`]: runs, newest first (`state`, `outcome`, `binding`, `role`, `host`, `limit`, `before`) |
+//! | POST | `/api/v1/runs` | [`start`]: queues a run by hand |
 //! | GET | `/api/v1/runs/ID` | one run with its episodes and events |
 //! | GET | `/api/v1/runs/ID/output` | its output, as text |
 //! | POST | `/api/v1/runs/ID/cancel` | ends it |
@@ -18,6 +19,7 @@ mod metrics;
 mod reply;
 mod router;
 mod server;
+mod start;
 mod stream;
 mod webhook;
 

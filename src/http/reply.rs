@@ -58,6 +58,13 @@ pub(super) fn success(data: &impl Serialize) -> Reply {
     reply(StatusCode::OK, "application/json", body)
 }
 
+/// The same for what was kept and is done later.
+pub(super) fn accepted(data: &impl Serialize) -> Reply {
+    let mut reply = success(data);
+    *reply.status_mut() = StatusCode::ACCEPTED;
+    reply
+}
+
 /// The same for what may be long: it is made, and written as JSON, where it does not hold up other connections.
 pub(super) async fn long_success<T: Serialize>(data: impl FnOnce() -> T + Send + 'static) -> Reply {
     tokio::task::spawn_blocking(move || success(&data()))

@@ -9,7 +9,7 @@ use hyper::{Method, Request, StatusCode};
 use tokio::sync::oneshot;
 
 use super::reply::{self, Reply};
-use super::{Context, api, metrics, webhook};
+use super::{Context, api, metrics, start, webhook};
 
 pub(super) async fn route(
     context: Context,
@@ -31,6 +31,7 @@ async fn answer(context: &Context, request: Request<Incoming>) -> Reply {
     match path.as_str() {
         "/api/v1/webhook" if method == Method::POST => webhook::receive(context, request).await,
         "/api/v1/webhook" => reply::method_not_allowed("POST"),
+        "/api/v1/runs" if method == Method::POST => start::start(context, request).await,
         "/-/healthy" if reads => reply::text(StatusCode::OK, "promansible is healthy."),
         "/-/ready" if reads => ready(context),
         "/-/reload" if matches!(method, Method::POST | Method::PUT) => reload(context).await,

@@ -115,13 +115,7 @@ async fn parse(body: Body, limits: &Receiver) -> Result<Notification, Refused> {
 }
 
 fn body_refused(e: &BodyError) -> Refused {
-    let status = match e {
-        BodyError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-        BodyError::TooSlow(_) | BodyError::BrokeOff(_) => StatusCode::SERVICE_UNAVAILABLE,
-        BodyError::Encoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        BodyError::NotGzip | BodyError::Unannounced | BodyError::Damaged => StatusCode::BAD_REQUEST,
-    };
-    (status, e.to_string())
+    (e.status(), e.to_string())
 }
 
 /// What is said of a notification that was taken: how often each thing was decided.

@@ -1,8 +1,11 @@
 //! promansible's own metrics, on a registry that is passed in.
 //!
 //! Every label value that can be known is there at zero from the start. Labels come from the configuration, the
-//! inventory and enums only, never from the text of an alert.
+//! inventory and enums only, never from the text of an alert; those of checks hold what their role reported.
 
+mod checks;
+mod facts;
+mod happened;
 pub mod hosts;
 mod make;
 
@@ -13,52 +16,20 @@ use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry,
 };
 
+use checks::CheckCollector;
+use facts::FactMetrics;
+pub use facts::{ExtraFact, HostOptions};
+pub use happened::Happened;
+use hosts::Page;
 use make::{counter, counters, float, gauge, gauges, histogram, histograms};
 
 use crate::alert::Status;
+use crate::check::{Declared, Findings};
+use crate::facts::HostFacts;
 use crate::run::{Outcome, RUN, Run, Skip, Trigger};
 
 /// The codes that the receiver answers with.
 pub const RECEIVER_CODES: [u16; 6] = [200, 400, 403, 413, 415, 503];
-
-/// Something that is now on disk, to be counted.
-#[derive(Debug, Clone)]
-pub enum Happened {
-    /// An alert arrived.
-    Alert(Status),
-    /// Alertmanager left out so many alerts of a notification.
-    Truncated(u64),
-    /// An alert × binding was decided.
-    Decision {
-        /// The binding's name; empty where none matched.
-        binding: String,
-        /// `run` or the reason for skipping.
-        decision: &'static str,
-    },
-    /// A run started.
-    Started {
-        /// Its roles.
-        roles: Vec<String>,
-        /// How long it was queued.
-        waited: Duration,
-    },
-    /// A run ended.
-    Finished(Box<Run>),
-    /// A host left the inventory.
-    Forgotten {
-        /// A role that ended well there.
-        role: String,
-        /// The host.
-        host: String,
-    },
-    /// An episode that had a run resolved.
-    Resolved {
-        /// The run's binding.
-        binding: String,
-        /// From the alert's start to its end.
-        took: Duration,
-    },
-}
 
 /// Handles to all metrics. Cheap to clone.
 #[derive(Clone)]
@@ -86,6 +57,8 @@ pub struct Metrics {
     commit_duration: Histogram,
     commit_batch: Histogram,
     events_rejected: IntCounter,
+    checks: CheckCollector,
+    facts: FactMetrics,
 }
 
 impl Metrics {
@@ -216,6 +189,8 @@ impl Metrics {
                 "run_events_rejected_total",
                 "Lines from Ansible's callback that were not understood.",
             )?,
+            checks: CheckCollector::register(r)?,
+            facts: FactMetrics::register(r)?,
             registry,
         };
         metrics.start()?;
@@ -276,6 +251,11 @@ impl Metrics {
         }
     }
 
+    /// Shows reported figures as these declarations say, those from before too.
+    pub fn declare(&self, declared: &Declared) {
+        self.checks.declare(declared);
+    }
+
     /// Counts what is on disk.
     pub fn count(&self, happened: &Happened) {
         match happened {
@@ -296,9 +276,20 @@ impl Metrics {
                         .observe(waited.as_secs_f64());
                 }
             }
+            Happened::Reported {
+                role,
+                host,
+                at,
+                findings,
+            } => self
+                .checks
+                .count(role, host, seconds(*at), findings.clone()),
+            Happened::Facts(of) => self.facts.count(of),
+            Happened::FactsForgotten(host) => self.facts.forget(host),
             Happened::Finished(run) => self.finished(run),
             // It is gone already if it was never shown.
             Happened::Forgotten { role, host } => {
+                self.checks.forget(role, host);
                 let _ = self.last_success.remove_label_values(&[role, host]);
             }
             Happened::Resolved { binding, took } => self
@@ -340,6 +331,31 @@ impl Metrics {
         self.last_success
             .with_label_values(&[role, host])
             .set(seconds(at));
+    }
+
+    /// Shows what a role reported before this start: it was counted then.
+    pub fn reported(&self, role: &str, host: &str, at: DateTime<Utc>, findings: Findings) {
+        self.checks.report(role, host, seconds(at), findings);
+    }
+
+    /// Shows facts that were gathered before this start: they were counted then.
+    pub fn show_facts(&self, of: &HostFacts) {
+        self.facts.show(of);
+    }
+
+    /// Chooses which host metrics are shown, and yields whether that is another choice than before. If it is, no host is
+    /// shown until its facts are given again.
+    pub fn choose_facts(&self, options: &HostOptions) -> bool {
+        let other = self.facts.options() != *options;
+        if other {
+            self.facts.choose(options);
+        }
+        other
+    }
+
+    /// The metrics of all hosts.
+    pub fn hosts_page(&self) -> Page {
+        self.facts.page()
     }
 
     /// Counts that as many connections are open as may be.

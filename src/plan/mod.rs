@@ -13,6 +13,8 @@ use crate::config::{Binding, Config, Target};
 use crate::inventory::{Inventory, is_template};
 use crate::run::{RUN, Skip, Work};
 
+pub use target::hosts;
+
 /// Names that begin so are Ansible's own (`__ansible_unsafe`, `__ansible_vault`), or Prometheus's.
 const RESERVED_PREFIX: &str = "__";
 
@@ -161,7 +163,7 @@ fn choose(
             ),
         );
     }
-    match target::hosts(&binding.target, inventory, alert) {
+    match hosts(&binding.target, inventory, Some(alert)) {
         Ok(hosts) => Choice::Run { hosts },
         Err(unresolved) => Choice::skip(unresolved.reason, unresolved.why),
     }
@@ -191,7 +193,7 @@ pub fn work(binding: &Binding) -> Work {
         vars: binding.vars.clone(),
         r#become: binding.r#become,
         gather_facts: binding.gather_facts,
-        check: false,
+        check: binding.check,
         timeout: binding.timeout,
         allow_overlap: binding.allow_overlap,
         rerun_on_interrupt: binding.rerun_on_interrupt,

@@ -5,16 +5,19 @@ use crate::config::Target;
 use crate::inventory::{Inventory, Unresolved, resolve_group, resolve_label, resolve_name};
 use crate::run::{CONTROLLER, Skip};
 
-/// The hosts that a target means for an alert: at least one.
-pub(super) fn hosts(
+/// The exact inventory names that a target means, for an alert if there is one: at least one.
+///
+/// *Errors*: those of the lookups, and `missing_label` where the target asks for an alert's label that is not there.
+pub fn hosts(
     target: &Target,
     inventory: &Inventory,
-    alert: &Alert,
+    alert: Option<&Alert>,
 ) -> Result<Vec<String>, Unresolved> {
     match target {
         Target::Controller => Ok(vec![CONTROLLER.to_owned()]),
         Target::AlertingHost { label } => {
-            let value = alert.labels.get(label).filter(|value| !value.is_empty());
+            let value = alert.and_then(|alert| alert.labels.get(label));
+            let value = value.filter(|value| !value.is_empty());
             let value = value.ok_or_else(|| Unresolved {
                 reason: Skip::MissingLabel,
                 why: format!("the alert has no label {label:?}, which is to name the host"),

@@ -32,6 +32,7 @@ fn config() -> Config {
     let roles = Roles {
         alert: vec!["r1".into(), "r2".into()],
         routine: Vec::new(),
+        ..Roles::default()
     };
     config::build("test.yml", CONFIG, &roles).unwrap()
 }

@@ -13,7 +13,7 @@ use crate::config::{Binding, Config};
 use crate::inventory::Inventory;
 use crate::metrics::Happened;
 use crate::plan::{self, Choice, Decision, Past};
-use crate::run::{Outcome, Run, RunId, Skip, State, Trigger};
+use crate::run::{Outcome, RunId, Skip, Trigger};
 
 /// How stale `last_seen` may be: a repeated alert is not worth a write each time.
 const LAST_SEEN_STEP: TimeDelta = TimeDelta::minutes(10);
@@ -297,26 +297,10 @@ fn run_for(
     if let Some(id) = live.open_batch(&binding.name, &work, first_new, now, limit) {
         return Ok(id);
     }
-    let id = live.take_run_id();
-    let run = Run {
-        id,
-        trigger: Trigger::Alert,
-        binding: Some(binding.name.clone()),
-        work,
-        hosts: Vec::new(),
-        state: State::Queued,
-        created_at: now,
-        ready_at: now + binding.batch_window,
-        started_at: None,
-        finished_at: None,
-        outcome: None,
-        results: BTreeMap::new(),
-        message: None,
-        rerun_of: None,
-        location: None,
-        output_bytes: 0,
-        events_dropped: 0,
-    };
+    let mut run = live.new_run(Trigger::Alert, work, now);
+    run.binding = Some(binding.name.clone());
+    run.ready_at = now + binding.batch_window;
+    let id = run.id;
     live.enqueue(tables, run, BTreeMap::new())?;
     Ok(id)
 }

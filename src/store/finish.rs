@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 use redb::ReadableTable;
 
 use super::live::Live;
-use super::tables::Tables;
-use super::{Ended, StoreError};
+use super::tables::{Reported, Tables, encode};
+use super::{Ended, RoleFindings, StoreError, facts};
 use crate::alert::{EpisodeKey, Status};
 use crate::metrics::Happened;
 use crate::run::{CONTROLLER, HostResult, Outcome, Run, RunId, State};
@@ -47,6 +47,7 @@ pub(super) fn end_queued(
         outcome,
         results: every_host(&queued.run, outcome),
         message: Some(why.to_owned()),
+        findings: Vec::new(),
     };
     end(tables, live, queued.run, &ended, now)?;
     Ok(())
@@ -64,6 +65,7 @@ pub(super) fn interrupt(
         outcome: Outcome::Interrupted,
         results: every_host(&running.run, Outcome::Interrupted),
         message: Some("promansible ended while it was under way".to_owned()),
+        findings: Vec::new(),
     };
     finish(tables, live, id, &ended, now)?;
     Ok(())
@@ -92,9 +94,10 @@ fn end(
     tables.put_run(&run)?;
     live.dirty.remove(&run.id);
     live.queue_changed = true;
-    // A run in check mode changed nothing, so it is no success of the role.
+    // A run in check mode changed nothing, so it is no success of the role, and what it found may be half of the truth.
     if !run.work.check {
         remember_successes(tables, &run, now)?;
+        remember_findings(tables, live, &run, &ended.findings)?;
     }
     if run.outcome == Some(Outcome::Interrupted) && run.work.rerun_on_interrupt {
         rerun(tables, live, &run, now)?;
@@ -120,25 +123,56 @@ fn remember_successes(
     Ok(())
 }
 
-/// Forgets the successes on hosts that are not among these. The controller always is.
+fn remember_findings(
+    tables: &mut Tables<'_>,
+    live: &mut Live,
+    run: &Run,
+    found: &[RoleFindings],
+) -> Result<(), StoreError> {
+    for found in found.iter().cloned() {
+        let reported = Reported {
+            at: found.at,
+            run: run.id,
+            findings: found.findings,
+        };
+        let key = (found.role.as_str(), found.host.as_str());
+        tables.findings.insert(key, encode(&reported).as_slice())?;
+        live.happened.push(Happened::Reported {
+            role: found.role,
+            host: found.host,
+            at: found.at,
+            findings: reported.findings,
+        });
+    }
+    Ok(())
+}
+
+/// Forgets the successes and the findings on hosts that are not among these. The controller always is.
 pub(super) fn forget_hosts_but(
     tables: &mut Tables<'_>,
     live: &mut Live,
     known: &BTreeSet<String>,
 ) -> Result<(), StoreError> {
-    let mut gone = Vec::new();
-    for row in tables.last_success.iter()? {
-        let (key, _) = row?;
-        let (role, host) = key.value();
+    let facts_went = facts::forget_hosts_but(tables, live, known)?;
+    let mut gone = BTreeSet::new();
+    let mut look = |(role, host): (&str, &str)| {
         if host != CONTROLLER && !known.contains(host) {
-            gone.push((role.to_owned(), host.to_owned()));
+            gone.insert((role.to_owned(), host.to_owned()));
         }
+    };
+    for row in tables.last_success.iter()? {
+        look(row?.0.value());
     }
-    if gone.is_empty() {
+    for row in tables.findings.iter()? {
+        look(row?.0.value());
+    }
+    if gone.is_empty() && !facts_went {
         live.idle += 1;
     }
     for (role, host) in gone {
-        tables.last_success.remove((role.as_str(), host.as_str()))?;
+        let key = (role.as_str(), host.as_str());
+        tables.last_success.remove(key)?;
+        tables.findings.remove(key)?;
         live.happened.push(Happened::Forgotten { role, host });
     }
     Ok(())

@@ -11,7 +11,7 @@ use super::kept::Kept;
 use super::tables::{Joined, RunEpisode, Tables, decode, meta_number};
 use crate::alert::EpisodeKey;
 use crate::metrics::Happened;
-use crate::run::{Run, RunId, State};
+use crate::run::{Run, RunId, State, Trigger, Work};
 
 /// The writer's memory.
 #[derive(Debug, Default)]
@@ -188,6 +188,29 @@ impl Live {
         running.map(|(id, running)| (*id, held(running))).collect()
     }
 
+    /// A queued run with the next number. It has no binding and no hosts yet, and waits for nothing.
+    pub(super) fn new_run(&mut self, trigger: Trigger, work: Work, now: DateTime<Utc>) -> Run {
+        Run {
+            id: self.take_run_id(),
+            trigger,
+            binding: None,
+            work,
+            hosts: Vec::new(),
+            state: State::Queued,
+            created_at: now,
+            ready_at: now,
+            started_at: None,
+            finished_at: None,
+            outcome: None,
+            results: BTreeMap::new(),
+            message: None,
+            rerun_of: None,
+            location: None,
+            output_bytes: 0,
+            events_dropped: 0,
+        }
+    }
+
     /// Takes the next run's number.
     pub(super) fn take_run_id(&mut self) -> RunId {
         let id = RunId(self.next_run);
@@ -266,7 +289,7 @@ impl Live {
     pub(super) fn open_batch(
         &self,
         binding: &str,
-        work: &crate::run::Work,
+        work: &Work,
         since: RunId,
         now: DateTime<Utc>,
         alerts_limit: usize,

@@ -8,6 +8,7 @@
 //! [`StoreError::Broken`] names.
 
 mod admit;
+mod facts;
 mod file;
 mod finish;
 mod kept;
@@ -33,11 +34,13 @@ use redb::Database;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::alert::{Alert, EpisodeKey, Notification};
+use crate::check::Findings;
 use crate::config::Config;
 use crate::inventory::Inventory;
 use crate::plan::Choice;
-use crate::run::{HostResult, Outcome, Run, RunId, TaskEvent};
+use crate::run::{HostResult, Outcome, Run, RunId, TaskEvent, Work};
 
+pub use facts::{ChangedAt, FactsOf};
 pub use file::OpenError;
 use live::Live;
 pub use open::{Opened, open};
@@ -52,13 +55,13 @@ use writer::{Message, Operation};
 pub enum StoreError {
     /// redb or the disk failed. The caller answers 503; the store reopens itself and may be tried again. If the disk
     /// failed while a commit was written and cannot be read either, the operation may turn out to be on disk: sent
-    /// again it is a `duplicate`, or [`StoreError::Finished`].
+    /// again it is a `duplicate`, or [`StoreError::Finished`], or a second run by hand.
     #[error("the store is broken: {0}")]
     Broken(String),
     /// A value cannot be read: the file was damaged, or written by something else.
     #[error("the store holds a value that cannot be read: {0}")]
     Corrupt(String),
-    /// The queue cannot take the runs of this notification. Nothing of it was kept; the caller answers 503.
+    /// The queue cannot take these runs. Nothing was kept; the caller answers 503.
     #[error(
         "the queue is full: {queued} {what} are queued, {wanted} more are wanted and {key} is {limit}"
     )]
@@ -67,7 +70,7 @@ pub enum StoreError {
         what: &'static str,
         /// How many of them wait.
         queued: usize,
-        /// How many this notification would add.
+        /// How many would be added.
         wanted: usize,
         /// The limit.
         limit: usize,
@@ -163,6 +166,21 @@ pub struct Ended {
     pub results: BTreeMap<String, HostResult>,
     /// Why, where the outcome alone does not say it.
     pub message: Option<String>,
+    /// What roles with declared checks reported, once for each role and host.
+    pub findings: Vec<RoleFindings>,
+}
+
+/// What a role reported of a host in one run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RoleFindings {
+    /// The role.
+    pub role: String,
+    /// The host.
+    pub host: String,
+    /// When it last reported.
+    pub at: DateTime<Utc>,
+    /// All that it reported.
+    pub findings: Findings,
 }
 
 /// The answer to [`Store::cancel`].
@@ -202,6 +220,25 @@ impl Store {
         .await
     }
 
+    /// Queues a run that a person asked for, on these hosts: at least one.
+    ///
+    /// *Durability*: `Ok` is on disk. *Cancel safety*: if the caller goes away it may be queued all the same, and asked
+    /// for again it is a second run: unlike an alert it has nothing to be known by.
+    ///
+    /// *Errors*: `QueueFull` where `queue_limit` runs wait; nothing was kept.
+    pub async fn queue_manual(
+        &self,
+        work: Work,
+        hosts: Vec<String>,
+        queue_limit: usize,
+        now: DateTime<Utc>,
+    ) -> Result<RunId, StoreError> {
+        self.ask(move |tables, live| {
+            queue::queue_manual(tables, live, &work, &hosts, queue_limit, now)
+        })
+        .await
+    }
+
     /// Hands out the oldest run that can start now: its window closed, none of its hosts busy, and no older run
     /// waiting for one of them.
     ///
@@ -232,7 +269,8 @@ impl Store {
         .await
     }
 
-    /// Ends a running run. If it was interrupted and its binding asks for it, it is queued again as a new run.
+    /// Ends a running run, and keeps what was reported unless it ran in check mode. If it was interrupted and its binding
+    /// asks for it, it is queued again as a new run.
     ///
     /// *Errors*: on `Broken` the caller tries again; a run that is never finished is `interrupted` at the next start.
     pub async fn finish(
@@ -281,7 +319,8 @@ impl Store {
             .await
     }
 
-    /// Forgets when roles last ended well on hosts that have left the inventory, and takes that off the metrics.
+    /// Forgets when roles last ended well on hosts that have left the inventory and what they reported of them, and takes
+    /// that off the metrics.
     pub async fn forget_hosts_but(&self, known: BTreeSet<String>) -> Result<(), StoreError> {
         self.ask(move |tables, live| finish::forget_hosts_but(tables, live, &known))
             .await

@@ -11,9 +11,12 @@ use tokio::sync::{mpsc, watch};
 
 use super::file::{OpenError, Opener, make_parent, open_file, refuse_newer, unusable};
 use super::live::Live;
-use super::tables::{FORMAT, LAST_SUCCESS, Tables, meta_number, open_for_reading, read_id};
+use super::tables::{
+    FINDINGS, FORMAT, LAST_SUCCESS, Reported, Tables, decode, meta_number, open_for_reading,
+    read_id,
+};
 use super::writer::Writer;
-use super::{Store, StoreError, finish};
+use super::{Store, StoreError, facts, finish};
 use crate::metrics::Metrics;
 use crate::run::RunId;
 
@@ -127,6 +130,8 @@ fn prepare(
         metrics.count(&happened);
     }
     show_last_successes(database, metrics)?;
+    show_findings(database, metrics)?;
+    facts::each(database, &mut |facts| metrics.show_facts(&facts))?;
     Ok(prepared)
 }
 
@@ -174,6 +179,21 @@ fn show_last_successes(database: &Database, metrics: &Metrics) -> Result<(), Sto
         if let Some(at) = DateTime::from_timestamp_millis(at.value()) {
             metrics.last_success(role, host, at);
         }
+    }
+    Ok(())
+}
+
+/// The same for what roles reported.
+fn show_findings(database: &Database, metrics: &Metrics) -> Result<(), StoreError> {
+    let txn = database.begin_read()?;
+    let Some(table) = open_for_reading(&txn, FINDINGS)? else {
+        return Ok(());
+    };
+    for row in table.iter()? {
+        let (key, value) = row?;
+        let (role, host) = key.value();
+        let reported: Reported = decode(value.value())?;
+        metrics.reported(role, host, reported.at, reported.findings);
     }
     Ok(())
 }

@@ -13,10 +13,37 @@ use super::tables::Tables;
 use super::{Canceled, Claim, Claimed, StoreError, finish};
 use crate::alert::Alert;
 use crate::metrics::Happened;
-use crate::run::{Outcome, RunId, State};
+use crate::run::{Outcome, RunId, State, Trigger, Work};
 
 /// Why a run that cannot be told its alert failed.
 const ALERT_LOST: &str = "the store does not hold its alert any more";
+
+/// Puts a run that a person asked for into the queue. It waits for no further hosts.
+pub(super) fn queue_manual(
+    tables: &mut Tables<'_>,
+    live: &mut Live,
+    work: &Work,
+    hosts: &[String],
+    limit: usize,
+    now: DateTime<Utc>,
+) -> Result<RunId, StoreError> {
+    let queued = live.queue.len();
+    if queued >= limit {
+        live.idle += 1;
+        return Err(StoreError::QueueFull {
+            what: "runs",
+            queued,
+            wanted: 1,
+            limit,
+            key: "runs.queue_limit",
+        });
+    }
+    let mut run = live.new_run(Trigger::Manual, work.clone(), now);
+    run.hosts = hosts.to_vec();
+    let id = run.id;
+    live.enqueue(tables, run, BTreeMap::new())?;
+    Ok(id)
+}
 
 pub(super) fn claim(
     tables: &mut Tables<'_>,

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::StoreError;
 use crate::alert::{Alert, EpisodeKey, Fingerprint, LabelSet, Status};
+use crate::check::Findings;
 use crate::run::RunId;
 
 /// The layout of all tables together. A file with a higher number was written by a newer promansible.
@@ -42,6 +43,25 @@ pub(super) const OUTPUT: TableDefinition<'_, (u64, u32), &[u8]> = TableDefinitio
 /// Key: role, host. Value: milliseconds since 1970 of the last successful run's end.
 pub(super) const LAST_SUCCESS: TableDefinition<'_, (&str, &str), i64> =
     TableDefinition::new("last_success_v1");
+
+/// Key: role, host. Value: JSON of [`Reported`]: what the role last reported of the host. Roles that declare checks only.
+pub(super) const FINDINGS: TableDefinition<'_, (&str, &str), &[u8]> =
+    TableDefinition::new("findings_v1");
+
+/// What a role reported of a host in one run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Reported {
+    pub at: DateTime<Utc>,
+    pub run: RunId,
+    pub findings: Findings,
+}
+
+/// Key: host. Value: see [`super::facts`]: when its facts were gathered, and the facts, deflated.
+pub(super) const FACTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("facts_v1");
+
+/// Key: host, milliseconds since 1970. Value: JSON of [`crate::facts::Changes`].
+pub(super) const FACT_CHANGES: TableDefinition<'_, (&str, i64), &[u8]> =
+    TableDefinition::new("fact_changes_v1");
 
 /// One episode of an alert, as last heard.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -175,6 +195,9 @@ pub(super) struct Tables<'t> {
     pub events: Table<'t, (u64, u32), &'static [u8]>,
     pub output: Table<'t, (u64, u32), &'static [u8]>,
     pub last_success: Table<'t, (&'static str, &'static str), i64>,
+    pub findings: Table<'t, (&'static str, &'static str), &'static [u8]>,
+    pub facts: Table<'t, &'static str, &'static [u8]>,
+    pub fact_changes: Table<'t, (&'static str, i64), &'static [u8]>,
     pub runs_change: i64,
     pub episodes_change: i64,
 }
@@ -191,6 +214,9 @@ impl<'t> Tables<'t> {
             events: txn.open_table(EVENTS)?,
             output: txn.open_table(OUTPUT)?,
             last_success: txn.open_table(LAST_SUCCESS)?,
+            findings: txn.open_table(FINDINGS)?,
+            facts: txn.open_table(FACTS)?,
+            fact_changes: txn.open_table(FACT_CHANGES)?,
             runs_change: 0,
             episodes_change: 0,
         })

@@ -143,6 +143,7 @@ impl Fixture {
         let roles = Roles {
             alert: vec!["r".into()],
             routine: Vec::new(),
+            ..Roles::default()
         };
         let text = r#"
 ansible: {playbook_dir: p, inventory: [i]}
@@ -195,6 +196,7 @@ bindings:
             status: TaskStatus::Ok,
             duration_seconds: 0.0,
             message: None,
+            findings: None,
         };
         let output = vec![Bytes::from(format!("{number}\n"))];
         let store = &self.store;
@@ -267,6 +269,7 @@ async fn one_run_is_one_run(disk: Disk, pass: u32, fail: u32) -> bool {
         outcome: Outcome::Successful,
         results: [("h".to_owned(), HostResult::bare(Outcome::Successful, None))].into(),
         message: None,
+        findings: Vec::new(),
     };
     loop {
         match store.finish(RunId(1), ended.clone(), at(4)).await {

@@ -2,6 +2,7 @@
 //!
 //! It never speaks with the HTTP side: a run comes out of the store, and so does the wish to cancel it.
 
+mod gathered;
 mod told;
 
 use std::collections::{BTreeMap, HashSet};
@@ -107,6 +108,7 @@ impl Worker {
                 outcome: Outcome::Failed,
                 results: BTreeMap::new(),
                 message: gone.values().next().map(|why| not_started(why)),
+                findings: Vec::new(),
             }
         } else {
             self.run_on(&run, &hosts, &alerts, cancel).await
@@ -134,10 +136,7 @@ impl Worker {
             trigger: run.trigger,
             binding: run.binding.as_deref(),
             work: &run.work,
-            kind: match run.trigger {
-                Trigger::Alert => RoleKind::Alert,
-                Trigger::Schedule | Trigger::Manual => RoleKind::Routine,
-            },
+            kind: self.kind(run),
             hosts,
             alerts: &alerts,
         };
@@ -160,8 +159,20 @@ impl Worker {
                     outcome: Outcome::Failed,
                     results: results.collect(),
                     message: Some(not_started(&why)),
+                    findings: Vec::new(),
                 }
             }
+        }
+    }
+
+    /// Where the run's roles are looked up first. A person may name roles of both kinds, but none whose name is in both
+    /// folders; so this matters only for what the roles themselves name.
+    fn kind(&self, run: &Run) -> RoleKind {
+        let is_alerts = |role: &String| self.config.borrow().roles.alert.contains(role);
+        match run.trigger {
+            Trigger::Alert => RoleKind::Alert,
+            Trigger::Manual if run.work.roles.first().is_some_and(is_alerts) => RoleKind::Alert,
+            Trigger::Schedule | Trigger::Manual => RoleKind::Routine,
         }
     }
 
@@ -191,7 +202,7 @@ impl Worker {
         let mut shutdown = self.shutdown.clone();
         let deadline = tokio::time::sleep(spec.work.timeout);
         tokio::pin!(deadline);
-        let mut told = Told::new(self.config.borrow().runs.events_limit);
+        let mut told = Told::new(&self.config.borrow());
         let mut stop: Option<(Cause, String)> = None;
         let ending = loop {
             let stopping = stop.is_some();
@@ -242,6 +253,7 @@ impl Worker {
                 }
                 _ => judged.message,
             },
+            findings: told.findings(),
         }
     }
 

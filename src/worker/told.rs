@@ -7,8 +7,12 @@ use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
 use crate::ansible::{Event, Heard, LAST_BYTES};
+use crate::config::Config;
+use crate::facts::HostFacts;
 use crate::run::{RunId, TaskEvent};
-use crate::store::Store;
+use crate::store::{RoleFindings, Store};
+
+use super::gathered::Gathered;
 
 /// How long what a run says may wait to be kept, so that many lines share a commit.
 const FLUSH: Duration = Duration::from_millis(100);
@@ -19,6 +23,7 @@ const BUFFER: usize = 64 << 10;
 /// What a run has said and the store has not yet.
 pub(super) struct Told {
     events: Vec<TaskEvent>,
+    facts: Vec<HostFacts>,
     output: BytesMut,
     pub(super) heard: Heard,
     /// The task that began last.
@@ -26,23 +31,26 @@ pub(super) struct Told {
     pub(super) last_bytes: Vec<u8>,
     pub(super) flush_at: Instant,
     events_limit: u64,
+    findings: Gathered,
 }
 
 impl Told {
-    pub(super) fn new(events_limit: u64) -> Self {
+    pub(super) fn new(config: &Config) -> Self {
         Self {
             events: Vec::new(),
+            facts: Vec::new(),
             output: BytesMut::new(),
             heard: Heard::default(),
             task: None,
             last_bytes: Vec::new(),
             flush_at: Instant::now(),
-            events_limit,
+            events_limit: config.runs.events_limit,
+            findings: Gathered::new(&config.roles.checks),
         }
     }
 
     pub(super) fn waits(&self) -> bool {
-        !self.events.is_empty() || !self.output.is_empty()
+        !self.events.is_empty() || !self.output.is_empty() || !self.facts.is_empty()
     }
 
     pub(super) fn is_due(&self) -> bool {
@@ -74,16 +82,37 @@ impl Told {
             Event::Begin { role, task } => self.task = Some(format!("{role} : {task}")),
             Event::Task(report) => {
                 self.heard.take(&report);
+                self.findings.take(&report, now);
                 self.first_waits();
                 self.events.push(report.at(now));
+            }
+            Event::Facts { host, facts } => {
+                self.first_waits();
+                self.facts.push(HostFacts {
+                    host,
+                    gathered_at: now,
+                    live: true,
+                    facts,
+                });
             }
             Event::Hello { .. } | Event::NoHostsMatched | Event::Stats(_) => {}
         }
     }
 
+    /// What was reported to be kept, once the run has ended.
+    pub(super) fn findings(&mut self) -> Vec<RoleFindings> {
+        self.findings.all()
+    }
+
     pub(super) async fn keep(&mut self, store: &Store, run: RunId) {
         if !self.waits() {
             return;
+        }
+        let facts = std::mem::take(&mut self.facts);
+        if !facts.is_empty()
+            && let Err(e) = store.keep_facts(facts).await
+        {
+            tracing::error!(run = run.0, error = %e, "facts that were gathered are lost");
         }
         let events = std::mem::take(&mut self.events);
         let output = if self.output.is_empty() {

@@ -59,6 +59,7 @@ pub struct Bench {
     pub grace: Duration,
     pub work: Work,
     pub alerts: BTreeMap<String, Vec<AlertData>>,
+    pub trigger: Trigger,
 }
 
 /// What a run told, from beginning to end.
@@ -147,6 +148,7 @@ ansible_python_interpreter='{{ ansible_playbook_python }}'
                 rerun_on_interrupt: false,
             },
             alerts: BTreeMap::new(),
+            trigger: Trigger::Alert,
         }
     }
 
@@ -216,7 +218,7 @@ ansible_python_interpreter='{{ ansible_playbook_python }}'
         let hosts: Vec<String> = hosts.iter().map(|&host| host.to_owned()).collect();
         let spec = Spec {
             run: RunId(7),
-            trigger: Trigger::Alert,
+            trigger: self.trigger,
             binding: Some("a binding"),
             work: &self.work,
             kind: RoleKind::Alert,

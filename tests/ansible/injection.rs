@@ -3,11 +3,15 @@
 use std::fs;
 
 use promansible::alert::LabelSet;
-use promansible::run::Outcome;
+use promansible::run::{Outcome, Trigger};
+use serde_json::json;
 
 use crate::harness::{Bench, Version, alert, on_both};
 
-on_both!(hostile_text_reaches_the_role_as_it_is);
+on_both!(
+    hostile_text_reaches_the_role_as_it_is,
+    variables_of_a_run_by_hand_are_no_templates
+);
 
 /// Writes the whole alert down in several of the ways in which roles handle values.
 const ROLE: &str = r#"
@@ -198,4 +202,27 @@ fn base64(text: &str) -> Vec<u8> {
         }
     }
     bytes
+}
+
+async fn variables_of_a_run_by_hand_are_no_templates(version: Version) {
+    let mut bench = Bench::new(version);
+    bench.role(
+        "handle",
+        "- ansible.builtin.copy: {content: \"{{ given.deep[0] }}\", dest: OUT/deep, mode: '0600'}
+- ansible.builtin.copy: {content: \"{{ (count + 1) if on else 0 }}\", dest: OUT/count, mode: '0600'}
+- ansible.builtin.include_vars: {file: \"{{ text }}\"}
+  ignore_errors: true
+",
+    );
+    let trap = bench.out("TRAP");
+    let call = format!("{{{{ lookup('pipe', 'touch {}') }}}}", trap.display());
+    bench.trigger = Trigger::Manual;
+    let vars = json!({"given": {"deep": [call]}, "text": call, "count": 2, "on": true});
+    bench.work.vars = vars.as_object().unwrap().clone();
+    let told = bench.run(&["web1"]).await;
+    let outcome = told.judged(None).outcome;
+    assert_eq!(outcome, Outcome::Successful, "{}", told.text());
+    let read = |name: &str| fs::read_to_string(bench.out(name)).unwrap();
+    assert_eq!((read("deep"), read("count")), (call, "3".to_owned()));
+    assert!(!trap.exists(), "{}", told.text());
 }

@@ -121,6 +121,7 @@ fn told(run: &Run, at: DateTime<Utc>) -> (Vec<TaskEvent>, Bytes) {
             status: TaskStatus::Changed,
             duration_seconds: 0.25,
             message: Some("removed 12 packages from the cache".to_owned()),
+            findings: None,
         })
         .collect();
     let line = format!("changed: [{host}] => run {}\n", run.id);
@@ -137,5 +138,6 @@ fn ended(run: &Run) -> Ended {
             .map(|host| (host.clone(), HostResult::bare(Outcome::Successful, None)))
             .collect(),
         message: None,
+        findings: Vec::new(),
     }
 }

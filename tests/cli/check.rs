@@ -221,3 +221,26 @@ fn the_version_says_of_which_revision_it_is() {
         "{said}"
     );
 }
+
+#[test]
+fn a_defect_of_a_role_is_shown_with_the_role_s_own_file() {
+    let site = Site::new()
+        .looking("checks:\n  dns_up: {help: Whether it is up., label: [name]}\n")
+        .binding("b", "[ok]", "timeout: 5");
+    let file = site.config_file();
+    let checked = run(promansible().args(["check", "config"]).arg(&file));
+    assert_eq!(checked.status.code(), Some(1));
+    let error = String::from_utf8(checked.stderr).unwrap();
+    let (own, role) = error.split_once("\n\n").expect("two defects");
+    assert!(
+        own.starts_with(&format!("{}:12:14: ", file.display())),
+        "{error}"
+    );
+    let role_file = site.path("playbook/alert/roles/look/meta/promansible.yml");
+    let wanted = format!(
+        "{}:2:37: unknown key \"label\"\n 2 |   dns_up: {{help: Whether it is up., label: [name]}}\n",
+        role_file.display()
+    );
+    assert!(role.starts_with(&wanted), "{error}");
+    assert!(role.contains("did you mean \"labels\"?"), "{error}");
+}

@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use crate::bench::{Alert, Site, alert, body, golden, notification, promansible, run_with};
+use crate::bench::{Alert, Site, alert, body, golden, notification, promansible, run, run_with};
 
 fn site() -> Site {
     Site::new()
@@ -318,4 +318,32 @@ fn the_readme_shows_what_the_examples_give() {
     let error = String::from_utf8_lossy(&told.stderr);
     assert!(told.status.success(), "{error}");
     assert_eq!(Some(&*String::from_utf8(told.stdout).unwrap()), shown);
+}
+
+#[test]
+fn a_check_is_said_to_be_one() {
+    let site = Site::new()
+        .no_bindings()
+        .binding("try", "[ok]", "mode: check")
+        .binding("all", "[ok]", "");
+    let body = notification(&[alert("DiskFull", "web1").label("for", "try")]);
+    site.write("body.json", &String::from_utf8(body).unwrap());
+    let explain = |format: &str| {
+        let explained = run(promansible()
+            .arg("explain")
+            .arg(format!("--config.file={}", site.config_file().display()))
+            .arg(format!("--format={format}"))
+            .arg(site.path("body.json")));
+        assert_eq!(explained.status.code(), Some(0), "{explained:?}");
+        String::from_utf8(explained.stdout).unwrap()
+    };
+    let text = explain("text");
+    assert!(
+        text.contains("    try  run              ok on web1 (check mode)\n    all  run              ok on web1\n"),
+        "{text}"
+    );
+    let json: serde_json::Value = serde_json::from_str(&explain("json")).unwrap();
+    let decisions = &json["alerts"][0]["decisions"];
+    assert_eq!(decisions[0]["check"], true);
+    assert_eq!(decisions[1]["check"], serde_json::Value::Null);
 }

@@ -56,7 +56,15 @@ fn zsh_and_fish_have_completions_of_every_subcommand() {
     ] {
         let script = String::from_utf8(completions(shell)).unwrap();
         assert!(script.contains(mark), "{shell}");
-        for verb in ["serve", "check", "explain", "runs", "completions", "man"] {
+        for verb in [
+            "serve",
+            "check",
+            "explain",
+            "run",
+            "runs",
+            "completions",
+            "man",
+        ] {
             assert!(script.contains(verb), "{verb} in {shell}");
         }
         assert!(

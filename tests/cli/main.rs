@@ -12,4 +12,5 @@ mod bench;
 mod check;
 mod explain;
 mod generate;
+mod run;
 mod runs;

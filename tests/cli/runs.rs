@@ -49,13 +49,18 @@ fn without_times(text: &str) -> String {
     text
 }
 
-/// Three runs: one that went well on two hosts, one that failed, one that waits.
+/// Runs: one that went well on two hosts and found something, one that failed, one that waits.
 fn server() -> (Site, Server, String) {
     let site = Site::new()
         .no_bindings()
-        .binding("good", "[ok]", "")
+        .looking("")
+        .binding("good", "[ok, look]", "")
         .binding("bad-one", "[ok, fail]", "")
         .binding("long", "[wait]", "");
+    site.write(
+        "findings",
+        r#"{"up":true,"banner":"220 \u001b[2J ready","answers":[{"name":"example.org","resolver":"10.0.0.53","value":0.25}]}"#,
+    );
     let server = site.start();
     let on = |name: &str, host: &str, which: &str| alert(name, host).label("for", which);
     server.deliver(&[

@@ -9,8 +9,10 @@
 
 mod bench;
 mod breaking;
+mod by_hand;
 mod connections;
 mod episodes;
+mod findings;
 mod operations;
 mod receiver;
 mod recovery;

@@ -14,6 +14,7 @@
 // Inventories are put together here.
 #![allow(clippy::format_push_string)]
 
+mod dnsmasq;
 mod fleet;
 mod host;
 mod namespaces;
@@ -21,6 +22,14 @@ mod namespaces;
 mod stack;
 mod told;
 
+mod check_dns_sinobot_biz;
+mod check_exsi_port;
+mod check_ftp_connect;
+mod check_vpn_dns;
+mod dnsmasq;
+mod handle_cpu_threshold_exceeded;
+mod handle_diskwillfillin4hours;
+mod ping;
 mod start_service;
 
 use std::process::ExitCode;
@@ -43,7 +52,16 @@ fn main() -> ExitCode {
     if !arguments.list && !namespaces::are_ours() {
         return namespaces::run_in_ours();
     }
-    let files = [start_service::TESTS];
+    let files = [
+        check_dns_sinobot_biz::TESTS,
+        check_exsi_port::TESTS,
+        check_ftp_connect::TESTS,
+        check_vpn_dns::TESTS,
+        handle_cpu_threshold_exceeded::TESTS,
+        handle_diskwillfillin4hours::TESTS,
+        ping::TESTS,
+        start_service::TESTS,
+    ];
     let trials = files.into_iter().flatten().map(|&(name, test)| {
         let name = name.trim_start_matches("roles::");
         Trial::test(name, move || {

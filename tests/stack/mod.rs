@@ -14,6 +14,7 @@ pub mod http;
 pub mod inventory;
 pub mod leftovers;
 pub mod metrics;
+pub mod node_exporter;
 pub mod notification;
 pub mod process;
 pub mod promansible;

@@ -8,7 +8,8 @@ use promansible::alert::{Alert, Fingerprint, Notification, Status};
 use promansible::config::{self, Config, Roles};
 use promansible::inventory::Inventory;
 use promansible::metrics::Metrics;
-use promansible::run::{Outcome, Run, RunId, TaskEvent, TaskStatus};
+use promansible::plan;
+use promansible::run::{Outcome, Run, RunId, TaskEvent, TaskStatus, Work};
 use promansible::store::{self, Claim, Claimed, Ended, Opened, RunFilter, Store};
 use prometheus::Registry;
 
@@ -31,6 +32,7 @@ bindings:
     let roles = Roles {
         alert: vec!["r1".into(), "r2".into()],
         routine: Vec::new(),
+        ..Roles::default()
     };
     Arc::new(config::build("test.yml", &text, &roles).unwrap())
 }
@@ -114,6 +116,22 @@ impl Fixture {
             .await
     }
 
+    /// A person asks for a run.
+    pub async fn ask(
+        &self,
+        hosts: &[String],
+        overlap: bool,
+        now: DateTime<Utc>,
+    ) -> Result<RunId, store::StoreError> {
+        let work = Work {
+            allow_overlap: overlap,
+            ..plan::work(&self.config.bindings[0])
+        };
+        let limit = self.config.runs.queue_limit;
+        let hosts = hosts.to_vec();
+        self.store.queue_manual(work, hosts, limit, now).await
+    }
+
     pub async fn claim(&self, now: DateTime<Utc>) -> Option<Claimed> {
         match self.store.claim(now, 1 << 20).await.unwrap() {
             Claim::Run(claimed) => Some(*claimed),
@@ -163,6 +181,7 @@ pub fn ended(run: &Run, outcome: Outcome) -> Ended {
             })
             .collect(),
         message: None,
+        findings: Vec::new(),
     }
 }
 
@@ -189,6 +208,7 @@ pub fn event(n: usize) -> TaskEvent {
         status: TaskStatus::Ok,
         duration_seconds: 0.0,
         message: None,
+        findings: None,
     }
 }
 

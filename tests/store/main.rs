@@ -9,6 +9,7 @@
 )]
 
 mod edges;
+mod findings;
 mod fixture;
 mod model;
 mod retention;

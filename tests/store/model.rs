@@ -1,26 +1,30 @@
 //! The store against a model that keeps everything in plain maps, with restarts and kills anywhere in between.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod state;
 
-use promansible::alert::{Alert, EpisodeKey, Status};
-use promansible::config::Config;
-use promansible::inventory::Inventory;
-use promansible::plan::{self, Choice, Past};
-use promansible::run::{Outcome, RunId, State};
+use std::collections::BTreeSet;
+
+use promansible::alert::{Alert, Status};
+use promansible::run::{Outcome, RunId, State, Trigger};
 use promansible::store::StoreError;
 use proptest::prelude::*;
 
 use crate::fixture::{Fixture, HOSTS, alert, at, ended};
+use state::Model;
 
 #[derive(Debug, Clone)]
 enum Step {
     Notify(Vec<(u64, i64, usize, bool)>),
+    /// A person asks for a run on these hosts, which may meet others or not.
+    Ask(BTreeSet<usize>, bool),
     Claim,
     Finish(usize, Outcome),
     Cancel(u64),
     PutBack(usize),
     Wait(i64),
-    Restart { kill: bool },
+    Restart {
+        kill: bool,
+    },
 }
 
 const SEVERITIES: [&str; 5] = ["a", "b", "c", "d", "none"];
@@ -39,6 +43,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     ]);
     let step = prop_oneof![
         5 => prop::collection::vec(alert, 1..6).prop_map(Step::Notify),
+        2 => (prop::collection::btree_set(0..HOSTS.len(), 1..3), prop::bool::weighted(0.2))
+            .prop_map(|(hosts, overlap)| Step::Ask(hosts, overlap)),
         5 => Just(Step::Claim),
         4 => (0..4_usize, outcome).prop_map(|(n, outcome)| Step::Finish(n, outcome)),
         1 => (1..12_u64).prop_map(Step::Cancel),
@@ -49,218 +55,17 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..60)
 }
 
-/// What a run looks like to somebody outside.
-#[derive(Debug, Clone, PartialEq)]
-struct ModelRun {
-    binding: String,
-    state: State,
-    outcome: Option<Outcome>,
-    hosts: BTreeSet<String>,
-    episodes: BTreeMap<EpisodeKey, BTreeSet<String>>,
-    ready: i64,
-    rerun_of: Option<u64>,
-}
-
-#[derive(Default)]
-struct Model {
-    past: BTreeMap<EpisodeKey, Past>,
-    runs: BTreeMap<u64, ModelRun>,
-    /// Running ones that somebody wants to end.
-    canceled: BTreeSet<u64>,
-    now: i64,
-}
-
-impl Model {
-    fn queued(&self) -> usize {
-        self.runs
-            .values()
-            .filter(|run| run.state == State::Queued)
-            .count()
-    }
-
-    fn queued_alerts(&self) -> usize {
-        let queued = self.runs.values().filter(|run| run.state == State::Queued);
-        queued.map(|run| run.episodes.len()).sum()
-    }
-
-    /// `None` if the queue is too full.
-    fn notify(&mut self, config: &Config, inventory: &Inventory, alerts: &[Alert]) -> Option<()> {
-        let mut after = Self {
-            past: self.past.clone(),
-            runs: self.runs.clone(),
-            canceled: self.canceled.clone(),
-            now: self.now,
-        };
-        let first_new = after.next_id();
-        // How many alerts each binding gets. What that needs is counted by the queue as it stands now: what resolves
-        // here neither frees a place here, nor asks for a second one where it ends the run that was to be joined.
-        let mut joining: BTreeMap<String, usize> = BTreeMap::new();
-        for alert in alerts {
-            let key = alert.episode();
-            let past = after.past.entry(key).or_default();
-            let decisions = plan::decide(config, inventory, alert, past, at(self.now));
-            let ends = alert.status == Status::Resolved && past.resolved_at.is_none();
-            let left = if ends {
-                after.resolve(&key)
-            } else {
-                Vec::new()
-            };
-            let past = after.past.entry(key).or_default();
-            for binding in left {
-                past.ran.remove(&binding);
-            }
-            plan::note(past, alert, &decisions, at(self.now));
-            for decision in decisions {
-                if let (Choice::Run { hosts }, Some(binding)) =
-                    (&decision.choice, &decision.binding)
-                {
-                    *joining.entry(binding.name.clone()).or_default() += 1;
-                    let ready = after.now + i64::try_from(binding.batch_window.as_secs()).unwrap();
-                    after.join(config, &binding.name, ready, first_new, key, hosts);
-                }
-            }
-        }
-        let limits = &config.runs;
-        let new_runs = joining.iter().map(|(binding, alerts)| {
-            let open = self.open_batch(config, binding, first_new);
-            let room = open.map_or(0, |id| limits.alerts_limit - self.runs[&id].episodes.len());
-            alerts.saturating_sub(room).div_ceil(limits.alerts_limit)
-        });
-        let new_runs: usize = new_runs.sum();
-        let new_alerts: usize = joining.values().sum();
-        if (new_runs > 0 && self.queued() + new_runs > limits.queue_limit)
-            || (new_alerts > 0 && self.queued_alerts() + new_alerts > limits.queue_alerts_limit)
-        {
-            return None;
-        }
-        let most = self.queued().max(limits.queue_limit);
-        assert!(after.queued() <= most, "too many runs wait");
-        let most = self.queued_alerts().max(limits.queue_alerts_limit);
-        assert!(after.queued_alerts() <= most, "too many alerts wait");
-        *self = after;
-        Some(())
-    }
-
-    /// The run of this binding that takes further hosts: the newest that is queued, but for repetitions, if it waits.
-    fn open_batch(&self, config: &Config, binding: &str, first_new: u64) -> Option<u64> {
-        let is_batch = |run: &ModelRun| {
-            run.binding == binding && run.rerun_of.is_none() && run.state == State::Queued
-        };
-        let (id, run) = self.runs.iter().rfind(|(_, run)| is_batch(run))?;
-        let waits = run.ready > self.now || *id >= first_new;
-        let room = run.episodes.len() < config.runs.alerts_limit;
-        (waits && room).then_some(*id)
-    }
-
-    fn next_id(&self) -> u64 {
-        self.runs.keys().next_back().map_or(1, |id| id + 1)
-    }
-
-    fn join(
-        &mut self,
-        config: &Config,
-        binding: &str,
-        ready: i64,
-        first_new: u64,
-        key: EpisodeKey,
-        hosts: &[String],
-    ) {
-        let hosts: BTreeSet<String> = hosts.iter().cloned().collect();
-        if let Some(id) = self.open_batch(config, binding, first_new) {
-            let run = self.runs.get_mut(&id).unwrap();
-            run.hosts.extend(hosts.iter().cloned());
-            run.episodes.insert(key, hosts);
-            return;
-        }
-        let run = ModelRun {
-            binding: binding.to_owned(),
-            state: State::Queued,
-            outcome: None,
-            hosts: hosts.clone(),
-            episodes: [(key, hosts)].into(),
-            ready,
-            rerun_of: None,
-        };
-        self.runs.insert(self.next_id(), run);
-    }
-
-    /// The bindings whose runs go without the episode now.
-    fn resolve(&mut self, key: &EpisodeKey) -> Vec<String> {
-        let mut left = Vec::new();
-        for run in self.runs.values_mut() {
-            if run.state != State::Queued || run.episodes.remove(key).is_none() {
-                continue;
-            }
-            left.push(run.binding.clone());
-            if run.episodes.is_empty() {
-                run.state = State::Finished;
-                run.outcome = Some(Outcome::Canceled);
-            } else {
-                run.hosts = run.episodes.values().flatten().cloned().collect();
-            }
-        }
-        left
-    }
-
-    fn claim(&mut self) -> Option<u64> {
-        let mut taken: BTreeSet<String> = self
-            .runs
-            .values()
-            .filter(|run| run.state == State::Running)
-            .flat_map(|run| run.hosts.clone())
-            .collect();
-        let now = self.now;
-        for (id, run) in &mut self.runs {
-            if run.state != State::Queued || run.ready > now {
-                continue;
-            }
-            if run.binding == "overlap" || run.hosts.is_disjoint(&taken) {
-                run.state = State::Running;
-                return Some(*id);
-            }
-            taken.extend(run.hosts.iter().cloned());
-        }
-        None
-    }
-
-    fn finish(&mut self, id: u64, outcome: Outcome) {
-        self.canceled.remove(&id);
-        let run = self.runs.get_mut(&id).unwrap();
-        run.state = State::Finished;
-        run.outcome = Some(outcome);
-        if outcome != Outcome::Interrupted || run.binding != "batched" {
-            return;
-        }
-        let mut again = run.clone();
-        let past = |key: &EpisodeKey| self.past.get(key);
-        let resolved = |key: &EpisodeKey| past(key).is_some_and(|past| past.resolved_at.is_some());
-        again.episodes.retain(|key, _| !resolved(key));
-        if again.episodes.is_empty() {
-            return;
-        }
-        again.hosts = again.episodes.values().flatten().cloned().collect();
-        again.state = State::Queued;
-        again.outcome = None;
-        again.ready = self.now;
-        again.rerun_of = Some(id);
-        self.runs.insert(self.next_id(), again);
-    }
-
-    fn running(&self) -> Vec<u64> {
-        self.runs
-            .iter()
-            .filter(|(_, run)| run.state == State::Running)
-            .map(|(id, _)| *id)
-            .collect()
-    }
-}
-
 async fn compare(fixture: &Fixture, model: &Model) {
     let runs = fixture.all_runs().await;
     assert_eq!(runs.len(), model.runs.len(), "the number of runs");
     for run in runs {
         let expected = &model.runs[&run.id.0];
-        assert_eq!(run.binding.as_deref(), Some(expected.binding.as_str()));
+        assert_eq!(run.binding, expected.binding);
+        let trigger = match expected.binding {
+            Some(_) => Trigger::Alert,
+            None => Trigger::Manual,
+        };
+        assert_eq!(run.trigger, trigger);
         assert_eq!(
             (run.state, run.outcome),
             (expected.state, expected.outcome),
@@ -314,6 +119,17 @@ async fn play(steps: Vec<Step>) {
                     None => assert!(
                         matches!(admitted, Err(StoreError::QueueFull { .. })),
                         "{admitted:?}"
+                    ),
+                }
+            }
+            Step::Ask(hosts, overlap) => {
+                let hosts: Vec<String> = hosts.into_iter().map(|n| HOSTS[n].to_owned()).collect();
+                let asked = fixture.ask(&hosts, overlap, now).await;
+                match model.ask(&fixture.config, &hosts, overlap) {
+                    Some(id) => assert_eq!(asked.unwrap(), RunId(id)),
+                    None => assert!(
+                        matches!(asked, Err(StoreError::QueueFull { .. })),
+                        "{asked:?}"
                     ),
                 }
             }

@@ -26,6 +26,11 @@ PROTOCOL = 1
 MAX_MESSAGE = 2000
 MAX_NAME = 500
 MAX_STATS = 100
+# Larger facts are left out, and what is sent is cut into lines that promansible reads.
+MAX_FACTS = 1 << 20
+FACTS_PIECE = 12000
+MAX_FINDINGS = 16 * 1024
+MAX_DEPTH = 20
 HIDDEN = "(hidden: no_log)"
 
 
@@ -127,16 +132,23 @@ class CallbackModule(CallbackBase):
             return
         role = getattr(task, "_role", None)
         well = status in ("ok", "changed", "skipped")
+        if status in ("ok", "changed"):
+            self._facts(host, task, _result(result))
         # The play's own steps are of interest only where they go wrong; an include's result is that of its tasks.
         if well and (role is None or action.rpartition(".")[2].startswith(("include_", "import_"))):
             if not (action.endswith("gather_facts") and status != "skipped"):
                 return
         values = _result(result)
+        findings = None
         if values.get("_ansible_no_log") or task.no_log is True:
             message = HIDDEN
         else:
             message = _message(values, not well)
-        self._send({
+            try:
+                findings = _findings(values) if well else None
+            except ValueError as why:
+                message = "the findings are left out: %s" % why
+        event = {
             "event": "task",
             "host": host,
             "role": str(role.get_name())[:MAX_NAME] if role else None,
@@ -145,7 +157,27 @@ class CallbackModule(CallbackBase):
             "status": status,
             "duration_seconds": round(time.monotonic() - started, 3) if started else 0.0,
             "message": message,
-        })
+        }
+        if findings:
+            event["findings"] = findings
+        self._send(event)
+
+    def _facts(self, host, task, values):
+        """What was gathered of a host, in as many lines as it takes."""
+        # Facts of another host, to which the task was delegated, come under this one's name.
+        if task.action.rpartition(".")[2] not in ("gather_facts", "setup") or task.delegate_to:
+            return
+        if values.get("_ansible_no_log") or task.no_log is True or not isinstance(values.get("ansible_facts"), dict):
+            return
+        try:
+            text = json.dumps(_plain(values["ansible_facts"]), ensure_ascii=False)
+        except (TypeError, ValueError):
+            return
+        if len(text) > MAX_FACTS:
+            return
+        for at in range(0, len(text), FACTS_PIECE):
+            piece = text[at:at + FACTS_PIECE]
+            self._send({"event": "facts", "host": host, "text": piece, "last": at + FACTS_PIECE >= len(text)})
 
     def _send(self, event):
         if self._pipe is None:
@@ -184,6 +216,39 @@ def _is_meta(task):
 
 def _meta(task):
     return task.args.get("_raw_params") if isinstance(task.args, dict) else None
+
+
+def _findings(values):
+    """What set_stats with per_host reports as promansible_findings, of all items if it was a loop."""
+    results = values.get("results")
+    findings = {}
+    for item in [values] + (results if isinstance(results, list) else []):
+        stats = item.get("ansible_stats") if isinstance(item, dict) and not item.get("_ansible_no_log") else None
+        if not isinstance(stats, dict) or stats.get("per_host") is not True or not isinstance(stats.get("data"), dict):
+            continue
+        found = stats["data"].get("promansible_findings")
+        if found is None:
+            continue
+        if not isinstance(found, dict):
+            raise ValueError("promansible_findings is not a map of names to values")
+        findings.update(_plain(found))
+    size = len(json.dumps(findings, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace"))
+    if size > MAX_FINDINGS:
+        raise ValueError("they have %d bytes as JSON, and may have %d" % (size, MAX_FINDINGS))
+    return findings
+
+
+def _plain(value, depth=0):
+    """A copy that every reader of JSON takes: a line with anything else in it would be lost as a whole."""
+    if depth > MAX_DEPTH:
+        raise ValueError("they are nested more than %d deep" % MAX_DEPTH)
+    if isinstance(value, dict):
+        return {str(name): _plain(inner, depth + 1) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner, depth + 1) for inner in value]
+    if isinstance(value, (int, float)) and not -1e300 < value < 1e300:
+        raise ValueError("a number in them is not finite")
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
 
 
 def _message(values, failed):

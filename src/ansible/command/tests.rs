@@ -58,6 +58,7 @@ fn alert(labels: &[(&str, &str)]) -> AlertData {
 }
 
 struct Case {
+    trigger: Trigger,
     settings: config::Ansible,
     work: Work,
     hosts: Vec<String>,
@@ -75,6 +76,7 @@ impl Case {
             ("LC_ALL", "POSIX"),
         ];
         Self {
+            trigger: Trigger::Alert,
             settings: settings(),
             work: work(),
             hosts: vec!["web1".into(), "web2".into()],
@@ -98,7 +100,7 @@ impl Case {
     fn build(&self) -> Result<CommandLine, BuildError> {
         let spec = Spec {
             run: RunId(42),
-            trigger: Trigger::Alert,
+            trigger: self.trigger,
             binding: Some("disk-will-fill"),
             work: &self.work,
             kind: RoleKind::Alert,
@@ -173,6 +175,23 @@ fn a_run_on_the_controller_without_alerts() {
     insta::assert_json_snapshot!(case.vars());
     case.hosts.push("web1".into());
     assert!(matches!(case.build(), Err(BuildError::Controller(_))));
+}
+
+#[test]
+fn what_a_person_gives_as_variables_is_no_template() {
+    let mut case = Case::new();
+    assert_eq!(case.vars()["greeting"], "{{ inventory_hostname }}");
+    case.trigger = Trigger::Manual;
+    let deep = json!([1, {"key": ["{{ 7 * 7 }}"]}, true, null]);
+    case.work.vars.insert("deep".into(), deep);
+    let vars = case.vars();
+    assert_eq!(
+        (&vars["greeting"], &vars["deep"]),
+        (
+            &json!({"__ansible_unsafe": "{{ inventory_hostname }}"}),
+            &json!([1, {"key": [{"__ansible_unsafe": "{{ 7 * 7 }}"}]}, true, null])
+        )
+    );
 }
 
 #[test]

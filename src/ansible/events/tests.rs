@@ -24,6 +24,7 @@ fn each_kind_is_read() {
         status: TaskStatus::Changed,
         duration_seconds: 1.5,
         message: Some("m".into()),
+        findings: None,
     };
     let stats = HostStats {
         ok: 3,
@@ -47,9 +48,79 @@ fn each_kind_is_read() {
 }
 
 #[test]
+fn findings_are_an_object_within_its_limit() {
+    let line = |findings: &str| TASK.replace('}', &format!(",\"findings\":{findings}}}\n"));
+    let read = |findings: &str| {
+        let mut decoder = decoder();
+        let events = decoder.feed(line(findings).as_bytes());
+        let task = events.into_iter().next().map(|event| match event {
+            Event::Task(report) => report,
+            other => panic!("{other:?}"),
+        });
+        (task, decoder.junk())
+    };
+    let (task, _) = read(r#"{"up":true,"list":[{"value":0.5}]}"#);
+    let found = serde_json::to_string(&task.unwrap().at(DateTime::UNIX_EPOCH)).unwrap();
+    assert!(
+        found.ends_with(r#""findings":{"up":true,"list":[{"value":0.5}]}}"#),
+        "{found}"
+    );
+    let (task, _) = read("null");
+    let found = serde_json::to_string(&task.unwrap().at(DateTime::UNIX_EPOCH)).unwrap();
+    assert!(!found.contains("findings"), "{found}");
+    for odd in ["[1]", "1", "\"x\"", "true"] {
+        assert_eq!(read(odd), (None, 1), "{odd}");
+    }
+    let of = |bytes: usize| format!("{{\"x\":\"{}\"}}", "x".repeat(bytes - 8));
+    assert!(read(&of(MAX_FINDINGS_BYTES)).0.unwrap().findings.is_some());
+    let (task, junk) = read(&of(MAX_FINDINGS_BYTES + 1));
+    let task = task.unwrap();
+    assert_eq!((task.findings, junk), (None, 0));
+    assert_eq!(
+        task.message.unwrap(),
+        "the findings are left out: they have more than 16384 bytes"
+    );
+}
+
+#[test]
+fn facts_come_in_pieces() {
+    let piece = |host: &str, text: &str, last: bool| {
+        serde_json::json!({"event": "facts", "host": host, "text": text, "last": last}).to_string()
+            + "\n"
+    };
+    let read = |lines: &[String]| {
+        let mut decoder = decoder();
+        let events = decoder.feed(lines.concat().as_bytes()).into_iter();
+        let facts = events.map(|event| match event {
+            Event::Facts { host, facts } => format!("{host} {}", serde_json::Value::from(facts)),
+            other => panic!("{other:?}"),
+        });
+        (facts.collect::<Vec<_>>(), decoder.junk())
+    };
+    let whole = [
+        piece("web1", "{\"a\":", false),
+        piece("web1", "1}", true),
+        piece("web2", "{}", true),
+    ];
+    assert_eq!(
+        read(&whole),
+        (vec!["web1 {\"a\":1}".to_owned(), "web2 {}".to_owned()], 0)
+    );
+    // Half of one host's, then another's; no object; nobody's; too much.
+    assert_eq!(
+        read(&[piece("web1", "{", false), piece("web2", "{}", true)]),
+        (vec!["web2 {}".to_owned()], 1)
+    );
+    assert_eq!(read(&[piece("web1", "[1]", true)]), (vec![], 1));
+    assert_eq!(read(&[piece("other", "{}", true)]), (vec![], 1));
+    let much = vec![piece("web1", &"x".repeat(60_000), false); MAX_FACTS_BYTES / 60_000 + 1];
+    assert_eq!(read(&much), (vec![], 1));
+}
+
+#[test]
 fn what_is_new_is_ignored_and_what_is_wrong_is_counted() {
     for (line, junk) in [
-        (r#"{"event":"facts","host":"web1","facts":{}}"#, 0),
+        (r#"{"event":"news","host":"web1","facts":{}}"#, 0),
         ("", 0),
         ("nonsense", 1),
         ("[]", 1),
@@ -171,6 +242,7 @@ proptest! {
             match event {
                 Event::Task(task) => prop_assert!(task.host == "web1" || task.host == "web2"),
                 Event::Stats(stats) => prop_assert!(stats.keys().all(|host| host == "web1" || host == "web2")),
+                Event::Facts { host, .. } => prop_assert!(host == "web1" || host == "web2"),
                 Event::Hello { .. } | Event::Begin { .. } | Event::NoHostsMatched => {}
             }
         }

@@ -46,6 +46,7 @@ impl Ran {
             status,
             duration_seconds: 0.0,
             message: Some(message.to_owned()),
+            findings: None,
         });
         self
     }

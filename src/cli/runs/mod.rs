@@ -1,5 +1,6 @@
 //! `promansible runs`.
 
+mod findings;
 mod text;
 
 use chrono::{DateTime, Utc};

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use chrono::{DateTime, Utc};
 
+use super::findings::findings;
 use super::{Detail, Episode, List};
 use crate::cli::table::{Cell, columns};
 use crate::cli::terminal::{Ink, cut, folded, plain};
@@ -108,6 +109,7 @@ pub(super) fn describe(detail: &Detail, now: DateTime<Utc>, color: bool) -> Stri
     };
     section("alerts", &alerts(&detail.episodes));
     section("hosts", &results(&detail.run, color));
+    section("findings", &findings(&detail.events));
     let mut tasks = tasks(&detail.events, color);
     if detail.run.events_dropped > 0 {
         let _ = writeln!(
@@ -131,6 +133,9 @@ fn head(run: &Run, now: DateTime<Utc>, color: bool) -> String {
         line("because", &folded(message));
     }
     line("made by", &made_by(run));
+    if run.work.check {
+        line("mode", "check (only says what it would change)");
+    }
     line("roles", &plain(&run.work.roles.join(", ")));
     line("hosts", &hosts(&run.hosts, ", ", 20));
     line("created", &time(run.created_at));
@@ -369,6 +374,7 @@ tasks
             text.ends_with("started    1970-01-01 00:00:02.000 UTC (running for 1m14s)\n"),
             "{text}"
         );
+        assert!(!text.contains("mode"), "{text}");
         let canceled =
             run(&json!({"state": "finished", "finished_at": at(3.0), "outcome": "canceled"}));
         let text = shown(&canceled, &json!([]), &json!([]), false);
@@ -376,6 +382,15 @@ tasks
             text.ends_with("ended      1970-01-01 00:00:03.000 UTC\n"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_check_says_that_it_is_one() {
+        let mut check = run(&json!({"trigger": "manual", "binding": null}));
+        check["work"]["check"] = true.into();
+        let text = shown(&check, &json!([]), &json!([]), false);
+        let begins = "run        7\nstatus     queued\nmade by    manual\nmode       check (only says what it would change)\n";
+        assert!(text.starts_with(begins), "{text}");
     }
 
     #[test]

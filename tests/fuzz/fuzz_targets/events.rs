@@ -3,6 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use promansible_fuzz::check::{Check, Checks, MAX_SERIES, figures, is_too_large};
 use promansible_fuzz::events::{Decoder, Event};
 
 const HOSTS: [&str; 2] = ["web1", "web2"];
@@ -12,6 +13,18 @@ fn decode<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Event>, u64) {
     let events = pieces.flat_map(|piece| decoder.feed(piece)).collect();
     decoder.finish();
     (events, decoder.junk())
+}
+
+fn checks() -> Checks {
+    let check = |labels: &[&str]| Check {
+        help: String::new(),
+        labels: labels.iter().map(|&label| label.to_owned()).collect(),
+    };
+    let checks = [
+        ("dns_up", check(&[])),
+        ("dns_answer_seconds", check(&["name", "resolver"])),
+    ];
+    checks.map(|(name, check)| (name.to_owned(), check)).into()
 }
 
 fuzz_target!(|bytes: &[u8]| {
@@ -34,6 +47,17 @@ fuzz_target!(|bytes: &[u8]| {
                 assert!(report.duration_seconds.is_finite() && report.duration_seconds >= 0.0);
                 assert!(report.task.chars().count() <= 500);
                 assert!(report.action.chars().count() <= 500);
+                if let Some(findings) = &report.findings {
+                    assert!(!is_too_large(findings));
+                    let figures = figures(&checks(), findings);
+                    assert!(figures.samples.len() <= MAX_SERIES);
+                    assert!(
+                        figures
+                            .samples
+                            .iter()
+                            .all(|sample| sample.value.is_finite())
+                    );
+                }
                 assert!(report.role.is_none_or(|role| role.chars().count() <= 500));
                 assert!(
                     report

@@ -221,6 +221,21 @@ impl Server {
         self.run(id)
     }
 
+    /// Asks for a run.
+    pub fn start_run(&self, body: &str) -> Answer {
+        let headers = [("Content-Type", "application/json")];
+        self.request("POST", "/api/v1/runs", &headers, body.as_bytes())
+    }
+
+    /// Asks for a run, which must be taken; yields its number.
+    #[track_caller]
+    pub fn started_run(&self, body: &str) -> u64 {
+        let answer = self.start_run(body);
+        assert_eq!(answer.status, 202, "{}", answer.text());
+        let envelope: Value = serde_json::from_slice(&answer.body).unwrap();
+        envelope["data"]["id"].as_u64().unwrap()
+    }
+
     pub fn cancel(&self, id: u64) -> Answer {
         self.request("POST", &format!("/api/v1/runs/{id}/cancel"), &[], b"")
     }

@@ -25,16 +25,18 @@ cat "$here/hosts"
 "#;
 
 /// Does what its roles are named for, on every host, and tells it as our callback would. `journal` gets a line at the
-/// beginning and at the end of each run.
+/// beginning and at the end of each run. The role `look`, made by [`Site::looking`], reports what is in `findings`.
 const PLAYBOOK: &str = r#"#!/bin/sh
 here=$(dirname "$0")/..
 run=${PROMANSIBLE_RUN##*:}
-for arg; do case $arg in @*) vars=$(cat "${arg#@}") ;; esac; done
+check=
+for arg; do case $arg in @*) vars=$(cat "${arg#@}") ;; --check) check=' (check)' ;; esac; done
 list() { rest=${vars#*"\"promansible_$1\":["}; echo "${rest%%]*}" | tr -d '"' | tr , ' '; }
+echo "$vars" >"$here/vars-$run.json"
 hosts=$(list hosts)
 roles=$(list roles)
 exec 3>"$PROMANSIBLE_EVENTS"
-echo "begin $run" $roles @ $hosts >>"$here/journal"
+echo "begin $run$check" $roles @ $hosts >>"$here/journal"
 echo '{"event":"hello","protocol":1,"ansible":"2.19.0"}' >&3
 failures=0
 for role in $roles; do
@@ -46,7 +48,9 @@ for role in $roles; do
     for host in $hosts; do
         [ $failures = 1 ] && status=failed || status=changed
         echo "$status: [$host] by $role"
-        echo '{"event":"task","host":"'$host'","role":"'$role'","task":"do it","action":"command","status":"'$status'","duration_seconds":0.1,"message":"said \u001b[31m'$role'"}' >&3
+        findings=
+        if [ $role = look ] && [ -e "$here/findings" ]; then findings=',"findings":'$(cat "$here/findings"); fi
+        echo '{"event":"task","host":"'$host'","role":"'$role'","task":"do it","action":"command","status":"'$status'","duration_seconds":0.1,"message":"said \u001b[31m'$role'"'"$findings"'}' >&3
     done
 done
 stats=
@@ -128,6 +132,21 @@ impl Site {
 
     pub fn remove(&self, name: &str) {
         fs::remove_file(self.path(name)).unwrap();
+    }
+
+    /// A role `look` with this `meta/promansible.yml`.
+    pub fn looking(self, declaration: &str) -> Self {
+        fs::create_dir_all(self.path("playbook/alert/roles/look/meta")).unwrap();
+        self.declare(declaration);
+        self
+    }
+
+    /// What `look` declares from the next reading on.
+    pub fn declare(&self, declaration: &str) {
+        self.write(
+            "playbook/alert/roles/look/meta/promansible.yml",
+            declaration,
+        );
     }
 
     /// Lets every run of the role `wait` go on.
@@ -243,6 +262,12 @@ impl Site {
     pub fn journal(&self) -> Vec<String> {
         let text = fs::read_to_string(self.path("journal")).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
+    }
+
+    /// The extra variables that a run was given.
+    pub fn vars_of(&self, run: u64) -> Value {
+        let text = fs::read(self.path(&format!("vars-{run}.json"))).unwrap();
+        serde_json::from_slice(&text).unwrap()
     }
 
     /// The processes of runs of this site.

@@ -1,0 +1,164 @@
+"""Connects to FTP servers, logs in, and lists a directory. Changes nothing.
+
+Reads a JSON object: servers, user, password, directory, tls, tls_verify, timeout. It comes by standard input, since
+arguments are seen by everyone on the host.
+Prints one: either {"refused": SENTENCE}, where the input is wrong, or
+{"refused": "", "up": […], "banner_seconds": […], "login_seconds": […], "answers": […], "faults": [SENTENCE, …]}.
+"""
+
+import ftplib
+import ipaddress
+import json
+import re
+import socket
+import ssl
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+MAX_SERVERS = 40
+MAX_SAID = 150
+LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\Z", re.IGNORECASE)
+
+
+class Refused(Exception):
+    """The input is wrong."""
+
+
+class SecureFTP(ftplib.FTP_TLS):
+    """Data connections go on with the control connection's TLS session, as vsftpd and others demand."""
+
+    def ntransfercmd(self, cmd, rest=None):
+        link, size = ftplib.FTP.ntransfercmd(self, cmd, rest)
+        if self._prot_p:
+            link = self.context.wrap_socket(link, server_hostname=self.host, session=self.sock.session)
+        return link, size
+
+
+def endpoint(server):
+    """The host and port of `ftp.example.org`, `192.0.2.1:2121`, `::1` or `[::1]:21`."""
+    found = re.match(r"\[(.+)\](?::(\d{1,5}))?\Z|([^:]+)(?::(\d{1,5}))?\Z", server)
+    host = (found.group(1) or found.group(3)) if found else server
+    port = int((found.group(2) or found.group(4) or 21) if found else 21)
+    try:
+        ipaddress.ip_address(host)
+        is_host = True
+    except ValueError:
+        is_host = ":" not in host and len(host) <= 253 and all(LABEL.match(label) for label in host.split("."))
+    if not is_host or not 0 < port < 65536:
+        raise Refused("%r is not a server: write its name or address, as ftp.example.org or 192.0.2.1:2121" % server)
+    return host, port
+
+
+def read(text):
+    asked = json.loads(text)
+    asked["servers"] = list(dict.fromkeys(asked["servers"]))
+    for server in asked["servers"]:
+        endpoint(server)
+    if not 0 < len(asked["servers"]) <= MAX_SERVERS:
+        raise Refused("there are %d servers: 1 to %d are allowed" % (len(asked["servers"]), MAX_SERVERS))
+    for what in ("user", "password", "directory"):
+        # A line's end would begin another FTP command.
+        if re.search(r"[\r\n\0]", asked[what]):
+            raise Refused("the %s has more than one line" % what)
+    if not asked["user"]:
+        raise Refused("the user is empty: anonymous is the name of the user without a name")
+    asked["timeout"] = float(asked["timeout"])
+    if not 0 < asked["timeout"] <= 60:
+        raise Refused("the timeout must be above 0 and up to 60 s")
+    return asked
+
+
+def wire(text):
+    """ftplib is left to speak Latin-1, which can read whatever a server says: what we say is UTF-8 all the same."""
+    return text.encode("utf-8").decode("latin-1")
+
+
+def tidy(text, secret):
+    """What a server said, in one line, without the password that it may have repeated."""
+    text = text.encode("latin-1", "replace").decode("utf-8", "replace")
+    if secret:
+        text = text.replace(secret, "(password)")
+    return "".join(c if c.isprintable() else " " for c in text).strip()[:MAX_SAID]
+
+
+def why(error, timeout, secret):
+    if isinstance(error, socket.timeout):
+        return "no answer within %g s" % timeout
+    if isinstance(error, ssl.CertificateError):
+        return "the certificate is not good: %s" % (getattr(error, "verify_message", "") or error)
+    if isinstance(error, ssl.SSLError):
+        return error.reason or "the connection ended"
+    if isinstance(error, OSError):
+        return error.strerror or str(error) or "the connection ended"
+    return tidy(str(error), secret) or "the connection ended"
+
+
+def look(server, asked):
+    """One server: what is known of it, with a fault where something went wrong."""
+    host, port = endpoint(server)
+    secret = asked["password"]
+    known = {"banner": "", "entries": None, "banner_seconds": None, "login_seconds": None, "fault": ""}
+    ftp = ftplib.FTP()
+    if asked["tls"]:
+        context = ssl.create_default_context()
+        if not asked["tls_verify"]:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        ftp = SecureFTP(context=context)
+    ftp.encoding = "latin-1"
+    step = "connecting"
+    begin = time.monotonic()
+    try:
+        known["banner"] = tidy(ftp.connect(host, port, asked["timeout"]), secret)
+        known["banner_seconds"] = time.monotonic() - begin
+        begin = time.monotonic()
+        if asked["tls"]:
+            step = "TLS"
+            ftp.auth()
+        step = "logging in as %s" % asked["user"]
+        # ftplib gives an anonymous user the customary password where there is none.
+        ftplib.FTP.login(ftp, wire(asked["user"]), wire(secret))
+        known["login_seconds"] = time.monotonic() - begin
+        if asked["directory"]:
+            step = "listing %s" % asked["directory"]
+            if asked["tls"]:
+                ftp.prot_p()
+            # Not as an argument of LIST, where some servers take it for an option or a pattern.
+            ftp.cwd(wire(asked["directory"]))
+            lines = []
+            ftp.retrlines("LIST", lines.append)
+            known["entries"] = len(lines)
+        ftp.quit()
+    except (OSError, EOFError, ValueError, ftplib.Error) as error:
+        # A server that hangs up on our goodbye has answered all that was asked.
+        if not (known["login_seconds"] is not None and (known["entries"] is not None or not asked["directory"])):
+            known["fault"] = "%s failed: %s" % (step, why(error, asked["timeout"], secret))
+    finally:
+        ftp.close()
+    return known
+
+
+def main():
+    asked = read(sys.stdin.read())
+    with ThreadPoolExecutor(16) as pool:
+        results = list(pool.map(lambda server: look(server, asked), asked["servers"]))
+    told = {"refused": "", "up": [], "banner_seconds": [], "login_seconds": [], "answers": [], "faults": []}
+    for server, known in zip(asked["servers"], results):
+        told["up"].append({"server": server, "value": int(not known["fault"])})
+        for figure in ("banner_seconds", "login_seconds"):
+            if known[figure] is not None:
+                told[figure].append({"server": server, "value": round(known[figure], 4)})
+        answer = {"server": server, "banner": known["banner"]}
+        if known["entries"] is not None:
+            answer["entries"] = known["entries"]
+        told["answers"].append(answer)
+        if known["fault"]:
+            told["faults"].append("%s: %s" % (server, known["fault"]))
+    return told
+
+
+try:
+    print(json.dumps(main()))
+except Refused as refusal:
+    print(json.dumps({"refused": str(refusal)}))

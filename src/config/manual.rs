@@ -1,0 +1,268 @@
+//! A run that a person asks for: JSON as typed → a [`Manual`].
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
+use serde_json::{Map, Value};
+
+use super::target::{EXACT_NAME, is_exact_name};
+use super::units::{DURATION_HELP, format_duration, parse_duration};
+use super::values::{TIMEOUT, is_identifier};
+use super::vars::VarValue;
+use super::yaml::did_you_mean;
+use super::{Config, Roles, Target};
+use crate::run::{Vars, Work};
+
+/// What a person asks to be run, and where.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Manual {
+    /// Where: never the alerting host.
+    pub target: Target,
+    /// What. Its variables hold no name that steers Ansible itself.
+    pub work: Work,
+}
+
+/// Why a text is no [`Manual`]: the field, what is wrong with it, and what would be right.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ManualError(String);
+
+/// The fields as they arrive. What they mean is checked by hand, so that each error can name its field.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Typed {
+    roles: Option<Value>,
+    target: Option<Value>,
+    #[serde(default, deserialize_with = "vars_field")]
+    vars: Value,
+    check: Option<Value>,
+    r#become: Option<Value>,
+    gather_facts: Option<Value>,
+    timeout: Option<Value>,
+    allow_overlap: Option<Value>,
+}
+
+/// Reads what to run by hand.
+///
+/// *Shape*: a JSON object with `roles` (names of either kind) and `target` (`{"group": NAME}`, `{"hosts": [NAME]}` or
+/// `"controller"`); and `vars`, `check`, `become`, `gather_facts`, `timeout`, `allow_overlap`, which have a binding's
+/// defaults.
+///
+/// *Errors*: the first defect; an unknown field is one.
+pub fn manual(json: &[u8], config: &Config) -> Result<Manual, ManualError> {
+    // A list would be taken for the fields in their order.
+    if !json.trim_ascii_start().starts_with(b"{") {
+        return Err(ManualError(
+            r#"the body is no JSON object: want {"roles": ["NAME"], "target": {"hosts": ["NAME"]}}"#
+                .to_owned(),
+        ));
+    }
+    let typed: Typed = serde_json::from_slice(json).map_err(|e| ManualError(e.to_string()))?;
+    let target = target(typed.target)?;
+    let r#become = switch("become", typed.r#become)?
+        .unwrap_or(config.ansible.r#become && target != Target::Controller);
+    let gather_facts = switch("gather_facts", typed.gather_facts)?;
+    Ok(Manual {
+        work: Work {
+            roles: roles(typed.roles, &config.roles)?,
+            controller: target == Target::Controller,
+            vars: vars(typed.vars)?,
+            r#become,
+            gather_facts: gather_facts.unwrap_or(config.ansible.gather_facts),
+            check: switch("check", typed.check)?.unwrap_or(false),
+            timeout: timeout(typed.timeout)?.unwrap_or(config.runs.timeout),
+            allow_overlap: switch("allow_overlap", typed.allow_overlap)?.unwrap_or(false),
+            rerun_on_interrupt: false,
+        },
+        target,
+    })
+}
+
+fn wrong(field: &str, why: impl Display) -> ManualError {
+    ManualError(format!("{field}: {why}"))
+}
+
+/// A list of names, at least one, none twice.
+fn names(field: &str, value: Option<Value>, example: &str) -> Result<Vec<String>, ManualError> {
+    let Some(Value::Array(items)) = value else {
+        return Err(wrong(field, format_args!("want a list: {example}")));
+    };
+    let mut names: Vec<String> = Vec::with_capacity(items.len());
+    for item in items {
+        match item {
+            Value::String(name) if names.contains(&name) => {
+                return Err(wrong(field, format_args!("{name:?} stands twice")));
+            }
+            Value::String(name) => names.push(name),
+            other => {
+                return Err(wrong(
+                    field,
+                    format_args!("{other} is not a name: want {example}"),
+                ));
+            }
+        }
+    }
+    if names.is_empty() {
+        return Err(wrong(field, format_args!("it is empty: want {example}")));
+    }
+    Ok(names)
+}
+
+fn roles(value: Option<Value>, known: &Roles) -> Result<Vec<String>, ManualError> {
+    let roles = names("roles", value, r#"["check_dns"]"#)?;
+    for role in &roles {
+        match (known.alert.contains(role), known.routine.contains(role)) {
+            (true, false) | (false, true) => {}
+            (true, true) => {
+                return Err(wrong(
+                    "roles",
+                    format_args!(
+                        "{role:?} is under alert/roles and under routine/roles: rename one of them"
+                    ),
+                ));
+            }
+            (false, false) => {
+                let all = [known.alert.as_slice(), known.routine.as_slice()].concat();
+                let help = did_you_mean(role, &all, "the roles are");
+                return Err(wrong(
+                    "roles",
+                    format_args!("unknown role {role:?}; {help}"),
+                ));
+            }
+        }
+    }
+    Ok(roles)
+}
+
+fn target(value: Option<Value>) -> Result<Target, ManualError> {
+    const FORMS: &str = r#"want {"hosts": ["NAME"]}, {"group": "NAME"} or "controller""#;
+    let map = match value {
+        Some(Value::String(word)) if word == "controller" => return Ok(Target::Controller),
+        Some(Value::Object(map)) if map.len() == 1 => map,
+        Some(other) => return Err(wrong("target", format_args!("found {other}; {FORMS}"))),
+        None => return Err(wrong("target", format_args!("it is missing; {FORMS}"))),
+    };
+    let (key, value) = map.into_iter().next().expect("it has one");
+    match (key.as_str(), value) {
+        ("group", Value::String(group)) => {
+            exact("target.group", &group, "group")?;
+            Ok(Target::Group(group))
+        }
+        ("hosts", value) => {
+            let hosts = names("target.hosts", Some(value), r#"["web1"]"#)?;
+            for host in &hosts {
+                exact("target.hosts", host, "host")?;
+            }
+            Ok(Target::Hosts(hosts))
+        }
+        ("group", other) => Err(wrong(
+            "target.group",
+            format_args!("found {other}; want a group's name"),
+        )),
+        ("alerting_host", _) => Err(wrong(
+            "target",
+            format_args!("no alert names a host here; {FORMS}"),
+        )),
+        (key, _) => Err(wrong(
+            "target",
+            format_args!("unknown key {key:?}; {FORMS}"),
+        )),
+    }
+}
+
+fn exact(field: &str, name: &str, kind: &str) -> Result<(), ManualError> {
+    if is_exact_name(name, kind) {
+        return Ok(());
+    }
+    let why = format_args!("{name:?} is not the exact name of a {kind}; {EXACT_NAME}");
+    Err(wrong(field, why))
+}
+
+fn switch(field: &str, value: Option<Value>) -> Result<Option<bool>, ManualError> {
+    match value {
+        None => Ok(None),
+        Some(Value::Bool(value)) => Ok(Some(value)),
+        Some(other) => Err(wrong(
+            field,
+            format_args!("found {other}; want true or false"),
+        )),
+    }
+}
+
+fn timeout(value: Option<Value>) -> Result<Option<Duration>, ManualError> {
+    let text = match value {
+        None => return Ok(None),
+        Some(Value::String(text)) => text,
+        Some(other) => {
+            return Err(wrong(
+                "timeout",
+                format_args!("found {other}; want a text such as \"10m\""),
+            ));
+        }
+    };
+    match parse_duration(&text) {
+        Ok(value) if TIMEOUT.contains(&value) => Ok(Some(value)),
+        Ok(_) => Err(wrong(
+            "timeout",
+            format_args!(
+                "{text} is out of bounds; write a value from {} to {}",
+                format_duration(*TIMEOUT.start()),
+                format_duration(*TIMEOUT.end())
+            ),
+        )),
+        Err(e) => Err(wrong(
+            "timeout",
+            format_args!("{text:?} is not a duration: {e}; {DURATION_HELP}"),
+        )),
+    }
+}
+
+/// As in a file: what JSON cannot tell exactly is refused, and so is a key that stands twice.
+fn vars_field<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
+    VarValue::deserialize(deserializer)
+        .map(|VarValue(value)| value)
+        .map_err(|e| D::Error::custom(format_args!("vars: {e}")))
+}
+
+fn vars(value: Value) -> Result<Vars, ManualError> {
+    let vars = match value {
+        Value::Null => return Ok(Map::new()),
+        Value::Object(vars) => vars,
+        other => {
+            return Err(wrong(
+                "vars",
+                format_args!(r#"found {other}; want {{"NAME": VALUE}}"#),
+            ));
+        }
+    };
+    for (name, value) in &vars {
+        let why = if !is_identifier(name) {
+            "cannot be a variable's name; use letters, digits and _, and no digit first"
+        } else if name.starts_with("promansible_") {
+            "is promansible's own; take another name"
+        } else if name.starts_with("ansible_") {
+            "steers Ansible itself, so only the inventory and the configuration may set it"
+        } else if has_reserved_key(value) {
+            "holds a key that begins with __, which Ansible keeps for itself; take another key"
+        } else {
+            continue;
+        };
+        return Err(wrong("vars", format_args!("{name:?} {why}")));
+    }
+    Ok(vars)
+}
+
+fn has_reserved_key(value: &Value) -> bool {
+    match value {
+        Value::Object(map) => map
+            .iter()
+            .any(|(key, value)| key.starts_with("__") || has_reserved_key(value)),
+        Value::Array(items) => items.iter().any(has_reserved_key),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,226 @@
+//! Facts on the page: which of the families are shown, and what further facts.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use prometheus::{IntCounter, Registry};
+
+use super::hosts::{HostFamily, HostMetrics, HostSample, Page};
+use super::make::counter;
+use crate::facts::{FAMILIES, Facts, HostFacts, extra, series};
+
+/// Which host metrics are shown.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HostOptions {
+    /// Only these, where any is named: names without `promansible_host_`; a `*` at the end stands for any rest.
+    pub only: Vec<String>,
+    /// Never these.
+    pub never: Vec<String>,
+    /// Further ones, of facts that are numbers.
+    pub extra: Vec<ExtraFact>,
+}
+
+/// A fact that becomes a gauge `promansible_host_<name>{host}`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExtraFact {
+    /// The gauge's name, without `promansible_host_`.
+    pub name: String,
+    /// What it says.
+    pub help: String,
+    /// Where the number is: names with dots between, `ansible_local.backup.age_seconds`.
+    pub path: String,
+}
+
+impl HostOptions {
+    fn shows(&self, name: &str) -> bool {
+        let named = |list: &[String]| {
+            list.iter().any(|pattern| match pattern.strip_suffix('*') {
+                Some(beginning) => name.starts_with(beginning),
+                None => name == pattern,
+            })
+        };
+        (self.only.is_empty() || named(&self.only)) && !named(&self.never)
+    }
+}
+
+/// Shows facts. Cheap to clone; all clones show the same.
+#[derive(Clone)]
+pub(super) struct FactMetrics {
+    rejected: IntCounter,
+    chosen: Arc<RwLock<Chosen>>,
+    pages: HostMetrics,
+}
+
+#[derive(Default)]
+struct Chosen {
+    options: HostOptions,
+    /// For each of [`FAMILIES`] its place on the page.
+    places: Vec<Option<usize>>,
+    /// The place of the first extra fact.
+    extras: usize,
+}
+
+impl FactMetrics {
+    /// Makes one, and registers its counter.
+    pub(super) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let metrics = Self {
+            rejected: counter(
+                registry,
+                "fact_values_rejected_total",
+                "Values of facts that could not be what they should be, so that they are not shown.",
+            )?,
+            chosen: Arc::default(),
+            pages: HostMetrics::default(),
+        };
+        metrics.choose(&HostOptions::default());
+        Ok(metrics)
+    }
+
+    /// Starts over with these options; no host is shown until its facts are given again.
+    pub(super) fn choose(&self, options: &HostOptions) {
+        let mut families = Vec::new();
+        let mut places = Vec::new();
+        for family in FAMILIES {
+            places.push(options.shows(family.name).then_some(families.len()));
+            if options.shows(family.name) {
+                families.push(HostFamily {
+                    name: family.name.to_owned(),
+                    help: family.help.to_owned(),
+                    labels: family
+                        .labels
+                        .iter()
+                        .map(|&label| label.to_owned())
+                        .collect(),
+                });
+            }
+        }
+        let extras = families.len();
+        families.extend(options.extra.iter().map(|extra| HostFamily {
+            name: extra.name.clone(),
+            help: extra.help.clone(),
+            labels: Vec::new(),
+        }));
+        let mut chosen = self.chosen.write().unwrap_or_else(PoisonError::into_inner);
+        *chosen = Chosen {
+            options: options.clone(),
+            places,
+            extras,
+        };
+        self.pages.reset(families);
+    }
+
+    pub(super) fn options(&self) -> HostOptions {
+        self.chosen
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .options
+            .clone()
+    }
+
+    /// Shows a host's facts, and yields how many values are not understood.
+    pub(super) fn show(&self, of: &HostFacts) -> u64 {
+        let chosen = self.chosen.read().unwrap_or_else(PoisonError::into_inner);
+        let made = series(of);
+        let mut rejected = made.not_understood;
+        let known = made.samples.iter().filter_map(|sample| {
+            let family = *chosen.places.get(sample.family)?;
+            Some(HostSample {
+                family: family?,
+                labels: &sample.labels,
+                value: sample.value,
+            })
+        });
+        let mut samples: Vec<HostSample<'_>> = known.collect();
+        for (place, wanted) in chosen.options.extra.iter().enumerate() {
+            match extra(Facts::new(&of.facts), &wanted.path) {
+                Ok(Some(value)) => {
+                    samples.push(HostSample {
+                        family: chosen.extras + place,
+                        labels: &[],
+                        value,
+                    });
+                }
+                Ok(None) => {}
+                Err(_) => rejected += 1,
+            }
+        }
+        self.pages.set(&of.host, samples.into_iter());
+        rejected
+    }
+
+    /// The same, of facts that are new.
+    pub(super) fn count(&self, of: &HostFacts) {
+        self.rejected.inc_by(self.show(of));
+    }
+
+    pub(super) fn forget(&self, host: &str) {
+        self.pages.remove(host);
+    }
+
+    pub(super) fn page(&self) -> Page {
+        self.pages.page()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn shown(options: &HostOptions) -> (Vec<String>, u64) {
+        let metrics = FactMetrics::register(&Registry::new()).unwrap();
+        metrics.choose(options);
+        let facts = json!({"ansible_memtotal_mb": 2, "ansible_memfree_mb": "x", "ansible_processor_vcpus": 4,
+            "ansible_local": {"backup": {"age": 7.5, "ok": true}}});
+        metrics.count(&HostFacts {
+            host: "web1".to_owned(),
+            gathered_at: chrono::DateTime::from_timestamp(5, 0).unwrap(),
+            live: false,
+            facts: facts.as_object().unwrap().clone(),
+        });
+        let text = String::from_utf8(metrics.page().plain().concat()).unwrap();
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        let lines = lines
+            .map(|line| line.replace("promansible_host_", ""))
+            .collect();
+        (lines, metrics.rejected.get())
+    }
+
+    #[test]
+    fn what_is_shown_is_chosen() {
+        let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+        let memory = r#"memory_total_bytes{host="web1"} 2097152"#.to_owned();
+        let time = r#"facts_timestamp_seconds{host="web1"} 5"#.to_owned();
+        let cpus = r#"vcpus{host="web1"} 4"#.to_owned();
+        let all = HostOptions::default();
+        assert_eq!(
+            shown(&all),
+            (vec![time.clone(), memory.clone(), cpus.clone()], 1)
+        );
+        let some = HostOptions {
+            only: names(&["memory_*", "vcpus"]),
+            never: names(&["vcpus"]),
+            extra: Vec::new(),
+        };
+        assert_eq!(shown(&some), (vec![memory.clone()], 1));
+        let further = |name: &str, path: &str| ExtraFact {
+            name: name.to_owned(),
+            help: "A fact.".to_owned(),
+            path: path.to_owned(),
+        };
+        let extra = vec![
+            further("backup_age_seconds", "ansible_local.backup.age"),
+            further("backup_ok", "local.backup.ok"),
+            further("backup", "ansible_local.backup"),
+            further("none", "ansible_local.none"),
+        ];
+        let more = HostOptions {
+            only: names(&["vcpus"]),
+            never: Vec::new(),
+            extra,
+        };
+        let age = r#"backup_age_seconds{host="web1"} 7.5"#.to_owned();
+        let ok = r#"backup_ok{host="web1"} 1"#.to_owned();
+        assert_eq!(shown(&more), (vec![cpus, age, ok], 2));
+    }
+}

@@ -1,0 +1,64 @@
+//! What the store tells the metrics.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use crate::alert::Status;
+use crate::check::Findings;
+use crate::facts::HostFacts;
+use crate::run::Run;
+
+/// Something that is now on disk, to be counted.
+#[derive(Debug, Clone)]
+pub enum Happened {
+    /// An alert arrived.
+    Alert(Status),
+    /// Alertmanager left out so many alerts of a notification.
+    Truncated(u64),
+    /// An alert × binding was decided.
+    Decision {
+        /// The binding's name; empty where none matched.
+        binding: String,
+        /// `run` or the reason for skipping.
+        decision: &'static str,
+    },
+    /// A run started.
+    Started {
+        /// Its roles.
+        roles: Vec<String>,
+        /// How long it was queued.
+        waited: Duration,
+    },
+    /// A role with declared checks reported of a host.
+    Reported {
+        /// The role.
+        role: String,
+        /// The host.
+        host: String,
+        /// When.
+        at: DateTime<Utc>,
+        /// All that it reported in one run.
+        findings: Findings,
+    },
+    /// Facts of a host were gathered, or imported.
+    Facts(Box<HostFacts>),
+    /// The facts of a host went with it.
+    FactsForgotten(String),
+    /// A run ended.
+    Finished(Box<Run>),
+    /// A host left the inventory.
+    Forgotten {
+        /// A role that ended well there, or reported of it.
+        role: String,
+        /// The host.
+        host: String,
+    },
+    /// An episode that had a run resolved.
+    Resolved {
+        /// The run's binding.
+        binding: String,
+        /// From the alert's start to its end.
+        took: Duration,
+    },
+}

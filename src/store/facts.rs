@@ -1,0 +1,264 @@
+//! Facts: the latest of each host, and what changed when.
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+
+use chrono::{DateTime, Utc};
+use flate2::Compression;
+use flate2::read::DeflateDecoder;
+use flate2::write::DeflateEncoder;
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::live::Live;
+use super::tables::{FACT_CHANGES, FACTS, Tables, decode, encode, open_for_reading};
+use super::{Store, StoreError};
+use crate::facts::{Changes, Facts, HostFacts, changes};
+use crate::metrics::Happened;
+use crate::run::CONTROLLER;
+
+/// So many changes of a host are kept.
+const CHANGES: usize = 100;
+
+/// What changed at one time.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ChangedAt {
+    /// When the new facts were gathered.
+    pub at: DateTime<Utc>,
+    /// What was different then.
+    #[serde(flatten)]
+    pub changes: Changes,
+}
+
+/// Whose facts there are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FactsOf {
+    /// The host.
+    pub host: String,
+    /// When they were gathered.
+    pub gathered_at: DateTime<Utc>,
+    /// Whether they came straight from the host.
+    pub live: bool,
+}
+
+/// Keeps facts in the place of what was there. Of a part of them (a subset that is not `all`) what it does not hold stays.
+pub(super) fn keep(
+    tables: &mut Tables<'_>,
+    live: &mut Live,
+    gathered: &[HostFacts],
+) -> Result<(), StoreError> {
+    for new in gathered {
+        let old = match tables.facts.get(new.host.as_str())? {
+            Some(value) => Some(unpack(&new.host, value.value())?),
+            None => None,
+        };
+        let mut merged = new.clone();
+        if let Some(old) = old {
+            // Facts that were gathered earlier, as an import may bring them, tell nothing new.
+            if old.gathered_at > new.gathered_at {
+                continue;
+            }
+            let changed = changes(Facts::new(&old.facts), Facts::new(&new.facts));
+            if !changed.changes.is_empty() {
+                remember(tables, new, &changed)?;
+            }
+            if !is_whole(&new.facts) {
+                merged.facts = old.facts;
+                merged.facts.extend(new.facts.clone());
+            }
+        }
+        tables
+            .facts
+            .insert(merged.host.as_str(), pack(&merged).as_slice())?;
+        live.happened.push(Happened::Facts(Box::new(merged)));
+    }
+    Ok(())
+}
+
+fn remember(tables: &mut Tables<'_>, new: &HostFacts, changed: &Changes) -> Result<(), StoreError> {
+    let host = new.host.as_str();
+    let key = (host, new.gathered_at.timestamp_millis());
+    tables
+        .fact_changes
+        .insert(key, encode(changed).as_slice())?;
+    let all = (host, i64::MIN)..=(host, i64::MAX);
+    let kept = tables.fact_changes.range(all.clone())?.count();
+    if kept > CHANGES {
+        let old = tables.fact_changes.range(all)?.take(kept - CHANGES);
+        let old: Vec<i64> = old
+            .map(|row| Ok(row?.0.value().1))
+            .collect::<Result<_, StoreError>>()?;
+        for at in old {
+            tables.fact_changes.remove((host, at))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether all was asked for, so that what is not there is not there any more. Before ansible 2.5 it said so with all
+/// names of subsets.
+fn is_whole(facts: &Map<String, Value>) -> bool {
+    let Some(Value::Array(subsets)) = Facts::new(facts).get("gather_subset") else {
+        return false;
+    };
+    let has = |name: &str| subsets.iter().any(|subset| subset == name);
+    let parts = subsets
+        .iter()
+        .filter_map(Value::as_str)
+        .any(|subset| subset.starts_with('!'));
+    !parts && (has("all") || (has("hardware") && has("network") && has("virtual")))
+}
+
+/// Forgets hosts that are not among these; the controller always is. Yields whether there were any.
+pub(super) fn forget_hosts_but(
+    tables: &mut Tables<'_>,
+    live: &mut Live,
+    known: &BTreeSet<String>,
+) -> Result<bool, StoreError> {
+    let mut gone = Vec::new();
+    for row in tables.facts.iter()? {
+        let host = row?.0.value().to_owned();
+        if host != CONTROLLER && !known.contains(&host) {
+            gone.push(host);
+        }
+    }
+    let any = !gone.is_empty();
+    for host in gone {
+        tables.facts.remove(host.as_str())?;
+        let all = (host.as_str(), i64::MIN)..=(host.as_str(), i64::MAX);
+        tables.fact_changes.retain_in(all, |_, _| false)?;
+        live.happened.push(Happened::FactsForgotten(host));
+    }
+    Ok(any)
+}
+
+/// Eight bytes of microseconds since 1970, one that says whether they are live, and the deflated JSON.
+fn pack(facts: &HostFacts) -> Vec<u8> {
+    let mut bytes = facts.gathered_at.timestamp_micros().to_le_bytes().to_vec();
+    bytes.push(facts.live.into());
+    let mut deflate = DeflateEncoder::new(bytes, Compression::fast());
+    let written = deflate.write_all(&encode(&facts.facts));
+    written
+        .and_then(|()| deflate.finish())
+        .expect("memory takes every write")
+}
+
+const HEAD: usize = 9;
+
+fn head(host: &str, bytes: &[u8]) -> Result<FactsOf, StoreError> {
+    let corrupt = || StoreError::Corrupt(format!("the facts of {host} have no beginning"));
+    let (micros, rest) = bytes.split_first_chunk::<8>().ok_or_else(corrupt)?;
+    let at = DateTime::from_timestamp_micros(i64::from_le_bytes(*micros)).ok_or_else(corrupt)?;
+    let live = *rest.first().ok_or_else(corrupt)? != 0;
+    Ok(FactsOf {
+        host: host.to_owned(),
+        gathered_at: at,
+        live,
+    })
+}
+
+fn unpack(host: &str, bytes: &[u8]) -> Result<HostFacts, StoreError> {
+    let FactsOf {
+        host,
+        gathered_at,
+        live,
+    } = head(host, bytes)?;
+    let mut json = Vec::new();
+    let read = DeflateDecoder::new(&bytes[HEAD..]).read_to_end(&mut json);
+    read.map_err(|e| StoreError::Corrupt(format!("the facts of {host}: {e}")))?;
+    Ok(HostFacts {
+        host,
+        gathered_at,
+        live,
+        facts: decode(&json)?,
+    })
+}
+
+impl Store {
+    /// Keeps what was found of hosts, and what is different from the last time. Facts older than those that are there
+    /// are passed over.
+    ///
+    /// *Durability*: `Ok` is on disk, for all of them.
+    pub async fn keep_facts(&self, gathered: Vec<HostFacts>) -> Result<(), StoreError> {
+        self.ask(move |tables, live| keep(tables, live, &gathered))
+            .await
+    }
+
+    /// The facts of a host, if there are any.
+    pub async fn facts_of(&self, host: String) -> Result<Option<HostFacts>, StoreError> {
+        self.read(move |txn| {
+            let Some(table) = open_for_reading(txn, FACTS)? else {
+                return Ok(None);
+            };
+            let value = table.get(host.as_str())?;
+            value.map(|value| unpack(&host, value.value())).transpose()
+        })
+        .await
+    }
+
+    /// Whose facts there are, by name.
+    pub async fn facts_list(&self) -> Result<Vec<FactsOf>, StoreError> {
+        self.read(move |txn| {
+            let Some(table) = open_for_reading(txn, FACTS)? else {
+                return Ok(Vec::new());
+            };
+            table
+                .iter()?
+                .map(|row| {
+                    let (host, value) = row?;
+                    head(host.value(), value.value())
+                })
+                .collect()
+        })
+        .await
+    }
+
+    /// What changed on a host, the latest first.
+    pub async fn fact_changes(&self, host: String) -> Result<Vec<ChangedAt>, StoreError> {
+        self.read(move |txn| {
+            let Some(table) = open_for_reading(txn, FACT_CHANGES)? else {
+                return Ok(Vec::new());
+            };
+            let all = (host.as_str(), i64::MIN)..=(host.as_str(), i64::MAX);
+            let rows = table.range(all)?.rev();
+            rows.map(|row| {
+                let (key, value) = row?;
+                let at = DateTime::from_timestamp_millis(key.value().1).unwrap_or_default();
+                Ok(ChangedAt {
+                    at,
+                    changes: decode(value.value())?,
+                })
+            })
+            .collect()
+        })
+        .await
+    }
+
+    /// Calls back with the facts of every host.
+    pub async fn each_facts(
+        &self,
+        mut take: impl FnMut(HostFacts) + Send + 'static,
+    ) -> Result<(), StoreError> {
+        self.read(move |txn| each_in(txn, &mut take)).await
+    }
+}
+
+/// Calls back with the facts of every host.
+pub(super) fn each(database: &Database, take: &mut dyn FnMut(HostFacts)) -> Result<(), StoreError> {
+    each_in(&database.begin_read()?, take)
+}
+
+fn each_in(txn: &ReadTransaction, take: &mut dyn FnMut(HostFacts)) -> Result<(), StoreError> {
+    let Some(table) = open_for_reading(txn, FACTS)? else {
+        return Ok(());
+    };
+    for row in table.iter()? {
+        let (host, value) = row?;
+        take(unpack(host.value(), value.value())?);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
