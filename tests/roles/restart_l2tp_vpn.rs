@@ -123,8 +123,8 @@ fn what_a_restart_cannot_help_is_said() {
     host.sh("systemctl stop xl2tpd.service").unwrap();
     let told = fleet.run(ROLE, &["vpn1"], &json!({"restart_l2tp_vpn_seconds": 1}));
     told.failed("vpn1: xl2tpd.service was restarted, and after 1 s:");
-    told.failed("nothing listens on UDP 1701")
-        .failed("Unknown field 'no such option'");
+    // What it last said is there too, if the journal knew whose the words of so short a process were.
+    told.failed("nothing listens on UDP 1701");
 
     // Another has one of the ports: nothing is tried.
     host.write("/etc/xl2tpd/xl2tpd.conf", SERVER).unwrap();
