@@ -21,14 +21,14 @@ fn a_fast_link_is_measured() {
 
     let told = fleet.check(ROLE, &["web1", "web2"], &quick);
     told.successful().changed(0);
-    assert!(told.findings(ROLE, "web1")["lan_ok"].is_null());
+    assert!(told.findings(ROLE, "web1")["lan_up"].is_null());
 
     // Each sends to the other.
     let told = fleet.run(ROLE, &["web1", "web2"], &quick);
     told.successful().changed(0);
     for (host, peer) in [("web1", "web2"), ("web2", "web1")] {
         let to = [("host", host), ("peer", peer)];
-        assert_eq!(fleet.gauge("lan_ok", &to), Some(1.0), "{}", told.text());
+        assert_eq!(fleet.gauge("lan_up", &to), Some(1.0), "{}", told.text());
         let bytes = fleet.gauge("lan_bytes_per_second", &to).unwrap();
         assert!(bytes > 2_500_000.0, "{bytes}");
         // What the kernel says of a veth.
@@ -45,7 +45,7 @@ fn a_fast_link_is_measured() {
         .run(ROLE, &["web1"], &elsewhere)
         .failed("web1 to web2: the transfer to 127.0.0.1 port ");
     let to = [("host", "web1"), ("peer", "web2")];
-    assert_eq!(fleet.gauge("lan_ok", &to), Some(0.0));
+    assert_eq!(fleet.gauge("lan_up", &to), Some(0.0));
     assert_eq!(fleet.gauge("lan_bytes_per_second", &to), None);
     assert!(fleet.host("web2").is_so(SINKS), "it waits for web1 still");
 
@@ -84,7 +84,7 @@ fn a_slow_link_is_found() {
     told.failed("web1 to web2: measured ")
         .failed("Mbit/s, wanted at least 20.0 Mbit/s");
     let to = [("host", "web1"), ("peer", "web2")];
-    assert_eq!(fleet.gauge("lan_ok", &to), Some(0.0));
+    assert_eq!(fleet.gauge("lan_up", &to), Some(0.0));
     let bytes = fleet.gauge("lan_bytes_per_second", &to).unwrap();
     assert!(bytes > 0.0 && bytes < 1_400_000.0, "{bytes}");
 
