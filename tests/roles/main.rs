@@ -29,6 +29,9 @@ mod check_vpn_dns;
 mod dnsmasq;
 mod handle_cpu_threshold_exceeded;
 mod handle_diskwillfillin4hours;
+mod handle_higherrorrate;
+mod handle_net_device_down;
+mod handle_server_down;
 mod ping;
 mod start_service;
 
@@ -59,6 +62,9 @@ fn main() -> ExitCode {
         check_vpn_dns::TESTS,
         handle_cpu_threshold_exceeded::TESTS,
         handle_diskwillfillin4hours::TESTS,
+        handle_higherrorrate::TESTS,
+        handle_net_device_down::TESTS,
+        handle_server_down::TESTS,
         ping::TESTS,
         start_service::TESTS,
     ];
