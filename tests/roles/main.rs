@@ -26,7 +26,6 @@ mod check_dns_sinobot_biz;
 mod check_exsi_port;
 mod check_ftp_connect;
 mod check_vpn_dns;
-mod dnsmasq;
 mod handle_cpu_threshold_exceeded;
 mod handle_diskwillfillin4hours;
 mod handle_higherrorrate;
