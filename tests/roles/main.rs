@@ -30,6 +30,9 @@ mod check_vpn_dns;
 mod check_vpn_website_abroad_connect;
 mod handle_cpu_threshold_exceeded;
 mod handle_diskwillfillin4hours;
+mod handle_higherrorrate;
+mod handle_net_device_down;
+mod handle_server_down;
 mod ping;
 mod restart_l2tp_vpn;
 mod restart_pptp_vpn;
@@ -64,6 +67,9 @@ fn main() -> ExitCode {
         check_vpn_website_abroad_connect::TESTS,
         handle_cpu_threshold_exceeded::TESTS,
         handle_diskwillfillin4hours::TESTS,
+        handle_higherrorrate::TESTS,
+        handle_net_device_down::TESTS,
+        handle_server_down::TESTS,
         ping::TESTS,
         restart_l2tp_vpn::TESTS,
         restart_pptp_vpn::TESTS,
