@@ -71,7 +71,7 @@ missing_packages() {
         has dnsmasq || echo dnsmasq-base
         has nginx || echo nginx-light
         has vsftpd || echo vsftpd
-        has ipsec || echo strongswan-starter
+        { has ipsec && [ -x /usr/lib/ipsec/charon ]; } || echo strongswan-starter strongswan-charon
         has xl2tpd || echo xl2tpd
         has pptpd || echo pptpd
         # The dashboards are tested with its metrics.

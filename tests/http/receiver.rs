@@ -340,7 +340,7 @@ fn what_is_elsewhere_or_otherwise_is_said() {
         ("POST", "/metrics", 405, Some("GET, HEAD")),
         ("POST", "/-/healthy", 405, Some("GET, HEAD")),
         ("GET", "/-/reload", 405, Some("POST, PUT")),
-        ("DELETE", "/api/v1/runs", 405, Some("GET, HEAD")),
+        ("DELETE", "/api/v1/runs", 405, Some("GET, HEAD, POST")),
         ("GET", "/api/v1/runs/1/cancel", 405, Some("POST")),
         ("POST", "/", 405, Some("GET, HEAD")),
     ] {

@@ -17,10 +17,13 @@ pub struct Host {
     pub name: String,
     /// Its address in the LAN.
     pub address: String,
+    /// What it lies in, beside those of the other hosts.
+    dir: PathBuf,
     /// Its first process, as we see it.
     pid: i32,
     process: Process,
     namespace: String,
+    gateway: String,
     cgroup: PathBuf,
 }
 
@@ -45,44 +48,29 @@ impl Host {
         let cgroup = cgroup().join(&namespace);
         fs::create_dir(&cgroup).map_err(io)?;
         let address = lan.plug_in(&namespace, number)?;
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/roles/host.sh");
-        // Its cgroup becomes the root of its cgroups, so it must be in it before that namespace is made.
-        let steps = format!(
-            "echo $$ >'{}/cgroup.procs' && exec nsenter --net='/run/netns/{namespace}' \
-             unshare --mount --uts --ipc --cgroup --pid --fork --kill-child \
-             sh '{}' '{}' '{name}'",
-            cgroup.display(),
-            script.display(),
-            folder.display(),
-        );
-        let log = dir.join(format!("{name}.log"));
-        let arguments = ["-c".to_owned(), steps];
-        let mut process = Process::start(name, &find(&["sh"])?, &arguments, &[], &log)?;
-        let pid = wait_until(BOOT, "the host's first process", || {
-            match process.exited() {
-                Some(status) => Ok(Some(Err(status))),
-                None => Ok(only_child(process.pid()).map(Ok)),
-            }
-        })?
-        .map_err(|status| {
-            Failure::new(format!("the host ended: {status}")).with_logs([&process])
-        })?;
+        let (process, pid) = boot(dir, name, &namespace, &cgroup)?;
         let host = Self {
             name: name.to_owned(),
             address,
+            dir: dir.to_owned(),
             pid,
             process,
             namespace,
+            gateway: lan.controller(),
             cgroup,
         };
-        wait_until(BOOT, &format!("the host {name} to be up"), || {
-            Ok(host
+        host.wait_until_up()?;
+        Ok(host)
+    }
+
+    fn wait_until_up(&self) -> Result<(), Failure> {
+        wait_until(BOOT, &format!("the host {} to be up", self.name), || {
+            Ok(self
                 .sh("systemctl is-active --quiet sshd-of-host.service")
                 .is_ok()
                 .then_some(()))
         })
-        .map_err(|failure| failure.with_logs([&host.process]))?;
-        Ok(host)
+        .map_err(|failure| failure.with_logs([&self.process]))
     }
 
     /// Runs a script on it as root, and returns what it said.
@@ -141,10 +129,71 @@ impl Host {
         let pid = nix::unistd::Pid::from_raw(self.pid);
         // The first process takes all others with it.
         let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+        // Its network is the kernel's, which would go on to answer pings.
+        let _ = ip(&format!("-netns {} address flush dev eth0", self.namespace));
         wait_until(BOOT, "the host to be off", || {
             Ok(self.process.exited().map(|_| ()))
         })
     }
+
+    /// Turns it on again, as new: what was changed on it went with the power.
+    pub fn turn_on(&mut self) -> Result<(), Failure> {
+        configure(&self.namespace, &self.address, &self.gateway)?;
+        (self.process, self.pid) = boot(&self.dir, &self.name, &self.namespace, &self.cgroup)?;
+        self.wait_until_up()
+    }
+
+    /// The MAC address of its `eth0`, on or off.
+    pub fn mac(&self) -> Result<String, Failure> {
+        let said = ip(&format!("-netns {} -brief link show eth0", self.namespace))?;
+        let mac = said.split_whitespace().nth(2);
+        mac.map(str::to_owned)
+            .ok_or_else(|| Failure::new(format!("no MAC address in {said:?}")))
+    }
+
+    /// Its network card while it is off: a process that ends with the magic packet for its MAC address.
+    pub fn network_card(&self) -> Result<Process, Failure> {
+        let script = "import socket, sys
+card = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+card.bind(('eth0', 0))
+magic = b'\\xff' * 6 + bytes.fromhex(sys.argv[1].replace(':', '')) * 16
+print('listening', flush=True)
+while magic not in card.recv(2000):
+    pass";
+        let net = format!("--net=/run/netns/{}", self.namespace);
+        let arguments = [&net, "python3", "-c", script, &self.mac()?].map(str::to_owned);
+        let log = self.dir.join(format!("{}.card.log", self.name));
+        let process = Process::start("network card", &find(&["nsenter"])?, &arguments, &[], &log)?;
+        wait_until(BOOT, "the network card to listen", || {
+            Ok(process.log().contains("listening").then_some(()))
+        })?;
+        Ok(process)
+    }
+}
+
+/// Starts a host's system, and returns it with its first process.
+fn boot(dir: &Path, name: &str, namespace: &str, cgroup: &Path) -> Result<(Process, i32), Failure> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/roles/host.sh");
+    // Its cgroup becomes the root of its cgroups, so it must be in it before that namespace is made.
+    let steps = format!(
+        "echo $$ >'{}/cgroup.procs' && exec nsenter --net='/run/netns/{namespace}' \
+         unshare --mount --uts --ipc --cgroup --pid --fork --kill-child \
+         sh '{}' '{}' '{name}'",
+        cgroup.display(),
+        script.display(),
+        dir.join(name).display(),
+    );
+    let log = dir.join(format!("{name}.log"));
+    let arguments = ["-c".to_owned(), steps];
+    let mut process = Process::start(name, &find(&["sh"])?, &arguments, &[], &log)?;
+    let pid = wait_until(BOOT, "the host's first process", || {
+        match process.exited() {
+            Some(status) => Ok(Some(Err(status))),
+            None => Ok(only_child(process.pid()).map(Ok)),
+        }
+    })?
+    .map_err(|status| Failure::new(format!("the host ended: {status}")).with_logs([&process]))?;
+    Ok((process, pid))
 }
 
 impl Drop for Host {
@@ -185,6 +234,11 @@ impl Lan {
         format!("10.77.{}.1", self.number)
     }
 
+    /// Its broadcast address.
+    pub fn broadcast(&self) -> String {
+        format!("10.77.{}.255", self.number)
+    }
+
     /// Makes a network namespace whose `eth0` is in this LAN, and returns its address.
     fn plug_in(&self, namespace: &str, number: u8) -> Result<String, Failure> {
         let address = format!("10.77.{}.{number}", self.number);
@@ -195,16 +249,21 @@ impl Lan {
         ))?;
         ip(&format!("link set {port} master {bridge} up"))?;
         ip(&format!("-netns {namespace} link set lo up"))?;
-        ip(&format!(
-            "-netns {namespace} address add {address}/24 dev eth0"
-        ))?;
         ip(&format!("-netns {namespace} link set eth0 up"))?;
-        ip(&format!(
-            "-netns {namespace} route add default via {}",
-            self.controller()
-        ))?;
+        configure(namespace, &address, &self.controller())?;
         Ok(address)
     }
+}
+
+/// Gives `eth0` its address, and the way out.
+fn configure(namespace: &str, address: &str, gateway: &str) -> Result<(), Failure> {
+    ip(&format!(
+        "-netns {namespace} address add {address}/24 dev eth0"
+    ))?;
+    ip(&format!(
+        "-netns {namespace} route add default via {gateway}"
+    ))?;
+    Ok(())
 }
 
 impl Drop for Lan {

@@ -15,7 +15,8 @@ mkdir "$folder/upper" "$folder/work" "$folder/root"
 root=$folder/root
 mount -t overlay -o "lowerdir=/,upperdir=$folder/upper,workdir=$folder/work" host "$root"
 
-for dir in run tmp var/log/journal; do
+# Not this machine's /root either: whoever logs in would run what its owner has in .bashrc.
+for dir in run tmp root var/log/journal; do
     mkdir -p "$root/$dir"
     mount -t tmpfs -o "mode=$([ $dir = tmp ] && echo 1777 || echo 755)" tmpfs "$root/$dir"
 done

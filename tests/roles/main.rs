@@ -25,11 +25,17 @@ mod told;
 mod check_dns_sinobot_biz;
 mod check_exsi_port;
 mod check_ftp_connect;
+mod check_lan_speed;
 mod check_vpn_dns;
-mod dnsmasq;
+mod check_vpn_website_abroad_connect;
 mod handle_cpu_threshold_exceeded;
 mod handle_diskwillfillin4hours;
+mod handle_higherrorrate;
+mod handle_net_device_down;
+mod handle_server_down;
 mod ping;
+mod restart_l2tp_vpn;
+mod restart_pptp_vpn;
 mod start_service;
 
 use std::process::ExitCode;
@@ -56,10 +62,17 @@ fn main() -> ExitCode {
         check_dns_sinobot_biz::TESTS,
         check_exsi_port::TESTS,
         check_ftp_connect::TESTS,
+        check_lan_speed::TESTS,
         check_vpn_dns::TESTS,
+        check_vpn_website_abroad_connect::TESTS,
         handle_cpu_threshold_exceeded::TESTS,
         handle_diskwillfillin4hours::TESTS,
+        handle_higherrorrate::TESTS,
+        handle_net_device_down::TESTS,
+        handle_server_down::TESTS,
         ping::TESTS,
+        restart_l2tp_vpn::TESTS,
+        restart_pptp_vpn::TESTS,
         start_service::TESTS,
     ];
     let trials = files.into_iter().flatten().map(|&(name, test)| {

@@ -1,0 +1,73 @@
+"""Looks at a network device and prints what it finds as JSON.
+
+    device.py DEVICE SECONDS ADDRESS ROUTE
+
+It looks until nothing is missing or SECONDS are over. ADDRESS and ROUTE may be empty: then they are not asked for.
+DEVICE is only compared with the names of the devices that there are.
+"""
+
+import ipaddress
+import json
+import subprocess
+import sys
+import time
+
+PAUSE = 0.2
+
+
+def ip(*arguments):
+    said = subprocess.run(["ip", "-j", *arguments], check=True, stdout=subprocess.PIPE).stdout
+    return json.loads(said or b"[]")
+
+
+def has_address(addresses, wanted):
+    if wanted == "any":
+        return bool(addresses)
+    return ipaddress.ip_address(wanted) in map(ipaddress.ip_address, addresses)
+
+
+def look(name, address, route):
+    links = {link["ifname"]: link for link in ip("address", "show") if link}
+    if name not in links:
+        return {"known": False, "devices": sorted(links)}
+    link = links[name]
+    flags = link["flags"]
+    addresses = [a["local"] for a in link.get("addr_info", []) if a.get("scope") == "global" and "local" in a]
+    # Of a name that the host itself gave, so it cannot be anything else.
+    routes = [r["dst"] for family in ("-4", "-6") for r in ip(family, "route", "show", "dev", name)]
+    up, carrier = "UP" in flags, "LOWER_UP" in flags
+    missing = [
+        what
+        for what, there in (
+            ("up", up),
+            ("carrier", carrier),
+            ("address", not address or has_address(addresses, address)),
+            ("route", not route or route in routes),
+        )
+        if not there
+    ]
+    return {
+        "known": True,
+        "loopback": "LOOPBACK" in flags,
+        "up": up,
+        "carrier": carrier,
+        "addresses": addresses,
+        "routes": routes,
+        "missing": missing,
+    }
+
+
+def main():
+    name, seconds, address, route = sys.argv[1], float(sys.argv[2]), sys.argv[3], sys.argv[4]
+    begin = time.monotonic()
+    while True:
+        found = look(name, address, route)
+        waited = time.monotonic() - begin
+        if not found["known"] or not found["missing"] or waited >= seconds:
+            break
+        time.sleep(PAUSE)
+    found["waited_seconds"] = round(waited, 3)
+    print(json.dumps(found))
+
+
+main()

@@ -1,0 +1,48 @@
+"""Tells by which address and device this host goes to ADDRESS, and how fast the device's link is.
+
+    python3 -c SCRIPT ADDRESS
+"""
+
+import json
+import re
+import socket
+import subprocess
+import sys
+
+
+def device_of(target, source):
+    command = ["ip", "-oneline", "route", "get", target, "from", source]
+    said = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout.decode()
+    match = re.search(r"\bdev (\S+)", said)
+    return match.group(1) if match else ""
+
+
+def link_bits_per_second(device):
+    """None where the device does not know it: virtual ones say -1 or nothing, a cable that is out too."""
+    try:
+        with open("/sys/class/net/%s/speed" % device, encoding="ascii") as file:
+            megabits = int(file.read())
+    except (OSError, ValueError):
+        return None
+    # An unknown speed can also be read as an unsigned -1.
+    return megabits * 1000000 if 0 < megabits < 0xFFFFFFFF else None
+
+
+def main():
+    name = sys.argv[1]
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(name, 9, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind) as probe:
+            # It sends nothing: the kernel only looks up the way.
+            probe.connect(address)
+            source = probe.getsockname()[0]
+        device = device_of(address[0], source)
+    except OSError as error:
+        print(json.dumps({"error": "there is no way to %s: %s" % (name, error.strerror or error), "links": []}))
+        return
+    speed = link_bits_per_second(device)
+    links = [] if speed is None else [{"value": speed // 8, "device": device}]
+    print(json.dumps({"error": "", "target": address[0], "source": source, "links": links}))
+
+
+main()

@@ -1,0 +1,107 @@
+//! `restart_pptp_vpn`: pptpd is restarted where it is not well.
+
+use serde_json::json;
+
+use crate::fleet::Fleet;
+use crate::stack::ansible::Release;
+use crate::tests;
+
+tests![
+    pptpd_is_restarted_only_where_it_is_not_well,
+    what_a_restart_cannot_help_is_said,
+];
+
+/// Connects to TCP 1723 of the host itself and asks for a control connection, as a client does, and stays.
+const CLIENT: &str = r#"systemd-run -q --unit=client python3 -c '
+import socket, struct, time
+link = socket.create_connection(("127.0.0.1", 1723))
+link.sendall(struct.pack(">HHIHHHHIIHH64s64s", 156, 1, 0x1A2B3C4D, 1, 0, 0x0100, 0, 1, 1, 0, 0, b"", b""))
+link.recv(156)
+open("/run/connected", "w").close()
+time.sleep(300)'
+for i in $(seq 100); do [ -e /run/connected ] && exit 0; sleep 0.2; done; exit 1"#;
+
+const ROLE: &str = "restart_pptp_vpn";
+
+fn pptpd_is_restarted_only_where_it_is_not_well() {
+    let fleet = Fleet::start(&["vpn1"], "");
+    let host = fleet.host("vpn1");
+    let pid = || {
+        host.sh("systemctl show --property=MainPID --value pptpd.service")
+            .unwrap()
+    };
+    let up = || fleet.gauge("vpn_up", &[("host", "vpn1"), ("service", "pptp")]);
+
+    // It was never started: check mode only tells.
+    fleet
+        .check(ROLE, &["vpn1"], &json!({}))
+        .successful()
+        .changed(1);
+    assert!(!host.is_so("systemctl is-active pptpd.service"));
+
+    let told = fleet.run(ROLE, &["vpn1"], &json!({}));
+    told.successful().changed(1);
+    let findings = told.findings(ROLE, "vpn1");
+    assert_eq!(findings["restarted"], json!(["pptpd.service"]));
+    assert!(host.is_so("ss -Hltn sport = 1723 | grep -q LISTEN"));
+    assert_eq!(up(), Some(1.0));
+
+    // Well: it is left alone, unless told otherwise, and then it is said who is thrown out.
+    let before = pid();
+    fleet
+        .run(ROLE, &["vpn1"], &json!({}))
+        .successful()
+        .changed(0);
+    assert_eq!(pid(), before);
+    host.sh(CLIENT).unwrap();
+    let told = fleet.run(ROLE, &["vpn1"], &json!({"restart_pptp_vpn_force": true}));
+    told.successful().changed(1);
+    assert_ne!(pid(), before);
+    // The client is this host's too, so both ends of its connection are here: one is to the port.
+    assert_eq!(told.findings(ROLE, "vpn1")["pptp_sessions"], 1);
+    let said = told.said("Say what a restart cuts");
+    assert!(said[0].contains("1 PPTP sessions"), "{said:?}");
+}
+
+fn what_a_restart_cannot_help_is_said() {
+    let fleet = Fleet::with(Release::V2_16, &["vpn1"], "");
+    let host = fleet.host("vpn1");
+    let config = host.sh("cat /etc/pptpd.conf").unwrap();
+    host.sh("systemctl start pptpd.service").unwrap();
+    fleet
+        .run(ROLE, &["vpn1"], &json!({}))
+        .successful()
+        .changed(0);
+
+    // An address that the host does not have: the restart does not help.
+    host.write("/etc/pptpd.conf", "listen 192.0.2.1\n").unwrap();
+    host.sh("systemctl stop pptpd.service").unwrap();
+    let told = fleet.run(ROLE, &["vpn1"], &json!({"restart_pptp_vpn_seconds": 1}));
+    told.failed("vpn1: pptpd.service was restarted, and after 1 s:");
+    told.failed("nothing listens on TCP 1723");
+    let up = fleet.gauge("vpn_up", &[("host", "vpn1"), ("service", "pptp")]);
+    assert_eq!(up, Some(0.0));
+
+    // Another has the port: nothing is tried.
+    host.write("/etc/pptpd.conf", &config).unwrap();
+    host.sh("systemctl stop pptpd.service").unwrap();
+    host.start_unit(
+        "other.service",
+        "[Service]\nExecStart=/usr/bin/python3 -m http.server 1723\n",
+    )
+    .unwrap();
+    host.sh("for i in $(seq 100); do ss -Hltn sport = 1723 | grep -q . && exit 0; sleep 0.2; done; exit 1")
+        .unwrap();
+    let told = fleet.run(ROLE, &["vpn1"], &json!({}));
+    told.failed("vpn1: nothing was restarted:").changed(0);
+    told.failed("TCP 1723 is held by python3");
+
+    fleet
+        .run(
+            ROLE,
+            &["vpn1"],
+            &json!({"restart_pptp_vpn_unit": "--no-such.service"}),
+        )
+        .failed("there is no unit --no-such.service")
+        .changed(0);
+}
