@@ -6,6 +6,7 @@
 
 mod early;
 mod endings;
+mod facts;
 mod findings;
 mod harness;
 mod injection;
