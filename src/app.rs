@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use crate::ansible::{self, Ansible, Setup};
 use crate::clock;
 use crate::config::{self, Config, ConfigErrors};
+use crate::facts_keeper::FactsKeeper;
 use crate::http::{self, Context, ReloadRequest};
 use crate::inventory_keeper::{self, Keeping};
 use crate::metrics::Metrics;
@@ -97,6 +98,7 @@ impl App {
         know(&metrics, &config);
         metrics.config_read(true, clock::now());
         let listeners = listen(&options).await?;
+        metrics.choose_facts(&config.facts.metrics);
         let opened = open_store(&config.storage.path, &metrics).await?;
         for run in &opened.interrupted {
             tracing::warn!(
@@ -137,6 +139,7 @@ impl App {
             metrics: metrics.clone(),
             shutdown: ending.clone(),
         };
+        let (facts_inventory, facts_metrics) = (inventory.clone(), metrics.clone());
         let (reload, requests) = mpsc::channel(16);
         let context = Context {
             store: opened.store.clone(),
@@ -151,6 +154,14 @@ impl App {
         helpers.spawn(async move {
             let _ = keeper.await;
         });
+        let facts = FactsKeeper {
+            store: opened.store.clone(),
+            config: config.clone(),
+            inventory: facts_inventory,
+            metrics: facts_metrics,
+            shutdown: ending.clone(),
+        };
+        helpers.spawn(facts.run());
         helpers.spawn(retain(opened.store.clone(), config.clone(), ending));
         let mut servers = JoinSet::new();
         let mut addresses = Vec::new();

@@ -5,7 +5,7 @@
 //! - [`alert`], [`run`], [`task`], [`check`], [`facts`], [`metrics`], [`clock`], [`shutdown`]: the words.
 //! - [`config`], [`inventory`], [`plan`]: thought; no file, process, clock or network is touched in `plan`.
 //! - [`store`], [`ansible`]: the engines; only `store` opens transactions, only `ansible` starts processes.
-//! - [`http`], [`worker`], [`inventory_keeper`]: the edges; `http` and `worker` never call each other and meet at the store.
+//! - [`http`], [`worker`], [`inventory_keeper`], [`facts_keeper`]: the edges; `http` and `worker` never call each other and meet at the store.
 //! - [`app`]: wiring, in one straight line.
 //! - [`cli`]: what a person types.
 
@@ -18,6 +18,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod facts;
+pub mod facts_keeper;
 pub mod http;
 pub mod inventory;
 pub mod inventory_keeper;

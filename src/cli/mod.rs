@@ -3,6 +3,7 @@
 mod check;
 mod client;
 mod explain;
+mod facts;
 mod generate;
 mod logging;
 mod run;
@@ -44,6 +45,8 @@ enum Verb {
     Explain(explain::Explain),
     /// Run roles by hand, on a running server, and follow what they do.
     Run(run::Run),
+    /// Look at what is known of hosts, and have it gathered, on a running server.
+    Facts(facts::Facts),
     /// Look at runs, or cancel one, on a running server.
     Runs(runs::Runs),
     /// Print a shell's completions.
@@ -116,6 +119,7 @@ pub fn main() -> ExitCode {
         Verb::Check(check) => check.run(),
         Verb::Explain(explain) => explain.run(),
         Verb::Run(run) => run.run(),
+        Verb::Facts(facts) => facts.run(),
         Verb::Runs(runs) => runs.run(),
         Verb::Completions(completions) => completions.run(),
         Verb::Man(man) => man.run(),

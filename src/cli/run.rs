@@ -48,8 +48,8 @@ const AFTER: &str = "\
 It ends with 0 if the run was successful, else with 1. Ctrl-C ends the following, not the run.
 
 For example:
-  promansible run check_dns --target group:servers --check
-  promansible run start_service --target host:web1 --var start_service_name=nginx";
+  promansible run ping --target group:servers
+  promansible run restart_pptp_vpn --target host:vpn1 --var restart_pptp_vpn_force=true --check";
 
 #[derive(Deserialize)]
 struct Started {
@@ -101,7 +101,8 @@ impl Run {
     }
 }
 
-fn target(text: &str) -> Result<Value, String> {
+/// Where, as it is typed and as the API takes it.
+pub(super) fn target(text: &str) -> Result<Value, String> {
     match text.split_once(':') {
         None if text == "controller" => Ok("controller".into()),
         Some(("host" | "hosts", names)) => {

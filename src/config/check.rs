@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::bindings;
 use super::error::{ConfigErrors, Report, place};
+use super::facts;
 use super::text::{AnsibleText, FileText, Pairs, ReceiverText, RunsText, Scalar, StorageText};
 use super::values::{BATCH_WINDOW, TIMEOUT, count, duration, is_identifier, path, size, text};
 use super::{Ansible, Config, Receiver, Roles, Runs, Storage};
@@ -31,12 +32,14 @@ pub(super) fn check(
         roles,
         check,
     );
+    let facts = facts::check(typed.facts.unwrap_or_default(), check);
     report.finish(Config {
         ansible,
         storage,
         runs,
         receiver,
         bindings,
+        facts,
         roles: roles.cloned().unwrap_or_default(),
     })
 }

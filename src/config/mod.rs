@@ -10,6 +10,7 @@ mod bindings;
 mod check;
 mod checks;
 mod error;
+mod facts;
 mod files;
 mod load;
 mod manual;
@@ -36,6 +37,7 @@ use std::time::Duration;
 
 use crate::alert::Matchers;
 use crate::check::Declared;
+use crate::facts::HostOptions;
 use crate::run::Vars;
 
 /// A configuration without defects.
@@ -51,6 +53,8 @@ pub struct Config {
     pub receiver: Receiver,
     /// The bindings, in the order in which they are searched. Their names are unique.
     pub bindings: Vec<Arc<Binding>>,
+    /// What is gathered of hosts, and shown.
+    pub facts: Facts,
     /// The roles that were found under `playbook_dir`.
     pub roles: Roles,
 }
@@ -167,6 +171,23 @@ impl Receiver {
     const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
     const BODY_TIMEOUT: Duration = Duration::from_secs(10);
     const MAX_CONNECTIONS: usize = 1024;
+}
+
+/// What is gathered of hosts, and shown. Each field says its default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// How often facts are gathered; `None` (the default) means only where a run does.
+    pub every: Option<Duration>,
+    /// Of whom; the group `all`. Never the alerting host.
+    pub target: Target,
+    /// From which age on facts are old news; 24h.
+    pub stale_after: Duration,
+    /// Which host metrics are shown, and which further facts.
+    pub metrics: HostOptions,
+}
+
+impl Facts {
+    const STALE_AFTER: Duration = Duration::from_hours(24);
 }
 
 /// Matchers → roles on a target.

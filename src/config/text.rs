@@ -25,6 +25,7 @@ pub(super) struct FileText {
     pub(super) runs: Option<RunsText>,
     pub(super) receiver: Option<ReceiverText>,
     pub(super) bindings: Option<Vec<Spanned<BindingText>>>,
+    pub(super) facts: Option<FactsText>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -81,6 +82,31 @@ pub(super) struct ReceiverText {
     pub(super) header_timeout: Option<Scalar>,
     pub(super) body_timeout: Option<Scalar>,
     pub(super) max_connections: Option<Scalar>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FactsText {
+    pub(super) every: Option<Scalar>,
+    pub(super) target: Option<Spanned<TargetText>>,
+    pub(super) stale_after: Option<Scalar>,
+    pub(super) metrics: Option<FactMetricsText>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FactMetricsText {
+    pub(super) only: Option<Vec<Scalar>>,
+    pub(super) never: Option<Vec<Scalar>>,
+    pub(super) extra: Option<Vec<Spanned<ExtraFactText>>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ExtraFactText {
+    pub(super) name: Option<Scalar>,
+    pub(super) path: Option<Scalar>,
+    pub(super) help: Option<Scalar>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -8,6 +8,7 @@
 mod changes;
 mod import;
 mod network;
+mod options;
 mod reader;
 mod series;
 mod storage;
@@ -19,6 +20,7 @@ use serde_json::{Map, Value};
 
 pub use changes::{Change, Changes, changes};
 pub use import::{ImportError, Imported, cache_file, setup_output};
+pub use options::{ExtraFact, HostOptions};
 pub use series::{FAMILIES, Family, NoNumber, Sample, Series, extra, series};
 
 /// The facts of one host, and when they came.

@@ -1,6 +1,4 @@
-//! `/metrics`.
-
-use std::io::Write;
+//! `/metrics`, and `/metrics/hosts` for those who ask less often for what changes less often.
 
 use hyper::StatusCode;
 use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderValue, VARY};
@@ -8,30 +6,41 @@ use prometheus::{Encoder, TextEncoder};
 
 use super::Context;
 use super::reply::{self, Reply};
+use crate::metrics::hosts::Page;
 
 /// The exposition format's content type. Prometheus 3 refuses a scrape without a known one.
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-pub(super) fn expose(context: &Context, headers: &HeaderMap) -> Reply {
+/// Everything: our own metrics, and those of all hosts.
+pub(super) async fn expose(context: &Context, headers: &HeaderMap) -> Reply {
     let families = context.metrics.gather(context.store.size_bytes());
     let mut text = Vec::with_capacity(64 << 10);
     if let Err(e) = TextEncoder::new().encode(&families, &mut text) {
         return reply::text(StatusCode::INTERNAL_SERVER_ERROR, e.to_string());
     }
+    let page = context.metrics.hosts_page().after(text.into());
+    answer(page, headers).await
+}
+
+/// Those of the hosts alone.
+pub(super) async fn expose_hosts(context: &Context, headers: &HeaderMap) -> Reply {
+    answer(context.metrics.hosts_page(), headers).await
+}
+
+async fn answer(page: Page, headers: &HeaderMap) -> Reply {
     if !wants_gzip(headers) {
-        return reply::typed(CONTENT_TYPE, text);
+        return reply::typed(CONTENT_TYPE, page.plain());
     }
-    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    match packed.write_all(&text).and_then(|()| packed.finish()) {
-        Ok(packed) => {
-            let mut reply = reply::typed(CONTENT_TYPE, packed);
-            let headers = reply.headers_mut();
-            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-            headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
-            reply
-        }
-        Err(e) => reply::text(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()),
-    }
+    // What was never asked for before is compressed first, and that of a large fleet takes a while.
+    let packed = match tokio::task::spawn_blocking(move || page.gzip()).await {
+        Ok(packed) => packed,
+        Err(e) => return reply::text(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()),
+    };
+    let mut reply = reply::typed(CONTENT_TYPE, packed);
+    let headers = reply.headers_mut();
+    headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+    reply
 }
 
 fn wants_gzip(headers: &HeaderMap) -> bool {

@@ -8,13 +8,18 @@
 //! | GET | `/api/v1/runs/ID` | one run with its episodes and events |
 //! | GET | `/api/v1/runs/ID/output` | its output, as text |
 //! | POST | `/api/v1/runs/ID/cancel` | ends it |
+//! | GET | `/api/v1/facts` | [`facts`]: whose facts there are |
+//! | POST | `/api/v1/facts` | takes facts that others gathered |
+//! | GET | `/api/v1/facts/HOST`, `/api/v1/facts/HOST/changes` | the facts of a host, and what changed when |
 //! | GET | `/metrics` (`--web.telemetry-path`) | the exposition format of Prometheus |
+//! | GET | `/metrics/hosts` | of it, the metrics of hosts alone |
 //! | GET, HEAD | `/-/healthy`, `/-/ready` | 200, or 503 and why not |
 //! | POST, PUT | `/-/reload` | reads the configuration again (`--web.enable-lifecycle`) |
 //! | GET | `/` | links to the above |
 
 mod api;
 mod body;
+mod facts;
 mod metrics;
 mod reply;
 mod router;

@@ -1,16 +1,64 @@
 //! Answers.
 
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use bytes::Bytes;
-use http_body_util::Full;
+use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 
 /// An answer.
-pub(super) type Reply = Response<Full<Bytes>>;
+pub(super) type Reply = Response<Parts>;
+
+/// A body in parts, of which none is empty; they may be shared with other answers.
+#[derive(Debug)]
+pub(super) struct Parts(VecDeque<Bytes>);
+
+impl Parts {
+    fn new(parts: impl IntoIterator<Item = Bytes>) -> Self {
+        Self(
+            parts
+                .into_iter()
+                .filter(bytes::Buf::has_remaining)
+                .collect(),
+        )
+    }
+}
+
+impl Body for Parts {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.pop_front().map(|part| Ok(Frame::data(part))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.iter().map(|part| part.len() as u64).sum())
+    }
+}
 
 fn reply(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Reply {
-    let mut reply = Response::new(Full::new(body.into()));
+    in_parts(status, content_type, [body.into()])
+}
+
+fn in_parts(
+    status: StatusCode,
+    content_type: &'static str,
+    parts: impl IntoIterator<Item = Bytes>,
+) -> Reply {
+    let mut reply = Response::new(Parts::new(parts));
     *reply.status_mut() = status;
     let headers = reply.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -38,9 +86,9 @@ pub(super) fn html(body: impl Into<Bytes>) -> Reply {
     reply(StatusCode::OK, "text/html; charset=utf-8", body)
 }
 
-/// Another content type.
-pub(super) fn typed(content_type: &'static str, body: impl Into<Bytes>) -> Reply {
-    reply(StatusCode::OK, content_type, body)
+/// Another content type, in parts.
+pub(super) fn typed(content_type: &'static str, parts: impl IntoIterator<Item = Bytes>) -> Reply {
+    in_parts(StatusCode::OK, content_type, parts)
 }
 
 /// `{"status":"success","data":…}`, the envelope of Prometheus's HTTP API.

@@ -9,7 +9,7 @@ use hyper::{Method, Request, StatusCode};
 use tokio::sync::oneshot;
 
 use super::reply::{self, Reply};
-use super::{Context, api, metrics, start, webhook};
+use super::{Context, api, facts, metrics, start, webhook};
 
 pub(super) async fn route(
     context: Context,
@@ -32,6 +32,11 @@ async fn answer(context: &Context, request: Request<Incoming>) -> Reply {
         "/api/v1/webhook" if method == Method::POST => webhook::receive(context, request).await,
         "/api/v1/webhook" => reply::method_not_allowed("POST"),
         "/api/v1/runs" if method == Method::POST => start::start(context, request).await,
+        "/api/v1/facts" => facts::answer(context, request, "").await,
+        path if path.starts_with("/api/v1/facts/") => {
+            let rest = path["/api/v1/facts/".len()..].to_owned();
+            facts::answer(context, request, &rest).await
+        }
         "/-/healthy" if reads => reply::text(StatusCode::OK, "promansible is healthy."),
         "/-/ready" if reads => ready(context),
         "/-/reload" if matches!(method, Method::POST | Method::PUT) => reload(context).await,
@@ -39,9 +44,14 @@ async fn answer(context: &Context, request: Request<Incoming>) -> Reply {
         "/" if reads => reply::html(landing(context)),
         "/" | "/-/healthy" | "/-/ready" => reply::method_not_allowed("GET, HEAD"),
         path if path == &*context.telemetry_path && reads => {
-            metrics::expose(context, request.headers())
+            metrics::expose(context, request.headers()).await
         }
-        path if path == &*context.telemetry_path => reply::method_not_allowed("GET, HEAD"),
+        path if path == hosts_path(context) && reads => {
+            metrics::expose_hosts(context, request.headers()).await
+        }
+        path if path == &*context.telemetry_path || path == hosts_path(context) => {
+            reply::method_not_allowed("GET, HEAD")
+        }
         path => match path.strip_prefix("/api/v1/") {
             Some(path) => {
                 let query = request.uri().query().unwrap_or("");
@@ -50,6 +60,11 @@ async fn answer(context: &Context, request: Request<Incoming>) -> Reply {
             None => reply::error(StatusCode::NOT_FOUND, format_args!("there is no {path}")),
         },
     }
+}
+
+/// Where the metrics of the hosts are alone.
+fn hosts_path(context: &Context) -> String {
+    format!("{}/hosts", context.telemetry_path.trim_end_matches('/'))
 }
 
 const CROSS_SITE: &str = "this request was made by a page of another site";

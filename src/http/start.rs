@@ -3,7 +3,9 @@
 //! 202 only after the run is on disk, queued. What it does is no matter of the request: ask for the run by its number.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::CONTENT_TYPE;
 use hyper::{HeaderMap, Request, StatusCode};
@@ -44,21 +46,7 @@ pub(super) async fn start(context: &Context, request: Request<Incoming>) -> Repl
 
 async fn take(context: &Context, request: Request<Incoming>) -> Result<RunId, Reply> {
     let config = Arc::clone(&context.config.borrow());
-    if !is_json(request.headers()) {
-        return Err(reply::error(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "want Content-Type: application/json",
-        ));
-    }
-    let timeout = config.receiver.body_timeout;
-    let body = body::read(request, LARGEST, timeout).await;
-    let body = body.and_then(|body| body.unpack(LARGEST)).map_err(|e| {
-        let why = match e {
-            BodyError::TooLarge { limit } => format!("the body is larger than {limit} bytes"),
-            ref other => other.to_string(),
-        };
-        reply::error(e.status(), why)
-    })?;
+    let body = json_body(request, LARGEST, config.receiver.body_timeout).await?;
     let bad = |e: &dyn std::error::Error| reply::error(StatusCode::BAD_REQUEST, e);
     let Manual { target, work } = config::manual(&body, &config).map_err(|e| bad(&e))?;
     let inventory = context.inventory.fresh().await;
@@ -80,6 +68,28 @@ async fn take(context: &Context, request: Request<Incoming>) -> Result<RunId, Re
         "run asked for by hand"
     );
     Ok(id)
+}
+
+/// The body of a request that changes something: JSON, and said to be.
+pub(super) async fn json_body(
+    request: Request<Incoming>,
+    largest: u64,
+    timeout: Duration,
+) -> Result<Bytes, Reply> {
+    if !is_json(request.headers()) {
+        return Err(reply::error(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "want Content-Type: application/json",
+        ));
+    }
+    let body = body::read(request, largest, timeout).await;
+    body.and_then(|body| body.unpack(largest)).map_err(|e| {
+        let why = match e {
+            BodyError::TooLarge { limit } => format!("the body is larger than {limit} bytes"),
+            ref other => other.to_string(),
+        };
+        reply::error(e.status(), why)
+    })
 }
 
 /// A page of another site can make a browser send a form, and no form is sent as this.

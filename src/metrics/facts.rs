@@ -1,46 +1,13 @@
 //! Facts on the page: which of the families are shown, and what further facts.
 
+use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use prometheus::{IntCounter, Registry};
 
 use super::hosts::{HostFamily, HostMetrics, HostSample, Page};
 use super::make::counter;
-use crate::facts::{FAMILIES, Facts, HostFacts, extra, series};
-
-/// Which host metrics are shown.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct HostOptions {
-    /// Only these, where any is named: names without `promansible_host_`; a `*` at the end stands for any rest.
-    pub only: Vec<String>,
-    /// Never these.
-    pub never: Vec<String>,
-    /// Further ones, of facts that are numbers.
-    pub extra: Vec<ExtraFact>,
-}
-
-/// A fact that becomes a gauge `promansible_host_<name>{host}`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExtraFact {
-    /// The gauge's name, without `promansible_host_`.
-    pub name: String,
-    /// What it says.
-    pub help: String,
-    /// Where the number is: names with dots between, `ansible_local.backup.age_seconds`.
-    pub path: String,
-}
-
-impl HostOptions {
-    fn shows(&self, name: &str) -> bool {
-        let named = |list: &[String]| {
-            list.iter().any(|pattern| match pattern.strip_suffix('*') {
-                Some(beginning) => name.starts_with(beginning),
-                None => name == pattern,
-            })
-        };
-        (self.only.is_empty() || named(&self.only)) && !named(&self.never)
-    }
-}
+use crate::facts::{FAMILIES, Facts, HostFacts, HostOptions, extra, series};
 
 /// Shows facts. Cheap to clone; all clones show the same.
 #[derive(Clone)]
@@ -57,6 +24,8 @@ struct Chosen {
     places: Vec<Option<usize>>,
     /// The place of the first extra fact.
     extras: usize,
+    /// When the facts were gathered that are shown of each host, in microseconds since 1970.
+    shown: HashMap<String, i64>,
 }
 
 impl FactMetrics {
@@ -104,6 +73,7 @@ impl FactMetrics {
             options: options.clone(),
             places,
             extras,
+            shown: HashMap::new(),
         };
         self.pages.reset(families);
     }
@@ -116,9 +86,14 @@ impl FactMetrics {
             .clone()
     }
 
-    /// Shows a host's facts, and yields how many values are not understood.
+    /// Shows a host's facts, unless later ones are shown, and yields how many values are not understood.
     pub(super) fn show(&self, of: &HostFacts) -> u64 {
-        let chosen = self.chosen.read().unwrap_or_else(PoisonError::into_inner);
+        let mut chosen = self.chosen.write().unwrap_or_else(PoisonError::into_inner);
+        let at = of.gathered_at.timestamp_micros();
+        if chosen.shown.get(&of.host).is_some_and(|shown| *shown > at) {
+            return 0;
+        }
+        chosen.shown.insert(of.host.clone(), at);
         let made = series(of);
         let mut rejected = made.not_understood;
         let known = made.samples.iter().filter_map(|sample| {
@@ -153,6 +128,8 @@ impl FactMetrics {
     }
 
     pub(super) fn forget(&self, host: &str) {
+        let mut chosen = self.chosen.write().unwrap_or_else(PoisonError::into_inner);
+        chosen.shown.remove(host);
         self.pages.remove(host);
     }
 
@@ -166,6 +143,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::facts::ExtraFact;
 
     fn shown(options: &HostOptions) -> (Vec<String>, u64) {
         let metrics = FactMetrics::register(&Registry::new()).unwrap();

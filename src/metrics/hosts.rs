@@ -298,10 +298,12 @@ pub struct Page(Vec<Arc<Part>>);
 impl Page {
     /// Puts a text before the rest.
     #[must_use]
-    pub fn after(mut self, text: String) -> Self {
-        if !text.is_empty() {
-            self.0.insert(0, Arc::new(Part::new(text)));
-        }
+    pub fn after(mut self, text: Bytes) -> Self {
+        let plain = Part {
+            plain: text,
+            packed: OnceLock::new(),
+        };
+        self.0.insert(0, Arc::new(plain));
         self
     }
 

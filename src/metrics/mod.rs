@@ -18,14 +18,13 @@ use prometheus::{
 
 use checks::CheckCollector;
 use facts::FactMetrics;
-pub use facts::{ExtraFact, HostOptions};
 pub use happened::Happened;
 use hosts::Page;
 use make::{counter, counters, float, gauge, gauges, histogram, histograms};
 
 use crate::alert::Status;
 use crate::check::{Declared, Findings};
-use crate::facts::HostFacts;
+use crate::facts::{HostFacts, HostOptions};
 use crate::run::{Outcome, RUN, Run, Skip, Trigger};
 
 /// The codes that the receiver answers with.
@@ -59,6 +58,7 @@ pub struct Metrics {
     events_rejected: IntCounter,
     checks: CheckCollector,
     facts: FactMetrics,
+    facts_stale_after: Gauge,
 }
 
 impl Metrics {
@@ -191,6 +191,11 @@ impl Metrics {
             )?,
             checks: CheckCollector::register(r)?,
             facts: FactMetrics::register(r)?,
+            facts_stale_after: float(
+                r,
+                "facts_stale_after_seconds",
+                "From which age on the facts of a host are old news: facts.stale_after.",
+            )?,
             registry,
         };
         metrics.start()?;
@@ -351,6 +356,11 @@ impl Metrics {
             self.facts.choose(options);
         }
         other
+    }
+
+    /// Shows from which age on facts are old news.
+    pub fn facts_stale_after(&self, age: Duration) {
+        self.facts_stale_after.set(age.as_secs_f64());
     }
 
     /// The metrics of all hosts.

@@ -27,6 +27,7 @@ mod writer;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -235,6 +236,26 @@ impl Store {
     ) -> Result<RunId, StoreError> {
         self.ask(move |tables, live| {
             queue::queue_manual(tables, live, &work, &hosts, queue_limit, now)
+        })
+        .await
+    }
+
+    /// Queues a gathering of facts by this work on these hosts, if `every` has passed since the last and that has ended.
+    /// Yields the run, if there is one, and when to ask again.
+    ///
+    /// *Durability*: `Ok` is on disk; the time of the last gathering is kept with it, so that a restart asks no sooner.
+    ///
+    /// *Errors*: as for [`Store::queue_manual`].
+    pub async fn queue_facts(
+        &self,
+        work: Work,
+        hosts: Vec<String>,
+        every: Duration,
+        queue_limit: usize,
+        now: DateTime<Utc>,
+    ) -> Result<(Option<RunId>, DateTime<Utc>), StoreError> {
+        self.ask(move |tables, live| {
+            queue::queue_facts(tables, live, (&work, &hosts), every, queue_limit, now)
         })
         .await
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Unbounded};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use redb::ReadableTable;
@@ -9,11 +10,11 @@ use tokio::sync::watch;
 
 use super::kept::Kept;
 use super::live::{Held, Live, Queued, Running, Scan};
-use super::tables::Tables;
+use super::tables::{Tables, meta_number};
 use super::{Canceled, Claim, Claimed, StoreError, finish};
 use crate::alert::Alert;
 use crate::metrics::Happened;
-use crate::run::{Outcome, RunId, State, Trigger, Work};
+use crate::run::{Outcome, Run, RunId, State, Trigger, Work};
 
 /// Why a run that cannot be told its alert failed.
 const ALERT_LOST: &str = "the store does not hold its alert any more";
@@ -24,6 +25,54 @@ pub(super) fn queue_manual(
     live: &mut Live,
     work: &Work,
     hosts: &[String],
+    limit: usize,
+    now: DateTime<Utc>,
+) -> Result<RunId, StoreError> {
+    queue_run(tables, live, Trigger::Manual, (work, hosts), limit, now)
+}
+
+/// When facts were last asked for by schedule, in milliseconds since 1970.
+const FACTS_ASKED: &str = "facts_asked";
+
+/// Queues a gathering of facts if its time has come, and no earlier one is still there.
+///
+/// Yields when the next one is due.
+pub(super) fn queue_facts(
+    tables: &mut Tables<'_>,
+    live: &mut Live,
+    (work, hosts): (&Work, &[String]),
+    every: Duration,
+    limit: usize,
+    now: DateTime<Utc>,
+) -> Result<(Option<RunId>, DateTime<Utc>), StoreError> {
+    let asked = meta_number(&tables.meta, FACTS_ASKED)?;
+    let asked =
+        DateTime::from_timestamp_millis(i64::try_from(asked).unwrap_or(0)).unwrap_or_default();
+    // A clock that was set back must not stop it for as long.
+    let due = if asked > now { now } else { asked + every };
+    let of_it = |run: &Run| run.trigger == Trigger::Schedule && run.work.roles == work.roles;
+    let under_way = live.queue.values().any(|queued| of_it(&queued.run))
+        || live.running.values().any(|running| of_it(&running.run));
+    if due > now || under_way {
+        live.idle += 1;
+        return Ok((None, due.max(now + FACTS_LOOK)));
+    }
+    let id = queue_run(tables, live, Trigger::Schedule, (work, hosts), limit, now)?;
+    let asked = u64::try_from(now.timestamp_millis()).unwrap_or(0);
+    tables
+        .meta
+        .insert(FACTS_ASKED, asked.to_le_bytes().as_slice())?;
+    Ok((Some(id), now + every))
+}
+
+/// How soon to look again while an earlier gathering is under way.
+const FACTS_LOOK: Duration = Duration::from_secs(1);
+
+fn queue_run(
+    tables: &mut Tables<'_>,
+    live: &mut Live,
+    trigger: Trigger,
+    (work, hosts): (&Work, &[String]),
     limit: usize,
     now: DateTime<Utc>,
 ) -> Result<RunId, StoreError> {
@@ -38,7 +87,7 @@ pub(super) fn queue_manual(
             key: "runs.queue_limit",
         });
     }
-    let mut run = live.new_run(Trigger::Manual, work.clone(), now);
+    let mut run = live.new_run(trigger, work.clone(), now);
     run.hosts = hosts.to_vec();
     let id = run.id;
     live.enqueue(tables, run, BTreeMap::new())?;

@@ -155,6 +155,13 @@ impl Fleet {
         self.told(answer["data"]["id"].as_u64().expect("a run's number"))
     }
 
+    /// Has the configuration read again.
+    pub fn reload(&self) {
+        let process = self.promansible.process.as_ref().expect("it runs");
+        let pid = nix::unistd::Pid::from_raw(process.pid());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGHUP).unwrap();
+    }
+
     /// All that a run told, when it has ended.
     pub fn told(&self, id: u64) -> Told {
         self.promansible

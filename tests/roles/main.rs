@@ -28,6 +28,7 @@ mod check_ftp_connect;
 mod check_lan_speed;
 mod check_vpn_dns;
 mod check_vpn_website_abroad_connect;
+mod gather_facts;
 mod handle_cpu_threshold_exceeded;
 mod handle_diskwillfillin4hours;
 mod handle_higherrorrate;
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
         check_lan_speed::TESTS,
         check_vpn_dns::TESTS,
         check_vpn_website_abroad_connect::TESTS,
+        gather_facts::TESTS,
         handle_cpu_threshold_exceeded::TESTS,
         handle_diskwillfillin4hours::TESTS,
         handle_higherrorrate::TESTS,

@@ -67,7 +67,7 @@ promansible_host_network_up{host="web1",device="a\"b\\c\nd"} 1
 "#;
     assert_eq!(text(metrics.page()), wanted);
     assert_eq!(unpacked(metrics.page()), wanted);
-    let before = unpacked(metrics.page().after("up 1\n".to_owned()));
+    let before = unpacked(metrics.page().after("up 1\n".into()));
     assert_eq!(before, format!("up 1\n{wanted}"));
 }
 

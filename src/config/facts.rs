@@ -1,0 +1,214 @@
+//! What is gathered when, and shown of it: as typed → [`Facts`].
+
+use std::collections::HashSet;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use serde_saphyr::Spanned;
+
+use super::error::{Report, place};
+use super::target::target;
+use super::text::{ExtraFactText, FactMetricsText, FactsText, Scalar};
+use super::values::duration;
+use super::yaml::did_you_mean;
+use super::{Facts, Target};
+use crate::facts::{ExtraFact, FAMILIES, HostOptions};
+
+const EVERY: RangeInclusive<Duration> = Duration::from_mins(1)..=Duration::from_hours(24 * 365);
+
+/// What a gauge's name does not end with.
+const SUFFIXES: [&str; 5] = ["_total", "_count", "_sum", "_bucket", "_info"];
+
+/// More are no metrics but a copy of the facts.
+const MAX_EXTRA: usize = 100;
+
+const MAX_NAME_CHARS: usize = 60;
+
+pub(super) fn check(typed: FactsText, report: &mut Report<'_>) -> Facts {
+    let every = typed.every.as_ref().map(|every| {
+        duration(
+            "facts.every",
+            Some(every),
+            Facts::STALE_AFTER,
+            EVERY,
+            report,
+        )
+    });
+    Facts {
+        every,
+        target: gathered(typed.target, report),
+        stale_after: duration(
+            "facts.stale_after",
+            typed.stale_after.as_ref(),
+            Facts::STALE_AFTER,
+            EVERY,
+            report,
+        ),
+        metrics: metrics(typed.metrics.unwrap_or_default(), report),
+    }
+}
+
+fn gathered(typed: Option<Spanned<super::text::TargetText>>, report: &mut Report<'_>) -> Target {
+    let Some(typed) = typed else {
+        return Target::Group("all".to_owned());
+    };
+    let at = place(typed.referenced);
+    let target = target(Some(typed), report);
+    if matches!(target, Target::AlertingHost { .. }) {
+        report.add(
+            at,
+            "facts.target: there is no alert that names the host",
+            Some("write one of: {group: NAME}, {hosts: [NAME]}, controller".to_owned()),
+        );
+    }
+    target
+}
+
+fn metrics(typed: FactMetricsText, report: &mut Report<'_>) -> HostOptions {
+    let extra = typed.extra.unwrap_or_default();
+    if let Some(one) = extra.get(MAX_EXTRA) {
+        report.add(
+            place(one.referenced),
+            format!("facts.metrics.extra: at most {MAX_EXTRA} facts become metrics of their own"),
+            Some("keep those that somebody looks at".to_owned()),
+        );
+    }
+    let mut seen = HashSet::new();
+    let extra = extra
+        .into_iter()
+        .map(|typed| {
+            let at = place(typed.referenced);
+            let one = self::extra(typed.value, at, report);
+            if !one.name.is_empty() && !seen.insert(one.name.clone()) {
+                report.add(
+                    at,
+                    format!("the metric {:?} stands twice", one.name),
+                    Some("give each its own name".to_owned()),
+                );
+            }
+            one
+        })
+        .collect();
+    HostOptions {
+        only: names("facts.metrics.only", typed.only, report),
+        never: names("facts.metrics.never", typed.never, report),
+        extra,
+    }
+}
+
+fn names(key: &str, typed: Option<Vec<Scalar>>, report: &mut Report<'_>) -> Vec<String> {
+    let known: Vec<String> = FAMILIES
+        .iter()
+        .map(|family| family.name.to_owned())
+        .collect();
+    let typed = typed.unwrap_or_default();
+    for name in &typed {
+        let bare = name
+            .value
+            .strip_prefix("promansible_host_")
+            .unwrap_or(&name.value);
+        let fits = match bare.strip_suffix('*') {
+            Some(beginning) => known.iter().any(|name| name.starts_with(beginning)),
+            None => known.iter().any(|name| name == bare),
+        };
+        if !fits {
+            report.add(
+                place(name.referenced),
+                format!("{key}: there is no host metric {:?}", name.value),
+                Some(did_you_mean(bare, &known, "the host metrics are")),
+            );
+        }
+    }
+    let bare = typed
+        .into_iter()
+        .map(|name| match name.value.strip_prefix("promansible_host_") {
+            Some(bare) => bare.to_owned(),
+            None => name.value,
+        });
+    bare.collect()
+}
+
+fn extra(
+    typed: ExtraFactText,
+    whole: Option<super::error::Place>,
+    report: &mut Report<'_>,
+) -> ExtraFact {
+    let mut field = |name: &str, value: Option<Scalar>, want: &str| {
+        if value.is_none() {
+            report.add(
+                whole,
+                format!("this fact has no {name}"),
+                Some(want.to_owned()),
+            );
+        }
+        value
+    };
+    let name = field(
+        "name",
+        typed.name,
+        "name its metric: name: backup_age_seconds becomes promansible_host_backup_age_seconds",
+    );
+    let path = field(
+        "path",
+        typed.path,
+        "say where it is: path: ansible_local.backup.age_seconds",
+    );
+    let help = field(
+        "help",
+        typed.help,
+        "write a sentence for /metrics: help: How old the last backup is.",
+    );
+    if let Some(name) = &name
+        && let Some((message, help)) = defect_of_name(&name.value)
+    {
+        report.add(place(name.referenced), message, Some(help.to_owned()));
+    }
+    if let Some(path) = &path
+        && path.value.split('.').any(str::is_empty)
+    {
+        report.add(
+            place(path.referenced),
+            format!("{:?} is not the path of a fact", path.value),
+            Some("write names with dots between: ansible_local.backup.age_seconds".to_owned()),
+        );
+    }
+    if let Some(help) = &help
+        && (help.value.trim().is_empty() || help.value.contains(char::is_control))
+    {
+        report.add(
+            place(help.referenced),
+            "the help of a metric is a sentence in one line",
+            Some("help: How old the last backup is.".to_owned()),
+        );
+    }
+    let value = |typed: Option<Scalar>| typed.map(|typed| typed.value).unwrap_or_default();
+    ExtraFact {
+        name: value(name),
+        help: value(help),
+        path: value(path),
+    }
+}
+
+fn defect_of_name(name: &str) -> Option<(String, &'static str)> {
+    let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    if !name.starts_with(|c: char| c.is_ascii_lowercase())
+        || !name.chars().all(good)
+        || name.len() > MAX_NAME_CHARS
+    {
+        return Some((
+            format!("{name:?} is not the name of a metric"),
+            "use at most 60 of a-z, 0-9 and _, and a letter first, as in backup_age_seconds",
+        ));
+    }
+    if FAMILIES.iter().any(|family| family.name == name) {
+        return Some((
+            format!("promansible_host_{name} is there already"),
+            "give it another name",
+        ));
+    }
+    let suffix = SUFFIXES.iter().find(|suffix| name.ends_with(**suffix))?;
+    Some((
+        format!("it is a gauge, and a gauge's name does not end with {suffix}"),
+        "say what it is and end with the unit, as in backup_age_seconds",
+    ))
+}

@@ -1,0 +1,164 @@
+//! `/api/v1/facts`: what is known of hosts.
+//!
+//! - `GET /facts`: whose facts there are. `GET /facts/HOST`: the facts. `GET /facts/HOST/changes`: what changed when.
+//! - `POST /facts`: facts that others gathered, `{"gathered_at": TIME, "facts": {HOST: {…}}}`.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use hyper::body::Incoming;
+use hyper::{Method, Request, StatusCode};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::reply::{self, Reply};
+use super::{Context, api, start};
+use crate::clock;
+use crate::facts::HostFacts;
+use crate::inventory::resolve_name;
+use crate::store::{ChangedAt, FactsOf};
+
+/// The largest body: the facts of a few hundred hosts. Who has more sends several.
+const LARGEST: u64 = 32 << 20;
+
+#[derive(Serialize)]
+struct List {
+    hosts: Vec<FactsOf>,
+}
+
+#[derive(Serialize)]
+struct Known {
+    #[serde(flatten)]
+    of: FactsOf,
+    facts: Map<String, Value>,
+}
+
+#[derive(Serialize)]
+struct ChangesOf {
+    changes: Vec<ChangedAt>,
+}
+
+/// Answers what is below `/api/v1/facts`; `path` is what follows, without the slash.
+pub(super) async fn answer(context: &Context, request: Request<Incoming>, path: &str) -> Reply {
+    let method = request.method().clone();
+    let reads = matches!(method, Method::GET | Method::HEAD);
+    let mut parts = path.split('/');
+    match (parts.next().unwrap_or(""), parts.next(), parts.next()) {
+        ("", None, None) if reads => list(context).await,
+        ("", None, None) if method == Method::POST => import(context, request).await,
+        ("", None, None) => reply::method_not_allowed("GET, HEAD, POST"),
+        (_, None | Some("changes"), None) if !reads => reply::method_not_allowed("GET, HEAD"),
+        (host, None, None) => show(context, host.to_owned()).await,
+        (host, Some("changes"), None) => changes(context, host.to_owned()).await,
+        _ => reply::error(
+            StatusCode::NOT_FOUND,
+            format_args!("there is no /api/v1/facts/{path}"),
+        ),
+    }
+}
+
+async fn list(context: &Context) -> Reply {
+    match context.store.facts_list().await {
+        Ok(hosts) => reply::long_success(move || List { hosts }).await,
+        Err(e) => api::failed(&e),
+    }
+}
+
+async fn show(context: &Context, host: String) -> Reply {
+    match context.store.facts_of(host.clone()).await {
+        Ok(Some(HostFacts {
+            host,
+            gathered_at,
+            live,
+            facts,
+        })) => reply::success(&Known {
+            of: FactsOf {
+                host,
+                gathered_at,
+                live,
+            },
+            facts,
+        }),
+        Ok(None) => none_of(&host),
+        Err(e) => api::failed(&e),
+    }
+}
+
+async fn changes(context: &Context, host: String) -> Reply {
+    match context.store.fact_changes(host.clone()).await {
+        Ok(changes) if changes.is_empty() => match context.store.facts_of(host.clone()).await {
+            Ok(None) => none_of(&host),
+            Ok(Some(_)) => reply::success(&ChangesOf { changes }),
+            Err(e) => api::failed(&e),
+        },
+        Ok(changes) => reply::success(&ChangesOf { changes }),
+        Err(e) => api::failed(&e),
+    }
+}
+
+fn none_of(host: &str) -> Reply {
+    reply::error(
+        StatusCode::NOT_FOUND,
+        format_args!(
+            "there are no facts of {host:?}: want the name of a host of the inventory whose facts were gathered"
+        ),
+    )
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Import {
+    /// When they were gathered; now, if it is not said.
+    gathered_at: Option<DateTime<Utc>>,
+    facts: BTreeMap<String, Map<String, Value>>,
+}
+
+#[derive(Serialize)]
+struct ImportAnswer {
+    /// Whose facts were kept.
+    kept: Vec<String>,
+    /// Who is not in the inventory.
+    unknown: Vec<String>,
+}
+
+async fn import(context: &Context, request: Request<Incoming>) -> Reply {
+    match take(context, request).await {
+        Ok(answer) => reply::success(&answer),
+        Err(refused) => refused,
+    }
+}
+
+async fn take(context: &Context, request: Request<Incoming>) -> Result<ImportAnswer, Reply> {
+    let timeout = context.config.borrow().receiver.body_timeout;
+    let body = start::json_body(request, LARGEST, timeout).await?;
+    let mut json = serde_json::Deserializer::from_slice(&body);
+    let import: Import = serde_path_to_error::deserialize(&mut json)
+        .map_err(|e| reply::error(StatusCode::BAD_REQUEST, e))?;
+    let now = clock::now();
+    let gathered_at = import.gathered_at.unwrap_or(now).min(now);
+    let inventory = context.inventory.fresh().await;
+    let inventory = inventory.map_err(|why| reply::error(StatusCode::SERVICE_UNAVAILABLE, why))?;
+    let (known, unknown): (Vec<_>, Vec<_>) = import
+        .facts
+        .into_iter()
+        .partition(|(host, _)| resolve_name(&inventory, host).is_ok());
+    let known: Vec<HostFacts> = known
+        .into_iter()
+        .map(|(host, facts)| HostFacts {
+            host,
+            gathered_at,
+            live: false,
+            facts,
+        })
+        .collect();
+    let kept = known.iter().map(|facts| facts.host.clone()).collect();
+    context
+        .store
+        .keep_facts(known)
+        .await
+        .map_err(|e| api::failed(&e))?;
+    Ok(ImportAnswer {
+        kept,
+        unknown: unknown.into_iter().map(|(host, _)| host).collect(),
+    })
+}
