@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::reply::{self, Reply};
@@ -28,9 +29,10 @@ struct List {
 
 #[derive(Serialize)]
 struct Known {
-    #[serde(flatten)]
-    of: FactsOf,
-    facts: Map<String, Value>,
+    host: String,
+    gathered_at: DateTime<Utc>,
+    live: bool,
+    facts: Box<RawValue>,
 }
 
 #[derive(Serialize)]
@@ -65,22 +67,19 @@ async fn list(context: &Context) -> Reply {
 }
 
 async fn show(context: &Context, host: String) -> Reply {
-    match context.store.facts_of(host.clone()).await {
-        Ok(Some(HostFacts {
-            host,
-            gathered_at,
-            live,
-            facts,
-        })) => reply::success(&Known {
-            of: FactsOf {
-                host,
-                gathered_at,
-                live,
-            },
+    let known = match context.store.facts_json(host.clone()).await {
+        Ok(Some((of, json))) => RawValue::from_string(json).map(|facts| Known {
+            host: of.host,
+            gathered_at: of.gathered_at,
+            live: of.live,
             facts,
         }),
-        Ok(None) => none_of(&host),
-        Err(e) => api::failed(&e),
+        Ok(None) => return none_of(&host),
+        Err(e) => return api::failed(&e),
+    };
+    match known {
+        Ok(known) => reply::success(&known),
+        Err(e) => reply::error(StatusCode::INTERNAL_SERVER_ERROR, e),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Facts on the page: which of the families are shown, and what further facts.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use prometheus::{IntCounter, Registry};
 
@@ -14,6 +14,8 @@ use crate::facts::{FAMILIES, Facts, HostFacts, HostOptions, extra, series};
 pub(super) struct FactMetrics {
     rejected: IntCounter,
     chosen: Arc<RwLock<Chosen>>,
+    /// When the facts were gathered that are shown of each host, in microseconds since 1970.
+    shown: Arc<Mutex<HashMap<String, i64>>>,
     pages: HostMetrics,
 }
 
@@ -24,8 +26,6 @@ struct Chosen {
     places: Vec<Option<usize>>,
     /// The place of the first extra fact.
     extras: usize,
-    /// When the facts were gathered that are shown of each host, in microseconds since 1970.
-    shown: HashMap<String, i64>,
 }
 
 impl FactMetrics {
@@ -38,6 +38,7 @@ impl FactMetrics {
                 "Values of facts that could not be what they should be, so that they are not shown.",
             )?,
             chosen: Arc::default(),
+            shown: Arc::default(),
             pages: HostMetrics::default(),
         };
         metrics.choose(&HostOptions::default());
@@ -73,9 +74,13 @@ impl FactMetrics {
             options: options.clone(),
             places,
             extras,
-            shown: HashMap::new(),
         };
+        self.shown().clear();
         self.pages.reset(families);
+    }
+
+    fn shown(&self) -> MutexGuard<'_, HashMap<String, i64>> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn options(&self) -> HostOptions {
@@ -88,12 +93,7 @@ impl FactMetrics {
 
     /// Shows a host's facts, unless later ones are shown, and yields how many values are not understood.
     pub(super) fn show(&self, of: &HostFacts) -> u64 {
-        let mut chosen = self.chosen.write().unwrap_or_else(PoisonError::into_inner);
-        let at = of.gathered_at.timestamp_micros();
-        if chosen.shown.get(&of.host).is_some_and(|shown| *shown > at) {
-            return 0;
-        }
-        chosen.shown.insert(of.host.clone(), at);
+        let chosen = self.chosen.read().unwrap_or_else(PoisonError::into_inner);
         let made = series(of);
         let mut rejected = made.not_understood;
         let known = made.samples.iter().filter_map(|sample| {
@@ -118,7 +118,13 @@ impl FactMetrics {
                 Err(_) => rejected += 1,
             }
         }
-        self.pages.set(&of.host, samples.into_iter());
+        let at = of.gathered_at.timestamp_micros();
+        let mut shown = self.shown();
+        if shown.get(&of.host).is_some_and(|shown| *shown > at) {
+            return 0;
+        }
+        shown.insert(of.host.clone(), at);
+        self.pages.set(&of.host, &samples);
         rejected
     }
 
@@ -128,8 +134,8 @@ impl FactMetrics {
     }
 
     pub(super) fn forget(&self, host: &str) {
-        let mut chosen = self.chosen.write().unwrap_or_else(PoisonError::into_inner);
-        chosen.shown.remove(host);
+        let mut shown = self.shown();
+        shown.remove(host);
         self.pages.remove(host);
     }
 

@@ -42,7 +42,7 @@ pub struct HostMetrics(Arc<RwLock<Pages>>);
 
 #[derive(Debug, Default)]
 struct Pages {
-    families: Vec<HostFamily>,
+    families: Arc<Vec<HostFamily>>,
     heads: Vec<Arc<Part>>,
     blocks: Vec<Block>,
     places: HashMap<String, Place>,
@@ -58,8 +58,8 @@ struct Place {
 #[derive(Debug)]
 struct Block {
     hosts: Vec<Option<HostText>>,
-    /// For each family what its hosts have of it.
-    parts: Vec<Arc<Part>>,
+    /// For each family what its hosts have of it; `None` where that changed since somebody last asked.
+    parts: Vec<Option<Arc<Part>>>,
 }
 
 /// A host's lines, family by family.
@@ -89,21 +89,29 @@ impl HostMetrics {
     pub fn reset(&self, families: Vec<HostFamily>) {
         let heads = families.iter().map(head).collect();
         *self.write() = Pages {
-            families,
+            families: Arc::new(families),
             heads,
             ..Pages::default()
         };
     }
 
     /// Shows these values for a host, and no others. Two samples of a host must not have the same family and labels.
-    pub fn set<'a>(&self, host: &str, samples: impl Iterator<Item = HostSample<'a>>) {
-        let mut pages = self.write();
-        let text = HostText::new(host, &pages.families, samples);
-        let place = match pages.places.get(host) {
-            Some(place) => *place,
-            None => pages.find_place(host),
-        };
-        pages.put(place, Some(text));
+    pub fn set(&self, host: &str, samples: &[HostSample<'_>]) {
+        let mut families = Arc::clone(&self.read().families);
+        loop {
+            // Written before the page is held up for anybody.
+            let text = HostText::new(host, &families, samples);
+            let mut pages = self.write();
+            if Arc::ptr_eq(&families, &pages.families) {
+                let place = match pages.places.get(host) {
+                    Some(place) => *place,
+                    None => pages.find_place(host),
+                };
+                pages.put(place, Some(text));
+                return;
+            }
+            families = Arc::clone(&pages.families);
+        }
     }
 
     /// Takes a host off the page.
@@ -122,10 +130,14 @@ impl HostMetrics {
 
     /// The page as it is now, in parts.
     pub fn page(&self) -> Page {
-        let pages = self.read();
+        let mut pages = self.write();
+        pages.complete();
         let mut parts = Vec::new();
         for (family, head) in pages.heads.iter().enumerate() {
-            let blocks = pages.blocks.iter().map(|block| &block.parts[family]);
+            let blocks = pages
+                .blocks
+                .iter()
+                .filter_map(|block| block.parts[family].as_ref());
             let mut filled = blocks.filter(|part| !part.plain.is_empty()).peekable();
             if filled.peek().is_some() {
                 parts.push(Arc::clone(head));
@@ -152,8 +164,7 @@ impl Pages {
                 .last()
                 .is_none_or(|block| block.hosts.len() == BLOCK);
             if full {
-                let empty = Arc::new(Part::new(String::new()));
-                let parts = vec![empty; self.families.len()];
+                let parts = vec![None; self.families.len()];
                 self.blocks.push(Block {
                     hosts: Vec::new(),
                     parts,
@@ -178,28 +189,39 @@ impl Pages {
         for (family, part) in block.parts.iter_mut().enumerate() {
             // What stays as it was stays compressed.
             if lines(old.as_ref(), family) != lines(new, family) {
-                let texts = block.hosts.iter().flatten();
-                *part = Arc::new(Part::new(texts.map(|text| text.of(family)).collect()));
+                *part = None;
+            }
+        }
+    }
+
+    /// Puts the parts together that changed: once for all that changed between two scrapes.
+    fn complete(&mut self) {
+        for block in &mut self.blocks {
+            for (family, part) in block.parts.iter_mut().enumerate() {
+                if part.is_none() {
+                    let texts = block.hosts.iter().flatten();
+                    let plain: String = texts.map(|text| text.of(family)).collect();
+                    *part = Some(Arc::new(Part::new(plain)));
+                }
             }
         }
     }
 }
 
 impl HostText {
-    fn new<'a>(
-        host: &str,
-        families: &[HostFamily],
-        samples: impl Iterator<Item = HostSample<'a>>,
-    ) -> Self {
-        let mut by_family: Vec<Vec<HostSample<'a>>> = vec![Vec::new(); families.len()];
+    fn new(host: &str, families: &[HostFamily], samples: &[HostSample<'_>]) -> Self {
+        let mut by_family: Vec<Vec<&HostSample<'_>>> = vec![Vec::new(); families.len()];
         for sample in samples {
-            by_family[sample.family].push(sample);
+            // A family that is not there any more has no place.
+            if let Some(of) = by_family.get_mut(sample.family) {
+                of.push(sample);
+            }
         }
         let mut lines = String::new();
         let mut ends = Vec::with_capacity(families.len());
         for (family, samples) in families.iter().zip(by_family) {
             for sample in samples {
-                line(&mut lines, host, family, &sample);
+                line(&mut lines, host, family, sample);
             }
             ends.push(u32::try_from(lines.len()).unwrap_or(u32::MAX));
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
+use std::sync::{Mutex, PoisonError, mpsc};
 
 use chrono::{DateTime, Utc};
 use flate2::Compression;
@@ -158,20 +159,26 @@ fn head(host: &str, bytes: &[u8]) -> Result<FactsOf, StoreError> {
     })
 }
 
+/// The JSON of facts, as it was kept.
+fn inflate(host: &str, bytes: &[u8]) -> Result<String, StoreError> {
+    let mut json = String::with_capacity(bytes.len() * 6);
+    let read = DeflateDecoder::new(&bytes[HEAD..]).read_to_string(&mut json);
+    read.map_err(|e| StoreError::Corrupt(format!("the facts of {host}: {e}")))?;
+    Ok(json)
+}
+
 fn unpack(host: &str, bytes: &[u8]) -> Result<HostFacts, StoreError> {
     let FactsOf {
         host,
         gathered_at,
         live,
     } = head(host, bytes)?;
-    let mut json = Vec::new();
-    let read = DeflateDecoder::new(&bytes[HEAD..]).read_to_end(&mut json);
-    read.map_err(|e| StoreError::Corrupt(format!("the facts of {host}: {e}")))?;
+    let facts = decode(inflate(&host, bytes)?.as_bytes())?;
     Ok(HostFacts {
         host,
         gathered_at,
         live,
-        facts: decode(&json)?,
+        facts,
     })
 }
 
@@ -193,6 +200,21 @@ impl Store {
             };
             let value = table.get(host.as_str())?;
             value.map(|value| unpack(&host, value.value())).transpose()
+        })
+        .await
+    }
+
+    /// The same as JSON, without a look into it.
+    pub async fn facts_json(&self, host: String) -> Result<Option<(FactsOf, String)>, StoreError> {
+        self.read(move |txn| {
+            let Some(table) = open_for_reading(txn, FACTS)? else {
+                return Ok(None);
+            };
+            let Some(value) = table.get(host.as_str())? else {
+                return Ok(None);
+            };
+            let of = head(&host, value.value())?;
+            Ok(Some((of, inflate(&host, value.value())?)))
         })
         .await
     }
@@ -244,10 +266,57 @@ impl Store {
     }
 }
 
-/// Calls back with the facts of every host.
-pub(super) fn each(database: &Database, take: &mut dyn FnMut(HostFacts)) -> Result<(), StoreError> {
-    each_in(&database.begin_read()?, take)
+/// Calls back with the facts of every host, on all cores: to read them all is most of a start with a large fleet.
+pub(super) fn each(
+    database: &Database,
+    take: &(dyn Fn(HostFacts) + Sync),
+) -> Result<(), StoreError> {
+    let txn = database.begin_read()?;
+    let Some(table) = open_for_reading(&txn, FACTS)? else {
+        return Ok(());
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let (sender, receiver) = mpsc::sync_channel::<(String, Vec<u8>)>(WAITING);
+    let receiver = Mutex::new(receiver);
+    let next = || {
+        receiver
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .recv()
+    };
+    let work = || {
+        let mut worked = Ok(());
+        // After an error the rest is passed over, or whoever feeds us would wait for ever.
+        while let Ok((host, bytes)) = next() {
+            if worked.is_ok() {
+                worked = unpack(&host, &bytes).map(take);
+            }
+        }
+        worked
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..cores.min(MOST_CORES))
+            .map(|_| scope.spawn(work))
+            .collect();
+        let fed = table.iter()?.try_for_each(|row| {
+            let (host, value) = row?;
+            // It cannot fail while the receiver is there.
+            let _ = sender.send((host.value().to_owned(), value.value().to_vec()));
+            Ok(())
+        });
+        drop(sender);
+        let worked = workers.into_iter().map(|worker| {
+            let panicked = || StoreError::Corrupt("facts could not be read".to_owned());
+            worker.join().unwrap_or_else(|_| Err(panicked()))
+        });
+        worked.collect::<Result<(), StoreError>>().and(fed)
+    })
 }
+
+/// How many hosts' facts wait for a core.
+const WAITING: usize = 64;
+
+const MOST_CORES: usize = 8;
 
 fn each_in(txn: &ReadTransaction, take: &mut dyn FnMut(HostFacts)) -> Result<(), StoreError> {
     let Some(table) = open_for_reading(txn, FACTS)? else {

@@ -131,7 +131,7 @@ fn prepare(
     }
     show_last_successes(database, metrics)?;
     show_findings(database, metrics)?;
-    facts::each(database, &mut |facts| metrics.show_facts(&facts))?;
+    facts::each(database, &|facts| metrics.show_facts(&facts))?;
     Ok(prepared)
 }
 

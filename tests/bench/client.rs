@@ -38,6 +38,27 @@ impl Client {
         self.exchange(format!("GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n").as_bytes())
     }
 
+    /// Asks for a page, compressed.
+    pub(crate) fn get_packed(&mut self, path: &str) -> Result<Answer, Failure> {
+        let head = format!("GET {path} HTTP/1.1\r\nHost: bench\r\nAccept-Encoding: gzip\r\n\r\n");
+        self.exchange(head.as_bytes())
+    }
+
+    /// Posts JSON, and insists on a 200.
+    pub(crate) fn post(&mut self, path: &str, json: &str) -> Result<(), Failure> {
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{json}",
+            json.len()
+        );
+        let answer = self.exchange(request.as_bytes())?;
+        if answer.status == 200 {
+            Ok(())
+        } else {
+            let said = String::from_utf8_lossy(&answer.body).into_owned();
+            Err(format!("{path} was answered {}: {said}", answer.status).into())
+        }
+    }
+
     /// Posts a notification, and insists on a 200.
     pub(crate) fn notify(&mut self, notification: &str) -> Result<(), Failure> {
         let answer = self.exchange(&post(notification))?;

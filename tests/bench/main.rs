@@ -7,6 +7,7 @@
 //! - `storm`: one notification with a thousand alerts.
 //! - `spawn`: from the POST to the start of `ansible-playbook`.
 //! - `size`: the binary, and what an idle server holds in memory.
+//! - `facts`: scrapes, new facts and questions, with 10 to 10,000 hosts.
 //! - `history`: memory and start with 100,000 runs in the history.
 //!
 //! Ansible itself is not measured: this program, called as `ansible-playbook`, takes its place (see `fake`).
@@ -17,6 +18,7 @@
 mod alerts;
 mod client;
 mod disk;
+mod facts;
 mod fake;
 mod history;
 mod intake;
@@ -37,11 +39,12 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 type Measure = fn(&mut Table) -> Result<(), Failure>;
 
-const MEASURES: [(&str, Measure); 5] = [
+const MEASURES: [(&str, Measure); 6] = [
     ("intake", intake::measure),
     ("storm", storm::measure),
     ("spawn", spawn::measure),
     ("size", size::measure),
+    ("facts", facts::measure),
     ("history", history::measure),
 ];
 

@@ -178,6 +178,23 @@ impl Server {
         Ok(())
     }
 
+    /// How long all of its threads have been on a CPU.
+    ///
+    /// *Source*: `/proc/PID/task/TID/schedstat`, whose first number is nanoseconds.
+    pub(crate) fn cpu(&self) -> Result<Duration, Failure> {
+        let mut nanos = 0;
+        for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            // A thread may end in between.
+            let stat = fs::read_to_string(task?.path().join("schedstat")).unwrap_or_default();
+            nanos += stat
+                .split(' ')
+                .next()
+                .and_then(|n| n.parse::<u64>().ok())
+                .unwrap_or(0);
+        }
+        Ok(Duration::from_nanos(nanos))
+    }
+
     /// What it holds in memory, in bytes: `VmRSS`, and `VmHWM`, the most that it ever was.
     ///
     /// *Source*: `proc_pid_status(5)`.

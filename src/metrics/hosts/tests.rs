@@ -25,14 +25,13 @@ fn set(metrics: &HostMetrics, host: &str, load: f64, devices: &[&str]) {
         labels,
         value: 1.0,
     });
-    metrics.set(
-        host,
-        up.chain([HostSample {
-            family: 0,
-            labels: &[],
-            value: load,
-        }]),
-    );
+    let load = HostSample {
+        family: 0,
+        labels: &[],
+        value: load,
+    };
+    let samples: Vec<_> = up.chain([load]).collect();
+    metrics.set(host, &samples);
 }
 
 fn text(page: Page) -> String {
