@@ -54,8 +54,13 @@ macro_rules! tests {
 }
 pub(crate) use tests;
 
+/// How many tests run at once, unless the command line says otherwise.
+const AT_ONCE: usize = 3;
+
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    // Half of a test's time it waits for a host to answer.
+    arguments.test_threads.get_or_insert(AT_ONCE);
     if !arguments.list && !namespaces::are_ours() {
         return namespaces::run_in_ours();
     }
