@@ -13,6 +13,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use chrono::{NaiveDate, NaiveTime};
+use promansible::facts::FAMILIES;
 use regex::Regex;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -39,6 +41,9 @@ const REPAIRED: [(&str, &[&str]); 5] = [
 
 /// Metrics of promansible that `tests/http/metrics.txt` has not, since nothing has run there.
 const SHOWN_LATER: [&str; 1] = ["promansible_role_last_success_timestamp_seconds"];
+
+/// Data that is written as rules: the ends of operating systems, in `os_eol.yml`.
+const OS_EOL: &str = "promansible:os_eol_timestamp_seconds";
 
 #[derive(Deserialize)]
 struct Rules {
@@ -269,7 +274,8 @@ fn each_recording_is_named_as_prometheus_names_them_and_tested() {
         .map(|test| test.expr)
         .collect();
     let mut seen = BTreeSet::new();
-    for record in rules().into_iter().filter_map(|rule| rule.record) {
+    let records = rules().into_iter().filter_map(|rule| rule.record);
+    for record in records.filter(|record| record != OS_EOL) {
         assert!(
             name.is_match(&record),
             "{record} is not level:metric:operation"
@@ -284,9 +290,33 @@ fn each_recording_is_named_as_prometheus_names_them_and_tested() {
 }
 
 #[test]
+fn each_end_of_an_operating_system_is_the_day_that_stands_behind_it() {
+    let text = fs::read_to_string(folder().join("os_eol.yml")).unwrap();
+    let line = Regex::new(&format!(
+        r#"^      - \{{record: "{OS_EOL}", expr: vector\((?<seconds>[0-9]+)\), labels: \{{(?<release>distribution: \w+, version: "[0-9]+([.][0-9]+)?")\}}\}} # (?<day>[0-9-]+)$"#
+    ))
+    .unwrap();
+    let mut seen = BTreeSet::new();
+    for text in text.lines().filter(|line| line.contains("record:")) {
+        let parts = line.captures(text).unwrap_or_else(|| panic!("{text}"));
+        let day: NaiveDate = parts["day"].parse().unwrap_or_else(|_| panic!("{text}"));
+        let midnight = day.and_time(NaiveTime::MIN).and_utc().timestamp();
+        assert_eq!(parts["seconds"], midnight.to_string(), "{text}");
+        assert!(seen.insert(parts["release"].to_owned()), "twice: {text}");
+    }
+    let records = rules().into_iter().filter_map(|rule| rule.record);
+    assert_eq!(
+        seen.len(),
+        records.filter(|record| record == OS_EOL).count()
+    );
+}
+
+#[test]
 fn rules_and_runbooks_ask_for_metrics_that_exist() {
     let golden = include_str!("http/metrics.txt");
     let mut known: BTreeSet<String> = SHOWN_LATER.map(str::to_owned).into();
+    let hosts = FAMILIES.iter().map(|family| family.name);
+    known.extend(hosts.map(|name| format!("promansible_host_{name}")));
     for line in golden.lines().filter_map(|l| l.strip_prefix("# TYPE ")) {
         let (name, kind) = line.split_once(' ').expect("a name and a type");
         known.insert(name.to_owned());
