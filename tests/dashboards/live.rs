@@ -1,4 +1,6 @@
 //! Each panel's query is asked of a real Prometheus, after an alert that ran a role, and answers with data.
+//!
+//! Of the rules that are shipped, those on facts are in force there, and fire for what the sample of facts says.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -8,13 +10,13 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use nix::sys::signal::Signal;
 use regex::Regex;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::model::{self, Dashboard, Expression, Use, label_values, list, text};
+use crate::model::{self, Dashboard, Expression, Use, asked_for, list, text};
 use crate::page;
 use crate::promql;
 use crate::stack::alertmanager::Timing;
-use crate::stack::ansible::Release;
+use crate::stack::ansible::{Release, project};
 use crate::stack::node_exporter::NodeExporter;
 use crate::stack::wait::now;
 use crate::stack::world::Plan;
@@ -41,6 +43,7 @@ fn every_panel_has_data_after_an_alert_ran_a_role() -> Result<(), Failure> {
     // dashboards are under test: a page of their figures is scraped as promansible's.
     let checks = page::serve()?;
     scrape(&mut world, exporter.port, checks)?;
+    know_facts(&world)?;
 
     let [mended, broken] = &world.sites[..] else {
         panic!("the world has two sites");
@@ -82,11 +85,48 @@ fn every_panel_has_data_after_an_alert_ran_a_role() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Has Prometheus scrape `node_exporter` as two hosts, and the page of checks as a promansible.
+/// Has promansible gather the facts of one host, and gives it those of two more: old, of an old system, and alike.
+fn know_facts(world: &World) -> Result<(), Failure> {
+    let gather = json!({"roles": ["gather_facts"], "target": {"hosts": ["web01"]}});
+    let port = world.promansible.port;
+    let queued = http::post(port, "/api/v1/runs", &gather.to_string())?;
+    assert_eq!(queued.status, 202, "{}", queued.body);
+    let sample = project().join("tests/data/facts/rhel-9.json");
+    let text = fs::read_to_string(&sample).expect("a sample of facts");
+    let mut sample: Value = serde_json::from_str(&text).expect("JSON");
+    let mut facts = sample["ansible_facts"].take();
+    // What this sample has none of.
+    facts["ansible_distribution"] = json!("CentOS");
+    facts["ansible_distribution_version"] = json!("7.9");
+    facts["ansible_swaptotal_mb"] = json!(2048);
+    facts["ansible_swapfree_mb"] = json!(20);
+    let told = json!({
+        "gathered_at": now() - chrono::Duration::days(3),
+        "facts": {"web02": facts, "db01": facts},
+    });
+    let kept = http::post(port, "/api/v1/facts", &told.to_string())?.json()?;
+    assert_eq!(kept["data"]["kept"], json!(["db01", "web02"]), "{kept}");
+    world.wait(LIMIT, "facts, and what they are warned of", || {
+        let known = "count(promansible_host_facts_timestamp_seconds)";
+        let warned = "count(count by (alertname, host) (ALERTS{alertstate=\"firing\", \
+            alertname=~\"HostAddressDuplicated|HostOsEndOfLife|HostSwapNearlyFull\", host=~\"db01|web02\"}))";
+        let all = world.prometheus.value(known)? == Some(3.0)
+            && world.prometheus.value(warned)? == Some(6.0);
+        Ok(all.then_some(()))
+    })
+}
+
+/// Has Prometheus scrape `node_exporter` as two hosts, and the page of checks as a promansible; and judge facts.
 fn scrape(world: &mut World, node_exporter: u16, checks: u16) -> Result<(), Failure> {
     let config = world.dir().join("prometheus/prometheus.yml");
     let failed = |e: std::io::Error| Failure::new(format!("{}: {e}", config.display()));
     let mut text = fs::read_to_string(&config).map_err(failed)?;
+    let rules = ["os_eol.yml", "facts.yml"].map(|file| project().join("rules").join(file));
+    let [ends, facts] = rules.map(|file| file.display().to_string());
+    text = text.replace(
+        "rule_files: [rules.yml]",
+        &format!("rule_files: [rules.yml, '{ends}', '{facts}']"),
+    );
     text.push_str("  - job_name: node\n    static_configs:\n");
     for host in ["web01", "web02"] {
         text.push_str(&format!(
@@ -158,28 +198,43 @@ fn options(
     values: &Values,
     began: DateTime<Utc>,
 ) -> Result<Vec<String>, Failure> {
-    let (selector, label) = label_values(variable);
-    let selector = promql::fill(&selector, values).map_err(Failure::new)?;
-    let mut query = form_urlencoded::Serializer::new(String::new());
-    query
-        .append_pair("match[]", &selector)
-        .append_pair("start", &began.timestamp().to_string())
-        .append_pair("end", &now().timestamp().to_string());
-    let path = format!("/api/v1/label/{label}/values?{}", query.finish());
-    let found = http::data(world.prometheus.port, &path)?;
+    let (asked, label) = asked_for(variable);
+    let asked = promql::fill(&asked, values).map_err(Failure::new)?;
+    let found: Vec<String> = if let Some(label) = label {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query
+            .append_pair("match[]", &asked)
+            .append_pair("start", &began.timestamp().to_string())
+            .append_pair("end", &now().timestamp().to_string());
+        let path = format!("/api/v1/label/{label}/values?{}", query.finish());
+        let found = http::data(world.prometheus.port, &path)?;
+        list(&found).iter().map(text).collect()
+    } else {
+        let series = ask(world, Use::Instant, &asked, began)?;
+        series.iter().map(as_grafana_writes).collect()
+    };
     let pattern = text(&variable["regex"]);
     let pattern = Regex::new(pattern.trim_matches('/')).expect("a variable's pattern");
-    let named = |value: &Value| {
-        let value = text(value);
-        let captures = pattern.captures(&value)?;
+    let named = |value: &String| {
+        let captures = pattern.captures(value)?;
         // Without a group, or without a pattern, all of it.
-        Some(captures.get(1).map_or(&*value, |m| m.as_str()).to_owned())
+        Some(captures.get(1).map_or(&**value, |m| m.as_str()).to_owned())
     };
-    let options: BTreeSet<String> = list(&found).iter().filter_map(named).collect();
+    let options: BTreeSet<String> = found.iter().filter_map(named).collect();
     if options.is_empty() {
-        return Err(Failure::new(format!("{selector} has no {label}")));
+        return Err(Failure::new(format!("{asked} offers nothing")));
     }
     Ok(options.into_iter().collect())
+}
+
+/// A series as Grafana writes it for the pattern of a variable: `{host="web01"} 1 1767323045000`.
+fn as_grafana_writes(series: &Value) -> String {
+    let labels = series["metric"].as_object().into_iter().flatten();
+    let labels: Vec<String> = labels
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    let (at, value) = (&series["value"][0], text(&series["value"][1]));
+    format!("{{{}}} {value} {at}", labels.join(","))
 }
 
 /// Asks with each set of values until one yields data; returns the series.

@@ -28,7 +28,7 @@ pub enum Use {
     Variable,
 }
 
-/// An expression and where it stands. A variable's is the selector of its `label_values`.
+/// An expression and where it stands. A variable's is what its query is about.
 #[derive(Debug, Clone)]
 pub struct Expression {
     /// For messages.
@@ -123,7 +123,7 @@ impl Dashboard {
         let variables = self.query_variables().map(|variable| Expression {
             place: format!("{}.json, variable {}", self.name, variable["name"]),
             owner: text(&variable["name"]),
-            text: label_values(variable).0,
+            text: asked_for(variable).0,
             used: Use::Variable,
             legend: String::new(),
         });
@@ -131,15 +131,21 @@ impl Dashboard {
     }
 }
 
-/// The selector and the label of a variable's `label_values(selector, label)`.
-pub fn label_values(variable: &Value) -> (String, String) {
+/// What a variable's query is about: the selector and the label of `label_values(selector, label)`, or the expression of
+/// `query_result(expression)`.
+pub fn asked_for(variable: &Value) -> (String, Option<String>) {
     let query = text(&variable["query"]["query"]);
-    let inner = query
-        .strip_prefix("label_values(")
-        .and_then(|rest| rest.strip_suffix(')'))
-        .and_then(|both| both.rsplit_once(','))
-        .unwrap_or_else(|| panic!("{query} is no label_values(selector, label)"));
-    (inner.0.trim().to_owned(), inner.1.trim().to_owned())
+    let within = |function: &str| {
+        let rest = query.strip_prefix(function)?;
+        rest.strip_prefix('(')?.strip_suffix(')')
+    };
+    if let Some((selector, label)) = within("label_values").and_then(|both| both.rsplit_once(',')) {
+        (selector.trim().to_owned(), Some(label.trim().to_owned()))
+    } else if let Some(expression) = within("query_result") {
+        (expression.to_owned(), None)
+    } else {
+        panic!("{query} is no label_values(selector, label) and no query_result(expression)")
+    }
 }
 
 /// A string of the file; empty where there is none.

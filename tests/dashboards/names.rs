@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use promansible::check::{Checks, Declared, Findings};
+use promansible::facts::FAMILIES;
 use promansible::metrics::Metrics;
 use prometheus::{Registry, TextEncoder};
 use regex::Regex;
@@ -98,7 +99,10 @@ fn of_promansible() -> BTreeSet<String> {
     metrics.declare(&Declared::from([("role".to_owned(), Checks::new())]));
     metrics.reported("role", "host", now(), Findings::new());
     let page = TextEncoder::new().encode_to_string(&metrics.gather(0));
-    on_page(&page.expect("metrics are text"))
+    let mut names = on_page(&page.expect("metrics are text"));
+    let hosts = FAMILIES.iter().map(|family| family.name);
+    names.extend(hosts.map(|name| format!("promansible_host_{name}")));
+    names
 }
 
 fn of_node_exporter() -> BTreeSet<String> {
