@@ -116,7 +116,20 @@ fn what_is_reachable_and_what_not() {
     run(&vars(&[http], &[("device", json!("ppp0"))]))
         .failed("gateway does not reach http://site.example/ (");
     run(&vars(&[http], &[("device", json!("ppp1"))]))
-        .failed("gateway has no network device ppp1; it has ");
+        .failed("gateway does not reach http://site.example/ (there is no network device ppp1: is the VPN up?)");
+    // The alert on it must not go by how it was before.
+    assert_eq!(up(http), Some(0.0));
+
+    // What is no HTTP, and does not end.
+    site.start_unit("talker.service", "[Service]
+ExecStart=/usr/bin/python3 -c \"import socket; listener = socket.create_server(('', 82)); \\
+    exec('while True: link = listener.accept()[0]; link.recv(999); link.sendall(60000 * b\\'{\\'); link.close()')\"
+").unwrap();
+    let talker = "http://site.example:82/";
+    let told = run(&vars(&[talker], &[]));
+    told.failed("gateway does not reach http://site.example:82/ ({{{{");
+    assert!(told.findings(ROLE, "gateway")["web_up"].is_array());
+    assert_eq!(up(talker), Some(0.0));
 
     // Through a proxy: only it knows the name. Nginx answers whoever asks it for a whole address.
     let proxy = ("proxy", json!(format!("http://me:secret@{}", site.address)));
