@@ -121,10 +121,25 @@ fn what_is_reachable_and_what_not() {
     assert_eq!(up(http), Some(0.0));
 
     // What is no HTTP, and does not end.
-    site.start_unit("talker.service", "[Service]
-ExecStart=/usr/bin/python3 -c \"import socket; listener = socket.create_server(('', 82)); \\
-    exec('while True: link = listener.accept()[0]; link.recv(999); link.sendall(60000 * b\\'{\\'); link.close()')\"
-").unwrap();
+    site.write(
+        "/root/talker.py",
+        "import socket
+listener = socket.create_server(('', 82))
+while True:
+    link = listener.accept()[0]
+    link.recv(999)
+    link.sendall(60000 * b'{')
+    link.close()
+",
+    )
+    .unwrap();
+    site.start_unit(
+        "talker.service",
+        "[Service]\nExecStart=/usr/bin/python3 /root/talker.py\n",
+    )
+    .unwrap();
+    site.sh("for n in $(seq 100); do ss -Hltn sport = 82 | grep -q . && exit 0; sleep 0.1; done; exit 1")
+        .unwrap();
     let talker = "http://site.example:82/";
     let told = run(&vars(&[talker], &[]));
     told.failed("gateway does not reach http://site.example:82/ ({{{{");

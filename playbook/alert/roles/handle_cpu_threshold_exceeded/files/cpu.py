@@ -217,7 +217,8 @@ def renice(request):
                 break
         if raised:
             changed.append({"pid": pid, "command": now["command"]})
-    return {"changed": changed, "left": left}
+    # A unit may have thousands of processes: how many, and the first of them.
+    return {"count": len(changed), "changed": changed[:SHOWN], "left": left[:SHOWN]}
 
 
 def threads(pid):
