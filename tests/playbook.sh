@@ -11,6 +11,17 @@ export LC_ALL=C.UTF-8 ANSIBLE_HOME="$work/ansible" ANSIBLE_LOCAL_TEMP="$work/tmp
 export ANSIBLE_ROLES_PATH="$(pwd)/playbook/alert/roles:$(pwd)/playbook/routine/roles"
 
 cd playbook
+# Python 3.6 in the locale C, as on a plain RHEL 8, cannot read anything else from an argument.
+if LC_ALL=C grep -rn --include='*.py' '[^ -~[:space:]]' files alert routine; then
+    echo "playbook.sh: programs that run on hosts are written in ASCII" >&2
+    exit 1
+fi
+# Without -I a root that logged in as somebody else takes the modules of that one's home directory for Python's.
+if grep -rEn --include='*.yml' 'python3?(, | \}\}", )("-"|-c)' alert routine ||
+    grep -rEn -A1 --include='*.yml' '^ *- (python3|"\{\{ ansible_playbook_python \}\}")$' alert routine | grep -E -- '- -c$'; then
+    echo "playbook.sh: python3 must be started with -I" >&2
+    exit 1
+fi
 PATH=$venvs/ansible-lint/bin:$PATH XDG_CACHE_HOME="$work/cache" ansible-lint -q --nocolor -- \
     ./*.yml alert/roles/* routine/roles/*
 

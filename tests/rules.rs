@@ -18,6 +18,7 @@ use promansible::facts::FAMILIES;
 use regex::Regex;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::Value;
 
 /// Where `runbook_url` points: the place that rules/README.md installs to.
 const RUNBOOKS: &str = "file:///etc/prometheus/rules/runbooks/";
@@ -213,6 +214,54 @@ fn each_alert_has_a_runbook_and_each_runbook_an_alert() {
         }
     }
     assert!(unread.is_empty(), "without a runbook: {unread:?}");
+}
+
+/// Of the runbook and of the role's README: whoever copies one of them at night has no time to find out what is missing.
+#[test]
+fn the_bindings_that_are_shown_can_run() {
+    let roles = Path::new(env!("CARGO_MANIFEST_DIR")).join("playbook/alert/roles");
+    for (alert, _) in REPAIRED {
+        let role = roles.join(format!("handle_{alert}"));
+        let specs = fs::read_to_string(role.join("meta/argument_specs.yml")).unwrap();
+        let specs: Value = serde_saphyr::from_str(&specs).unwrap();
+        let options = specs["argument_specs"]["main"]["options"]
+            .as_object()
+            .unwrap();
+        let runbook = folder().join(format!("runbooks/{alert}.md"));
+        for page in [runbook, role.join("README.md")] {
+            let place = page.display();
+            let text = fs::read_to_string(&page).unwrap();
+            let shown = text
+                .split("```yaml\n")
+                .skip(1)
+                .filter_map(|block| block.split("```").next())
+                .find(|block| block.contains("matchers:"))
+                .unwrap_or_else(|| panic!("{place}: no binding"));
+            let shown = shown.strip_prefix("bindings:\n").unwrap_or(shown);
+            let bindings: Vec<Value> = serde_saphyr::from_str(shown).unwrap();
+            let binding = &bindings[0];
+            let is_on_controller = alert == "server_down";
+            let target = &binding["target"];
+            assert_eq!(
+                target == "controller",
+                is_on_controller,
+                "{place}: {target}"
+            );
+            assert_eq!(
+                binding["become"] == true,
+                !is_on_controller,
+                "{place}: become"
+            );
+            let vars = binding["vars"].as_object().cloned().unwrap_or_default();
+            for name in vars.keys() {
+                assert!(options.contains_key(name), "{place}: {name} is no variable");
+            }
+            for (name, option) in options {
+                let is_there = option["required"] != true || vars.contains_key(name);
+                assert!(is_there, "{place}: {name} is required");
+            }
+        }
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 """Tells of systemd units whether they are active and hold their ports, and what would be cut by a restart.
 
-    python3 -c SCRIPT SERVICES SECONDS
+    python3 -I -c SCRIPT SERVICES SECONDS
 
 SERVICES is a JSON list of {"service", "units", "ports"}: of the units the first is looked at that is active, enabled or
 at least there; a port is written udp/500. With SECONDS it looks again until all are well, that long at most. It only
@@ -28,7 +28,7 @@ def run(*command):
 
 
 def show(unit):
-    said = run("systemctl", "show", "--property=Id,LoadState,ActiveState,SubState,UnitFileState", "--", unit)
+    said = run("systemctl", "show", "--property=Id,LoadState,ActiveState,SubState,UnitFileState,InvocationID", "--", unit)
     return dict(line.split("=", 1) for line in said.splitlines() if "=" in line)
 
 
@@ -55,13 +55,14 @@ def sockets(protocol, port, state):
 
 
 def processes():
-    """Each process: its number, name, the units that it may be in, and the inodes of its sockets."""
+    """Each process: its number, name, unit, and the inodes of its sockets."""
+    # In a container the path may be that of its host: ours begins where the first process has its scope.
+    top = cgroup("1")[:-1]
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open("/proc/%s/comm" % pid, encoding="utf-8", errors="replace") as file:
                 name = file.read().strip()
-            with open("/proc/%s/cgroup" % pid, encoding="utf-8", errors="replace") as file:
-                slices = {part for line in file for part in line.strip().split("/")}
+            parts = cgroup(pid)
             inodes = set()
             for number in os.listdir("/proc/%s/fd" % pid):
                 try:
@@ -72,7 +73,28 @@ def processes():
                     inodes.add(match.group(1))
         except OSError:
             continue
-        yield int(pid), name, slices, inodes
+        yield int(pid), name, unit_of(parts[len(top):]) if parts[:len(top)] == top else "", inodes
+
+
+def cgroup(pid):
+    """The parts of the path that systemd gave to a process."""
+    try:
+        with open("/proc/%s/cgroup" % pid, encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                number, controllers, path = line.rstrip("\n").split(":", 2)
+                if (number == "0" or controllers == "name=systemd") and path != "/":
+                    return path.strip("/").split("/")
+    except (OSError, ValueError):
+        pass
+    return []
+
+
+def unit_of(parts):
+    """The system's unit. A user's or a container's own may have any name, and lies below one or in no slice."""
+    for part in parts:
+        if not part.endswith(".slice"):
+            return part if part.endswith((".service", ".scope")) else ""
+    return ""
 
 
 def last_words(unit):
@@ -89,13 +111,15 @@ def last_words(unit):
 
 
 def look_at(service, alive):
-    told = {"service": service["service"], "unit": "", "there": False, "held": False, "healthy": False, "sessions": 0}
+    told = {"service": service["service"], "unit": "", "there": False, "held": False, "healthy": False, "sessions": 0,
+            "invocation": ""}
     state = choose(service["units"])
     if state is None:
         told["fault"] = "there is no unit %s" % " or ".join(service["units"])
         return told
     unit = state["Id"]
-    told.update(unit=unit, there=True)
+    # It is another one after each start; systemd before 232 knows none.
+    told.update(unit=unit, there=True, invocation=state.get("InvocationID", ""))
     faults = []
     if state["ActiveState"] != "active":
         faults.append("%s is %s (%s)" % (unit, state["ActiveState"], state["SubState"]))
@@ -106,7 +130,7 @@ def look_at(service, alive):
         shown = "%s %s" % (protocol.upper(), port)
         if not inodes:
             faults.append("nothing listens on %s" % shown)
-        elif not any(unit in slices for _, _, slices, _ in holders):
+        elif not any(its == unit for _, _, its, _ in holders):
             told["held"] = True
             whose = " and ".join("%s (process %d)" % (name, pid) for pid, name, _, _ in holders) or "the kernel"
             faults.append("%s is held by %s, not by %s" % (shown, whose, unit))
@@ -114,7 +138,7 @@ def look_at(service, alive):
         if protocol == "tcp":
             told["sessions"] += len(sockets(protocol, int(port), ESTABLISHED))
     if not told["sessions"]:
-        told["sessions"] = sum(name == "pppd" and unit in slices for _, name, slices, _ in alive)
+        told["sessions"] = sum(name == "pppd" and its == unit for _, name, its, _ in alive)
     told["healthy"] = not faults
     told["fault"] = ", ".join(faults)
     if faults:

@@ -47,6 +47,7 @@ fn break_some(host: &Host) {
     host.start_unit("liars.service", LIARS).unwrap();
     host.write("/etc/resolv.conf", "nameserver 127.0.0.1\n")
         .unwrap();
+    host.sh("ip route add prohibit 192.0.2.9").unwrap();
 }
 
 fn wrong_answers(fleet: &Fleet) -> Told {
@@ -56,7 +57,7 @@ fn wrong_answers(fleet: &Fleet) -> Told {
         &json!({
             "check_dns_sinobot_biz_names": ["sinobot.biz", "none.test"],
             "check_dns_sinobot_biz_resolvers":
-                ["127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5"],
+                ["127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5", "192.0.2.9"],
             "check_dns_sinobot_biz_expected": {"sinobot.biz": ["203.0.113.0/24"]},
             "check_dns_sinobot_biz_timeout": 0.5,
             "check_dns_sinobot_biz_tries": 1,
@@ -68,6 +69,7 @@ fn wrong_answers(fleet: &Fleet) -> Told {
         .failed("sinobot.biz asked of 127.0.0.3: got no answer but a message that is wrong: it answers another question")
         .failed("sinobot.biz asked of 127.0.0.4: got no answer within 0.5 s")
         .failed("sinobot.biz asked of 127.0.0.5: got no answer: Connection refused")
+        .failed("sinobot.biz asked of 192.0.2.9: got no answer: Permission denied (a rule of this host)")
         .changed(0);
     assert!(!told.message().contains("sinobot.biz asked of 127.0.0.1"));
     let up = |resolver| value(&told, "dns_up", "sinobot.biz", resolver);

@@ -187,6 +187,7 @@ fn logins_are_tried_and_the_password_is_not_seen() {
 
     refused_login(&fleet);
     tls(&fleet);
+    endless_answers(&fleet);
 
     // Neither does Ansible show it when it judges the variables.
     let mut wrong = list("");
@@ -205,6 +206,53 @@ fn logins_are_tried_and_the_password_is_not_seen() {
     fleet
         .run(ROLE, &["store"], &hostile)
         .failed("nothing was tried: '-rf' is not a server");
+}
+
+/// One answers without an end, quickly, and one slowly.
+fn endless_answers(fleet: &Fleet) {
+    let host = fleet.host("store");
+    host.write(
+        "/root/talker.py",
+        "import socket, threading, time
+def talk(port, pause):
+    listener = socket.create_server(('127.0.0.1', port))
+    while True:
+        link = listener.accept()[0]
+        try:
+            while True:
+                link.sendall(b'220-{{ 7*7 }}\\r\\n' if not pause else b'2')
+                time.sleep(pause)
+        except OSError:
+            pass
+threading.Thread(target=talk, args=(2124, 0)).start()
+talk(2125, 0.3)
+",
+    )
+    .unwrap();
+    host.start_unit(
+        "talker.service",
+        "[Service]\nExecStart=/usr/bin/python3 /root/talker.py\n",
+    )
+    .unwrap();
+    host.sh("for port in 2124 2125; do
+            for n in $(seq 100); do ss -Hltn \"sport = $port\" | grep -q . && break; sleep 0.1; done
+        done")
+        .unwrap();
+    let talkers = json!({
+        "check_ftp_connect_servers": ["127.0.0.1:2124", "127.0.0.1:2125", "127.0.0.1"],
+        "check_ftp_connect_timeout": 1,
+    });
+    let told = fleet.run(ROLE, &["store"], &talkers);
+    told.failed("127.0.0.1:2124: connecting failed: its answers have more than 1000 lines;")
+        .failed("127.0.0.1:2125: connecting failed: no end of it after 10 s");
+    for (server, up) in [
+        ("127.0.0.1:2124", 0.0),
+        ("127.0.0.1:2125", 0.0),
+        ("127.0.0.1", 1.0),
+    ] {
+        let gauge = fleet.gauge("ftp_up", &[("server", server)]);
+        assert_eq!(gauge, Some(up), "{server}");
+    }
 }
 
 fn tls(fleet: &Fleet) {

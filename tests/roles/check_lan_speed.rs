@@ -14,7 +14,7 @@ const ROLE: &str = "check_LAN_speed";
 const SINKS: &str = "pgrep -f '[l]eaves a child there'";
 
 fn a_fast_link_is_measured() {
-    let fleet = Fleet::start(&["web1", "web2"], "");
+    let mut fleet = Fleet::start(&["web1", "web2"], "");
     // A machine that is busy with other tests must not fail this one.
     let quick =
         json!({"check_lan_speed_seconds": 1, "check_lan_speed_min_bits_per_second": 20_000_000});
@@ -65,6 +65,12 @@ fn a_fast_link_is_measured() {
         || Ok((!fleet.host("web2").is_so(SINKS)).then_some(())),
     )
     .unwrap();
+
+    // The peer is off: that is told of the peer, and web1 is not said to be unreachable.
+    fleet.hosts[1].turn_off().unwrap();
+    let told = fleet.run(ROLE, &["web1"], &json!({"check_lan_speed_peer": "web2"}));
+    told.failed("web1 to web2: web2 could not be told to listen: ");
+    assert_eq!(told.findings(ROLE, "web1")["lan_up"][0]["value"], 0);
 }
 
 fn a_slow_link_is_found() {

@@ -116,7 +116,35 @@ fn what_is_reachable_and_what_not() {
     run(&vars(&[http], &[("device", json!("ppp0"))]))
         .failed("gateway does not reach http://site.example/ (");
     run(&vars(&[http], &[("device", json!("ppp1"))]))
-        .failed("gateway has no network device ppp1; it has ");
+        .failed("gateway does not reach http://site.example/ (there is no network device ppp1: is the VPN up?)");
+    // The alert on it must not go by how it was before.
+    assert_eq!(up(http), Some(0.0));
+
+    // What is no HTTP, and does not end.
+    site.write(
+        "/root/talker.py",
+        "import socket
+listener = socket.create_server(('', 82))
+while True:
+    link = listener.accept()[0]
+    link.recv(999)
+    link.sendall(60000 * b'{')
+    link.close()
+",
+    )
+    .unwrap();
+    site.start_unit(
+        "talker.service",
+        "[Service]\nExecStart=/usr/bin/python3 /root/talker.py\n",
+    )
+    .unwrap();
+    site.sh("for n in $(seq 100); do ss -Hltn sport = 82 | grep -q . && exit 0; sleep 0.1; done; exit 1")
+        .unwrap();
+    let talker = "http://site.example:82/";
+    let told = run(&vars(&[talker], &[]));
+    told.failed("gateway does not reach http://site.example:82/ ({{{{");
+    assert!(told.findings(ROLE, "gateway")["web_up"].is_array());
+    assert_eq!(up(talker), Some(0.0));
 
     // Through a proxy: only it knows the name. Nginx answers whoever asks it for a whole address.
     let proxy = ("proxy", json!(format!("http://me:secret@{}", site.address)));

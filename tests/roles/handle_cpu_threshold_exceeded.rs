@@ -131,10 +131,57 @@ fn only_an_allowed_unit_that_burns_is_restarted_or_reniced() {
         .failed("reniced: nothing")
         .changed(0);
 
+    // A container that is no unit has services of its own, of whatever names.
+    host.sh("systemctl stop hog.service
+        mkdir -p /sys/fs/cgroup/payload/system.slice/burner.service
+        (echo 0 >/sys/fs/cgroup/payload/system.slice/burner.service/cgroup.procs
+         exec nice -n -5 sh -c 'while :; do :; done' >/dev/null 2>&1 & echo $! >/run/contained)")
+        .unwrap();
+    let told = fleet.alert(&ALERT);
+    told.failed("user root, no unit) uses")
+        .failed("nothing of it is allowed")
+        .changed(0);
+    assert_eq!(pid(host, "burner.service"), burner);
+    host.sh("kill $(cat /run/contained)").unwrap();
+
+    threads_that_end_do_not_spare_the_others(host);
+
     let hostile = vars(&json!({"restart_units": ["--force"]}));
     fleet
         .run(ROLE, &["web1"], &hostile)
         .failed("units are named in full");
+}
+
+/// Asks the role's program itself, for which one of the threads ends just then.
+fn threads_that_end_do_not_spare_the_others(host: &Host) {
+    let program = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/playbook/alert/roles/handle_cpu_threshold_exceeded/files/cpu.py"
+    );
+    host.write("/root/cpu.py", &std::fs::read_to_string(program).unwrap())
+        .unwrap();
+    host.write(
+        "/root/threads.py",
+        r#"
+import json, os, subprocess, sys
+def started(pid):
+    return int(open("/proc/%d/stat" % pid).read().rsplit(")", 1)[1].split()[19])
+sleepers = [subprocess.Popen(["sleep", "300"]) for _ in range(30)]
+real = os.listdir
+os.listdir = lambda path: (["4194303"] if path.endswith("/task") else []) + real(path)
+sys.argv = ["-", "renice", json.dumps({"nice": 3, "check": False,
+    "processes": [{"pid": sleeper.pid, "started": started(sleeper.pid)} for sleeper in sleepers]})]
+exec(compile(open("/root/cpu.py").read(), "cpu.py", "exec"), {})
+for sleeper in sleepers:
+    assert os.getpriority(os.PRIO_PROCESS, sleeper.pid) == 3
+    sleeper.kill()
+"#,
+    )
+    .unwrap();
+    let said = host.sh("python3 -I /root/threads.py").unwrap();
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(said["count"], 30, "{said}");
+    assert_eq!(said["changed"].as_array().unwrap().len(), 8, "{said}");
 }
 
 fn on_the_older_release_too() {

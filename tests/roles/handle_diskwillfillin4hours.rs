@@ -51,6 +51,15 @@ fn prepare(host: &Host) {
         .unwrap();
 }
 
+/// Holds the lock as apt-get does.
+const LOCK: &str = "[Service]
+Type=notify
+NotifyAccess=all
+ExecStart=/usr/bin/python3 -c \"import fcntl, os, time; \\
+    file = open('/var/cache/apt/archives/lock', 'w'); fcntl.lockf(file, fcntl.LOCK_EX); \\
+    os.system('systemd-notify --ready'); time.sleep(300)\"
+";
+
 const SURVIVORS: &str =
     "cd /srv/data/cache && test -e new.log && test -e old.txt && test -e mounted/old.log &&
     test -L link && test -L link.log && test -e /srv/data/kept/old.log && test -e /srv/precious/old.log";
@@ -169,6 +178,20 @@ fn the_package_cache_is_cleaned(fleet: &Fleet, host: &Host) {
         .failed("/var/cache/apt/archives/kept_1_all.deb")
         .changed(0);
     vars["disk_will_fill_clean_package_cache"] = json!(true);
+
+    // Another apt-get is at work: what else may go goes, and that is enough or is not.
+    host.sh("mkdir /var/cache/apt/archives/old
+        head -c 1M /dev/zero >/var/cache/apt/archives/old/file
+        touch -d '9 days ago' /var/cache/apt/archives/old/file")
+        .unwrap();
+    host.start_unit("apt-lock.service", LOCK).unwrap();
+    vars["disk_will_fill_reclaim_paths"] = json!(["/var/cache/apt/archives/old"]);
+    let told = fleet.run(ROLE, &["web1"], &vars);
+    told.failed("; E: Could not get lock /var/cache/apt/archives/lock")
+        .changed(1);
+    assert!(host.is_so("test ! -e /var/cache/apt/archives/old/file"));
+    host.sh("systemctl stop apt-lock.service").unwrap();
+
     fleet.run(ROLE, &["web1"], &vars).successful().changed(1);
     assert!(host.is_so("test ! -e /var/cache/apt/archives/kept_1_all.deb"));
 }
@@ -204,6 +227,7 @@ fn what_is_no_file_system_of_the_host_is_refused() {
     assert!(host.is_so(SURVIVORS));
 
     the_words_of_every_refusal(host);
+    the_program_keeps_its_bounds(host);
     assert!(host.is_so("test ! -e /tmp/x"));
 }
 
@@ -280,6 +304,15 @@ fn the_words_of_every_refusal(host: &Host) {
             json!({"path": "/srv/data/cache", "older_than": "-1d"}),
             "\"-1d\" is not an age",
         ),
+        // Seconds or days? An empty list is not all files.
+        (
+            json!({"path": "/srv/data/cache", "older_than": 7}),
+            "7 is not an age",
+        ),
+        (
+            json!({"path": "/srv/data/cache", "patterns": []}),
+            "the patterns of /srv/data/cache are empty",
+        ),
     ] {
         let said = refused("/srv/data", path.clone());
         assert!(said.contains(words), "{path}: {said}");
@@ -288,6 +321,77 @@ fn the_words_of_every_refusal(host: &Host) {
     host.sh("mount -o remount,ro /srv/data").unwrap();
     let said = refused("/srv/data", json!("/srv/data/cache"));
     assert_eq!(said, "/srv/data is read-only: nothing can fill it");
+}
+
+/// Loads the role's program, with its bounds tried by whoever may write there.
+const BOUNDS: &str = r#"
+import io, json, os, sys
+REQUEST = {"mountpoint": "/srv/bounds", "host": "web1", "check": False, "free_ratio": 0.2, "look_seconds": 20,
+           "look_depth": 6, "reclaim_paths": ["/srv/bounds/in"], "older_than": "0s"}
+
+def ask(verb, **more):
+    said, sys.argv, sys.stdout = sys.stdout, ["-", verb, json.dumps(dict(REQUEST, **more))], io.StringIO()
+    try:
+        exec(compile(open("/root/disk.py").read(), "disk.py", "exec"), {})
+        return json.loads(sys.stdout.getvalue())
+    finally:
+        sys.stdout = said
+
+def nest(depth):
+    for _ in range(depth):
+        os.mkdir("d")
+        os.chdir("d")
+
+# Deeper than there are file descriptors.
+os.makedirs("/srv/bounds/in/deep")
+os.chdir("/srv/bounds/in/deep")
+nest(1500)
+os.chdir("/")
+open("/srv/bounds/in/old", "w").close()
+told = ask("reclaim")
+assert told["files"] == 1 and "nested" in told["left"][0]["why"], told
+assert len(told["left"]) == 1, told
+
+# Whatever names are made of, what is told of them is short.
+for name in (bytes([255]) * 250, chr(0x7530).encode() * 80):
+    with open(b"/srv/bounds/" + name, "wb") as file:
+        file.write(bytes(100000))
+told = ask("look")
+assert all(len(file["path"].encode()) <= 200 for file in told["found"]["files"]), told
+
+# The time is up within one directory.
+os.mkdir("/srv/bounds/many")
+for number in range(50000):
+    os.close(os.open("/srv/bounds/many/%d" % number, os.O_CREAT))
+assert ask("look")["found"]["complete"] is True
+assert ask("look", look_seconds=0.01)["found"]["complete"] is False
+
+# What is mounted below is not even asked for: a server that is gone would not answer.
+real = os.scandir
+class Entry:
+    def __init__(self, entry):
+        self.path, self.entry = entry.path, entry
+    def stat(self, **how):
+        assert self.path != "/srv/bounds/share", "it was asked for"
+        return self.entry.stat(**how)
+class Entries(list):
+    def __enter__(self):
+        return self
+    def __exit__(self, *_):
+        pass
+os.scandir = lambda path: Entries(map(Entry, real(path))) if path == "/srv/bounds" else real(path)
+assert ask("look")["mountpoint"] == "/srv/bounds"
+"#;
+
+fn the_program_keeps_its_bounds(host: &Host) {
+    host.write("/root/bounds.py", BOUNDS).unwrap();
+    host.sh(
+        "mkdir -p /srv/bounds && mount -t tmpfs -o size=64m bounds /srv/bounds
+        mkdir /srv/bounds/share && mount -t tmpfs -o size=1m share /srv/bounds/share
+        ulimit -n 1024
+        python3 -I /root/bounds.py",
+    )
+    .unwrap();
 }
 
 fn on_the_older_release_too() {

@@ -116,6 +116,45 @@ fn a_service_is_restarted_until_well_and_never_two_at_once() {
         .run(ROLE, &["web1"], &none)
         .failed("http://127.0.0.1/ failed 2 of 2 probes on web1 (500)")
         .changed(0);
+    // What is no HTTP is told in a line, however much of it there is: the findings are kept.
+    web1.write(
+        "/root/talker.py",
+        "import socket
+listener = socket.create_server(('', 82))
+while True:
+    link = listener.accept()[0]
+    link.recv(999)
+    link.sendall(60000 * b'{')
+    link.close()
+",
+    )
+    .unwrap();
+    web1.start_unit(
+        "talker.service",
+        "[Service]\nExecStart=/usr/bin/python3 /root/talker.py\n",
+    )
+    .unwrap();
+    web1.sh("for n in $(seq 100); do ss -Hltn sport = 82 | grep -q . && exit 0; sleep 0.1; done; exit 1")
+        .unwrap();
+    let told = fleet.run(
+        ROLE,
+        &["web1"],
+        &vars(&json!({"high_error_rate_url": "http://127.0.0.1:82/", "high_error_rate_restart_units": []})),
+    );
+    told.failed("http://127.0.0.1:82/ failed 2 of 2 probes on web1 ({{{{");
+    assert_eq!(
+        told.findings(ROLE, "web1")["before"]["failures"]
+            .to_string()
+            .trim_matches('"'),
+        "2"
+    );
+    fleet
+        .run(
+            ROLE,
+            &["web1"],
+            &vars(&json!({"high_error_rate_url": "http://me:secret@127.0.0.1/"})),
+        )
+        .failed("without user and password");
     let url = vars(&json!({"high_error_rate_url": "file:///etc/passwd"}));
     fleet
         .run(ROLE, &["web1"], &url)

@@ -64,6 +64,25 @@ fn a_device_is_brought_up_and_what_is_missing_is_told() {
     assert_eq!(findings["after"]["addresses"][0], "192.0.2.1");
 
     fleet.alert(&alert("lan0")).successful().changed(0);
+    // As where the kernel has no IPv6.
+    host.write(
+        "/usr/local/bin/ip",
+        "#!/bin/sh
+case \"$*\" in *-6*) echo 'RTNETLINK answers: Operation not supported' >&2; exit 2;; esac
+exec /usr/bin/ip \"$@\"
+",
+    )
+    .unwrap();
+    host.sh("chmod +x /usr/local/bin/ip; ln -sf /usr/local/bin/ip /usr/local/sbin/ip")
+        .unwrap();
+    let told = fleet.alert(&alert("lan0"));
+    told.successful().changed(0);
+    assert_eq!(
+        told.findings(ROLE, "web1")["after"]["routes"],
+        json!(["192.0.2.0/24"])
+    );
+    host.sh("rm /usr/local/bin/ip /usr/local/sbin/ip").unwrap();
+
     // The device that we came by is no other device.
     fleet.alert(&alert("eth0")).successful().changed(0);
 

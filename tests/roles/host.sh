@@ -63,6 +63,11 @@ RuntimeDirectory=sshd
 ExecStart=/usr/sbin/sshd -D -e -f /etc/ssh/host/sshd_config
 UNIT
 
+# Who logs in may have such files at home. A run that is root must not take them for Python's own.
+for module in concurrent hmac ipaddress subprocess; do
+    echo 'raise SystemExit("a module of the home directory was imported")' >"$root/root/$module.py"
+done
+
 mkdir -p "$root/etc/ssh/host"
 cp "$folder.ssh/"* "$root/etc/ssh/host/"
 chmod 600 "$root/etc/ssh/host/host_key"

@@ -61,6 +61,19 @@ fn pptpd_is_restarted_only_where_it_is_not_well() {
     assert_eq!(told.findings(ROLE, "vpn1")["pptp_sessions"], 1);
     let said = told.said("Say what a restart cuts");
     assert!(said[0].contains("1 PPTP sessions"), "{said:?}");
+
+    // systemd does not do it: that it is as well as before is no success.
+    host.write(
+        "/etc/systemd/system/pptpd.service.d/stay.conf",
+        "[Unit]\nRefuseManualStop=yes\n",
+    )
+    .unwrap();
+    host.sh("systemctl daemon-reload").unwrap();
+    let before = pid();
+    fleet
+        .run(ROLE, &["vpn1"], &json!({"restart_pptp_vpn_force": true}))
+        .failed("vpn1: pptpd.service was not restarted: Unable to restart service pptpd.service");
+    assert_eq!(pid(), before);
 }
 
 fn what_a_restart_cannot_help_is_said() {
@@ -81,6 +94,28 @@ fn what_a_restart_cannot_help_is_said() {
     told.failed("nothing listens on TCP 1723");
     let up = fleet.gauge("vpn_up", &[("host", "vpn1"), ("service", "pptp")]);
     assert_eq!(up, Some(0.0));
+
+    // A user's own service of the same name has the port.
+    host.sh("mkdir -p /sys/fs/cgroup/user.slice/user@1.service/pptpd.service
+        (echo 0 >/sys/fs/cgroup/user.slice/user@1.service/pptpd.service/cgroup.procs
+         exec setpriv --reuid=nobody --clear-groups python3 -m http.server 1723 >/dev/null 2>&1 & echo $! >/run/impostor)
+        for i in $(seq 100); do ss -Hltn sport = 1723 | grep -q . && exit 0; sleep 0.2; done; exit 1")
+        .unwrap();
+    host.write(
+        "/etc/systemd/system/pptpd.service.d/waits.conf",
+        "[Service]\nExecStart=\nExecStart=sleep infinity\nType=simple\n",
+    )
+    .unwrap();
+    host.sh("systemctl daemon-reload && systemctl start pptpd.service")
+        .unwrap();
+    fleet
+        .run(ROLE, &["vpn1"], &json!({}))
+        .failed("TCP 1723 is held by python3")
+        .changed(0);
+    host.sh("kill $(cat /run/impostor)
+        rm -r /etc/systemd/system/pptpd.service.d
+        systemctl daemon-reload")
+        .unwrap();
 
     // Another has the port: nothing is tried.
     host.write("/etc/pptpd.conf", &config).unwrap();

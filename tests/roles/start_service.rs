@@ -29,4 +29,9 @@ fn a_dead_unit_is_started_and_a_live_one_left_alone() {
     assert!(host.is_so("systemctl is-active --quiet site.service"));
 
     fleet.alert(&alert).successful().changed(0);
+
+    // A proxy that everything else there goes through does not know the host's own page.
+    host.write("/etc/environment", "http_proxy=http://127.0.0.1:9/\n")
+        .unwrap();
+    fleet.alert(&alert).successful().changed(0);
 }

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Looks at one file system, and removes old files from it.
 
-    python3 - look|reclaim JSON
+    python3 -I - look|reclaim JSON
 
 Prints one JSON object. `look` changes nothing. What is wrong with the request is told as {"refused": sentence}.
 """
@@ -20,14 +20,17 @@ PSEUDO = {
     "fusectl", "hugetlbfs", "mqueue", "nsfs", "proc", "pstore", "ramfs", "rpc_pipefs", "securityfs", "selinuxfs",
     "sysfs", "tracefs",
 }
-NETWORK = re.compile(r"(nfs4?|cifs|smb3|smbfs|ceph|9p|afs|glusterfs|lustre|ocfs2|gfs2|fuse\..+)\Z")
+NETWORK = re.compile(r"(nfs4?|cifs|smb3|smbfs|ceph|9p|afs|glusterfs|lustre|ocfs2|gfs2|fuse(\..+)?)\Z")
 # Nobody may empty these; below the second ones neither.
 WHOLE = {"/", "/home", "/lost+found", "/media", "/mnt", "/opt", "/root", "/run", "/srv", "/var", "/var/cache",
          "/var/lib", "/var/log", "/var/mail", "/var/spool"}
 BELOW = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/sbin", "/sys", "/usr")
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 SHOWN = 8
+# In bytes, so that all that is told stays well below what the history takes, whatever the names are made of.
 MAX_TEXT = 200
+# Whoever may write into a directory that is emptied can nest more than there are file descriptors.
+MAX_DEPTH = 100
 
 
 class Refused(Exception):
@@ -65,7 +68,10 @@ def checked_mountpoint(text, points):
         raise Refused("%s is no file system for files (%s)" % (text, kind))
     if NETWORK.match(kind):
         raise Refused("%s is a network file system (%s): look at its server" % (text, kind))
-    room = os.statvfs(text)
+    try:
+        room = os.statvfs(text)
+    except OSError as why:
+        raise Refused("%s does not answer: %s" % (text, why.strerror))
     if room.f_blocks == 0:
         raise Refused("%s is no file system for files (%s, it has no size)" % (text, kind))
     if room.f_flag & os.ST_RDONLY:
@@ -91,8 +97,11 @@ def checked_paths(request):
         if path in WHOLE or any(path == top or path.startswith(top + "/") for top in BELOW):
             raise Refused("disk_will_fill_reclaim_paths: %s is never emptied; name a directory that holds"
                           " nothing but what may go" % path)
-        patterns = item.get("patterns") or ["*"]
+        patterns = item.get("patterns", ["*"])
         patterns = patterns if isinstance(patterns, list) else [patterns]
+        # An empty list must not come to mean all files.
+        if not patterns or not all(patterns):
+            raise Refused("disk_will_fill_reclaim_paths: the patterns of %s are empty; leave them out for all files" % path)
         checked.append({
             "path": path,
             "seconds": seconds(item.get("older_than", request.get("older_than"))),
@@ -102,10 +111,11 @@ def checked_paths(request):
 
 
 def seconds(text):
-    found = re.match(r"([0-9]+)([smhdw]?)\Z", str(text))
+    # A bare 7 would be seconds to one and days to another.
+    found = re.match(r"([0-9]+)([smhdw])\Z", str(text))
     if not found:
         raise Refused("older_than: %s is not an age such as 7d (s, m, h, d, w)" % json.dumps(text))
-    return int(found.group(1)) * UNITS[found.group(2) or "s"]
+    return int(found.group(1)) * UNITS[found.group(2)]
 
 
 # What is there
@@ -151,22 +161,24 @@ def usage(mountpoint, device, points, limit, depth):
     unreadable, complete = 0, True
     # Each directory with the one that it is counted for: itself, or that above it where the depth ends.
     waiting = [(mountpoint, mountpoint, 0)]
-    while waiting:
-        if time.monotonic() > until:
-            complete = False
-            break
+    while waiting and complete:
         directory, counted, level = waiting.pop()
         try:
-            entries = list(os.scandir(directory))
+            entries = os.scandir(directory)
         except OSError:
             unreadable += 1
             continue
-        for entry in entries:
+        # One directory alone may hold millions: neither the time nor the memory is for that.
+        for entry in readable(entries):
+            if time.monotonic() > until:
+                complete = False
+                break
+            # Not even asked for: a network file system that is gone would not answer.
+            if entry.path in points:
+                continue
             try:
                 info = entry.stat(follow_symlinks=False)
             except OSError:
-                continue
-            if entry.path in points:
                 continue
             if stat.S_ISDIR(info.st_mode):
                 if info.st_dev == device:
@@ -191,6 +203,15 @@ def usage(mountpoint, device, points, limit, depth):
         "complete": complete,
         "unreadable_directories": unreadable,
     }
+
+
+def readable(entries):
+    """The entries of a directory, up to where it cannot be read any further."""
+    with entries:
+        try:
+            yield from entries
+        except OSError:
+            return
 
 
 def holders(held, mountpoint):
@@ -243,7 +264,11 @@ def journal_bytes(device):
     total = 0
     for top in ("/var/log/journal", "/run/log/journal"):
         for directory, below, names in os.walk(top):
-            if os.stat(directory).st_dev != device:
+            try:
+                is_here = os.stat(directory).st_dev == device
+            except OSError:
+                is_here = False
+            if not is_here:
                 below.clear()
                 continue
             total += sum(size(os.path.join(directory, name)) for name in names if ".journal" in name)
@@ -305,7 +330,9 @@ def cut(text):
     """Names of files are any bytes; what is told is text of one line."""
     text = os.fsencode(text).decode("utf-8", "replace")
     text = "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
-    return text if len(text) <= MAX_TEXT else text[:MAX_TEXT - 1] + "\u2026"
+    if len(text.encode()) <= MAX_TEXT:
+        return text
+    return text.encode()[:MAX_TEXT - 3].decode("utf-8", "ignore") + "\u2026"
 
 
 # What it removes
@@ -315,6 +342,10 @@ def reclaim(request):
     device = os.stat(checked_mountpoint(request.get("mountpoint"), points)).st_dev
     result = {"files": 0, "bytes": 0, "examples": [], "left": []}
     for item in checked_paths(request):
+        # Not even opened: a network file system that is gone would not answer.
+        if NETWORK.match(points.get(mount_of(item["path"], points), "")):
+            result["left"].append({"path": cut(item["path"]), "why": "on another file system"})
+            continue
         try:
             top = open_directory(item["path"])
         except OSError as why:
@@ -328,6 +359,12 @@ def reclaim(request):
         finally:
             os.close(top)
     return result
+
+
+def mount_of(path, points):
+    while path not in points and path != "/":
+        path = os.path.dirname(path)
+    return path
 
 
 def open_directory(path):
@@ -347,6 +384,10 @@ def empty(item, top, device, points, check, result):
     for directory, below, names, here in os.fwalk(".", dir_fd=top, follow_symlinks=False):
         shown = os.path.normpath(os.path.join(item["path"], directory))
         below[:] = [name for name in below if os.path.join(shown, name) not in points]
+        if directory.count("/") >= MAX_DEPTH and below:
+            below.clear()
+            if len(result["left"]) < SHOWN:
+                result["left"].append({"path": cut(shown), "why": "nested more than %d deep" % MAX_DEPTH})
         if os.fstat(here).st_dev != device:
             below.clear()
             continue

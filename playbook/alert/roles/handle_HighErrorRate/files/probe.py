@@ -15,6 +15,7 @@ import urllib.error
 import urllib.request
 
 PAUSE = 0.2
+MAX_SAID = 200
 
 
 class NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -51,11 +52,17 @@ def probe(web, url, seconds):
     except TimeoutError:
         return "too slow"
     except urllib.error.URLError as error:
-        return "too slow" if isinstance(error.reason, TimeoutError) else str(error.reason)
+        return "too slow" if isinstance(error.reason, TimeoutError) else said(error.reason)
     except Exception as error:
-        return str(error) or type(error).__name__
+        return said(error)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def said(error):
+    """Why there is no answer, in one line: it may be what the server said in place of one."""
+    text = str(error) or type(error).__name__
+    return "".join(letter if letter.isprintable() else " " for letter in text)[:MAX_SAID]
 
 
 def look(web, ask):

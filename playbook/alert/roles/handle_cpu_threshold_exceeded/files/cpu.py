@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Says what uses the CPUs, and lets others go before it.
 
-    python3 - measure|renice JSON
+    python3 -I - measure|renice JSON
 
 Prints one JSON object. `measure` changes nothing.
 """
@@ -140,19 +140,32 @@ def processes(first, second, passed):
     return sorted(found, key=lambda process: -process["cores"])
 
 
-def unit(pid):
-    """The system's unit that a process belongs to; empty where it is in none, as the kernel's own."""
+def cgroup(pid):
+    """The parts of the path that systemd gave to a process."""
     try:
         with open("/proc/%d/cgroup" % pid, "rb") as lines:
             for line in lines:
                 number, controllers, path = line.rstrip(b"\n").split(b":", 2)
-                if number == b"0" or controllers == b"name=systemd":
-                    # The first one: what lies below it is the unit's own affair.
-                    for part in path.split(b"/"):
-                        if part.endswith((b".service", b".scope")):
-                            return clean(part)
+                if (number == b"0" or controllers == b"name=systemd") and path != b"/":
+                    return path.strip(b"/").split(b"/")
     except (OSError, ValueError):
         pass
+    return []
+
+
+def unit(pid):
+    """The system's unit that a process belongs to; empty where it is in none, as the kernel's own."""
+    # In a container the path may be that of its host: ours begins where the first process has its scope.
+    top, parts = cgroup(1)[:-1], cgroup(pid)
+    if parts[:len(top)] != top:
+        return ""
+    for part in parts[len(top):]:
+        if part.endswith((b".service", b".scope")):
+            # What lies below it is the unit's own affair.
+            return clean(part)
+        if not part.endswith(b".slice"):
+            # A container that is no unit has services too, with the same names as ours.
+            return ""
     return ""
 
 
@@ -190,20 +203,29 @@ def renice(request):
         if not now or now["started"] != process["started"]:
             continue
         raised = False
-        try:
-            for thread in os.listdir("/proc/%d/task" % pid):
-                if os.getpriority(os.PRIO_PROCESS, int(thread)) < nice:
-                    raised = True
+        for thread in threads(pid):
+            try:
+                if os.getpriority(os.PRIO_PROCESS, thread) < nice:
                     if not request["check"]:
-                        os.setpriority(os.PRIO_PROCESS, int(thread), nice)
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        except OSError as why:
-            left.append({"pid": pid, "command": now["command"], "why": why.strerror})
-            continue
+                        os.setpriority(os.PRIO_PROCESS, thread, nice)
+                    raised = True
+            except ProcessLookupError:
+                # It has ended meanwhile; the others have not.
+                continue
+            except OSError as why:
+                left.append({"pid": pid, "command": now["command"], "why": why.strerror})
+                break
         if raised:
             changed.append({"pid": pid, "command": now["command"]})
-    return {"changed": changed, "left": left}
+    # A unit may have thousands of processes: how many, and the first of them.
+    return {"count": len(changed), "changed": changed[:SHOWN], "left": left[:SHOWN]}
+
+
+def threads(pid):
+    try:
+        return [int(thread) for thread in os.listdir("/proc/%d/task" % pid)]
+    except OSError:
+        return []
 
 
 print(json.dumps(main(sys.argv[1], json.loads(sys.argv[2]))))

@@ -15,9 +15,9 @@ import time
 PAUSE = 0.2
 
 
-def ip(*arguments):
-    said = subprocess.run(["ip", "-j", *arguments], check=True, stdout=subprocess.PIPE).stdout
-    return json.loads(said or b"[]")
+def ip(*arguments, check=True):
+    said = subprocess.run(["ip", "-j", *arguments], check=check, stdout=subprocess.PIPE).stdout
+    return json.loads(said.strip() or b"[]")
 
 
 def has_address(addresses, wanted):
@@ -33,8 +33,8 @@ def look(name, address, route):
     link = links[name]
     flags = link["flags"]
     addresses = [a["local"] for a in link.get("addr_info", []) if a.get("scope") == "global" and "local" in a]
-    # Of a name that the host itself gave, so it cannot be anything else.
-    routes = [r["dst"] for family in ("-4", "-6") for r in ip(family, "route", "show", "dev", name)]
+    # Of a name that the host itself gave, so it cannot be anything else. A kernel without IPv6 refuses to tell its routes.
+    routes = [r["dst"] for family in ("-4", "-6") for r in ip(family, "route", "show", "dev", name, check=False)]
     up, carrier = "UP" in flags, "LOWER_UP" in flags
     missing = [
         what

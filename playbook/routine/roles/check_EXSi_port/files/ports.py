@@ -2,7 +2,7 @@
 
 Takes one argument, a JSON object: targets, tls, banner, timeout.
 Prints one: either {"refused": SENTENCE}, where the input is wrong, or
-{"refused": "", "up": […], "connect_seconds": […], "answers": […], "faults": [SENTENCE, …]}.
+{"refused": "", "up": [], "connect_seconds": [], "answers": [], "faults": [SENTENCE]}.
 """
 
 import ipaddress
@@ -97,7 +97,7 @@ def look(target, port, asked):
         return seconds, "", "%s failed: %s" % (step, why(error, asked["timeout"]))
     if banner.startswith(asked["banner"]):
         return seconds, banner, ""
-    return seconds, banner, "the banner is %r, wanted %r…" % (banner, asked["banner"])
+    return seconds, banner, "the banner is %r, wanted %r\u2026" % (banner, asked["banner"])
 
 
 def main():

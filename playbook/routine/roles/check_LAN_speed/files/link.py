@@ -1,6 +1,6 @@
 """Tells by which address and device this host goes to ADDRESS, and how fast the device's link is.
 
-    python3 -c SCRIPT ADDRESS
+    python3 -I -c SCRIPT ADDRESS
 """
 
 import json

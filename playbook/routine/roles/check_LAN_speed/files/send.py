@@ -1,6 +1,6 @@
 """Sends as fast as it goes, and tells how fast that was.
 
-    python3 -c SCRIPT ADDRESS PORT BYTES SECONDS <TOKEN
+    python3 -I -c SCRIPT ADDRESS PORT BYTES SECONDS <TOKEN
 
 Ends after BYTES or SECONDS, whichever is first. The time runs until the other side says that it has all.
 """
@@ -11,8 +11,8 @@ import sys
 import time
 
 CHUNK = bytes(1 << 16)
-# How long the other side may be silent.
-PATIENCE = 15
+# How long the other side may be silent. In a LAN that is long; those whose turn is next wait for it.
+PATIENCE = 5
 
 
 def transfer(address, port, limit, seconds, token):

@@ -1,6 +1,6 @@
 """Takes one transfer from one host and forgets what it got.
 
-    python3 -c SCRIPT ADDRESS SOURCE BYTES SECONDS
+    python3 -I -c SCRIPT ADDRESS SOURCE BYTES SECONDS
 
 Listens on ADDRESS, on a free port, says which, and leaves a child there that accepts one connection from SOURCE that
 begins with the token, reads BYTES at most, answers how many there were, and ends. After SECONDS it ends in any case.

@@ -2,7 +2,7 @@
 
 Takes one argument, a JSON object: names, resolvers, expected, forbidden, types, timeout, tries, device.
 Prints one: either {"refused": SENTENCE}, where the input is wrong, or
-{"refused": "", "device_fault": TEXT, "up": […], "answer_seconds": […], "answers": […], "faults": [SENTENCE, …]}.
+{"refused": "", "device_fault": TEXT, "up": [], "answer_seconds": [], "answers": [], "faults": [SENTENCE]}.
 """
 
 import ipaddress
@@ -45,7 +45,7 @@ class Garbled(Exception):
 def plain_name(name):
     plain = name[:-1] if name.endswith(".") else name
     if not plain or len(plain) > 253 or not all(LABEL.match(label) for label in plain.split(".")):
-        raise Refused("%r is not a host name (write names of other scripts as xn--…)" % name)
+        raise Refused("%r is not a host name (write names of other scripts as xn--\u2026)" % name)
     return plain
 
 
@@ -208,7 +208,8 @@ def ask(server, device, timeout, tries, name, kind):
         except Garbled as error:
             why = "no answer but a message that is wrong: %s" % error
         except PermissionError as error:
-            raise Fault("no answer: %s (only root may use a device of its choice)" % error.strerror)
+            reason = "only root may use a device of its choice" if device and os.geteuid() else "a rule of this host"
+            raise Fault("no answer: %s (%s)" % (error.strerror, reason))
         except OSError as error:
             why = "no answer: %s" % (error.strerror or error)
         else:

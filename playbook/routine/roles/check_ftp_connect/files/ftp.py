@@ -3,20 +3,25 @@
 Reads a JSON object: servers, user, password, directory, tls, tls_verify, timeout. It comes by standard input, since
 arguments are seen by everyone on the host.
 Prints one: either {"refused": SENTENCE}, where the input is wrong, or
-{"refused": "", "up": […], "banner_seconds": […], "login_seconds": […], "answers": […], "faults": [SENTENCE, …]}.
+{"refused": "", "up": [], "banner_seconds": [], "login_seconds": [], "answers": [], "faults": [SENTENCE]}.
 """
 
+import concurrent.futures
 import ftplib
 import ipaddress
 import json
+import os
 import re
 import socket
 import ssl
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 MAX_SERVERS = 40
+# Of all answers of a server: some greet with a page, none with a book.
+MAX_LINES = 1000
+# How many timeouts a server has for everything. Each byte that it sends would begin the timeout of an answer anew.
+PATIENCE = 10
 MAX_SAID = 150
 LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\Z", re.IGNORECASE)
 
@@ -25,7 +30,23 @@ class Refused(Exception):
     """The input is wrong."""
 
 
-class SecureFTP(ftplib.FTP_TLS):
+class Bounded:
+    """Does not listen for ever to a server whose answer has no end."""
+
+    lines = 0
+
+    def getline(self):
+        self.lines += 1
+        if self.lines > MAX_LINES:
+            raise ftplib.Error("its answers have more than %d lines" % MAX_LINES)
+        return super().getline()
+
+
+class PlainFTP(Bounded, ftplib.FTP):
+    pass
+
+
+class SecureFTP(Bounded, ftplib.FTP_TLS):
     """Data connections go on with the control connection's TLS session, as vsftpd and others demand."""
 
     def ntransfercmd(self, cmd, rest=None):
@@ -94,12 +115,15 @@ def why(error, timeout, secret):
     return tidy(str(error), secret) or "the connection ended"
 
 
-def look(server, asked):
-    """One server: what is known of it, with a fault where something went wrong."""
+def unknown():
+    return {"step": "connecting", "banner": "", "entries": None, "banner_seconds": None, "login_seconds": None, "fault": ""}
+
+
+def look(server, asked, known):
+    """One server: notes what is known of it, and a fault where something goes wrong."""
     host, port = endpoint(server)
     secret = asked["password"]
-    known = {"banner": "", "entries": None, "banner_seconds": None, "login_seconds": None, "fault": ""}
-    ftp = ftplib.FTP()
+    ftp = PlainFTP()
     if asked["tls"]:
         context = ssl.create_default_context()
         if not asked["tls_verify"]:
@@ -107,42 +131,62 @@ def look(server, asked):
             context.verify_mode = ssl.CERT_NONE
         ftp = SecureFTP(context=context)
     ftp.encoding = "latin-1"
-    step = "connecting"
     begin = time.monotonic()
     try:
         known["banner"] = tidy(ftp.connect(host, port, asked["timeout"]), secret)
         known["banner_seconds"] = time.monotonic() - begin
         begin = time.monotonic()
         if asked["tls"]:
-            step = "TLS"
+            known["step"] = "TLS"
             ftp.auth()
-        step = "logging in as %s" % asked["user"]
+        known["step"] = "logging in as %s" % asked["user"]
         # ftplib gives an anonymous user the customary password where there is none.
         ftplib.FTP.login(ftp, wire(asked["user"]), wire(secret))
         known["login_seconds"] = time.monotonic() - begin
         if asked["directory"]:
-            step = "listing %s" % asked["directory"]
+            known["step"] = "listing %s" % asked["directory"]
             if asked["tls"]:
                 ftp.prot_p()
             # Not as an argument of LIST, where some servers take it for an option or a pattern.
             ftp.cwd(wire(asked["directory"]))
-            lines = []
-            ftp.retrlines("LIST", lines.append)
-            known["entries"] = len(lines)
+            known["entries"] = count(ftp)
         ftp.quit()
     except (OSError, EOFError, ValueError, ftplib.Error) as error:
         # A server that hangs up on our goodbye has answered all that was asked.
         if not (known["login_seconds"] is not None and (known["entries"] is not None or not asked["directory"])):
-            known["fault"] = "%s failed: %s" % (step, why(error, asked["timeout"], secret))
+            known["fault"] = "%s failed: %s" % (known["step"], why(error, asked["timeout"], secret))
     finally:
         ftp.close()
-    return known
+
+
+def count(ftp):
+    entries = 0
+
+    def one_more(_):
+        nonlocal entries
+        entries += 1
+
+    ftp.retrlines("LIST", one_more)
+    return entries
+
+
+def wait(look, known, until, asked):
+    """What is known when it has ended, or when its time is up."""
+    try:
+        look.result(timeout=max(until - time.monotonic(), 0))
+        return known
+    except concurrent.futures.TimeoutError:
+        fault = "%s failed: no end of it after %g s" % (known["step"], PATIENCE * asked["timeout"])
+        return dict(known, entries=None, fault=fault)
 
 
 def main():
     asked = read(sys.stdin.read())
-    with ThreadPoolExecutor(16) as pool:
-        results = list(pool.map(lambda server: look(server, asked), asked["servers"]))
+    until = time.monotonic() + PATIENCE * asked["timeout"]
+    pool = concurrent.futures.ThreadPoolExecutor(MAX_SERVERS)
+    looks = [(pool.submit(look, server, asked, known), known)
+             for server, known in ((server, unknown()) for server in asked["servers"])]
+    results = [wait(look, known, until, asked) for look, known in looks]
     told = {"refused": "", "up": [], "banner_seconds": [], "login_seconds": [], "answers": [], "faults": []}
     for server, known in zip(asked["servers"], results):
         told["up"].append({"server": server, "value": int(not known["fault"])})
@@ -159,6 +203,9 @@ def main():
 
 
 try:
-    print(json.dumps(main()))
+    answer = main()
 except Refused as refusal:
-    print(json.dumps({"refused": str(refusal)}))
+    answer = {"refused": str(refusal)}
+print(json.dumps(answer), flush=True)
+# Nobody waits for a server that comes to no end.
+os._exit(0)

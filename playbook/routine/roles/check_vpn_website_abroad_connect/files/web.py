@@ -1,6 +1,6 @@
 """Asks web sites, and tells which answered with what, and how fast.
 
-    python3 -c SCRIPT <REQUEST
+    python3 -I -c SCRIPT <REQUEST
 
 REQUEST is JSON: urls, device, proxy, ca_file, statuses, text, timeout. It is read from the standard input because a
 proxy's password must not stand in the list of processes.
@@ -18,6 +18,7 @@ import time
 import urllib.parse
 
 MAX_BODY = 1 << 20
+MAX_SAID = 200
 
 
 def connector(device):
@@ -96,6 +97,11 @@ def ask(url, request):
     return told
 
 
+def said(text):
+    """What a server said instead of an answer, in one line: it may be long, and anything."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)[:MAX_SAID]
+
+
 def outcome(future, left, request):
     try:
         return future.result(timeout=max(left, 0))
@@ -104,16 +110,24 @@ def outcome(future, left, request):
     except ssl.CertificateError as error:
         return {"fault": "its certificate is not accepted: %s" % getattr(error, "verify_message", error)}
     except (OSError, http.client.HTTPException, ValueError) as error:
-        return {"fault": getattr(error, "strerror", None) or str(error) or type(error).__name__}
+        return {"fault": said(getattr(error, "strerror", None) or str(error) or type(error).__name__)}
 
 
-def main():
-    request = json.load(sys.stdin)
+def ask_all(request):
+    # A VPN that is down often takes its device with it.
+    if request["device"] and request["device"] not in os.listdir("/sys/class/net"):
+        fault = "there is no network device %s: is the VPN up?" % request["device"]
+        return [{"url": url, "fault": fault} for url in request["urls"]]
     end = time.monotonic() + request["timeout"]
     # A name that is slow to resolve has no time limit of its own, so nobody waits for the threads.
     pool = concurrent.futures.ThreadPoolExecutor(max_workers=len(request["urls"]))
     asked = [(url, pool.submit(ask, url, request)) for url in request["urls"]]
-    sites = [{"url": url, **outcome(future, end - time.monotonic(), request)} for url, future in asked]
+    return [{"url": url, **outcome(future, end - time.monotonic(), request)} for url, future in asked]
+
+
+def main():
+    request = json.load(sys.stdin)
+    sites = ask_all(request)
     findings = {
         "web_up": [{"value": int(not site["fault"]), "url": site["url"]} for site in sites],
         "web_seconds": [{"value": site["seconds"], "url": site["url"]} for site in sites if "seconds" in site],
