@@ -19,6 +19,8 @@ use crate::facts_keeper::FactsKeeper;
 use crate::http::{self, Context, ReloadRequest};
 use crate::inventory_keeper::{self, Keeping};
 use crate::metrics::Metrics;
+use crate::sd_files;
+use crate::sd_keeper;
 use crate::shutdown::{self, Shutdown};
 use crate::store::{self, OpenError, Store};
 use crate::worker::Worker;
@@ -131,6 +133,22 @@ impl App {
             saved: opened.inventory,
             shutdown: ending.clone(),
         });
+        let mut helpers = JoinSet::new();
+        let hosts = sd_keeper::Keeping {
+            config: config.clone(),
+            inventory: inventory.clone(),
+            store: opened.store.clone(),
+            shutdown: ending.clone(),
+        };
+        let discovery = sd_files::start(hosts, &metrics, &mut helpers);
+        let facts = FactsKeeper {
+            store: opened.store.clone(),
+            config: config.clone(),
+            inventory: inventory.clone(),
+            metrics: metrics.clone(),
+            shutdown: ending.clone(),
+        };
+        helpers.spawn(facts.run());
         let worker = Worker {
             store: opened.store.clone(),
             config: config.clone(),
@@ -139,29 +157,20 @@ impl App {
             metrics: metrics.clone(),
             shutdown: ending.clone(),
         };
-        let (facts_inventory, facts_metrics) = (inventory.clone(), metrics.clone());
         let (reload, requests) = mpsc::channel(16);
         let context = Context {
             store: opened.store.clone(),
             metrics: metrics.clone(),
             config: config.clone(),
             inventory,
+            discovery,
             reload: options.enable_lifecycle.then_some(reload),
             telemetry_path: options.telemetry_path.as_str().into(),
             shutdown: ending.clone(),
         };
-        let mut helpers = JoinSet::new();
         helpers.spawn(async move {
             let _ = keeper.await;
         });
-        let facts = FactsKeeper {
-            store: opened.store.clone(),
-            config: config.clone(),
-            inventory: facts_inventory,
-            metrics: facts_metrics,
-            shutdown: ending.clone(),
-        };
-        helpers.spawn(facts.run());
         helpers.spawn(retain(opened.store.clone(), config.clone(), ending));
         let mut servers = JoinSet::new();
         let mut addresses = Vec::new();

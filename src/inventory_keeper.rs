@@ -294,14 +294,17 @@ impl Keeper {
         let known = self.version;
         Box::pin(async move {
             // Taken before: what changes meanwhile is read again.
-            let fingerprint = fingerprint_of(config).await;
+            let fingerprint = fingerprint_of(Arc::clone(&config)).await;
             let read = async {
                 let stamp = ansible.program_stamp();
                 let version = match known {
                     Some((of, version)) if of == stamp => version,
                     _ => ansible.version().await?,
                 };
-                let inventory = Inventory::parse(&ansible.list().await?)?;
+                let listing = ansible.list().await?;
+                let exposed = &config.service_discovery.exposed;
+                let inventory =
+                    Inventory::parse(&listing)?.keeping_vars(&listing, &exposed.vars)?;
                 Ok((inventory.read_by(version), Some((stamp, version))))
             };
             (fingerprint, read.await)

@@ -3,9 +3,9 @@
 //! The rooms, from the ground up (a room uses only rooms above it in this list):
 //!
 //! - [`alert`], [`run`], [`task`], [`check`], [`facts`], [`metrics`], [`clock`], [`shutdown`]: the words.
-//! - [`config`], [`inventory`], [`plan`]: thought; no file, process, clock or network is touched in `plan`.
+//! - [`config`], [`inventory`], [`sd`], [`plan`]: thought; no file, process, clock or network is touched in `plan`.
 //! - [`store`], [`ansible`]: the engines; only `store` opens transactions, only `ansible` starts processes.
-//! - [`http`], [`worker`], [`inventory_keeper`], [`facts_keeper`]: the edges; `http` and `worker` never call each other and meet at the store.
+//! - [`http`], [`worker`], [`inventory_keeper`], [`facts_keeper`], [`sd_keeper`], [`sd_files`]: the edges; `http` and `worker` never call each other and meet at the store.
 //! - [`app`]: wiring, in one straight line.
 //! - [`cli`]: what a person types.
 
@@ -25,6 +25,9 @@ pub mod inventory_keeper;
 pub mod metrics;
 pub mod plan;
 pub mod run;
+pub mod sd;
+pub mod sd_files;
+pub mod sd_keeper;
 pub mod shutdown;
 pub mod store;
 pub mod task;

@@ -171,7 +171,7 @@ fn matchers(
             Ok(parsed) => all.extend(parsed),
             Err(error) => {
                 good = false;
-                no_matcher(text, error, report);
+                no_matcher(text, error, MATCHERS, report);
             }
         }
     }
@@ -185,18 +185,26 @@ fn matchers(
     all.into_iter().collect()
 }
 
-fn no_matcher(text: &Scalar, error: ParseError, report: &mut Report<'_>) {
+/// What is said of a matcher with `==`, and of any other that is none.
+const MATCHERS: [&str; 2] = [
+    r#"`==` is no operator: `=` compares, as in alertname="DiskWillFill""#,
+    r#"write it as for Alertmanager: alertname="DiskWillFill", severity=~"warning|critical", team!="db""#,
+];
+
+/// Notes a text that is no matcher; `help` is for one with `==`, and for any other.
+pub(super) fn no_matcher(
+    text: &Scalar,
+    error: ParseError,
+    help: [&str; 2],
+    report: &mut Report<'_>,
+) {
     let (part, message, help) = match double_equals(&text.value) {
         Some(part) => (
             part,
             "want an operator: `=`, `!=`, `=~` or `!~`, found `==`".to_owned(),
-            r#"`==` is no operator: `=` compares, as in alertname="DiskWillFill""#,
+            help[0],
         ),
-        None => (
-            error.position..error.end,
-            error.message,
-            r#"write it as for Alertmanager: alertname="DiskWillFill", severity=~"warning|critical", team!="db""#,
-        ),
+        None => (error.position..error.end, error.message, help[1]),
     };
     let column = text.value[..part.start].chars().count();
     let (at, message) = match exact_place(report.text, text, part) {

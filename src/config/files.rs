@@ -21,6 +21,13 @@ pub(super) fn look(typed: &FileText, report: &mut Report<'_>) -> Option<Roles> {
         );
         wrong(report, path, "storage.path is a folder", Some(help));
     }
+    let sd = typed.service_discovery.iter().flat_map(|sd| &sd.files);
+    for path in sd.flatten().filter_map(|file| file.value.path.as_ref()) {
+        if Path::new(&path.value).is_dir() {
+            let message = format!("{:?} is a folder", path.value);
+            wrong(report, path, &message, Some("name a file in it".to_owned()));
+        }
+    }
     let ansible = typed.ansible.as_ref()?;
     if let Some(dir) = ansible.bin_dir.as_ref().filter(|dir| is_usable(dir)) {
         for program in ["ansible-playbook", "ansible-inventory"] {

@@ -4,7 +4,7 @@
 //! only a file without defects becomes a [`Config`].
 //!
 //! The way of a file: `load` reads it, `text` is what was typed, `files` looks at what it names, `checks` reads
-//! what the roles declare, `check` and `bindings` build the objects, and `error` is the one form in which all of them, `yaml` too, say what is wrong.
+//! what the roles declare, `check`, `bindings` and `sd` build the objects, and `error` is the one form in which all of them, `yaml` too, say what is wrong.
 
 mod bindings;
 mod check;
@@ -15,6 +15,7 @@ mod files;
 mod load;
 mod manual;
 mod read;
+mod sd;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -39,6 +40,7 @@ use crate::alert::Matchers;
 use crate::check::Declared;
 use crate::facts::HostOptions;
 use crate::run::Vars;
+use crate::sd::{Endpoint, Exposed, Filter};
 
 /// A configuration without defects.
 #[derive(Debug, Clone)]
@@ -55,6 +57,8 @@ pub struct Config {
     pub bindings: Vec<Arc<Binding>>,
     /// What is gathered of hosts, and shown.
     pub facts: Facts,
+    /// What Prometheus is told of the hosts.
+    pub service_discovery: ServiceDiscovery,
     /// The roles that were found under `playbook_dir`.
     pub roles: Roles,
 }
@@ -244,6 +248,26 @@ impl Default for Target {
             label: "instance".to_owned(),
         }
     }
+}
+
+/// What Prometheus is told of the hosts.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ServiceDiscovery {
+    /// Which variables and facts of hosts become labels; no variables, four facts.
+    pub exposed: Exposed,
+    /// The files that are written; none. Their paths are unique.
+    pub files: Vec<Arc<TargetsFile>>,
+}
+
+/// A file of targets for Prometheus's `file_sd_configs`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TargetsFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Which hosts; all.
+    pub filter: Filter,
+    /// What is scraped on each.
+    pub endpoint: Endpoint,
 }
 
 /// The roles that exist, by kind, and their checks.

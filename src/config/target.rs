@@ -106,7 +106,8 @@ pub(super) fn is_exact_name(name: &str, kind: &str) -> bool {
     !(name.is_empty() || name.starts_with(['-', '@']) || name.contains(pattern) || colon)
 }
 
-fn exact_name(name: &Scalar, kind: &str, report: &mut Report<'_>) {
+/// Notes a name that is not exact.
+pub(super) fn exact_name(name: &Scalar, kind: &str, report: &mut Report<'_>) {
     if !is_exact_name(&name.value, kind) {
         report.add(
             place(name.referenced),

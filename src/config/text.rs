@@ -26,6 +26,7 @@ pub(super) struct FileText {
     pub(super) receiver: Option<ReceiverText>,
     pub(super) bindings: Option<Vec<Spanned<BindingText>>>,
     pub(super) facts: Option<FactsText>,
+    pub(super) service_discovery: Option<ServiceDiscoveryText>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -125,6 +126,26 @@ pub(super) struct BindingText {
     pub(super) on_interrupt: Option<Scalar>,
     pub(super) r#become: Option<bool>,
     pub(super) gather_facts: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ServiceDiscoveryText {
+    pub(super) files: Option<Vec<Spanned<TargetsFileText>>>,
+    pub(super) vars: Option<Spanned<Vec<Scalar>>>,
+    pub(super) facts: Option<Spanned<Vec<Scalar>>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TargetsFileText {
+    pub(super) path: Option<Scalar>,
+    pub(super) port: Option<Scalar>,
+    pub(super) groups: Option<Spanned<Vec<Scalar>>>,
+    pub(super) matchers: Option<Vec<Scalar>>,
+    pub(super) scheme: Option<Scalar>,
+    pub(super) metrics_path: Option<Scalar>,
+    pub(super) labels: Option<Pairs<Scalar>>,
 }
 
 /// `controller`, or a map with one key; a list is what people try, and is told so later.

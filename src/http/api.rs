@@ -6,6 +6,7 @@ use serde::de::IntoDeserializer;
 
 use super::Context;
 use super::reply::{self, Reply};
+use super::sd;
 use crate::clock;
 use crate::run::{Outcome, Run, RunId, TaskEvent};
 use crate::store::{Canceled, EpisodeOfRun, RunFilter, StoreError};
@@ -34,8 +35,9 @@ pub(super) async fn answer(context: &Context, method: &Method, path: &str, query
         (["runs", _, "cancel"], Some(Ok(id))) if *method == Method::POST => {
             cancel(context, id).await
         }
+        (["sd"], _) if reads => sd::answer(context, query).await,
         (["runs"], _) => reply::method_not_allowed("GET, HEAD, POST"),
-        (["runs", _] | ["runs", _, "output"], _) => reply::method_not_allowed("GET, HEAD"),
+        (["sd"] | ["runs", _] | ["runs", _, "output"], _) => reply::method_not_allowed("GET, HEAD"),
         (["runs", _, "cancel"], _) => reply::method_not_allowed("POST"),
         _ => reply::error(
             StatusCode::NOT_FOUND,

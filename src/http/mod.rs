@@ -11,6 +11,7 @@
 //! | GET | `/api/v1/facts` | [`facts`]: whose facts there are |
 //! | POST | `/api/v1/facts` | takes facts that others gathered |
 //! | GET | `/api/v1/facts/HOST`, `/api/v1/facts/HOST/changes` | the facts of a host, and what changed when |
+//! | GET | `/api/v1/sd` | [`sd`]: scrape targets, as `http_sd` takes them (`group`, `match`, `port`, `scheme`, `metrics_path`) |
 //! | GET | `/metrics` (`--web.telemetry-path`) | the exposition format of Prometheus |
 //! | GET | `/metrics/hosts` | of it, the metrics of hosts alone |
 //! | GET, HEAD | `/-/healthy`, `/-/ready` | 200, or 503 and why not |
@@ -23,6 +24,7 @@ mod facts;
 mod metrics;
 mod reply;
 mod router;
+mod sd;
 mod server;
 mod start;
 mod stream;
@@ -35,6 +37,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::config::Config;
 use crate::inventory_keeper::InventoryKeeper;
 use crate::metrics::Metrics;
+use crate::sd_keeper::Discovery;
 use crate::shutdown::Shutdown;
 use crate::store::Store;
 
@@ -54,6 +57,8 @@ pub struct Context {
     pub config: watch::Receiver<Arc<Config>>,
     /// Knows the inventory.
     pub inventory: InventoryKeeper,
+    /// Has the scrape targets.
+    pub discovery: Discovery,
     /// Takes requests to read the configuration again; `None` unless that was enabled.
     pub reload: Option<mpsc::Sender<ReloadRequest>>,
     /// Where the metrics are.

@@ -6,6 +6,7 @@ mod address;
 mod export;
 mod parse;
 mod resolve;
+mod vars;
 
 pub use parse::is_template;
 pub use resolve::{Unresolved, is_exact, resolve_group, resolve_label, resolve_name};
@@ -31,6 +32,8 @@ pub struct Host {
     name: Arc<str>,
     address: Option<String>,
     groups: Vec<Arc<str>>,
+    /// Those that were asked for.
+    vars: Vec<(Arc<str>, serde_json::Value)>,
 }
 
 impl Host {
@@ -62,6 +65,7 @@ pub struct Inventory {
     /// Key: a group. Value: its hosts, also those of its children, ascending.
     groups: BTreeMap<Arc<str>, Vec<usize>>,
     templates_twice: bool,
+    kept_vars: Vec<String>,
 }
 
 /// Output that is not an inventory.
@@ -111,6 +115,7 @@ impl Inventory {
             .map(|name| Host {
                 address: listing.addresses.remove(&*name).flatten(),
                 groups: Vec::new(),
+                vars: Vec::new(),
                 name,
             })
             .collect();
@@ -149,6 +154,7 @@ impl Inventory {
             by_address,
             groups,
             templates_twice: listing.templates_twice,
+            kept_vars: Vec::new(),
         }
     }
 

@@ -5,11 +5,11 @@ use prometheus::{
     Opts, Registry,
 };
 
-fn name(name: &str) -> String {
+pub(super) fn name(name: &str) -> String {
     format!("promansible_{name}")
 }
 
-fn register<C>(
+pub(super) fn register<C>(
     registry: &Registry,
     made: Result<C, prometheus::Error>,
 ) -> Result<C, prometheus::Error>

@@ -8,6 +8,7 @@ mod facts;
 mod happened;
 pub mod hosts;
 mod make;
+mod sd;
 
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use facts::FactMetrics;
 pub use happened::Happened;
 use hosts::Page;
 use make::{counter, counters, float, gauge, gauges, histogram, histograms};
+pub use sd::SdFiles;
 
 use crate::alert::Status;
 use crate::check::{Declared, Findings};
@@ -59,6 +61,7 @@ pub struct Metrics {
     checks: CheckCollector,
     facts: FactMetrics,
     facts_stale_after: Gauge,
+    sd_files: SdFiles,
 }
 
 impl Metrics {
@@ -196,6 +199,7 @@ impl Metrics {
                 "facts_stale_after_seconds",
                 "From which age on the facts of a host are old news: facts.stale_after.",
             )?,
+            sd_files: SdFiles::register(r)?,
             registry,
         };
         metrics.start()?;
@@ -366,6 +370,11 @@ impl Metrics {
     /// The metrics of all hosts.
     pub fn hosts_page(&self) -> Page {
         self.facts.page()
+    }
+
+    /// The files of scrape targets.
+    pub fn sd_files(&self) -> &SdFiles {
+        &self.sd_files
     }
 
     /// Counts that as many connections are open as may be.

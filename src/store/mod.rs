@@ -199,6 +199,7 @@ pub struct Store {
     writer: mpsc::Sender<Message>,
     database: Arc<RwLock<Option<Arc<Database>>>>,
     changed: watch::Receiver<u64>,
+    facts_changed: watch::Receiver<u64>,
     path: Arc<PathBuf>,
     id: Arc<str>,
 }
@@ -358,6 +359,11 @@ impl Store {
     /// Changes whenever the queue does.
     pub fn changed(&self) -> watch::Receiver<u64> {
         self.changed.clone()
+    }
+
+    /// Changes whenever facts of a host came or went.
+    pub fn facts_changed(&self) -> watch::Receiver<u64> {
+        self.facts_changed.clone()
     }
 
     /// Whether it can be written to, as far as is known.

@@ -52,6 +52,7 @@ pub(super) fn open_with(
     let prepared = prepare(&database, metrics, now).map_err(|e| unusable(path, e))?;
     let (messages, receiver) = mpsc::channel(WAITING);
     let (changed, watching) = watch::channel(0);
+    let (facts_changed, watching_facts) = watch::channel(0);
     metrics.queue(prepared.live.queue.len(), prepared.live.running.len());
     let database = Arc::new(RwLock::new(Some(Arc::new(database))));
     let id: Arc<str> = prepared.id.into();
@@ -63,6 +64,7 @@ pub(super) fn open_with(
         path: path.to_owned(),
         metrics: metrics.clone(),
         changed,
+        facts_changed,
         opener,
         held: BTreeMap::new(),
         doubt: None,
@@ -80,6 +82,7 @@ pub(super) fn open_with(
             writer: messages,
             database,
             changed: watching,
+            facts_changed: watching_facts,
             path: Arc::new(path.to_owned()),
             id,
         },

@@ -93,6 +93,7 @@ pub(super) struct Writer {
     pub id: Arc<str>,
     pub metrics: Metrics,
     pub changed: watch::Sender<u64>,
+    pub facts_changed: watch::Sender<u64>,
     pub opener: Opener,
     /// The runs that were handed out and whose owners were told so.
     pub held: BTreeMap<RunId, Held>,
@@ -246,8 +247,13 @@ impl Writer {
 
     /// Shows what is on disk now, and remembers who owns what.
     fn account(&mut self) {
+        let mut facts = false;
         for happened in self.live.happened.drain(..) {
             self.metrics.count(&happened);
+            facts |= matches!(happened, Happened::Facts(_) | Happened::FactsForgotten(_));
+        }
+        if facts {
+            self.facts_changed.send_modify(|n| *n += 1);
         }
         self.metrics
             .queue(self.live.queue.len(), self.live.running.len());

@@ -4,6 +4,7 @@
 
 #![allow(unreachable_pub)] // a program has no outside
 
+mod discovery;
 mod pair;
 mod repeat;
 mod shutdown;

@@ -18,4 +18,5 @@ mod operations;
 mod receiver;
 mod recovery;
 mod runs_api;
+mod sd;
 mod targets;

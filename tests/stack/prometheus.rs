@@ -42,11 +42,17 @@ impl Prometheus {
         alertmanagers: &[u16],
         note: &str,
     ) -> Result<Self, Failure> {
+        let rules = RULES.replace("NOTE", note);
+        Self::start_with(dir, &settings(sites, promansible, alertmanagers), &rules)
+    }
+
+    /// Starts it with this configuration, and these rules beside it in `rules.yml`.
+    pub fn start_with(dir: &Path, settings: &str, rules: &str) -> Result<Self, Failure> {
         let io = |e: std::io::Error| Failure::new(format!("Prometheus in {}: {e}", dir.display()));
         fs::create_dir_all(dir).map_err(io)?;
-        fs::write(dir.join("rules.yml"), RULES.replace("NOTE", note)).map_err(io)?;
+        fs::write(dir.join("rules.yml"), rules).map_err(io)?;
         let config = dir.join("prometheus.yml");
-        fs::write(&config, settings(sites, promansible, alertmanagers)).map_err(io)?;
+        fs::write(&config, settings).map_err(io)?;
         let program = process::find(&["prometheus"])?;
         let (process, port) = on_free_port(
             "Prometheus",

@@ -85,6 +85,7 @@ pub struct Site {
     runs: BTreeMap<String, String>,
     receiver: BTreeMap<String, String>,
     bindings: String,
+    more: String,
     args: Vec<String>,
 }
 
@@ -97,6 +98,7 @@ impl Site {
             runs: BTreeMap::new(),
             receiver: BTreeMap::new(),
             bindings: String::new(),
+            more: String::new(),
             args: Vec::new(),
         };
         let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("playbook");
@@ -191,6 +193,12 @@ impl Site {
         self
     }
 
+    /// Further sections of the configuration, in the place of those before; `SITE` is the site's folder.
+    pub fn sections(mut self, text: &str) -> Self {
+        self.more = text.replace("SITE", &self.dir.path().display().to_string());
+        self
+    }
+
     pub fn arg(mut self, arg: &str) -> Self {
         self.args.push(arg.to_owned());
         self
@@ -208,7 +216,7 @@ impl Site {
         };
         let dir = self.dir.path().display();
         let text = format!(
-            "ansible: {{bin_dir: {dir}/bin, playbook_dir: {dir}/playbook, inventory: [{dir}/hosts], inventory_refresh: {}}}\nstorage: {{path: {dir}/data/store.redb}}\nruns: {}\nreceiver: {}\nbindings:\n{}",
+            "ansible: {{bin_dir: {dir}/bin, playbook_dir: {dir}/playbook, inventory: [{dir}/hosts], inventory_refresh: {}}}\nstorage: {{path: {dir}/data/store.redb}}\nruns: {}\nreceiver: {}\nbindings:\n{}{}",
             self.refresh,
             section(&self.runs),
             section(&self.receiver),
@@ -217,6 +225,7 @@ impl Site {
             } else {
                 &self.bindings
             },
+            self.more,
         );
         fs::write(&file, text).unwrap();
         file

@@ -1,0 +1,66 @@
+//! The files of scrape targets.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus::{IntGaugeVec, Opts, Registry};
+
+use super::make::{name, register};
+use super::whole;
+
+/// Shows whether each file is as it should be. Cheap to clone.
+#[derive(Clone)]
+pub struct SdFiles {
+    targets: IntGaugeVec,
+    successful: IntGaugeVec,
+    known: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl SdFiles {
+    pub(super) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let gauges = |n: &str, help: &str| {
+            register(
+                registry,
+                IntGaugeVec::new(Opts::new(name(n), help), &["path"]),
+            )
+        };
+        Ok(Self {
+            targets: gauges(
+                "sd_file_targets",
+                "Scrape targets in a file of service_discovery.files, as last written.",
+            )?,
+            successful: gauges(
+                "sd_file_last_write_successful",
+                "Whether a file of service_discovery.files could be brought up to date when it was last tried.",
+            )?,
+            known: Arc::default(),
+        })
+    }
+
+    /// Shows these files, at 0 where nothing was said of them yet, and no others.
+    pub fn know<'a>(&self, paths: impl IntoIterator<Item = &'a Path>) {
+        let paths = paths.into_iter();
+        let paths: BTreeSet<String> = paths.map(|path| path.display().to_string()).collect();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        for gone in known.difference(&paths) {
+            let _ = self.targets.remove_label_values(&[gone]);
+            let _ = self.successful.remove_label_values(&[gone]);
+        }
+        for path in &paths {
+            self.targets.with_label_values(&[path]);
+            self.successful.with_label_values(&[path]);
+        }
+        *known = paths;
+    }
+
+    /// Shows with how many targets a file was brought up to date; `None` if it could not be.
+    pub fn written(&self, path: &Path, targets: Option<usize>) {
+        let path = path.display().to_string();
+        let successful = i64::from(targets.is_some());
+        self.successful.with_label_values(&[&path]).set(successful);
+        if let Some(targets) = targets {
+            self.targets.with_label_values(&[&path]).set(whole(targets));
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Keeps the scrape targets ready: what is known of every host, put together anew when the inventory, the facts or the
+//! configuration change, so that nobody who asks waits for the store.
+//!
+//! While the inventory cannot be read, or before it was read with the variables that are exposed, the last view stays:
+//! hosts do not vanish because a file is broken.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio::sync::watch;
+
+use crate::config::Config;
+use crate::facts::{Facts, HostFacts};
+use crate::inventory::Inventory;
+use crate::inventory_keeper::InventoryKeeper;
+use crate::sd::{Exposed, FactValues, View};
+use crate::shutdown::Shutdown;
+use crate::store::{Store, StoreError};
+
+/// Facts come host by host; what comes within this time is put together once.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// When to try again to read facts from a store that is broken.
+const RETRY: Duration = Duration::from_secs(10);
+
+/// How long who asks waits for a view of an inventory that was just read.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Of more hosts than this, facts are read in one go.
+const FEW: usize = 64;
+
+/// A handle to the view. Cheap to clone.
+#[derive(Clone)]
+pub struct Discovery(watch::Receiver<Option<Arc<View>>>);
+
+impl Discovery {
+    /// The view as it is; `None` as long as there never was one.
+    pub fn latest(&mut self) -> Option<Arc<View>> {
+        self.0.borrow_and_update().clone()
+    }
+
+    /// Waits for another view than the last that was looked at. *Cancel safety*: may be dropped at any time.
+    pub async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// The view of this inventory; if that takes long, the last one.
+    pub async fn of(mut self, inventory: &Arc<Inventory>) -> Option<Arc<View>> {
+        let is_it = |view: &Option<Arc<View>>| view.as_ref().is_some_and(|v| v.is_of(inventory));
+        let _ = tokio::time::timeout(PATIENCE, self.0.wait_for(is_it)).await;
+        self.latest()
+    }
+}
+
+/// What the keeper needs.
+pub struct Keeping {
+    /// The configuration that is in force.
+    pub config: watch::Receiver<Arc<Config>>,
+    /// Knows the hosts.
+    pub inventory: InventoryKeeper,
+    /// Has the facts.
+    pub store: Store,
+    /// Becomes true when promansible is to end.
+    pub shutdown: Shutdown,
+}
+
+/// The handle, and what keeps the view until the end.
+pub fn keep(keeping: Keeping) -> (Discovery, impl Future<Output = ()> + Send + 'static) {
+    let (publish, view) = watch::channel(None);
+    let config = Arc::clone(&keeping.config.borrow());
+    let keeper = Keeper {
+        exposed: config.service_discovery.exposed.clone(),
+        facts: HashMap::new(),
+        publish,
+        keeping,
+    };
+    (Discovery(view), keeper.run())
+}
+
+/// When the facts of a host were gathered, and what of them is exposed.
+type FactsAt = (DateTime<Utc>, FactValues);
+
+struct Keeper {
+    keeping: Keeping,
+    publish: watch::Sender<Option<Arc<View>>>,
+    /// What the facts were read for.
+    exposed: Exposed,
+    facts: HashMap<String, FactsAt>,
+}
+
+impl Keeper {
+    async fn run(mut self) {
+        let mut shutdown = self.keeping.shutdown.clone();
+        let mut inventory = self.keeping.inventory.watch();
+        let mut facts = self.keeping.store.facts_changed();
+        let mut config = self.keeping.config.clone();
+        loop {
+            // Seen before the look, so that what comes meanwhile is looked at after it.
+            let usable = inventory.is_usable();
+            facts.mark_unchanged();
+            config.mark_unchanged();
+            let looked = self.look(usable).await;
+            if let Err(e) = &looked {
+                tracing::error!(error = %e, "the facts cannot be read: scrape targets stay as they are");
+            }
+            tokio::select! {
+                () = shutdown.asked() => return,
+                () = inventory.changed() => {}
+                Ok(()) = facts.changed() => {}
+                Ok(()) = config.changed() => {}
+                () = tokio::time::sleep(RETRY), if looked.is_err() => {}
+            }
+            tokio::select! {
+                () = shutdown.asked() => return,
+                () = tokio::time::sleep(PAUSE) => {}
+            }
+        }
+    }
+
+    async fn look(&mut self, usable: bool) -> Result<(), StoreError> {
+        let config = Arc::clone(&self.keeping.config.borrow());
+        let exposed = &config.service_discovery.exposed;
+        if self.exposed != *exposed {
+            self.exposed = exposed.clone();
+            self.facts.clear();
+        }
+        self.read_facts().await?;
+        let latest = self.keeping.inventory.latest();
+        let Some(inventory) = latest.ok().filter(|_| usable) else {
+            return Ok(());
+        };
+        // One from the store has none, and one from before a reload others.
+        if inventory.kept_vars() != exposed.vars {
+            return Ok(());
+        }
+        let facts = self.facts.iter();
+        let facts: HashMap<String, FactValues> = facts
+            .map(|(host, (_, values))| (host.clone(), values.clone()))
+            .collect();
+        let exposed = exposed.clone();
+        let build = move || View::build(&exposed, inventory, &facts);
+        if let Ok(view) = tokio::task::spawn_blocking(build).await {
+            self.publish.send_replace(Some(Arc::new(view)));
+        }
+        Ok(())
+    }
+
+    /// Reads the facts that are newer than those at hand, and drops those that are gone.
+    async fn read_facts(&mut self) -> Result<(), StoreError> {
+        let list = self.keeping.store.facts_list().await?;
+        let there: HashMap<&str, DateTime<Utc>> = list
+            .iter()
+            .map(|of| (of.host.as_str(), of.gathered_at))
+            .collect();
+        self.facts
+            .retain(|host, (at, _)| there.get(host.as_str()) == Some(at));
+        let missing: Vec<String> = there
+            .into_keys()
+            .filter(|host| !self.facts.contains_key(*host))
+            .map(str::to_owned)
+            .collect();
+        if missing.len() <= FEW {
+            for host in missing {
+                if let Some(facts) = self.keeping.store.facts_of(host).await? {
+                    let (host, values) = picked(&self.exposed, &facts);
+                    self.facts.insert(host, values);
+                }
+            }
+            return Ok(());
+        }
+        let (exposed, all) = (self.exposed.clone(), Arc::new(Mutex::new(HashMap::new())));
+        let found = Arc::clone(&all);
+        let take = move |facts: HostFacts| {
+            let (host, values) = picked(&exposed, &facts);
+            let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+            found.insert(host, values);
+        };
+        self.keeping.store.each_facts(take).await?;
+        self.facts = std::mem::take(&mut *all.lock().unwrap_or_else(PoisonError::into_inner));
+        Ok(())
+    }
+}
+
+fn picked(exposed: &Exposed, facts: &HostFacts) -> (String, FactsAt) {
+    let values = exposed.of_facts(Facts::new(&facts.facts));
+    (facts.host.clone(), (facts.gathered_at, values))
+}
