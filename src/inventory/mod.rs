@@ -3,10 +3,12 @@
 //! Nothing here starts a process or reads a file; the bytes come from the `ansible` room.
 
 mod address;
+mod enrolled;
 mod export;
 mod parse;
 mod resolve;
 
+pub use enrolled::{Clash, Conflict, EnrolledHost, as_source, inert, untemplated};
 pub use parse::is_template;
 pub use resolve::{Unresolved, is_exact, resolve_group, resolve_label, resolve_name};
 
@@ -31,6 +33,7 @@ pub struct Host {
     name: Arc<str>,
     address: Option<String>,
     groups: Vec<Arc<str>>,
+    enrolled: Option<Arc<EnrolledHost>>,
 }
 
 impl Host {
@@ -48,6 +51,11 @@ impl Host {
     pub fn groups(&self) -> impl Iterator<Item = &str> {
         self.groups.iter().map(AsRef::as_ref)
     }
+
+    /// What was enrolled, if it does not come from the inventory's sources.
+    pub fn enrolled(&self) -> Option<&Arc<EnrolledHost>> {
+        self.enrolled.as_ref()
+    }
 }
 
 /// The hosts and groups of one reading of the inventory.
@@ -61,6 +69,9 @@ pub struct Inventory {
     by_address: HashMap<Address, Vec<usize>>,
     /// Key: a group. Value: its hosts, also those of its children, ascending.
     groups: BTreeMap<Arc<str>, Vec<usize>>,
+    /// Key: a group, but for `all`. Value: the groups directly below it, where there are any.
+    children: BTreeMap<Arc<str>, Vec<Arc<str>>>,
+    conflicts: Vec<Conflict>,
     templates_twice: bool,
 }
 
@@ -111,6 +122,7 @@ impl Inventory {
             .map(|name| Host {
                 address: listing.addresses.remove(&*name).flatten(),
                 groups: Vec::new(),
+                enrolled: None,
                 name,
             })
             .collect();
@@ -143,11 +155,17 @@ impl Inventory {
             };
             by_address.entry(Address::of(address)).or_default().push(i);
         }
+        let parents = listing.groups.into_iter();
+        let parents = parents.filter(|(name, group)| &**name != ALL && !group.children.is_empty());
         Self {
             hosts,
             by_name,
             by_address,
             groups,
+            children: parents
+                .map(|(name, group)| (name, group.children))
+                .collect(),
+            conflicts: Vec::new(),
             templates_twice: listing.templates_twice,
         }
     }
@@ -201,6 +219,11 @@ impl Inventory {
     pub fn group_hosts(&self, name: &str) -> Option<Vec<&str>> {
         let members = self.groups.get(name)?;
         Some(members.iter().map(|&i| self.hosts[i].name()).collect())
+    }
+
+    /// Whether Ansible goes to a host's name.
+    fn is_reached_by_name(&self, host: &Host) -> bool {
+        self.at_address(&host.name).any(|h| h.name == host.name)
     }
 
     /// The hosts that Ansible would reach at this address.
