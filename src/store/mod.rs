@@ -60,7 +60,7 @@ use writer::{Message, Operation};
 pub enum StoreError {
     /// redb or the disk failed. The caller answers 503; the store reopens itself and may be tried again. If the disk
     /// failed while a commit was written and cannot be read either, the operation may turn out to be on disk: sent
-    /// again it is a `duplicate`, or [`StoreError::Finished`], or a second run by hand.
+    /// again it is a `duplicate`, or [`StoreError::Finished`], [`StoreError::HostEnrolled`], or a second run by hand.
     #[error("the store is broken: {0}")]
     Broken(String),
     /// A value cannot be read: the file was damaged, or written by something else.

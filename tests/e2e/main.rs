@@ -4,6 +4,7 @@
 
 #![allow(unreachable_pub)] // a program has no outside
 
+mod enrolled;
 mod pair;
 mod repeat;
 mod shutdown;
