@@ -168,6 +168,7 @@ pub fn keep(keeping: Keeping) -> (InventoryKeeper, tokio::task::JoinHandle<()>) 
         publish,
         files: None,
         enrolled: Vec::new(),
+        enrolled_known: false,
         last: None,
         looked_millis,
         started,
@@ -187,6 +188,8 @@ struct Keeper {
     files: Option<Inventory>,
     /// The hosts in the store.
     enrolled: Vec<Arc<EnrolledHost>>,
+    /// Whether these are all, as far as is known.
+    enrolled_known: bool,
     /// Both together, as last published.
     last: Option<Arc<Inventory>>,
     looked_millis: Arc<AtomicU64>,
@@ -252,8 +255,14 @@ impl Keeper {
                 }
                 changed = enrolled.recv() => {
                     let Some(done) = changed else { return };
-                    self.merge().await;
-                    let _ = done.send(());
+                    let mut told = vec![done];
+                    while let Ok(done) = enrolled.try_recv() {
+                        told.push(done);
+                    }
+                    self.take_enrolled().await;
+                    for done in told {
+                        let _ = done.send(());
+                    }
                 }
                 () = tokio::time::sleep(POLL), if reading.is_none() => {
                     if self.look().await {
@@ -359,6 +368,7 @@ impl Keeper {
         let is_news = self.files.as_ref() != Some(&inventory);
         self.files = Some(inventory);
         self.merge().await;
+        self.forget().await;
         self.keeping.metrics.inventory_read(true, clock::now());
         if is_news {
             tracing::info!(hosts, was, "inventory read");

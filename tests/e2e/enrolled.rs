@@ -3,7 +3,6 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use serde_json::json;
@@ -12,14 +11,16 @@ use crate::stack::Failure;
 use crate::stack::ansible::{Release, project};
 use crate::stack::http;
 use crate::stack::inventory;
+use crate::stack::process;
 use crate::stack::promansible::{Promansible, Settings};
+use crate::stack::site::Site;
 use crate::stack::sshd::Sshd;
 use crate::stack::world::Folder;
 
 const BINDING: &str = r#"
   - name: reach
     matchers: ['alertname = "Lost"']
-    roles: [ping]
+    roles: [start_service]
     target: {alerting_host: instance}
 "#;
 
@@ -27,6 +28,7 @@ const BINDING: &str = r#"
 fn an_enrolled_host_is_reached_and_its_variables_are_data() -> Result<(), Failure> {
     let folder = Folder::new()?;
     let dir = folder.path();
+    let site = Site::start("app01", &dir.join("app01"))?;
     let sshd = Sshd::start(&dir.join("sshd"))?;
     let bin_dir = Release::V2_19.bin_dir()?;
     let io = |e: std::io::Error| Failure::new(format!("{}: {e}", dir.display()));
@@ -45,17 +47,21 @@ fn an_enrolled_host_is_reached_and_its_variables_are_data() -> Result<(), Failur
     let call = format!("{{{{ lookup('pipe', 'touch {}') }}}}", trap.display());
     let host = json!({
         "name": "app01", "address": "127.0.0.1", "groups": ["app"],
-        "vars": {"note": call, "ansible_user": sshd.user, "ansible_port": sshd.port},
+        "vars": {
+            "note": call, "ansible_user": sshd.user, "ansible_port": sshd.port, "start_service_url": site.url(),
+            "start_service_command": [site.start_script()], "start_service_seconds": 20,
+        },
     });
     let answer = http::post(promansible.port, "/api/v1/hosts", &host.to_string())?;
     assert_eq!(answer.status, 201, "{}", answer.body);
 
+    site.break_down()?;
     let limit = Duration::from_mins(2);
     let alert = json!({
         "version": "4", "groupKey": "g", "receiver": "r", "status": "firing", "truncatedAlerts": 0,
         "groupLabels": {}, "commonLabels": {}, "commonAnnotations": {}, "externalURL": "",
         "alerts": [{
-            "status": "firing", "labels": {"alertname": "Lost", "instance": "app01:9100"}, "annotations": {},
+            "status": "firing", "labels": {"alertname": "Lost", "instance": site.instance()}, "annotations": {},
             "startsAt": "2026-01-01T00:00:00Z", "endsAt": "0001-01-01T00:00:00Z", "generatorURL": "",
             "fingerprint": "0000000000000001",
         }],
@@ -69,14 +75,15 @@ fn an_enrolled_host_is_reached_and_its_variables_are_data() -> Result<(), Failur
         "{run:#}\n{}",
         promansible.output(1)?
     );
+    assert!(site.answers(), "its site was started again");
 
-    // The same through Ansible alone, with the script in the place of an inventory; what the sources say comes after it.
+    // The same way through Ansible alone, with the script in the place of an inventory; what the sources say comes after it.
     let bin = dir.join("bin");
     fs::create_dir(&bin).map_err(io)?;
     symlink(binary, bin.join("promansible")).map_err(io)?;
     let search = std::env::join_paths([&bin, &bin_dir, &"/usr/bin".into(), &"/bin".into()]);
     let search = search.map_err(|e| Failure::new(e.to_string()))?;
-    let output = Command::new(bin_dir.join("ansible-playbook"))
+    let output = process::command(bin_dir.join("ansible-playbook"))
         .arg("-i")
         .arg(project().join("config/geninventory"))
         .arg("-i")
