@@ -96,6 +96,7 @@ async fn the_sources_win(version: Version) {
 }
 
 /// `config/geninventory` beside a configuration and a store that no server has.
+#[allow(clippy::disallowed_methods, reason = "who asks here is no promansible")]
 async fn a_script_prints_it_without_a_warning(version: Version) {
     let bench = Bench::new(version);
     let bin_dir = bench.settings.bin_dir.clone().unwrap();
