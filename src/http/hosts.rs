@@ -156,7 +156,7 @@ async fn script(context: &Context) -> Result<Reply, Reply> {
     let text = text
         .await
         .map_err(|e| reply::error(StatusCode::INTERNAL_SERVER_ERROR, e))?;
-    Ok(reply::typed("application/json", text))
+    Ok(reply::typed("application/json", [text.into()]))
 }
 
 pub(super) async fn enroll(context: &Context, request: Request<Incoming>) -> Reply {
