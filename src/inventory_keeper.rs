@@ -6,8 +6,12 @@
 //!
 //! While it cannot be read, nothing is decided and no run starts: `ansible-playbook` reads the same sources, so a run
 //! would fail, and its episode would have had its run. Alertmanager is told to come again.
+//!
+//! Hosts that are enrolled in the store join what was read, without asking Ansible again: [`InventoryKeeper::enrolled`].
 
-use std::collections::BTreeSet;
+mod merge;
+mod told;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,11 +23,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::ansible::{self, Ansible, ListError};
 use crate::clock;
-use crate::config::{Config, Target};
-use crate::inventory::{Inventory, InventoryError, resolve_group, resolve_name};
+use crate::config::Config;
+use crate::inventory::{EnrolledHost, Inventory, InventoryError};
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 use crate::store::Store;
+use told::tell_of_version;
 
 /// How long a look at the sources' files is good for.
 const LOOK: Duration = Duration::from_millis(250);
@@ -64,6 +69,7 @@ type State = Result<Arc<Inventory>, Unavailable>;
 pub struct InventoryKeeper {
     state: watch::Receiver<State>,
     looks: mpsc::Sender<oneshot::Sender<()>>,
+    enrolments: mpsc::Sender<oneshot::Sender<()>>,
     /// When the files were last looked at, in milliseconds since `started`; 0 if never.
     looked_millis: Arc<AtomicU64>,
     started: Instant,
@@ -80,6 +86,14 @@ impl InventoryKeeper {
     /// Tells when that changes.
     pub fn watch(&self) -> Watching {
         Watching(self.state.clone())
+    }
+
+    /// Tells that hosts were enrolled or removed, and waits until the inventory shows it.
+    pub async fn enrolled(&self) {
+        let (done, shown) = oneshot::channel();
+        if self.enrolments.send(done).await.is_ok() {
+            let _ = shown.await;
+        }
     }
 
     /// The inventory, read again if its sources changed. If that takes long, the last one.
@@ -140,16 +154,21 @@ pub struct Keeping {
 pub fn keep(keeping: Keeping) -> (InventoryKeeper, tokio::task::JoinHandle<()>) {
     let (publish, state) = watch::channel(Err(Unavailable::NotYet));
     let (looks, requests) = mpsc::channel(1024);
+    let (enrolments, enrolled) = mpsc::channel(64);
     let looked_millis = Arc::new(AtomicU64::new(0));
     let started = Instant::now();
     let handle = InventoryKeeper {
         state,
         looks,
+        enrolments,
         looked_millis: Arc::clone(&looked_millis),
         started,
     };
     let keeper = Keeper {
         publish,
+        files: None,
+        enrolled: Vec::new(),
+        enrolled_known: false,
         last: None,
         looked_millis,
         started,
@@ -159,13 +178,19 @@ pub fn keep(keeping: Keeping) -> (InventoryKeeper, tokio::task::JoinHandle<()>) 
         version: None,
         keeping,
     };
-    (handle, tokio::spawn(keeper.run(requests)))
+    (handle, tokio::spawn(keeper.run(requests, enrolled)))
 }
 
 struct Keeper {
     keeping: Keeping,
     publish: watch::Sender<State>,
-    /// The last inventory that was read.
+    /// What was last read.
+    files: Option<Inventory>,
+    /// The hosts in the store.
+    enrolled: Vec<Arc<EnrolledHost>>,
+    /// Whether these are all, as far as is known.
+    enrolled_known: bool,
+    /// Both together, as last published.
     last: Option<Arc<Inventory>>,
     looked_millis: Arc<AtomicU64>,
     started: Instant,
@@ -186,7 +211,11 @@ type Reading = (u64, Result<(Inventory, Version), ReadError>);
 
 impl Keeper {
     /// Reading goes on beside looking: who only asks whether the files changed does not wait for Ansible.
-    async fn run(mut self, mut requests: mpsc::Receiver<oneshot::Sender<()>>) {
+    async fn run(
+        mut self,
+        mut requests: mpsc::Receiver<oneshot::Sender<()>>,
+        mut enrolled: mpsc::Receiver<oneshot::Sender<()>>,
+    ) {
         let mut shutdown = self.keeping.shutdown.clone();
         let mut reloaded = self.keeping.ansible.clone();
         self.take_saved().await;
@@ -224,6 +253,17 @@ impl Keeper {
                         }
                     }
                 }
+                changed = enrolled.recv() => {
+                    let Some(done) = changed else { return };
+                    let mut told = vec![done];
+                    while let Ok(done) = enrolled.try_recv() {
+                        told.push(done);
+                    }
+                    self.take_enrolled().await;
+                    for done in told {
+                        let _ = done.send(());
+                    }
+                }
                 () = tokio::time::sleep(POLL), if reading.is_none() => {
                     if self.look().await {
                         reading = Some(self.start_reading());
@@ -242,12 +282,6 @@ impl Keeper {
         }
     }
 
-    fn publish_last(&self) {
-        if let Some(last) = &self.last {
-            let _ = self.publish.send_replace(Ok(Arc::clone(last)));
-        }
-    }
-
     async fn take_saved(&mut self) {
         let Some((fingerprint, json)) = self.keeping.saved.take() else {
             return;
@@ -259,8 +293,8 @@ impl Keeper {
             Ok(inventory) => {
                 let hosts = inventory.len();
                 self.fingerprint = Some(fingerprint);
-                self.last = Some(Arc::new(inventory));
-                self.publish_last();
+                self.files = Some(inventory);
+                self.merge().await;
                 tracing::info!(
                     hosts,
                     "inventory taken from the store while it is read again"
@@ -317,7 +351,7 @@ impl Keeper {
             Err(e) => {
                 self.failed = Some(fingerprint);
                 self.next_read = Instant::now() + RETRY;
-                self.keeping.metrics.inventory_read(None, clock::now());
+                self.keeping.metrics.inventory_read(false, clock::now());
                 tracing::error!(error = %e, "the inventory cannot be read; until it can, no alert is taken and no run starts");
                 let why = e.to_string().into();
                 let _ = self.publish.send_replace(Err(Unavailable::Broken(why)));
@@ -333,26 +367,20 @@ impl Keeper {
         self.fingerprint = Some(fingerprint);
         self.failed = None;
         let (hosts, json) = (inventory.len(), inventory.to_json());
-        let names = inventory.hosts().map(|host| host.name().to_owned());
-        let known: BTreeSet<String> = names.collect();
-        let inventory = Arc::new(inventory);
-        let is_news = self.last.as_ref() != Some(&inventory);
-        let was = self.last.replace(Arc::clone(&inventory)).map(|i| i.len());
-        self.publish_last();
-        let metrics = &self.keeping.metrics;
-        metrics.inventory_read(Some(hosts), clock::now());
+        let was = self.files.as_ref().map(Inventory::len);
+        let is_news = self.files.as_ref() != Some(&inventory);
+        self.files = Some(inventory);
+        self.merge().await;
+        self.forget().await;
+        self.keeping.metrics.inventory_read(true, clock::now());
         if is_news {
             tracing::info!(hosts, was, "inventory read");
-            warn_of_targets(&self.keeping.config.borrow(), &inventory);
         } else {
             tracing::debug!(hosts, "inventory read, and nothing has changed");
         }
-        let store = &self.keeping.store;
-        if let Err(e) = store.save_inventory(fingerprint, json.into()).await {
+        let saved = self.keeping.store.save_inventory(fingerprint, json.into());
+        if let Err(e) = saved.await {
             tracing::warn!(error = %e, "the inventory was not kept for the next start");
-        }
-        if let Err(e) = store.forget_hosts_but(known).await {
-            tracing::warn!(error = %e, "hosts that left the inventory are still on the metrics");
         }
     }
 }
@@ -368,33 +396,5 @@ async fn done(reading: &mut Option<Pin<Box<dyn Future<Output = Reading> + Send>>
     match reading {
         Some(reading) => reading.await,
         None => std::future::pending().await,
-    }
-}
-
-fn tell_of_version(version: Option<(u32, u32)>) {
-    let told = version.map(|(major, minor)| format!("{major}.{minor}"));
-    tracing::info!(version = told, "ansible-core asked");
-    if Inventory::default().read_by(version).templates_twice() {
-        tracing::warn!(
-            "this ansible-core, or one that does not tell its version, may take an alert's text for a template: \
-             an alert with text that could be one is skipped as template_text"
-        );
-    }
-}
-
-/// A target that the inventory does not have is no defect of the configuration, for it may be on its way; but until it
-/// comes, every alert for it is skipped.
-fn warn_of_targets(config: &Config, inventory: &Inventory) {
-    for binding in &config.bindings {
-        let unresolved = match &binding.target {
-            Target::Group(group) => resolve_group(inventory, group).err(),
-            Target::Hosts(hosts) => hosts
-                .iter()
-                .find_map(|host| resolve_name(inventory, host).err()),
-            Target::AlertingHost { .. } | Target::Controller => None,
-        };
-        if let Some(unresolved) = unresolved {
-            tracing::warn!(binding = binding.name, reason = unresolved.reason.as_str(), why = %unresolved, "this binding's target cannot be found");
-        }
     }
 }

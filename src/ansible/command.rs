@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::config;
+use crate::inventory::as_source;
 use crate::run::CONTROLLER;
 
 use super::environment::{self, Paths};
@@ -52,6 +53,11 @@ pub fn build(
     let vars = vars::build(spec)?;
     let vars_file = paths.dir.join("vars.json");
     let mut args: Vec<OsString> = vec![settings.playbook_dir.join("run.yml").into()];
+    // The first source, so that what other sources say of a host beats it.
+    let enrolled = paths.dir.join("enrolled.yml");
+    if !spec.enrolled.is_empty() {
+        args.push(joined("--inventory=", &enrolled));
+    }
     args.extend(inventory_args(settings)?);
     let controller = paths.dir.join("controller.yml");
     if spec.work.controller {
@@ -85,6 +91,10 @@ pub fn build(
     args.extend(vault_args(settings));
 
     let mut files = vec![(vars_file, vars.to_string().into_bytes())];
+    if !spec.enrolled.is_empty() {
+        let source = as_source(spec.enrolled).to_string();
+        files.push((enrolled, source.into_bytes()));
+    }
     if spec.work.controller {
         files.push((
             controller,

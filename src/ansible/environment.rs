@@ -1,7 +1,7 @@
 //! The environment of a run: complete, and the same wherever promansible was started from.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use crate::config;
@@ -110,6 +110,13 @@ pub(super) fn build(
 /// The value of [`MARKER`] for a run.
 pub(super) fn marker(store: &str, run: &str) -> String {
     format!("{store}:{run}")
+}
+
+/// Whether this value of [`MARKER`] is that of a process that lists the inventory.
+pub fn is_listing(mark: Option<&OsStr>) -> bool {
+    let mark = mark.and_then(OsStr::to_str).unwrap_or_default();
+    mark.rsplit_once(':')
+        .is_some_and(|(_, run)| run.starts_with(LISTING))
 }
 
 /// ssh puts a socket there named by ten digits, and makes it under a name that is seventeen longer; a socket's path

@@ -33,7 +33,7 @@ pub mod verdict;
 mod words;
 
 pub use command::CommandLine;
-pub use environment::{MARKER, Paths};
+pub use environment::{MARKER, Paths, is_listing};
 pub use events::{Event, HostStats, PlayEnd, Stats, TaskReport};
 pub use list::{ListError, fingerprint};
 pub use process::{Ending, Progress, Started, Stop, adopt_orphans};

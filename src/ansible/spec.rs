@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::alert::{Alert, LabelSet, Status};
+use crate::inventory::EnrolledHost;
 use crate::run::{CONTROLLER, RunId, Trigger, Work};
 
 /// Which folder a run's roles are looked up in first.
@@ -66,6 +68,8 @@ pub struct Spec<'a> {
     pub kind: RoleKind,
     /// Exact inventory names; just [`CONTROLLER`] for a run on the controller.
     pub hosts: &'a [String],
+    /// The hosts that are in none of the configured sources: all of them, not only those of the run.
+    pub enrolled: &'a [Arc<EnrolledHost>],
     /// Each host's alerts. The roles run once for each alert of a host; where the whole map is empty they run once.
     pub alerts: &'a BTreeMap<String, Vec<AlertData>>,
 }

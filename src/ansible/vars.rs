@@ -12,7 +12,7 @@ use crate::alert::LabelSet;
 use crate::run::{CONTROLLER, Trigger};
 
 use super::spec::{AlertData, BuildError, Spec};
-use crate::inventory::is_exact;
+use crate::inventory::{inert, is_exact, untemplated};
 
 /// The extra variables: what `run.yml` is steered by, and the trusted ones of the configuration.
 ///
@@ -126,24 +126,6 @@ fn alert_value(host: &str, alert: &AlertData) -> Result<Value, BuildError> {
         "fingerprint": untemplated(&alert.fingerprint),
         "generatorURL": untemplated(&alert.generator_url),
     }))
-}
-
-/// A string that Ansible takes as it is; any other string in extra variables is a template.
-fn untemplated(text: &str) -> Value {
-    json!({ "__ansible_unsafe": text })
-}
-
-/// A value with every string in it taken as it is.
-fn inert(value: &Value) -> Value {
-    match value {
-        Value::String(text) => untemplated(text),
-        Value::Array(items) => items.iter().map(inert).collect(),
-        Value::Object(map) => {
-            let map = map.iter().map(|(key, value)| (key.clone(), inert(value)));
-            Value::Object(map.collect())
-        }
-        other => other.clone(),
-    }
 }
 
 fn is_role_name(role: &str) -> bool {

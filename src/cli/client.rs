@@ -63,6 +63,31 @@ impl Server {
             .map_err(|e| Failure::new(format!("{} answered something else: {e}", self.url)))
     }
 
+    /// Where it is.
+    pub(super) fn url(&self) -> &Uri {
+        &self.url
+    }
+
+    /// Whether somebody listens there.
+    pub(super) async fn answers(&self) -> Result<bool, Failure> {
+        self.check()?;
+        let connected = tokio::time::timeout(PATIENCE, self.connect()).await;
+        Ok(matches!(connected, Ok(Ok(_))))
+    }
+
+    async fn connect(&self) -> std::io::Result<TcpStream> {
+        let bare = self.host().trim_start_matches('[').trim_end_matches(']');
+        TcpStream::connect((bare, self.port())).await
+    }
+
+    fn host(&self) -> &str {
+        self.url.host().unwrap_or("127.0.0.1")
+    }
+
+    fn port(&self) -> u16 {
+        self.url.port_u16().unwrap_or(80)
+    }
+
     /// Asks for a text.
     pub(super) fn text(&self, path: &str) -> Result<Bytes, Failure> {
         block_on(self.text_async(path))?
@@ -128,10 +153,8 @@ impl Server {
         json: Option<&serde_json::Value>,
     ) -> Result<(StatusCode, bool, Bytes), Failure> {
         self.check()?;
-        let host = self.url.host().unwrap_or("127.0.0.1");
-        let port = self.url.port_u16().unwrap_or(80);
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let stream = TcpStream::connect((bare, port)).await.map_err(|e| {
+        let (host, port) = (self.host(), self.port());
+        let stream = self.connect().await.map_err(|e| {
             Failure::new(format!(
                 "no promansible answers at {}: {e}. Is it running? --server.url names another address",
                 self.url

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::io::Read;
+use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -22,6 +23,7 @@ use crate::config::{self, Config};
 use crate::inventory::{Inventory, InventoryError};
 use crate::plan::{self, Choice, Decision};
 use crate::run::RUN;
+use crate::store::{self, OpenError};
 
 /// Show what would be done about a notification, and why. Nothing is run, and no server is needed.
 #[derive(Debug, Args)]
@@ -76,15 +78,40 @@ impl Explain {
         if let Some(file) = &self.inventory_json {
             return Inventory::parse(&read(file)?).map_err(|e| no_inventory(file, &e));
         }
-        let (version, listed) = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()?
-            .block_on(list(config))?;
-        let inventory = Inventory::parse(&listed);
-        let inventory = inventory.map_err(|e| Failure::new(plain(&e.to_string())))?;
-        Ok(inventory.read_by(version))
+        let inventory = list_inventory(config)?;
+        match store::peek(&config.storage.path) {
+            Ok(peeked) => {
+                let enrolled: Vec<_> = peeked.hosts.into_iter().map(Arc::new).collect();
+                Ok(inventory.with_enrolled(&enrolled))
+            }
+            Err(e) => {
+                let why = match e {
+                    OpenError::InUse(path) => {
+                        format!("a running promansible has {}", path.display())
+                    }
+                    other => other.to_string(),
+                };
+                let warning = Ink::Yellow.paint("warning:", colored(&std::io::stderr()));
+                let _ = writeln!(
+                    std::io::stderr(),
+                    "{warning} enrolled hosts are not known here: {why}"
+                );
+                Ok(inventory)
+            }
+        }
     }
+}
+
+/// Asks Ansible for the inventory.
+pub(super) fn list_inventory(config: &Config) -> Result<Inventory, Failure> {
+    let (version, listed) = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()?
+        .block_on(list(config))?;
+    let inventory = Inventory::parse(&listed);
+    let inventory = inventory.map_err(|e| Failure::new(plain(&e.to_string())))?;
+    Ok(inventory.read_by(version))
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, Failure> {

@@ -5,6 +5,8 @@ mod client;
 mod explain;
 mod facts;
 mod generate;
+mod hosts;
+mod inventory;
 mod logging;
 mod run;
 mod runs;
@@ -49,6 +51,10 @@ enum Verb {
     Facts(facts::Facts),
     /// Look at runs, or cancel one, on a running server.
     Runs(runs::Runs),
+    /// Look at the hosts of a running server, enrol one, or remove an enrolled one.
+    Hosts(hosts::Hosts),
+    /// Print the inventory for Ansible, as its inventory scripts do: from a running server, or without one.
+    Inventory(inventory::Print),
     /// Print a shell's completions.
     Completions(generate::Completions),
     /// Write the man pages into a folder, or print the first one.
@@ -121,6 +127,8 @@ pub fn main() -> ExitCode {
         Verb::Run(run) => run.run(),
         Verb::Facts(facts) => facts.run(),
         Verb::Runs(runs) => runs.run(),
+        Verb::Hosts(hosts) => hosts.run(),
+        Verb::Inventory(inventory) => inventory.run(),
         Verb::Completions(completions) => completions.run(),
         Verb::Man(man) => man.run(),
     };

@@ -113,7 +113,7 @@ pub(super) fn target(text: &str) -> Result<Value, String> {
     }
 }
 
-fn var(text: &str) -> Result<(String, Value), String> {
+pub(super) fn var(text: &str) -> Result<(String, Value), String> {
     let (name, value) = text.split_once('=').ok_or("want NAME=VALUE")?;
     let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
     Ok((name.to_owned(), value))

@@ -220,7 +220,7 @@ fn timeout(value: Option<Value>) -> Result<Option<Duration>, ManualError> {
 }
 
 /// As in a file: what JSON cannot tell exactly is refused, and so is a key that stands twice.
-fn vars_field<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
+pub(super) fn vars_field<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
     VarValue::deserialize(deserializer)
         .map(|VarValue(value)| value)
         .map_err(|e| D::Error::custom(format_args!("vars: {e}")))
@@ -254,7 +254,7 @@ fn vars(value: Value) -> Result<Vars, ManualError> {
     Ok(vars)
 }
 
-fn has_reserved_key(value: &Value) -> bool {
+pub(super) fn has_reserved_key(value: &Value) -> bool {
     match value {
         Value::Object(map) => map
             .iter()

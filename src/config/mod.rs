@@ -9,6 +9,7 @@
 mod bindings;
 mod check;
 mod checks;
+mod enrol;
 mod error;
 mod facts;
 mod files;
@@ -25,6 +26,7 @@ mod values;
 mod vars;
 mod yaml;
 
+pub use enrol::{Enrolment, EnrolmentError, enrolment};
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use load::{build, load};
 pub use manual::{Manual, ManualError, manual};

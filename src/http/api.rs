@@ -4,9 +4,8 @@ use hyper::{Method, StatusCode};
 use serde::Serialize;
 use serde::de::IntoDeserializer;
 
-use super::Context;
 use super::reply::{self, Reply};
-use super::sd;
+use super::{Context, hosts, sd};
 use crate::clock;
 use crate::run::{Outcome, Run, RunId, TaskEvent};
 use crate::store::{Canceled, EpisodeOfRun, RunFilter, StoreError};
@@ -36,6 +35,7 @@ pub(super) async fn answer(context: &Context, method: &Method, path: &str, query
             cancel(context, id).await
         }
         (["sd"], _) if reads => sd::answer(context, query).await,
+        (["hosts" | "inventory", ..], _) => hosts::answer(context, method, &parts).await,
         (["runs"], _) => reply::method_not_allowed("GET, HEAD, POST"),
         (["sd"] | ["runs", _] | ["runs", _, "output"], _) => reply::method_not_allowed("GET, HEAD"),
         (["runs", _, "cancel"], _) => reply::method_not_allowed("POST"),
@@ -189,8 +189,10 @@ async fn cancel(context: &Context, id: RunId) -> Reply {
 /// How a request is answered that the store could not do.
 pub(super) fn failed(e: &StoreError) -> Reply {
     let status = match e {
-        StoreError::NoSuchRun(_) => StatusCode::NOT_FOUND,
-        StoreError::Finished(_) => StatusCode::CONFLICT,
+        StoreError::NoSuchRun(_) | StoreError::HostNotEnrolled(_) => StatusCode::NOT_FOUND,
+        StoreError::Finished(_) | StoreError::HostEnrolled(_) | StoreError::TooManyHosts => {
+            StatusCode::CONFLICT
+        }
         StoreError::Broken(_) | StoreError::Closed | StoreError::QueueFull { .. } => {
             StatusCode::SERVICE_UNAVAILABLE
         }

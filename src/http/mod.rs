@@ -12,6 +12,11 @@
 //! | POST | `/api/v1/facts` | takes facts that others gathered |
 //! | GET | `/api/v1/facts/HOST`, `/api/v1/facts/HOST/changes` | the facts of a host, and what changed when |
 //! | GET | `/api/v1/sd` | [`sd`]: scrape targets, as `http_sd` takes them (`group`, `match`, `port`, `scheme`, `metrics_path`) |
+//! | GET | `/api/v1/hosts` | [`hosts`]: the hosts, those of the inventory's sources and those that were enrolled |
+//! | POST | `/api/v1/hosts` | enrols one |
+//! | GET | `/api/v1/hosts/NAME` | one host |
+//! | DELETE | `/api/v1/hosts/NAME` | takes an enrolled one away |
+//! | GET | `/api/v1/inventory` | the inventory as Ansible's inventory scripts print it, without the envelope |
 //! | GET | `/metrics` (`--web.telemetry-path`) | the exposition format of Prometheus |
 //! | GET | `/metrics/hosts` | of it, the metrics of hosts alone |
 //! | GET, HEAD | `/-/healthy`, `/-/ready` | 200, or 503 and why not |
@@ -21,6 +26,7 @@
 mod api;
 mod body;
 mod facts;
+mod hosts;
 mod metrics;
 mod reply;
 mod router;

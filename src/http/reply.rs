@@ -113,6 +113,13 @@ pub(super) fn accepted(data: &impl Serialize) -> Reply {
     reply
 }
 
+/// The same for what is there from now on.
+pub(super) fn created(data: &impl Serialize) -> Reply {
+    let mut reply = success(data);
+    *reply.status_mut() = StatusCode::CREATED;
+    reply
+}
+
 /// The same for what may be long: it is made, and written as JSON, where it does not hold up other connections.
 pub(super) async fn long_success<T: Serialize>(data: impl FnOnce() -> T + Send + 'static) -> Reply {
     tokio::task::spawn_blocking(move || success(&data()))

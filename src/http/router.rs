@@ -9,7 +9,7 @@ use hyper::{Method, Request, StatusCode};
 use tokio::sync::oneshot;
 
 use super::reply::{self, Reply};
-use super::{Context, api, facts, metrics, start, webhook};
+use super::{Context, api, facts, hosts, metrics, start, webhook};
 
 pub(super) async fn route(
     context: Context,
@@ -37,6 +37,7 @@ async fn answer(context: &Context, request: Request<Incoming>) -> Reply {
             let rest = path["/api/v1/facts/".len()..].to_owned();
             facts::answer(context, request, &rest).await
         }
+        "/api/v1/hosts" if method == Method::POST => hosts::enroll(context, request).await,
         "/-/healthy" if reads => reply::text(StatusCode::OK, "promansible is healthy."),
         "/-/ready" if reads => ready(context),
         "/-/reload" if matches!(method, Method::POST | Method::PUT) => reload(context).await,

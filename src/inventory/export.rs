@@ -8,16 +8,15 @@ use super::{ALL, Inventory};
 const TEMPLATE: &str = "{{ }}";
 
 impl Inventory {
-    /// Writes it in the shape of `ansible-inventory --list`, with names, groups and `ansible_host` only.
+    /// Writes what came from the sources in the shape of `ansible-inventory --list`, with names, groups and `ansible_host` only.
     ///
     /// [`Inventory::parse`] makes the same inventory of it.
     pub fn to_json(&self) -> Vec<u8> {
         let mut hostvars = Map::new();
         for host in &self.hosts {
-            let by_name = || self.at_address(&host.name).any(|h| h.name == host.name);
             let address = match &host.address {
                 Some(address) => address,
-                None if by_name() => continue,
+                None if self.is_reached_by_name(host) => continue,
                 None => TEMPLATE,
             };
             hostvars.insert(host.name.to_string(), json!({"ansible_host": address}));
@@ -33,7 +32,11 @@ impl Inventory {
         document.insert(ALL.to_owned(), json!({"hosts": all}));
         for group in self.groups().filter(|group| *group != ALL) {
             let hosts = self.group_hosts(group).unwrap_or_default();
-            document.insert(group.to_owned(), json!({"hosts": hosts}));
+            let body = match self.children.get(group) {
+                Some(children) => json!({"hosts": hosts, "children": children}),
+                None => json!({ "hosts": hosts }),
+            };
+            document.insert(group.to_owned(), body);
         }
         Value::Object(document).to_string().into_bytes()
     }

@@ -3,11 +3,13 @@
 //! Nothing here starts a process or reads a file; the bytes come from the `ansible` room.
 
 mod address;
+mod enrolled;
 mod export;
 mod parse;
 mod resolve;
 mod vars;
 
+pub use enrolled::{Clash, Conflict, EnrolledHost, as_source, inert, untemplated};
 pub use parse::is_template;
 pub use resolve::{Unresolved, is_exact, resolve_group, resolve_label, resolve_name};
 
@@ -34,6 +36,7 @@ pub struct Host {
     groups: Vec<Arc<str>>,
     /// Those that were asked for.
     vars: Vec<(Arc<str>, serde_json::Value)>,
+    enrolled: Option<Arc<EnrolledHost>>,
 }
 
 impl Host {
@@ -51,6 +54,11 @@ impl Host {
     pub fn groups(&self) -> impl Iterator<Item = &str> {
         self.groups.iter().map(AsRef::as_ref)
     }
+
+    /// What was enrolled, if it does not come from the inventory's sources.
+    pub fn enrolled(&self) -> Option<&Arc<EnrolledHost>> {
+        self.enrolled.as_ref()
+    }
 }
 
 /// The hosts and groups of one reading of the inventory.
@@ -64,6 +72,9 @@ pub struct Inventory {
     by_address: HashMap<Address, Vec<usize>>,
     /// Key: a group. Value: its hosts, also those of its children, ascending.
     groups: BTreeMap<Arc<str>, Vec<usize>>,
+    /// Key: a group, but for `all`. Value: the groups directly below it, where there are any.
+    children: BTreeMap<Arc<str>, Vec<Arc<str>>>,
+    conflicts: Vec<Conflict>,
     templates_twice: bool,
     kept_vars: Vec<String>,
 }
@@ -116,6 +127,7 @@ impl Inventory {
                 address: listing.addresses.remove(&*name).flatten(),
                 groups: Vec::new(),
                 vars: Vec::new(),
+                enrolled: None,
                 name,
             })
             .collect();
@@ -148,11 +160,17 @@ impl Inventory {
             };
             by_address.entry(Address::of(address)).or_default().push(i);
         }
+        let parents = listing.groups.into_iter();
+        let parents = parents.filter(|(name, group)| &**name != ALL && !group.children.is_empty());
         Self {
             hosts,
             by_name,
             by_address,
             groups,
+            children: parents
+                .map(|(name, group)| (name, group.children))
+                .collect(),
+            conflicts: Vec::new(),
             templates_twice: listing.templates_twice,
             kept_vars: Vec::new(),
         }
@@ -207,6 +225,11 @@ impl Inventory {
     pub fn group_hosts(&self, name: &str) -> Option<Vec<&str>> {
         let members = self.groups.get(name)?;
         Some(members.iter().map(|&i| self.hosts[i].name()).collect())
+    }
+
+    /// Whether Ansible goes to a host's name.
+    fn is_reached_by_name(&self, host: &Host) -> bool {
+        self.at_address(&host.name).any(|h| h.name == host.name)
     }
 
     /// The hosts that Ansible would reach at this address.

@@ -54,6 +54,7 @@ pub struct Metrics {
     inventory_successful: IntGauge,
     inventory_success_time: Gauge,
     inventory_hosts: IntGauge,
+    inventory_conflicts: IntGauge,
     store_size: IntGauge,
     commit_duration: Histogram,
     commit_batch: Histogram,
@@ -170,6 +171,11 @@ impl Metrics {
                 "When the inventory was last read with success.",
             )?,
             inventory_hosts: gauge(r, "inventory_hosts", "Hosts in the inventory.")?,
+            inventory_conflicts: gauge(
+                r,
+                "inventory_conflicts",
+                "Enrolled hosts that take no part, because the inventory's sources have their name.",
+            )?,
             store_size: gauge(r, "store_size_bytes", "The size of the store's file.")?,
             commit_duration: histogram(
                 r,
@@ -410,13 +416,18 @@ impl Metrics {
         }
     }
 
-    /// Shows whether the inventory could be read, and with how many hosts.
-    pub fn inventory_read(&self, hosts: Option<usize>, now: DateTime<Utc>) {
-        self.inventory_successful.set(i64::from(hosts.is_some()));
-        if let Some(hosts) = hosts {
-            self.inventory_hosts.set(whole(hosts));
+    /// Shows whether the inventory could be read.
+    pub fn inventory_read(&self, ok: bool, now: DateTime<Utc>) {
+        self.inventory_successful.set(i64::from(ok));
+        if ok {
             self.inventory_success_time.set(seconds(now));
         }
+    }
+
+    /// Shows how many hosts there are, and how many of those that were enrolled take no part.
+    pub fn inventory(&self, hosts: usize, conflicts: usize) {
+        self.inventory_hosts.set(whole(hosts));
+        self.inventory_conflicts.set(whole(conflicts));
     }
 
     /// Counts lines of the callback that were not understood.

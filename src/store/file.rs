@@ -122,8 +122,14 @@ pub(super) fn open_error(path: &Path, error: DatabaseError) -> OpenError {
     }
 }
 
-/// Reads the format without changing a byte of the file, unclean or not: redb writes to a file as soon as it opens it.
+/// Refuses a file that a newer version wrote, and leaves it as it is.
 pub(super) fn refuse_newer(path: &Path) -> Result<(), OpenError> {
+    read_untouched(path).map(|_| ())
+}
+
+/// Opens a file of a format that we know without changing a byte of it, unclean or not: redb writes to a file as soon as
+/// it opens it. `None` where there is no file, or an empty one.
+pub(super) fn read_untouched(path: &Path) -> Result<Option<Database>, OpenError> {
     let Some(backend) = untouched::Untouched::open(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::WouldBlock => OpenError::InUse(path.to_owned()),
         _ => OpenError::Io {
@@ -132,12 +138,11 @@ pub(super) fn refuse_newer(path: &Path) -> Result<(), OpenError> {
         },
     })?
     else {
-        return Ok(());
+        return Ok(None);
     };
-    let found = builder()
-        .create_with_backend(backend)
-        .map_err(|e| open_error(path, e))
-        .and_then(|database| format_of(&database).map_err(|e| unusable(path, e)))?;
+    let database = builder().create_with_backend(backend);
+    let database = database.map_err(|e| open_error(path, e))?;
+    let found = format_of(&database).map_err(|e| unusable(path, e))?;
     if found > FORMAT {
         return Err(OpenError::Newer {
             path: path.to_owned(),
@@ -145,7 +150,7 @@ pub(super) fn refuse_newer(path: &Path) -> Result<(), OpenError> {
             known: FORMAT,
         });
     }
-    Ok(())
+    Ok(Some(database))
 }
 
 fn format_of(database: &Database) -> Result<u64, StoreError> {

@@ -11,10 +11,12 @@ mod admit;
 mod facts;
 mod file;
 mod finish;
+mod hosts;
 mod kept;
 mod live;
 mod open;
 mod output;
+mod peek;
 mod query;
 mod queue;
 mod retention;
@@ -43,8 +45,10 @@ use crate::run::{HostResult, Outcome, Run, RunId, TaskEvent, Work};
 
 pub use facts::{ChangedAt, FactsOf};
 pub use file::OpenError;
+pub use hosts::HOSTS_LIMIT;
 use live::Live;
 pub use open::{Opened, open};
+pub use peek::{Peeked, peek};
 pub use query::{Page, RunFilter};
 pub use retention::Retained;
 use tables::Tables;
@@ -56,7 +60,7 @@ use writer::{Message, Operation};
 pub enum StoreError {
     /// redb or the disk failed. The caller answers 503; the store reopens itself and may be tried again. If the disk
     /// failed while a commit was written and cannot be read either, the operation may turn out to be on disk: sent
-    /// again it is a `duplicate`, or [`StoreError::Finished`], or a second run by hand.
+    /// again it is a `duplicate`, or [`StoreError::Finished`], [`StoreError::HostEnrolled`], or a second run by hand.
     #[error("the store is broken: {0}")]
     Broken(String),
     /// A value cannot be read: the file was damaged, or written by something else.
@@ -84,6 +88,17 @@ pub enum StoreError {
     /// The run has already ended.
     #[error("run {0} has already ended")]
     Finished(RunId),
+    /// A host of this name is enrolled already.
+    #[error("{0} is enrolled already: remove it first, or take another name")]
+    HostEnrolled(String),
+    /// No host of this name is enrolled.
+    #[error("no host named {0:?} is enrolled")]
+    HostNotEnrolled(String),
+    /// No more hosts can be enrolled.
+    #[error(
+        "{HOSTS_LIMIT} hosts are enrolled, and no more can be: have the others in a source of the inventory"
+    )]
+    TooManyHosts,
     /// The store was closed.
     #[error("the store is closed")]
     Closed,

@@ -63,6 +63,9 @@ pub(super) const FACTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new(
 pub(super) const FACT_CHANGES: TableDefinition<'_, (&str, i64), &[u8]> =
     TableDefinition::new("fact_changes_v1");
 
+/// Key: host. Value: JSON of [`crate::inventory::EnrolledHost`].
+pub(super) const HOSTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("hosts_v1");
+
 /// One episode of an alert, as last heard.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Episode {
@@ -198,6 +201,7 @@ pub(super) struct Tables<'t> {
     pub findings: Table<'t, (&'static str, &'static str), &'static [u8]>,
     pub facts: Table<'t, &'static str, &'static [u8]>,
     pub fact_changes: Table<'t, (&'static str, i64), &'static [u8]>,
+    pub hosts: Table<'t, &'static str, &'static [u8]>,
     pub runs_change: i64,
     pub episodes_change: i64,
 }
@@ -217,6 +221,7 @@ impl<'t> Tables<'t> {
             findings: txn.open_table(FINDINGS)?,
             facts: txn.open_table(FACTS)?,
             fact_changes: txn.open_table(FACT_CHANGES)?,
+            hosts: txn.open_table(HOSTS)?,
             runs_change: 0,
             episodes_change: 0,
         })

@@ -19,7 +19,7 @@ use crate::ansible::{
 };
 use crate::clock;
 use crate::config::Config;
-use crate::inventory::resolve_name;
+use crate::inventory::{Inventory, resolve_name};
 use crate::inventory_keeper::{InventoryKeeper, Unavailable};
 use crate::metrics::Metrics;
 use crate::run::{HostResult, Outcome, Run, RunId, Trigger};
@@ -97,10 +97,11 @@ impl Worker {
             cancel,
         } = claimed;
         // That the inventory cannot be read, or that promansible ends, is no reason for an alert to lose its run.
-        let gone = match self.gone(&run).await {
-            Ok(gone) if !self.shutdown.is_asked() => gone,
+        let inventory = match self.inventory_for(&run).await {
+            Ok(inventory) if !self.shutdown.is_asked() => inventory,
             _ => return self.put_back(run.id).await,
         };
+        let gone = gone(&run, &inventory);
         let hosts = run.hosts.iter().filter(|host| !gone.contains_key(*host));
         let hosts: Vec<String> = hosts.cloned().collect();
         let mut ended = if hosts.is_empty() {
@@ -111,7 +112,7 @@ impl Worker {
                 findings: Vec::new(),
             }
         } else {
-            self.run_on(&run, &hosts, &alerts, cancel).await
+            self.run_on(&run, &inventory, &hosts, &alerts, cancel).await
         };
         for (host, why) in gone {
             ended.outcome = ended.outcome.max(Outcome::Failed);
@@ -125,12 +126,14 @@ impl Worker {
     async fn run_on(
         &self,
         run: &Run,
+        inventory: &Inventory,
         hosts: &[String],
         alerts: &[(Alert, Vec<String>)],
         cancel: watch::Receiver<Option<String>>,
     ) -> Ended {
         let alerts = by_host(alerts, hosts);
         let ansible = Arc::clone(&self.ansible.borrow());
+        let enrolled: Vec<_> = inventory.enrolled().cloned().collect();
         let spec = Spec {
             run: run.id,
             trigger: run.trigger,
@@ -138,6 +141,7 @@ impl Worker {
             work: &run.work,
             kind: self.kind(run),
             hosts,
+            enrolled: &enrolled,
             alerts: &alerts,
         };
         match ansible.start(&spec) {
@@ -176,19 +180,12 @@ impl Worker {
         }
     }
 
-    /// The hosts that have left the inventory since the decision, each with why. Ansible might read such a name as
-    /// something else: as a group's, or, for `localhost`, as the controller's.
-    async fn gone(&self, run: &Run) -> Result<BTreeMap<String, String>, Unavailable> {
+    /// The inventory as it is now. A run on the controller needs none; it is told of the hosts that are known.
+    async fn inventory_for(&self, run: &Run) -> Result<Arc<Inventory>, Unavailable> {
         if run.work.controller {
-            return Ok(BTreeMap::new());
+            return Ok(self.inventory.latest().unwrap_or_default());
         }
-        let inventory = self.inventory.fresh().await?;
-        let gone = run.hosts.iter().filter_map(|host| {
-            let unresolved = resolve_name(&inventory, host).err()?;
-            let why = format!("the inventory changed since it was decided: {unresolved}");
-            Some((host.clone(), why))
-        });
-        Ok(gone.collect())
+        self.inventory.fresh().await
     }
 
     /// Stays with a run until its last process has ended.
@@ -293,6 +290,20 @@ impl Worker {
             }
         }
     }
+}
+
+/// The hosts that have left the inventory since the decision, each with why. Ansible might read such a name as
+/// something else: as a group's, or, for `localhost`, as the controller's.
+fn gone(run: &Run, inventory: &Inventory) -> BTreeMap<String, String> {
+    if run.work.controller {
+        return BTreeMap::new();
+    }
+    let gone = run.hosts.iter().filter_map(|host| {
+        let unresolved = resolve_name(inventory, host).err()?;
+        let why = format!("the inventory changed since it was decided: {unresolved}");
+        Some((host.clone(), why))
+    });
+    gone.collect()
 }
 
 fn log_end(run: &Run) {

@@ -5,6 +5,7 @@ use std::env;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use promansible::alert::{LabelSet, Status};
@@ -13,6 +14,7 @@ use promansible::ansible::{
     Spec, Started, TaskReport, judge, last_words,
 };
 use promansible::config;
+use promansible::inventory::EnrolledHost;
 use promansible::run::{RunId, Trigger, Work};
 use tempfile::TempDir;
 
@@ -60,6 +62,7 @@ pub struct Bench {
     pub work: Work,
     pub alerts: BTreeMap<String, Vec<AlertData>>,
     pub trigger: Trigger,
+    pub enrolled: Vec<Arc<EnrolledHost>>,
 }
 
 /// What a run told, from beginning to end.
@@ -149,6 +152,7 @@ ansible_python_interpreter='{{ ansible_playbook_python }}'
             },
             alerts: BTreeMap::new(),
             trigger: Trigger::Alert,
+            enrolled: Vec::new(),
         }
     }
 
@@ -223,6 +227,7 @@ ansible_python_interpreter='{{ ansible_playbook_python }}'
             work: &self.work,
             kind: RoleKind::Alert,
             hosts: &hosts,
+            enrolled: &self.enrolled,
             alerts: &self.alerts,
         };
         self.ansible().start(&spec).unwrap()

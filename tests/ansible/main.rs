@@ -6,6 +6,7 @@
 
 mod early;
 mod endings;
+mod enrolled;
 mod facts;
 mod findings;
 mod harness;

@@ -439,6 +439,7 @@ async fn what_is_missing_is_named() {
         work: &bench.work,
         kind: promansible::ansible::RoleKind::Alert,
         hosts: &hosts,
+        enrolled: &[],
         alerts: &bench.alerts,
     };
     let error = bench.ansible().start(&spec).unwrap_err();

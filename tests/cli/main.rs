@@ -12,5 +12,6 @@ mod bench;
 mod check;
 mod explain;
 mod generate;
+mod hosts;
 mod run;
 mod runs;

@@ -5,6 +5,7 @@
 #![allow(unreachable_pub)] // a program has no outside
 
 mod discovery;
+mod enrolled;
 mod pair;
 mod repeat;
 mod shutdown;

@@ -14,6 +14,7 @@ mod connections;
 mod episodes;
 mod facts;
 mod findings;
+mod hosts;
 mod operations;
 mod receiver;
 mod recovery;

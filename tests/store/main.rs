@@ -11,5 +11,6 @@
 mod edges;
 mod findings;
 mod fixture;
+mod hosts;
 mod model;
 mod retention;

@@ -21,6 +21,8 @@ enum Step {
     Finish(usize, Outcome),
     Cancel(u64),
     PutBack(usize),
+    Enroll(usize),
+    Remove(usize),
     Wait(i64),
     Restart {
         kill: bool,
@@ -50,6 +52,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (1..12_u64).prop_map(Step::Cancel),
         2 => prop_oneof![8 => 1..12_i64, 1 => Just(3600)].prop_map(Step::Wait),
         1 => (0..4_usize).prop_map(Step::PutBack),
+        1 => (0..4_usize).prop_map(Step::Enroll),
+        1 => (0..4_usize).prop_map(Step::Remove),
         1 => any::<bool>().prop_map(|kill| Step::Restart { kill }),
     ];
     prop::collection::vec(step, 1..60)
@@ -86,6 +90,9 @@ async fn compare(fixture: &Fixture, model: &Model) {
             assert_eq!(kept, expected.episodes.len(), "episodes of run {}", run.id);
         }
     }
+    let enrolled = fixture.store.hosts().await.unwrap();
+    let enrolled: BTreeSet<String> = enrolled.into_iter().map(|host| host.name).collect();
+    assert_eq!(enrolled, model.enrolled);
     let queued = crate::fixture::sample(&fixture.metrics, "promansible_runs_queued");
     assert!((queued - f64::from(u32::try_from(model.queued()).unwrap())).abs() < 0.5);
 }
@@ -185,6 +192,16 @@ async fn play(steps: Vec<Step>) {
                     run.state = State::Finished;
                     run.outcome = Some(Outcome::Canceled);
                 }
+            }
+            Step::Enroll(n) => {
+                let host = crate::hosts::host(&format!("e{n}"), "a");
+                let kept = fixture.store.enroll_host(host.clone()).await;
+                assert_eq!(kept.is_ok(), model.enrolled.insert(host.name));
+            }
+            Step::Remove(n) => {
+                let name = format!("e{n}");
+                let removed = fixture.store.remove_host(name.clone()).await;
+                assert_eq!(removed.is_ok(), model.enrolled.remove(&name));
             }
             Step::Wait(seconds) => model.now += seconds,
             Step::Restart { kill } => {

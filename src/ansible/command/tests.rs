@@ -1,9 +1,11 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::alert::{LabelSet, Status};
 use crate::ansible::AlertData;
+use crate::inventory::EnrolledHost;
 use crate::run::{RunId, Trigger, Work};
 
 use super::*;
@@ -62,6 +64,7 @@ struct Case {
     settings: config::Ansible,
     work: Work,
     hosts: Vec<String>,
+    enrolled: Vec<Arc<EnrolledHost>>,
     alerts: BTreeMap<String, Vec<AlertData>>,
     base: BTreeMap<String, OsString>,
     dir: PathBuf,
@@ -80,6 +83,7 @@ impl Case {
             settings: settings(),
             work: work(),
             hosts: vec!["web1".into(), "web2".into()],
+            enrolled: Vec::new(),
             alerts: BTreeMap::from([
                 (
                     "web1".to_owned(),
@@ -105,6 +109,7 @@ impl Case {
             work: &self.work,
             kind: RoleKind::Alert,
             hosts: &self.hosts,
+            enrolled: &self.enrolled,
             alerts: &self.alerts,
         };
         let paths = Paths {

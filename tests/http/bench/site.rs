@@ -30,7 +30,7 @@ const PLAYBOOK: &str = r#"#!/bin/sh
 here=$(dirname "$0")/..
 run=${PROMANSIBLE_RUN##*:}
 check=
-for arg; do case $arg in @*) vars=$(cat "${arg#@}") ;; --check) check=' (check)' ;; esac; done
+for arg; do case $arg in @*) vars=$(cat "${arg#@}") ;; */enrolled.yml) cp "${arg#--inventory=}" "$here/enrolled-$run.json" ;; --check) check=' (check)' ;; esac; done
 list() { rest=${vars#*"\"promansible_$1\":["}; echo "${rest%%]*}" | tr -d '"' | tr , ' '; }
 echo "$vars" >"$here/vars-$run.json"
 hosts=$(list hosts)

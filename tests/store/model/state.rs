@@ -30,6 +30,7 @@ pub struct Model {
     pub runs: BTreeMap<u64, ModelRun>,
     /// Running ones that somebody wants to end.
     pub canceled: BTreeSet<u64>,
+    pub enrolled: BTreeSet<String>,
     pub now: i64,
 }
 
@@ -57,6 +58,7 @@ impl Model {
             past: self.past.clone(),
             runs: self.runs.clone(),
             canceled: self.canceled.clone(),
+            enrolled: self.enrolled.clone(),
             now: self.now,
         };
         let first_new = after.next_id();

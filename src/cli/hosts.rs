@@ -1,0 +1,184 @@
+//! `promansible hosts`.
+
+use std::io::Write;
+
+use chrono::{DateTime, Utc};
+use clap::{Args, Subcommand};
+use hyper::Method;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::client::{Server, block_on};
+use super::run::var;
+use super::table::{Cell, columns};
+use super::terminal::{Ink, plain};
+use super::words::second;
+use super::{Failure, colored, print};
+
+/// Look at the hosts of a running server, enrol one, or remove an enrolled one.
+#[derive(Debug, Args)]
+pub(super) struct Hosts {
+    #[command(flatten)]
+    server: Server,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// List the hosts: those of the inventory's sources, and enrolled ones.
+    List,
+    /// Show one host.
+    Show {
+        /// Its name.
+        name: String,
+    },
+    /// Enrol a host, so that alerts find it and runs reach it.
+    #[command(after_help = AFTER)]
+    Add(Add),
+    /// Remove an enrolled host, and what is known of it.
+    Remove {
+        /// Its name.
+        name: String,
+    },
+}
+
+const AFTER: &str = "\
+Variables are data, never templates. Of those that steer Ansible a host takes ansible_port, ansible_user and
+ansible_python_interpreter; --address is its ansible_host.
+
+For example:
+  promansible hosts add web3 --address 10.0.0.5 --group web --var ansible_port=2222";
+
+#[derive(Debug, Args)]
+struct Add {
+    /// Its name, by which alerts and targets find it.
+    name: String,
+    /// Where Ansible reaches it: an IP address or a DNS name; its name if nothing is said.
+    #[arg(long)]
+    address: Option<String>,
+    /// A group that it is in.
+    #[arg(long = "group", value_name = "GROUP")]
+    groups: Vec<String>,
+    /// A variable; the value is taken as JSON if it is, else as a text.
+    #[arg(long = "var", value_name = "NAME=VALUE", value_parser = var)]
+    vars: Vec<(String, Value)>,
+}
+
+#[derive(Deserialize)]
+struct Host {
+    name: String,
+    address: Option<String>,
+    groups: Vec<String>,
+    source: String,
+    enrolled_at: Option<DateTime<Utc>>,
+    facts_gathered_at: Option<DateTime<Utc>>,
+    #[serde(default)]
+    vars: Map<String, Value>,
+    conflict: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct List {
+    hosts: Vec<Host>,
+    conflicts: Vec<Conflict>,
+}
+
+#[derive(Deserialize)]
+struct Conflict {
+    name: String,
+    why: String,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    name: String,
+}
+
+impl Hosts {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let Self { server, verb } = self;
+        match verb {
+            Verb::List => list(&server.ask(Method::GET, "hosts")?),
+            Verb::Show { name } => show(&server.ask(Method::GET, &path(&name))?),
+            Verb::Add(add) => {
+                let Named { name } = block_on(add.ask(&server))??;
+                print(&format!("{} is enrolled\n", plain(&name)))
+            }
+            Verb::Remove { name } => {
+                let Named { name } = server.ask(Method::DELETE, &path(&name))?;
+                print(&format!("{} is removed\n", plain(&name)))
+            }
+        }
+    }
+}
+
+impl Add {
+    async fn ask(&self, server: &Server) -> Result<Named, Failure> {
+        let vars: Map<String, Value> = self.vars.iter().cloned().collect();
+        let mut body = json!({"name": self.name, "groups": self.groups, "vars": vars});
+        if let Some(address) = &self.address {
+            body["address"] = address.as_str().into();
+        }
+        server.ask_async(Method::POST, "hosts", Some(&body)).await
+    }
+}
+
+fn path(name: &str) -> String {
+    let escaped: String = form_urlencoded::byte_serialize(name.as_bytes()).collect();
+    format!("hosts/{}", escaped.replace('+', "%20"))
+}
+
+fn list(list: &List) -> Result<(), Failure> {
+    let color = colored(&std::io::stdout());
+    let head = ["NAME", "ADDRESS", "GROUPS", "SOURCE", "FACTS"];
+    let mut rows = vec![head.map(|title| Cell::inked(Ink::Dim, title))];
+    rows.extend(list.hosts.iter().map(|host| {
+        [
+            Cell::new(&host.name),
+            Cell::new(host.address.as_deref().unwrap_or_default()),
+            Cell::new(&host.groups.join(",")),
+            Cell::new(&host.source),
+            Cell::new(&host.facts_gathered_at.map_or_else(String::new, second)),
+        ]
+    }));
+    print(&columns("", &rows, color))?;
+    for Conflict { name, why } in &list.conflicts {
+        let warning = Ink::Yellow.paint("warning:", colored(&std::io::stderr()));
+        let _ = writeln!(
+            std::io::stderr(),
+            "{warning} {} is enrolled, but {}: remove it, or rename one of them",
+            plain(name),
+            plain(why)
+        );
+    }
+    Ok(())
+}
+
+fn show(host: &Host) -> Result<(), Failure> {
+    let mut rows = vec![
+        [Cell::new("name"), Cell::new(&host.name)],
+        [
+            Cell::new("address"),
+            Cell::new(host.address.as_deref().unwrap_or_default()),
+        ],
+        [Cell::new("groups"), Cell::new(&host.groups.join(", "))],
+        [Cell::new("source"), Cell::new(&host.source)],
+    ];
+    for (title, at) in [
+        ("enrolled", host.enrolled_at),
+        ("facts", host.facts_gathered_at),
+    ] {
+        rows.extend(at.map(|at| [Cell::new(title), Cell::new(&second(at))]));
+    }
+    for (name, value) in &host.vars {
+        rows.push([
+            Cell::new(&format!("var {name}")),
+            Cell::new(&value.to_string()),
+        ]);
+    }
+    if let Some(conflict) = &host.conflict {
+        rows.push([Cell::new("conflict"), Cell::inked(Ink::Yellow, conflict)]);
+    }
+    print(&columns("", &rows, colored(&std::io::stdout())))
+}

@@ -1,0 +1,111 @@
+//! `promansible inventory`: the inventory as Ansible's inventory scripts print it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::{ArgGroup, Args};
+use serde_json::{Map, Value};
+
+use super::client::{Server, block_on};
+use super::explain::list_inventory;
+use super::{Failure, print};
+use crate::ansible;
+use crate::config::{self, Config};
+use crate::inventory::Inventory;
+use crate::store::{self, OpenError};
+
+/// Print the inventory for Ansible, as its inventory scripts do: from a running server, or without one.
+///
+/// It holds the names, groups and addresses of all hosts, and the variables of enrolled ones. The variables that the
+/// inventory's own sources give their hosts are not in it: name those sources to Ansible as well, after this one.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("what").required(true).args(["list", "host"]))]
+pub(super) struct Print {
+    #[command(flatten)]
+    server: Server,
+    /// The configuration, read where no server answers.
+    #[arg(
+        long = "config.file",
+        value_name = "FILE",
+        default_value = "config/promansible.yml"
+    )]
+    config_file: PathBuf,
+    /// The store, if not the configuration's; read where no server answers.
+    #[arg(long = "storage.path", value_name = "FILE")]
+    storage_path: Option<PathBuf>,
+    /// Print all hosts and groups.
+    #[arg(long)]
+    list: bool,
+    /// Print the variables of one host.
+    #[arg(long, value_name = "NAME")]
+    host: Option<String>,
+}
+
+impl Print {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        // Whoever named it a source of promansible's own inventory would have it ask itself, without end.
+        if ansible::is_listing(std::env::var_os(ansible::MARKER).as_deref()) {
+            return Err(Failure::new(
+                "promansible itself asks for this while it reads its inventory: want ansible.inventory without config/geninventory and what calls it",
+            ));
+        }
+        let document = self.document()?;
+        let shown = match &self.host {
+            None => document,
+            Some(name) => hostvars(&document, name)?,
+        };
+        print(&format!("{}\n", serde_json::to_string_pretty(&shown)?))
+    }
+
+    fn document(&self) -> Result<Map<String, Value>, Failure> {
+        let answers = block_on(self.server.answers())??;
+        if answers {
+            let body = self.server.text("inventory")?;
+            return serde_json::from_slice(&body)
+                .map_err(|e| Failure::new(format!("the server answers something else: {e}")));
+        }
+        let mut config = config::load(&self.config_file).map_err(|errors| {
+            let why = errors.render(false);
+            Failure::new(format!("{}, and:\n{why}", self.nobody()))
+        })?;
+        if let Some(path) = &self.storage_path {
+            config.storage.path.clone_from(path);
+        }
+        Ok(self.without_server(&config)?.to_script())
+    }
+
+    fn without_server(&self, config: &Config) -> Result<Inventory, Failure> {
+        let peeked = store::peek(&config.storage.path).map_err(|e| match e {
+            OpenError::InUse(path) => Failure::new(format!(
+                "{}, but {} is in use: want --server.url to name the server that has it",
+                self.nobody(),
+                path.display()
+            )),
+            other => Failure::new(format!("{}, and {other}", self.nobody())),
+        })?;
+        let kept = peeked
+            .inventory
+            .filter(|(fingerprint, _)| *fingerprint == ansible::fingerprint(&config.ansible))
+            .and_then(|(_, json)| Inventory::parse(&json).ok());
+        let inventory = match kept {
+            Some(inventory) => inventory,
+            None => list_inventory(config)?,
+        };
+        let enrolled: Vec<_> = peeked.hosts.into_iter().map(Arc::new).collect();
+        Ok(inventory.with_enrolled(&enrolled))
+    }
+
+    fn nobody(&self) -> String {
+        format!("no promansible answers at {}", self.server.url())
+    }
+}
+
+fn hostvars(document: &Map<String, Value>, name: &str) -> Result<Map<String, Value>, Failure> {
+    let meta = document.get("_meta").and_then(|meta| meta.get("hostvars"));
+    match meta.and_then(|hostvars| hostvars.get(name)) {
+        Some(Value::Object(vars)) => Ok(vars.clone()),
+        _ => Err(Failure::new(format!(
+            "no host of the inventory is named {name:?}"
+        ))),
+    }
+}

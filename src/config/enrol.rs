@@ -1,0 +1,273 @@
+//! A host that a person enrols: JSON as typed → an [`Enrolment`].
+
+use std::fmt::Display;
+use std::net::{IpAddr, Ipv6Addr};
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::manual::{has_reserved_key, vars_field};
+use super::values::is_identifier;
+use crate::inventory::{ALL, UNGROUPED, is_exact, is_template};
+use crate::run::Vars;
+
+/// The longest name of a host, an address or a group, as in DNS.
+const NAME_BYTES: usize = 253;
+
+/// In how many groups a host may be.
+const GROUPS: usize = 100;
+
+/// The names by which Ansible means the machine that it runs on. Roles delegate to them.
+const CONTROLLERS: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+
+/// What Ansible sets itself, whatever an inventory says.
+///
+/// *Source*: "Special Variables" in Ansible's documentation.
+const SPECIAL: [&str; 16] = [
+    "environment",
+    "group_names",
+    "groups",
+    "hostvars",
+    "inventory_dir",
+    "inventory_file",
+    "inventory_hostname",
+    "inventory_hostname_short",
+    "lookup",
+    "omit",
+    "play_hosts",
+    "playbook_dir",
+    "query",
+    "role_name",
+    "role_path",
+    "vars",
+];
+
+/// The variables with which an enrolled host may steer Ansible. No other `ansible_…` is taken: connection plugins, their
+/// options and become's program are programs of the controller that whoever asks would choose.
+const STEERING: [&str; 3] = ["ansible_port", "ansible_python_interpreter", "ansible_user"];
+
+/// A host that is to be enrolled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Enrolment {
+    /// Its exact name.
+    pub name: String,
+    /// Where Ansible reaches it, if not by its name.
+    pub address: Option<String>,
+    /// Its groups, sorted.
+    pub groups: Vec<String>,
+    /// Its variables.
+    pub vars: Vars,
+}
+
+impl Enrolment {
+    /// The name of a variable with text that could be a template, if there is one: an ansible-core before 2.19 may take it
+    /// for one.
+    pub fn template(&self) -> Option<&str> {
+        let mut vars = self.vars.iter();
+        vars.find_map(|(name, value)| has_template(value).then_some(name.as_str()))
+    }
+}
+
+fn has_template(value: &Value) -> bool {
+    match value {
+        Value::String(text) => is_template(text),
+        Value::Array(items) => items.iter().any(has_template),
+        Value::Object(map) => map
+            .iter()
+            .any(|(key, value)| is_template(key) || has_template(value)),
+        _ => false,
+    }
+}
+
+/// Why a text is no [`Enrolment`]: the field, what is wrong with it, and what would be right.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct EnrolmentError(String);
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Typed {
+    name: String,
+    address: Option<String>,
+    #[serde(default)]
+    groups: Vec<String>,
+    #[serde(default, deserialize_with = "vars_field")]
+    vars: Value,
+}
+
+/// Reads which host to enrol.
+///
+/// *Shape*: a JSON object with `name`, and `address` (an IP address or a DNS name), `groups` (names) and `vars`. The variables
+/// are data, never templates.
+///
+/// *Errors*: the first defect; an unknown field is one.
+pub fn enrolment(json: &[u8]) -> Result<Enrolment, EnrolmentError> {
+    // A list would be taken for the fields in their order.
+    if !json.trim_ascii_start().starts_with(b"{") {
+        return Err(EnrolmentError(
+            r#"the body is no JSON object: want {"name": "NAME", "address": "10.0.0.5", "groups": ["GROUP"], "vars": {}}"#
+                .to_owned(),
+        ));
+    }
+    let typed: Typed = serde_json::from_slice(json).map_err(|e| EnrolmentError(e.to_string()))?;
+    host_name(&typed.name)?;
+    if let Some(address) = &typed.address
+        && !is_address(address)
+    {
+        return Err(wrong(
+            "address",
+            format_args!("{address:?} is neither an IP address nor a DNS name"),
+        ));
+    }
+    Ok(Enrolment {
+        groups: groups(typed.groups, &typed.name)?,
+        vars: vars(typed.vars)?,
+        name: typed.name,
+        address: typed.address,
+    })
+}
+
+fn wrong(field: &str, why: impl Display) -> EnrolmentError {
+    EnrolmentError(format!("{field}: {why}"))
+}
+
+fn host_name(name: &str) -> Result<(), EnrolmentError> {
+    if !is_name(name) && name.parse::<IpAddr>().is_err() || !is_exact(name) {
+        return Err(wrong(
+            "name",
+            format_args!(
+                "{name:?} is no exact name of a host; use letters, digits, '.', '_' and '-', a letter or digit first, or an IP address"
+            ),
+        ));
+    }
+    if CONTROLLERS.contains(&name) || is_loopback(name) {
+        return Err(wrong(
+            "name",
+            format_args!("{name:?} means this machine to Ansible; give the host a name of its own"),
+        ));
+    }
+    if [ALL, UNGROUPED].contains(&name) {
+        return Err(wrong("name", format_args!("{name:?} is a group's name")));
+    }
+    Ok(())
+}
+
+fn is_loopback(name: &str) -> bool {
+    name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// Letters, digits, `.`, `_` and `-` of ASCII, a letter or a digit first: no option of ssh, no pattern of Ansible.
+fn is_name(name: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    name.len() <= NAME_BYTES
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.bytes().all(plain)
+}
+
+fn is_address(address: &str) -> bool {
+    let zoned =
+        |(address, zone): (&str, &str)| address.parse::<Ipv6Addr>().is_ok() && is_name(zone);
+    is_name(address)
+        || address.parse::<IpAddr>().is_ok()
+        || address.split_once('%').is_some_and(zoned)
+}
+
+fn groups(mut groups: Vec<String>, host: &str) -> Result<Vec<String>, EnrolmentError> {
+    if groups.len() > GROUPS {
+        let why = format_args!("{} of them; want {GROUPS} at most", groups.len());
+        return Err(wrong("groups", why));
+    }
+    groups.sort();
+    for (place, group) in groups.iter().enumerate() {
+        let why = if !is_name(group) {
+            "is no exact name of a group; use letters, digits and '_', a letter first"
+        } else if [ALL, UNGROUPED].contains(&group.as_str()) {
+            "comes by itself: every host is in all, and in ungrouped if it is in no other group; leave it out"
+        } else if group == host || CONTROLLERS.contains(&group.as_str()) {
+            "is a host's name"
+        } else if groups.get(place + 1) == Some(group) {
+            "stands twice"
+        } else {
+            continue;
+        };
+        return Err(wrong("groups", format_args!("{group:?} {why}")));
+    }
+    Ok(groups)
+}
+
+fn vars(value: Value) -> Result<Vars, EnrolmentError> {
+    let vars = match value {
+        Value::Null => return Ok(Map::new()),
+        Value::Object(vars) => vars,
+        other => {
+            return Err(wrong(
+                "vars",
+                format_args!(r#"found {other}; want {{"NAME": VALUE}}"#),
+            ));
+        }
+    };
+    for (name, value) in &vars {
+        let why = if !is_identifier(name) {
+            "cannot be a variable's name; use letters, digits and _, and no digit first".to_owned()
+        } else if name.starts_with("promansible_") || name.starts_with("__") {
+            "is kept for promansible and Ansible; take another name".to_owned()
+        } else if SPECIAL.contains(&name.as_str()) {
+            "is set by Ansible itself; take another name".to_owned()
+        } else if name == "ansible_host" {
+            "is what `address` says; use that".to_owned()
+        } else if has_reserved_key(value) {
+            "holds a key that begins with __, which Ansible keeps for itself; take another key"
+                .to_owned()
+        } else if name.starts_with("ansible_") {
+            match steers(name, value) {
+                Ok(()) => continue,
+                Err(why) => why,
+            }
+        } else {
+            continue;
+        };
+        return Err(wrong("vars", format_args!("{name:?} {why}")));
+    }
+    Ok(vars)
+}
+
+/// Whether a variable that steers Ansible may be set, and to this.
+fn steers(name: &str, value: &Value) -> Result<(), String> {
+    let (good, want) = match name {
+        "ansible_port" => (
+            value.as_u64().is_some_and(|n| (1..=65535).contains(&n)),
+            "a number from 1 to 65535",
+        ),
+        "ansible_user" => (
+            value.as_str().is_some_and(is_name),
+            "letters, digits, '.', '_' and '-', a letter or digit first",
+        ),
+        "ansible_python_interpreter" => (
+            value.as_str().is_some_and(is_interpreter),
+            "auto, auto_silent, or the path of a Python such as /usr/bin/python3",
+        ),
+        _ => {
+            return Err(format!(
+                "steers Ansible itself, so only the inventory's sources may set it; of such variables an enrolled host takes {}",
+                STEERING.join(", ")
+            ));
+        }
+    };
+    if good {
+        return Ok(());
+    }
+    Err(format!("is {value}; want {want}"))
+}
+
+fn is_interpreter(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-/".contains(&b);
+    let program = text.rsplit('/').next().unwrap_or_default();
+    let python = ["python", "pypy"]
+        .iter()
+        .any(|start| program.starts_with(start));
+    matches!(text, "auto" | "auto_silent")
+        || (text.starts_with('/') && python && text.bytes().all(plain) && text.len() <= NAME_BYTES)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,296 @@
+//! Hosts: of the inventory's sources and enrolled ones; and the inventory as Ansible's inventory scripts print it.
+//!
+//! 201 and 200 only after the change is on disk and in the inventory that alerts are decided by.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use hyper::body::Incoming;
+use hyper::{Method, Request, StatusCode};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::reply::{self, Reply};
+use super::{Context, api, start};
+use crate::clock;
+use crate::config::{self, Config};
+use crate::inventory::{Clash, Conflict, EnrolledHost, Host, Inventory};
+
+/// The largest body: as many hosts as [`crate::store::HOSTS_LIMIT`] says are held in memory.
+const LARGEST: u64 = 8 << 10;
+
+/// What is told of a host.
+#[derive(Serialize)]
+struct HostAnswer {
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address: Option<String>,
+    groups: Vec<String>,
+    /// Where it comes from.
+    source: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enrolled_at: Option<DateTime<Utc>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    facts_gathered_at: Option<DateTime<Utc>>,
+}
+
+impl HostAnswer {
+    fn of(host: &Host, facts: &BTreeMap<String, DateTime<Utc>>) -> Self {
+        Self {
+            name: host.name().to_owned(),
+            address: host.address().map(str::to_owned),
+            groups: host.groups().map(str::to_owned).collect(),
+            source: match host.enrolled() {
+                Some(_) => "enrolled",
+                None => "file",
+            },
+            enrolled_at: host.enrolled().map(|enrolled| enrolled.enrolled_at),
+            facts_gathered_at: facts.get(host.name()).copied(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Hosts {
+    hosts: Vec<HostAnswer>,
+    /// Enrolled hosts that take no part.
+    conflicts: Vec<Conflict>,
+}
+
+#[derive(Serialize)]
+struct HostDetail {
+    #[serde(flatten)]
+    host: HostAnswer,
+    /// Of an enrolled host; of the others no variables are known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vars: Option<Map<String, Value>>,
+    /// Why an enrolled host of this name takes no part.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conflict: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Removed {
+    name: String,
+}
+
+/// Answers what is below `hosts` and `inventory`, but for [`enroll`].
+pub(super) async fn answer(context: &Context, method: &Method, parts: &[&str]) -> Reply {
+    let reads = matches!(*method, Method::GET | Method::HEAD);
+    match parts {
+        ["hosts"] if reads => list(context).await.unwrap_or_else(|refused| refused),
+        ["hosts", name] if reads => {
+            let shown = show(context, &decoded(name)).await;
+            shown.unwrap_or_else(|refused| refused)
+        }
+        ["hosts", name] if *method == Method::DELETE => remove(context, decoded(name)).await,
+        ["inventory"] if reads => script(context).await.unwrap_or_else(|refused| refused),
+        ["hosts"] => reply::method_not_allowed("GET, HEAD, POST"),
+        ["hosts", _] => reply::method_not_allowed("GET, HEAD, DELETE"),
+        ["inventory"] => reply::method_not_allowed("GET, HEAD"),
+        _ => reply::error(
+            StatusCode::NOT_FOUND,
+            format_args!("there is no /api/v1/{}", parts.join("/")),
+        ),
+    }
+}
+
+/// A part of a path, with what is written as `%3A` as it is.
+fn decoded(part: &str) -> String {
+    // In a path these stand for themselves.
+    let escaped = part.replace('+', "%2B").replace('&', "%26");
+    let escaped = escaped.replace('=', "%3D");
+    let mut pairs = form_urlencoded::parse(escaped.as_bytes());
+    pairs
+        .next()
+        .map_or_else(String::new, |(name, _)| name.into_owned())
+}
+
+async fn inventory(context: &Context) -> Result<Arc<Inventory>, Reply> {
+    let inventory = context.inventory.fresh().await;
+    inventory.map_err(|why| reply::error(StatusCode::SERVICE_UNAVAILABLE, why))
+}
+
+async fn list(context: &Context) -> Result<Reply, Reply> {
+    let inventory = inventory(context).await?;
+    let facts = context.store.facts_list().await;
+    let facts = facts.map_err(|e| api::failed(&e))?.into_iter();
+    let facts = facts.map(|of| (of.host, of.gathered_at)).collect();
+    Ok(reply::long_success(move || Hosts {
+        hosts: inventory
+            .hosts()
+            .map(|host| HostAnswer::of(host, &facts))
+            .collect(),
+        conflicts: inventory.conflicts().to_vec(),
+    })
+    .await)
+}
+
+async fn show(context: &Context, name: &str) -> Result<Reply, Reply> {
+    let inventory = inventory(context).await?;
+    let mut conflicts = inventory.conflicts().iter();
+    let conflict = conflicts.find(|conflict| conflict.name == name);
+    let Some(host) = inventory.host(name) else {
+        let why = match conflict {
+            Some(conflict) => format!("{conflict}, so it takes no part"),
+            None => format!("no host of the inventory is named {name:?}"),
+        };
+        return Err(reply::error(StatusCode::NOT_FOUND, why));
+    };
+    let facts = context.store.facts_of(name.to_owned()).await;
+    let facts = facts.map_err(|e| api::failed(&e))?.into_iter();
+    let facts = facts.map(|of| (of.host, of.gathered_at)).collect();
+    Ok(reply::success(&HostDetail {
+        host: HostAnswer::of(host, &facts),
+        vars: host.enrolled().map(|enrolled| enrolled.vars.clone()),
+        conflict: conflict.map(Conflict::to_string),
+    }))
+}
+
+/// The inventory as Ansible's inventory scripts print it.
+async fn script(context: &Context) -> Result<Reply, Reply> {
+    let inventory = inventory(context).await?;
+    let text =
+        tokio::task::spawn_blocking(move || Value::Object(inventory.to_script()).to_string());
+    let text = text
+        .await
+        .map_err(|e| reply::error(StatusCode::INTERNAL_SERVER_ERROR, e))?;
+    Ok(reply::typed("application/json", [text.into()]))
+}
+
+pub(super) async fn enroll(context: &Context, request: Request<Incoming>) -> Reply {
+    let context = context.clone();
+    to_its_end(async move {
+        match take(&context, request).await {
+            Ok(host) => reply::created(&host),
+            Err(refused) => refused,
+        }
+    })
+    .await
+}
+
+async fn take(context: &Context, request: Request<Incoming>) -> Result<HostDetail, Reply> {
+    let config = Arc::clone(&context.config.borrow());
+    let body = start::json_body(request, LARGEST, config.receiver.body_timeout).await?;
+    let bad = |why: &dyn std::fmt::Display| reply::error(StatusCode::BAD_REQUEST, why);
+    let asked = config::enrolment(&body).map_err(|e| bad(&e))?;
+    let inventory = inventory(context).await?;
+    if let Some(why) = in_the_way(&inventory, &asked.name, &asked.groups, &config) {
+        return Err(reply::error(StatusCode::CONFLICT, why));
+    }
+    if inventory.templates_twice()
+        && let Some(name) = asked.template()
+    {
+        return Err(bad(&format_args!(
+            "vars: {name:?} holds text that could be a template, and this ansible-core may take it for one: want ansible-core 2.19 or newer, or a text without {{{{, {{% and {{#"
+        )));
+    }
+    let host = EnrolledHost {
+        name: asked.name,
+        address: asked.address,
+        groups: asked.groups,
+        vars: asked.vars,
+        enrolled_at: clock::now(),
+    };
+    let kept = context.store.enroll_host(host.clone()).await;
+    kept.map_err(|e| api::failed(&e))?;
+    tracing::info!(
+        host = host.name,
+        address = host.address,
+        groups = host.groups.join(","),
+        "host enrolled"
+    );
+    context.inventory.enrolled().await;
+    Ok(HostDetail {
+        host: HostAnswer {
+            name: host.name,
+            address: host.address,
+            groups: host.groups,
+            source: "enrolled",
+            enrolled_at: Some(host.enrolled_at),
+            facts_gathered_at: None,
+        },
+        vars: Some(host.vars),
+        conflict: None,
+    })
+}
+
+/// Why a host cannot be enrolled beside what is there; what was enrolled is for the store to say.
+fn in_the_way(
+    inventory: &Inventory,
+    name: &str,
+    groups: &[String],
+    config: &Config,
+) -> Option<String> {
+    if inventory
+        .host(name)
+        .is_some_and(|host| host.enrolled().is_some())
+    {
+        return None;
+    }
+    let clash = inventory.clash(name, groups)?;
+    let sources: Vec<String> = config
+        .ansible
+        .inventory
+        .iter()
+        .map(|source| source.display().to_string())
+        .collect();
+    Some(match clash {
+        Clash::Host => format!(
+            "{name} stands in the inventory's sources already ({}): change it there",
+            sources.join(", ")
+        ),
+        other => format!("{name} cannot be enrolled: {other}"),
+    })
+}
+
+async fn remove(context: &Context, name: String) -> Reply {
+    let context = context.clone();
+    to_its_end(async move {
+        match context.store.remove_host(name.clone()).await {
+            Ok(()) => {
+                tracing::info!(host = name, "enrolled host removed");
+                context.inventory.enrolled().await;
+                reply::success(&Removed { name })
+            }
+            Err(e) => match context.inventory.latest() {
+                Ok(inventory) if inventory.host(&name).is_some() => reply::error(
+                    StatusCode::CONFLICT,
+                    format_args!("{name} stands in the inventory's sources: remove it there"),
+                ),
+                _ => api::failed(&e),
+            },
+        }
+    })
+    .await
+}
+
+/// The client may go away while the answer is made. What was begun is ended all the same.
+async fn to_its_end(work: impl Future<Output = Reply> + Send + 'static) -> Reply {
+    tokio::spawn(work).await.unwrap_or_else(|_| {
+        reply::error(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "it could not be done; see the log",
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_in_a_path_is_taken_as_it_was_meant() {
+        for (part, name) in [
+            ("web1", "web1"),
+            ("fe80::1", "fe80::1"),
+            ("fe80%3A%3A1", "fe80::1"),
+            ("a+b=c&d", "a+b=c&d"),
+            ("%7B%7B%20x%20%7D%7D", "{{ x }}"),
+            ("", ""),
+        ] {
+            assert_eq!(decoded(part), name);
+        }
+    }
+}
