@@ -180,7 +180,7 @@ for sleeper in sleepers:
     .unwrap();
     let said = host.sh("python3 -I /root/threads.py").unwrap();
     let said: Value = serde_json::from_str(&said).unwrap();
-    assert_eq!(said["count"], 30, "{said}");
+    assert_eq!(said["number"], 30, "{said}");
     assert_eq!(said["changed"].as_array().unwrap().len(), 8, "{said}");
 }
 

@@ -218,7 +218,7 @@ def renice(request):
         if raised:
             changed.append({"pid": pid, "command": now["command"]})
     # A unit may have thousands of processes: how many, and the first of them.
-    return {"count": len(changed), "changed": changed[:SHOWN], "left": left[:SHOWN]}
+    return {"number": len(changed), "changed": changed[:SHOWN], "left": left[:SHOWN]}
 
 
 def threads(pid):
