@@ -25,9 +25,6 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// When to try again to read facts from a store that is broken.
 const RETRY: Duration = Duration::from_secs(10);
 
-/// How long who asks waits for a view of an inventory that was just read.
-const PATIENCE: Duration = Duration::from_secs(2);
-
 /// Of more hosts than this, facts are read in one go.
 const FEW: usize = 64;
 
@@ -48,11 +45,10 @@ impl Discovery {
         }
     }
 
-    /// The view of this inventory; if that takes long, the last one.
-    pub async fn of(mut self, inventory: &Arc<Inventory>) -> Option<Arc<View>> {
+    /// Waits for the view of this inventory. *Cancel safety*: may be dropped at any time.
+    pub async fn of(&mut self, inventory: &Arc<Inventory>) {
         let is_it = |view: &Option<Arc<View>>| view.as_ref().is_some_and(|v| v.is_of(inventory));
-        let _ = tokio::time::timeout(PATIENCE, self.0.wait_for(is_it)).await;
-        self.latest()
+        let _ = self.0.wait_for(is_it).await;
     }
 }
 

@@ -3,6 +3,8 @@
 //! As long as the hosts were never known the answer is 503: Prometheus then keeps the targets that it has, and an empty
 //! array would take all of them away.
 
+use std::time::Duration;
+
 use hyper::StatusCode;
 
 use super::Context;
@@ -10,15 +12,19 @@ use super::reply::{self, Reply};
 use crate::alert::Matcher;
 use crate::sd::{self, Endpoint, Exposed, Filter, is_metrics_path};
 
+/// How long an answer may wait for an inventory that is being read. Prometheus waits no longer than its refresh interval.
+const PATIENCE: Duration = Duration::from_millis(500);
+
 pub(super) async fn answer(context: &Context, query: &str) -> Reply {
-    // A host that was added a moment ago is a target.
-    let inventory = context.inventory.fresh().await;
-    let view = match &inventory {
-        Ok(inventory) => context.discovery.clone().of(inventory).await,
-        Err(_) => context.discovery.clone().latest(),
+    // A host that was added a moment ago is a target, if Ansible is quick; if not, it is one the next time.
+    let fresh = async {
+        if let Ok(inventory) = context.inventory.fresh().await {
+            context.discovery.clone().of(&inventory).await;
+        }
     };
-    let Some(view) = view else {
-        let why = match inventory {
+    let _ = tokio::time::timeout(PATIENCE, fresh).await;
+    let Some(view) = context.discovery.clone().latest() else {
+        let why = match context.inventory.latest() {
             Err(why) => why.to_string(),
             Ok(_) => "the hosts have not been put together yet".to_owned(),
         };

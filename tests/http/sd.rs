@@ -134,8 +134,9 @@ fn a_host_that_was_added_a_moment_ago_is_a_target() {
         .to_string()
         .replace("\"web2\"]", "\"web2\",\"web3\"]");
     site.write("hosts", &more);
-    // A look at the files is good for a quarter of a second.
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    server.wait("found", || {
+        names(&ask(&server, "?group=web&port=1")).len() == 3
+    });
     let found = targets(&ask(&server, "?group=web&port=1"));
     assert_eq!(found[2], ("web3".to_owned(), "web3:1".to_owned()));
 }
