@@ -95,6 +95,7 @@ fn names(selector: &promql::Selector) -> Vec<String> {
 fn of_promansible() -> BTreeSet<String> {
     let metrics = Metrics::new(Registry::new()).expect("a registry of its own");
     metrics.know(["binding"], ["role"]);
+    metrics.sd_files().know([Path::new("targets.json")]);
     metrics.last_success("role", "host", now());
     metrics.declare(&Declared::from([("role".to_owned(), Checks::new())]));
     metrics.reported("role", "host", now(), Findings::new());
