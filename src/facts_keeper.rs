@@ -1,6 +1,6 @@
 //! Keeps facts current: shows them as the configuration chooses, and has them gathered when their time has come.
 //!
-//! Gathering is a run like any other, of the role [`ROLE`]: it waits for busy hosts, it is in the history, and what comes
+//! Gathering is a run like any other, of the role [`GATHER_ROLE`]: it waits for busy hosts, it is in the history, and what comes
 //! of it is kept because every run's facts are.
 
 use std::sync::Arc;
@@ -10,16 +10,12 @@ use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 
 use crate::clock;
-use crate::config::{Config, Target};
+use crate::config::{Config, GATHER_ROLE};
 use crate::inventory_keeper::InventoryKeeper;
 use crate::metrics::Metrics;
 use crate::plan;
-use crate::run::{Vars, Work};
 use crate::shutdown::Shutdown;
 use crate::store::Store;
-
-/// The routine role that gathers facts.
-pub const ROLE: &str = "gather_facts";
 
 /// How long to leave it alone after it could not be done.
 const RETRY: Duration = Duration::from_secs(30);
@@ -85,38 +81,26 @@ impl FactsKeeper {
     }
 
     async fn try_gather(&self, config: &Config, every: Duration) -> Result<DateTime<Utc>, String> {
-        if !config.roles.routine.iter().any(|role| role == ROLE) {
+        let Some(work) = config.gathering() else {
             let dir = config.ansible.playbook_dir.join("routine/roles");
-            return Err(format!("there is no role {ROLE} in {}", dir.display()));
-        }
+            return Err(format!(
+                "there is no role {GATHER_ROLE} in {}",
+                dir.display()
+            ));
+        };
         let inventory = self.inventory.fresh().await.map_err(|e| e.to_string())?;
         let hosts =
             plan::hosts(&config.facts.target, &inventory, None).map_err(|e| e.to_string())?;
         let limit = config.runs.queue_limit;
         let queued = self
             .store
-            .queue_facts(work(config), hosts, every, limit, clock::now())
+            .queue_facts(work, hosts, every, limit, clock::now())
             .await;
         let (run, next) = queued.map_err(|e| e.to_string())?;
         if let Some(run) = run {
             tracing::info!(run = run.0, "facts are to be gathered");
         }
         Ok(next)
-    }
-}
-
-fn work(config: &Config) -> Work {
-    let controller = config.facts.target == Target::Controller;
-    Work {
-        roles: vec![ROLE.to_owned()],
-        controller,
-        vars: Vars::new(),
-        r#become: config.ansible.r#become && !controller,
-        gather_facts: false,
-        check: false,
-        timeout: config.runs.timeout,
-        allow_overlap: false,
-        rerun_on_interrupt: false,
     }
 }
 

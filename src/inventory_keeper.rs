@@ -12,6 +12,7 @@
 mod merge;
 mod told;
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::ansible::{self, Ansible, ListError};
 use crate::clock;
 use crate::config::Config;
+use crate::facts_cache::FactsCache;
 use crate::inventory::{EnrolledHost, Inventory, InventoryError};
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
@@ -35,6 +37,9 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// How often they are looked at although nobody asks.
 const POLL: Duration = Duration::from_secs(10);
+
+/// Facts come host by host; what comes within this time is looked at once.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// How long to leave an inventory alone that could not be read, unless its sources change again.
 const RETRY: Duration = Duration::from_secs(10);
@@ -169,6 +174,7 @@ pub fn keep(keeping: Keeping) -> (InventoryKeeper, tokio::task::JoinHandle<()>) 
         files: None,
         enrolled: Vec::new(),
         enrolled_known: false,
+        aliases: FactsCache::default(),
         last: None,
         looked_millis,
         started,
@@ -190,6 +196,8 @@ struct Keeper {
     enrolled: Vec<Arc<EnrolledHost>>,
     /// Whether these are all, as far as is known.
     enrolled_known: bool,
+    /// What hosts call themselves.
+    aliases: FactsCache<BTreeSet<String>>,
     /// Both together, as last published.
     last: Option<Arc<Inventory>>,
     looked_millis: Arc<AtomicU64>,
@@ -218,6 +226,9 @@ impl Keeper {
     ) {
         let mut shutdown = self.keeping.shutdown.clone();
         let mut reloaded = self.keeping.ansible.clone();
+        let mut facts = self.keeping.store.facts_changed();
+        let mut facts_due = None;
+        self.read_aliases().await;
         self.take_saved().await;
         // An inventory that was kept may be old, whatever the files say.
         let mut reading = Some(self.start_reading());
@@ -262,6 +273,15 @@ impl Keeper {
                     self.take_enrolled().await;
                     for done in told {
                         let _ = done.send(());
+                    }
+                }
+                Ok(()) = facts.changed(), if facts_due.is_none() => {
+                    facts_due = Some(tokio::time::Instant::now() + PAUSE);
+                }
+                () = until(facts_due), if facts_due.is_some() => {
+                    facts_due = None;
+                    if self.read_aliases().await {
+                        self.merge().await;
                     }
                 }
                 () = tokio::time::sleep(POLL), if reading.is_none() => {
@@ -395,6 +415,13 @@ async fn fingerprint_of(config: Arc<Config>) -> u64 {
 async fn done(reading: &mut Option<Pin<Box<dyn Future<Output = Reading> + Send>>>) -> Reading {
     match reading {
         Some(reading) => reading.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
     }
 }

@@ -18,6 +18,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod facts;
+pub mod facts_cache;
 pub mod facts_keeper;
 pub mod http;
 pub mod inventory;

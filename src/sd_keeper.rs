@@ -5,14 +5,14 @@
 //! hosts do not vanish because a file is broken.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 
 use crate::config::Config;
-use crate::facts::{Facts, HostFacts};
+use crate::facts::Facts;
+use crate::facts_cache::FactsCache;
 use crate::inventory::Inventory;
 use crate::inventory_keeper::InventoryKeeper;
 use crate::sd::{Exposed, FactValues, View};
@@ -24,9 +24,6 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// When to try again to read facts from a store that is broken.
 const RETRY: Duration = Duration::from_secs(10);
-
-/// Of more hosts than this, facts are read in one go.
-const FEW: usize = 64;
 
 /// A handle to the view. Cheap to clone.
 #[derive(Clone)]
@@ -70,22 +67,19 @@ pub fn keep(keeping: Keeping) -> (Discovery, impl Future<Output = ()> + Send + '
     let config = Arc::clone(&keeping.config.borrow());
     let keeper = Keeper {
         exposed: config.service_discovery.exposed.clone(),
-        facts: HashMap::new(),
+        facts: FactsCache::default(),
         publish,
         keeping,
     };
     (Discovery(view), keeper.run())
 }
 
-/// When the facts of a host were gathered, and what of them is exposed.
-type FactsAt = (DateTime<Utc>, FactValues);
-
 struct Keeper {
     keeping: Keeping,
     publish: watch::Sender<Option<Arc<View>>>,
     /// What the facts were read for.
     exposed: Exposed,
-    facts: HashMap<String, FactsAt>,
+    facts: FactsCache<FactValues>,
 }
 
 impl Keeper {
@@ -124,7 +118,9 @@ impl Keeper {
             self.exposed = exposed.clone();
             self.facts.clear();
         }
-        self.read_facts().await?;
+        let of = self.exposed.clone();
+        let make = move |facts: Facts<'_>| of.of_facts(facts);
+        self.facts.refresh(&self.keeping.store, make).await?;
         let latest = self.keeping.inventory.latest();
         let Some(inventory) = latest.ok().filter(|_| usable) else {
             return Ok(());
@@ -135,7 +131,7 @@ impl Keeper {
         }
         let facts = self.facts.iter();
         let facts: HashMap<String, FactValues> = facts
-            .map(|(host, (_, values))| (host.clone(), values.clone()))
+            .map(|(host, values)| (host.to_owned(), values.clone()))
             .collect();
         let exposed = exposed.clone();
         let build = move || View::build(&exposed, inventory, &facts);
@@ -144,44 +140,4 @@ impl Keeper {
         }
         Ok(())
     }
-
-    /// Reads the facts that are newer than those at hand, and drops those that are gone.
-    async fn read_facts(&mut self) -> Result<(), StoreError> {
-        let list = self.keeping.store.facts_list().await?;
-        let there: HashMap<&str, DateTime<Utc>> = list
-            .iter()
-            .map(|of| (of.host.as_str(), of.gathered_at))
-            .collect();
-        self.facts
-            .retain(|host, (at, _)| there.get(host.as_str()) == Some(at));
-        let missing: Vec<String> = there
-            .into_keys()
-            .filter(|host| !self.facts.contains_key(*host))
-            .map(str::to_owned)
-            .collect();
-        if missing.len() <= FEW {
-            for host in missing {
-                if let Some(facts) = self.keeping.store.facts_of(host).await? {
-                    let (host, values) = picked(&self.exposed, &facts);
-                    self.facts.insert(host, values);
-                }
-            }
-            return Ok(());
-        }
-        let (exposed, all) = (self.exposed.clone(), Arc::new(Mutex::new(HashMap::new())));
-        let found = Arc::clone(&all);
-        let take = move |facts: HostFacts| {
-            let (host, values) = picked(&exposed, &facts);
-            let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
-            found.insert(host, values);
-        };
-        self.keeping.store.each_facts(take).await?;
-        self.facts = std::mem::take(&mut *all.lock().unwrap_or_else(PoisonError::into_inner));
-        Ok(())
-    }
-}
-
-fn picked(exposed: &Exposed, facts: &HostFacts) -> (String, FactsAt) {
-    let values = exposed.of_facts(Facts::new(&facts.facts));
-    (facts.host.clone(), (facts.gathered_at, values))
 }

@@ -18,8 +18,8 @@ use super::table::{Cell, columns};
 use super::terminal::{Ink, plain};
 use super::{Failure, colored, print};
 use crate::clock;
+use crate::config::GATHER_ROLE;
 use crate::facts::{Change, Facts as Known, Imported, cache_file, setup_output};
-use crate::facts_keeper::ROLE;
 use crate::run::{Outcome, Run, RunId, State, TaskEvent, TaskStatus};
 
 /// How often a run is looked at.
@@ -186,7 +186,7 @@ impl Facts {
         if !subset.is_empty() {
             vars.insert("gather_facts_subset".to_owned(), json!(subset));
         }
-        let body = json!({"roles": [ROLE], "target": target, "vars": vars});
+        let body = json!({"roles": [GATHER_ROLE], "target": target, "vars": vars});
         block_on(async {
             let Started { id } = self
                 .server

@@ -11,8 +11,9 @@ use super::target::target;
 use super::text::{ExtraFactText, FactMetricsText, FactsText, Scalar};
 use super::values::duration;
 use super::yaml::did_you_mean;
-use super::{Facts, Target};
+use super::{Config, Facts, Target};
 use crate::facts::{ExtraFact, FAMILIES, HostOptions};
+use crate::run::{Vars, Work};
 
 const EVERY: RangeInclusive<Duration> = Duration::from_mins(1)..=Duration::from_hours(24 * 365);
 
@@ -23,6 +24,30 @@ const SUFFIXES: [&str; 5] = ["_total", "_count", "_sum", "_bucket", "_info"];
 const MAX_EXTRA: usize = 100;
 
 const MAX_NAME_CHARS: usize = 60;
+
+/// The routine role that gathers facts.
+pub const GATHER_ROLE: &str = "gather_facts";
+
+impl Config {
+    /// What gathers facts, if the role for it is there.
+    pub fn gathering(&self) -> Option<Work> {
+        let roles = &self.roles.routine;
+        roles.iter().any(|role| role == GATHER_ROLE).then(|| {
+            let controller = self.facts.target == Target::Controller;
+            Work {
+                roles: vec![GATHER_ROLE.to_owned()],
+                controller,
+                vars: Vars::new(),
+                r#become: self.ansible.r#become && !controller,
+                gather_facts: false,
+                check: false,
+                timeout: self.runs.timeout,
+                allow_overlap: false,
+                rerun_on_interrupt: false,
+            }
+        })
+    }
+}
 
 pub(super) fn check(typed: FactsText, report: &mut Report<'_>) -> Facts {
     let every = typed.every.as_ref().map(|every| {

@@ -28,6 +28,7 @@ mod yaml;
 
 pub use enrol::{Enrolment, EnrolmentError, enrolment};
 pub use error::{ConfigError, ConfigErrors, Place};
+pub use facts::GATHER_ROLE;
 pub use load::{build, load};
 pub use manual::{Manual, ManualError, manual};
 pub use units::{UnitError, format_duration, format_size, parse_duration, parse_size};

@@ -5,6 +5,7 @@
 //! - [`changes`]: what is different from the last time. [`setup_output`], [`cache_file`]: facts that others gathered.
 //! - [`series`]: the metrics of one host; `network`, `storage`: those that a host has several of.
 
+mod aliases;
 mod changes;
 mod import;
 mod network;
@@ -18,6 +19,7 @@ mod tests;
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
+pub use aliases::aliases;
 pub use changes::{Change, Changes, changes};
 pub use import::{ImportError, Imported, cache_file, setup_output};
 pub use options::{ExtraFact, HostOptions};

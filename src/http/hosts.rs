@@ -16,6 +16,7 @@ use super::{Context, api, start};
 use crate::clock;
 use crate::config::{self, Config};
 use crate::inventory::{Clash, Conflict, EnrolledHost, Host, Inventory};
+use crate::run::Work;
 
 /// The largest body: as many hosts as [`crate::store::HOSTS_LIMIT`] says are held in memory.
 const LARGEST: u64 = 8 << 10;
@@ -202,6 +203,7 @@ async fn take(context: &Context, request: Request<Incoming>) -> Result<HostDetai
         "host enrolled"
     );
     context.inventory.enrolled().await;
+    gather(context, &config, &host.name).await;
     Ok(HostDetail {
         host: HostAnswer {
             name: host.name,
@@ -214,6 +216,31 @@ async fn take(context: &Context, request: Request<Incoming>) -> Result<HostDetai
         vars: Some(host.vars),
         conflict: None,
     })
+}
+
+/// Asks a new host what it is, where facts are gathered at all. That it is enrolled does not depend on it.
+async fn gather(context: &Context, config: &Config, host: &str) {
+    let Some(work) = config.gathering().filter(|_| config.facts.every.is_some()) else {
+        return;
+    };
+    let work = Work {
+        controller: false,
+        r#become: config.ansible.r#become,
+        ..work
+    };
+    let limit = config.runs.queue_limit;
+    let store = &context.store;
+    match store
+        .queue_manual(work, vec![host.to_owned()], limit, clock::now())
+        .await
+    {
+        Ok(run) => tracing::info!(
+            run = run.0,
+            host,
+            "facts are to be gathered of the new host"
+        ),
+        Err(e) => tracing::warn!(host, error = %e, "facts of the new host cannot be gathered now"),
+    }
 }
 
 /// Why a host cannot be enrolled beside what is there; what was enrolled is for the store to say.

@@ -13,7 +13,7 @@ pub use enrolled::{Clash, Conflict, EnrolledHost, as_source, inert, untemplated}
 pub use parse::is_template;
 pub use resolve::{Unresolved, is_exact, resolve_group, resolve_label, resolve_name};
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use address::Address;
@@ -70,6 +70,8 @@ pub struct Inventory {
     hosts: Vec<Host>,
     by_name: HashMap<Arc<str>, usize>,
     by_address: HashMap<Address, Vec<usize>>,
+    /// What hosts call themselves: see [`Inventory::with_aliases`].
+    by_alias: HashMap<Address, Vec<usize>>,
     /// Key: a group. Value: its hosts, also those of its children, ascending.
     groups: BTreeMap<Arc<str>, Vec<usize>>,
     /// Key: a group, but for `all`. Value: the groups directly below it, where there are any.
@@ -166,6 +168,7 @@ impl Inventory {
             hosts,
             by_name,
             by_address,
+            by_alias: HashMap::new(),
             groups,
             children: parents
                 .map(|(name, group)| (name, group.children))
@@ -230,6 +233,39 @@ impl Inventory {
     /// Whether Ansible goes to a host's name.
     fn is_reached_by_name(&self, host: &Host) -> bool {
         self.at_address(&host.name).any(|h| h.name == host.name)
+    }
+
+    /// The same, with further names and addresses of hosts, as their facts tell them. They count less than what the
+    /// inventory says: a host's exact name stays its own.
+    #[must_use]
+    pub fn with_aliases<'a>(
+        mut self,
+        aliases: impl Iterator<Item = (&'a str, &'a BTreeSet<String>)>,
+    ) -> Self {
+        self.by_alias.clear();
+        for (host, aliases) in aliases {
+            let Some(&place) = self.by_name.get(host) else {
+                continue;
+            };
+            for alias in aliases {
+                self.by_alias
+                    .entry(Address::of(alias))
+                    .or_default()
+                    .push(place);
+            }
+        }
+        for places in self.by_alias.values_mut() {
+            places.sort_unstable();
+        }
+        self
+    }
+
+    /// The hosts that are reached at this address, or say that it is theirs; each once.
+    fn known_by(&self, text: &str) -> Vec<&Host> {
+        let address = Address::of(text);
+        let found = [&self.by_address, &self.by_alias].map(|by| by.get(&address));
+        let places: BTreeSet<usize> = found.into_iter().flatten().flatten().copied().collect();
+        places.into_iter().map(|place| &self.hosts[place]).collect()
     }
 
     /// The hosts that Ansible would reach at this address.

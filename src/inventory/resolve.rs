@@ -25,8 +25,9 @@ pub struct Unresolved {
 ///
 /// The label as it is comes first, then the host in it (see below); for both: a group's name is refused, then the host of
 /// exactly this name is taken, unless the text is another host's address. After that comes the host whose address is the
-/// host in the label. A host's address is its `ansible_host`, or its name where it has none; IP addresses are compared as
-/// such, names letter by letter.
+/// host in the label, or whose facts say that it is its FQDN, node name or address; two such hosts are one too many. A
+/// host's address is its `ansible_host`, or its name where it has none; IP addresses are compared as such, names letter
+/// by letter.
 ///
 /// The host in the label is what is left of `web1:9100`, `[::1]:9100`, `[fe80::1%eth0]:9100` without the port, of
 /// `http://web1:8080/x` without all that surrounds it, and of `web1`, `10.0.0.5` and `fe80::1` everything.
@@ -56,16 +57,15 @@ pub fn resolve_label<'a>(inventory: &'a Inventory, label: &str) -> Result<&'a st
     if part.is_empty() {
         return Err(unknown(label));
     }
-    let mut found = inventory.at_address(part);
-    match (found.next(), found.next()) {
-        (None, _) => Err(unknown(label)),
-        (Some(host), None) => checked(inventory, host),
-        (Some(one), Some(other)) => Err(Unresolved {
+    match inventory.known_by(part).as_slice() {
+        [] => Err(unknown(label)),
+        [host] => checked(inventory, host),
+        found @ [one, other, ..] => Err(Unresolved {
             reason: Skip::AmbiguousHost,
             why: format!(
                 "{} is the address of {} hosts of the inventory, among them {} and {}",
                 Shown(part),
-                found.count() + 2,
+                found.len(),
                 Shown(one.name()),
                 Shown(other.name())
             ),

@@ -38,6 +38,43 @@ fn label(inventory: &Inventory, text: &str) -> Result<String, Skip> {
 }
 
 #[test]
+fn hosts_are_known_by_their_facts_and_two_of_one_address_are_too_many() {
+    let inventory = read(
+        r#"{"_meta": {"hostvars": {"web1": {"ansible_host": "10.0.0.1"}}}, "all": {"children": ["web"]},
+            "web": {"hosts": ["web1", "web2", "db1"]}}"#,
+    );
+    let of = |names: &[&str]| {
+        names
+            .iter()
+            .map(|&name| name.to_owned())
+            .collect::<BTreeSet<_>>()
+    };
+    let aliases = [
+        (
+            "web1",
+            of(&["web1.example.com", "192.0.2.1", "2001:db8::1", "172.17.0.1"]),
+        ),
+        ("web2", of(&["172.17.0.1", "web1", "10.0.0.1", "web"])),
+        ("gone", of(&["192.0.2.9"])),
+    ];
+    let inventory = inventory.with_aliases(aliases.iter().map(|(host, names)| (*host, names)));
+    for text in ["web1.example.com:9100", "192.0.2.1", "[2001:DB8:0::1]:9100"] {
+        assert_eq!(label(&inventory, text), Ok("web1".to_owned()), "{text}");
+    }
+    // A host's name in the inventory is its own, whatever another calls itself; and a group stays a group.
+    assert_eq!(label(&inventory, "web1:9100"), Ok("web1".to_owned()));
+    assert_eq!(label(&inventory, "web"), Err(Skip::GroupName));
+    assert_eq!(
+        label(&inventory, "172.17.0.1:9100"),
+        Err(Skip::AmbiguousHost)
+    );
+    assert_eq!(label(&inventory, "10.0.0.1"), Err(Skip::AmbiguousHost));
+    assert_eq!(label(&inventory, "192.0.2.9"), Err(Skip::UnknownHost));
+    let later = inventory.with_aliases(aliases[..1].iter().map(|(host, names)| (*host, names)));
+    assert_eq!(label(&later, "10.0.0.1"), Ok("web1".to_owned()));
+}
+
+#[test]
 fn an_ini_file() {
     let inventory = real(listings!("ini"));
     assert_eq!(

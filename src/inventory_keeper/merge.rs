@@ -1,8 +1,12 @@
 //! One inventory of what was read and what is enrolled.
 
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::Keeper;
+use crate::facts::aliases;
+use crate::facts_cache::FactsCache;
+
 use super::told::{warn_of_conflicts, warn_of_targets};
 
 impl Keeper {
@@ -15,7 +19,8 @@ impl Keeper {
             Err(e) => tracing::error!(error = %e, "the enrolled hosts cannot be read"),
         }
         let Some(files) = &self.files else { return };
-        let inventory = Arc::new(files.clone().with_enrolled(&self.enrolled));
+        let merged = files.clone().with_enrolled(&self.enrolled);
+        let inventory = Arc::new(merged.with_aliases(self.aliases.iter()));
         let is_news = self.last.as_ref() != Some(&inventory);
         let was = self.last.replace(Arc::clone(&inventory));
         if self.failed.is_none() {
@@ -28,6 +33,20 @@ impl Keeper {
             warn_of_conflicts(was.as_ref().map_or(&[], |was| was.conflicts()), conflicts);
             warn_of_targets(&self.keeping.config.borrow(), &inventory);
         }
+    }
+
+    /// Reads by what names and addresses hosts call themselves; yields whether that is news.
+    pub(super) async fn read_aliases(&mut self) -> bool {
+        let all = |cache: &FactsCache<BTreeSet<String>>| -> HashMap<String, BTreeSet<String>> {
+            let all = cache.iter();
+            all.map(|(host, aliases)| (host.to_owned(), aliases.clone()))
+                .collect()
+        };
+        let before = all(&self.aliases);
+        if let Err(e) = self.aliases.refresh(&self.keeping.store, aliases).await {
+            tracing::error!(error = %e, "the facts cannot be read: hosts are known by the inventory, and by earlier facts");
+        }
+        before != all(&self.aliases)
     }
 
     /// The same after hosts were enrolled or removed. What is known of those that left goes at once.

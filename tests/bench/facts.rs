@@ -118,7 +118,29 @@ fn fleet(table: &mut Table, hosts: usize) -> Result<(), Failure> {
         Samples::new(asked).median(),
         Duration::from_micros(200),
     );
+    let targets = targets(&mut client, hosts)?;
+    told.time(
+        "  http_sd of all of them (p50)",
+        targets,
+        Duration::from_millis(30),
+    );
     server.stop()
+}
+
+/// Until all scrape targets are there.
+fn targets(client: &mut Client, hosts: usize) -> Result<Duration, Failure> {
+    const PATH: &str = "/api/v1/sd?port=9100";
+    let all: Vec<Value> = serde_json::from_slice(&client.get(PATH)?.body)?;
+    if all.len() != hosts {
+        return Err(format!("{PATH} has {} targets of {hosts}", all.len()).into());
+    }
+    let mut asked = Vec::new();
+    for _ in 0..ROUNDS {
+        let begin = Instant::now();
+        client.get(PATH)?;
+        asked.push(begin.elapsed());
+    }
+    Ok(Samples::new(asked).median())
 }
 
 /// Rows that have a goal for the largest fleet only.

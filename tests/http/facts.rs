@@ -153,3 +153,21 @@ fn a_reload_shows_other_metrics_of_the_same_facts() {
             ]
     });
 }
+
+#[test]
+fn an_alert_finds_the_host_that_calls_itself_so() {
+    let server = Site::new().start();
+    let named = [crate::bench::alert("A", "web1.example.com:9100")];
+    server.deliver(&named);
+    assert!(server.decided("all", "unknown_host") > 0.0);
+    let facts = |names: [&str; 2]| json!({"ansible_fqdn": names[0], "ansible_all_ipv4_addresses": [names[1]]});
+    let told = json!({"facts": {"web1": facts(["web1.example.com", "192.0.2.1"]), "web2": facts(["web2.example.com", "192.0.2.1"])}});
+    assert_eq!(post(&server, &told).0, 200);
+    server.wait("the host to be known", || {
+        server.deliver(&named);
+        server.decided("all", "run") > 0.0
+    });
+    assert_eq!(server.wait_run(1, "finished")["hosts"], json!(["web1"]));
+    server.deliver(&[crate::bench::alert("A", "192.0.2.1:9100")]);
+    assert!(server.decided("all", "ambiguous_host") > 0.0);
+}

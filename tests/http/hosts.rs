@@ -347,3 +347,26 @@ fn an_old_ansible_is_given_no_text_that_it_could_take_for_a_template() {
     assert!(status == 400 && why.starts_with(wanted), "{why}");
     enrolled(&server, &json!({"name": "web3", "vars": {"v": "plain"}}));
 }
+
+#[test]
+fn a_new_host_is_asked_what_it_is_where_facts_are_gathered() {
+    let site = Site::new().sections("facts: {every: 1h, target: {group: edge}}");
+    let server = site.start();
+    enrolled(&server, &json!({"name": "web4", "address": "10.0.0.4"}));
+    assert_eq!(
+        server.list("host=web4"),
+        Vec::<u64>::new(),
+        "there is no role for it"
+    );
+    server.stop();
+    site.write("playbook/routine/roles/gather_facts/tasks/main.yml", "[]");
+    let server = site.start();
+    enrolled(&server, &web3());
+    let runs = server.list("host=web3");
+    assert_eq!(runs.len(), 1);
+    assert_eq!(
+        server.run(runs[0])["work"]["roles"],
+        json!(["gather_facts"])
+    );
+    server.wait_run(runs[0], "finished");
+}
