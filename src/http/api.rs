@@ -8,7 +8,7 @@ use super::reply::{self, Reply};
 use super::{Context, hosts, sd};
 use crate::clock;
 use crate::run::{Outcome, Run, RunId, TaskEvent};
-use crate::store::{Canceled, EpisodeOfRun, RunFilter, StoreError};
+use crate::store::{Canceled, EpisodeOfRun, RunFilter};
 
 /// How many runs a page holds where nothing is said.
 const PAGE: usize = 50;
@@ -66,7 +66,7 @@ async fn list(context: &Context, query: &str) -> Reply {
             })
             .await
         }
-        Err(e) => failed(&e),
+        Err(e) => reply::failed(&e),
     }
 }
 
@@ -144,14 +144,14 @@ async fn show(context: &Context, id: RunId) -> Reply {
             })
             .await
         }
-        Err(e) => failed(&e),
+        Err(e) => reply::failed(&e),
     }
 }
 
 async fn output(context: &Context, id: RunId) -> Reply {
     match context.store.output_of(id).await {
         Ok(output) => reply::raw_text(StatusCode::OK, output),
-        Err(e) => failed(&e),
+        Err(e) => reply::failed(&e),
     }
 }
 
@@ -182,23 +182,8 @@ async fn cancel(context: &Context, id: RunId) -> Reply {
             tracing::info!(run = id.0, "cancel asked for");
             reply::success(&CancelAnswer { state: "ending" })
         }
-        Err(e) => failed(&e),
+        Err(e) => reply::failed(&e),
     }
-}
-
-/// How a request is answered that the store could not do.
-pub(super) fn failed(e: &StoreError) -> Reply {
-    let status = match e {
-        StoreError::NoSuchRun(_) | StoreError::HostNotEnrolled(_) => StatusCode::NOT_FOUND,
-        StoreError::Finished(_) | StoreError::HostEnrolled(_) | StoreError::TooManyHosts => {
-            StatusCode::CONFLICT
-        }
-        StoreError::Broken(_) | StoreError::Closed | StoreError::QueueFull { .. } => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
-        StoreError::Corrupt(_) => StatusCode::INTERNAL_SERVER_ERROR,
-    };
-    reply::error(status, e)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::reply::{self, Reply};
-use super::{Context, api, start};
+use super::{Context, json, path};
 use crate::clock;
 use crate::facts::HostFacts;
 use crate::inventory::resolve_name;
@@ -40,21 +40,21 @@ struct ChangesOf {
     changes: Vec<ChangedAt>,
 }
 
-/// Answers what is below `/api/v1/facts`; `path` is what follows, without the slash.
-pub(super) async fn answer(context: &Context, request: Request<Incoming>, path: &str) -> Reply {
+/// Answers what is below `/api/v1/facts`; `rest` is what follows, without the slash.
+pub(super) async fn answer(context: &Context, request: Request<Incoming>, rest: &str) -> Reply {
     let method = request.method().clone();
     let reads = matches!(method, Method::GET | Method::HEAD);
-    let mut parts = path.split('/');
+    let mut parts = rest.split('/');
     match (parts.next().unwrap_or(""), parts.next(), parts.next()) {
         ("", None, None) if reads => list(context).await,
         ("", None, None) if method == Method::POST => import(context, request).await,
         ("", None, None) => reply::method_not_allowed("GET, HEAD, POST"),
         (_, None | Some("changes"), None) if !reads => reply::method_not_allowed("GET, HEAD"),
-        (host, None, None) => show(context, host.to_owned()).await,
-        (host, Some("changes"), None) => changes(context, host.to_owned()).await,
+        (host, None, None) => show(context, path::decoded(host)).await,
+        (host, Some("changes"), None) => changes(context, path::decoded(host)).await,
         _ => reply::error(
             StatusCode::NOT_FOUND,
-            format_args!("there is no /api/v1/facts/{path}"),
+            format_args!("there is no /api/v1/facts/{rest}"),
         ),
     }
 }
@@ -62,7 +62,7 @@ pub(super) async fn answer(context: &Context, request: Request<Incoming>, path: 
 async fn list(context: &Context) -> Reply {
     match context.store.facts_list().await {
         Ok(hosts) => reply::long_success(move || List { hosts }).await,
-        Err(e) => api::failed(&e),
+        Err(e) => reply::failed(&e),
     }
 }
 
@@ -75,7 +75,7 @@ async fn show(context: &Context, host: String) -> Reply {
             facts,
         }),
         Ok(None) => return none_of(&host),
-        Err(e) => return api::failed(&e),
+        Err(e) => return reply::failed(&e),
     };
     match known {
         Ok(known) => reply::success(&known),
@@ -88,10 +88,10 @@ async fn changes(context: &Context, host: String) -> Reply {
         Ok(changes) if changes.is_empty() => match context.store.facts_of(host.clone()).await {
             Ok(None) => none_of(&host),
             Ok(Some(_)) => reply::success(&ChangesOf { changes }),
-            Err(e) => api::failed(&e),
+            Err(e) => reply::failed(&e),
         },
         Ok(changes) => reply::success(&ChangesOf { changes }),
-        Err(e) => api::failed(&e),
+        Err(e) => reply::failed(&e),
     }
 }
 
@@ -129,7 +129,7 @@ async fn import(context: &Context, request: Request<Incoming>) -> Reply {
 
 async fn take(context: &Context, request: Request<Incoming>) -> Result<ImportAnswer, Reply> {
     let timeout = context.config.borrow().receiver.body_timeout;
-    let body = start::json_body(request, LARGEST, timeout).await?;
+    let body = json::body(request, LARGEST, timeout).await?;
     let mut json = serde_json::Deserializer::from_slice(&body);
     let import: Import = serde_path_to_error::deserialize(&mut json)
         .map_err(|e| reply::error(StatusCode::BAD_REQUEST, e))?;
@@ -155,7 +155,7 @@ async fn take(context: &Context, request: Request<Incoming>) -> Result<ImportAns
         .store
         .keep_facts(known)
         .await
-        .map_err(|e| api::failed(&e))?;
+        .map_err(|e| reply::failed(&e))?;
     Ok(ImportAnswer {
         kept,
         unknown: unknown.into_iter().map(|(host, _)| host).collect(),

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::reply::{self, Reply};
-use super::{Context, api, start};
+use super::{Context, json, path};
 use crate::clock;
 use crate::config::{self, Config};
 use crate::inventory::{Clash, Conflict, EnrolledHost, Host, Inventory};
@@ -82,10 +82,10 @@ pub(super) async fn answer(context: &Context, method: &Method, parts: &[&str]) -
     match parts {
         ["hosts"] if reads => list(context).await.unwrap_or_else(|refused| refused),
         ["hosts", name] if reads => {
-            let shown = show(context, &decoded(name)).await;
+            let shown = show(context, &path::decoded(name)).await;
             shown.unwrap_or_else(|refused| refused)
         }
-        ["hosts", name] if *method == Method::DELETE => remove(context, decoded(name)).await,
+        ["hosts", name] if *method == Method::DELETE => remove(context, path::decoded(name)).await,
         ["inventory"] if reads => script(context).await.unwrap_or_else(|refused| refused),
         ["hosts"] => reply::method_not_allowed("GET, HEAD, POST"),
         ["hosts", _] => reply::method_not_allowed("GET, HEAD, DELETE"),
@@ -97,17 +97,6 @@ pub(super) async fn answer(context: &Context, method: &Method, parts: &[&str]) -
     }
 }
 
-/// A part of a path, with what is written as `%3A` as it is.
-fn decoded(part: &str) -> String {
-    // In a path these stand for themselves.
-    let escaped = part.replace('+', "%2B").replace('&', "%26");
-    let escaped = escaped.replace('=', "%3D");
-    let mut pairs = form_urlencoded::parse(escaped.as_bytes());
-    pairs
-        .next()
-        .map_or_else(String::new, |(name, _)| name.into_owned())
-}
-
 async fn inventory(context: &Context) -> Result<Arc<Inventory>, Reply> {
     let inventory = context.inventory.fresh().await;
     inventory.map_err(|why| reply::error(StatusCode::SERVICE_UNAVAILABLE, why))
@@ -116,7 +105,7 @@ async fn inventory(context: &Context) -> Result<Arc<Inventory>, Reply> {
 async fn list(context: &Context) -> Result<Reply, Reply> {
     let inventory = inventory(context).await?;
     let facts = context.store.facts_list().await;
-    let facts = facts.map_err(|e| api::failed(&e))?.into_iter();
+    let facts = facts.map_err(|e| reply::failed(&e))?.into_iter();
     let facts = facts.map(|of| (of.host, of.gathered_at)).collect();
     Ok(reply::long_success(move || Hosts {
         hosts: inventory
@@ -140,7 +129,7 @@ async fn show(context: &Context, name: &str) -> Result<Reply, Reply> {
         return Err(reply::error(StatusCode::NOT_FOUND, why));
     };
     let facts = context.store.facts_of(name.to_owned()).await;
-    let facts = facts.map_err(|e| api::failed(&e))?.into_iter();
+    let facts = facts.map_err(|e| reply::failed(&e))?.into_iter();
     let facts = facts.map(|of| (of.host, of.gathered_at)).collect();
     Ok(reply::success(&HostDetail {
         host: HostAnswer::of(host, &facts),
@@ -173,7 +162,7 @@ pub(super) async fn enroll(context: &Context, request: Request<Incoming>) -> Rep
 
 async fn take(context: &Context, request: Request<Incoming>) -> Result<HostDetail, Reply> {
     let config = Arc::clone(&context.config.borrow());
-    let body = start::json_body(request, LARGEST, config.receiver.body_timeout).await?;
+    let body = json::body(request, LARGEST, config.receiver.body_timeout).await?;
     let bad = |why: &dyn std::fmt::Display| reply::error(StatusCode::BAD_REQUEST, why);
     let asked = config::enrolment(&body).map_err(|e| bad(&e))?;
     let inventory = inventory(context).await?;
@@ -195,7 +184,7 @@ async fn take(context: &Context, request: Request<Incoming>) -> Result<HostDetai
         enrolled_at: clock::now(),
     };
     let kept = context.store.enroll_host(host.clone()).await;
-    kept.map_err(|e| api::failed(&e))?;
+    kept.map_err(|e| reply::failed(&e))?;
     tracing::info!(
         host = host.name,
         address = host.address,
@@ -286,7 +275,7 @@ async fn remove(context: &Context, name: String) -> Reply {
                     StatusCode::CONFLICT,
                     format_args!("{name} stands in the inventory's sources: remove it there"),
                 ),
-                _ => api::failed(&e),
+                _ => reply::failed(&e),
             },
         }
     })
@@ -301,23 +290,4 @@ async fn to_its_end(work: impl Future<Output = Reply> + Send + 'static) -> Reply
             "it could not be done; see the log",
         )
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_in_a_path_is_taken_as_it_was_meant() {
-        for (part, name) in [
-            ("web1", "web1"),
-            ("fe80::1", "fe80::1"),
-            ("fe80%3A%3A1", "fe80::1"),
-            ("a+b=c&d", "a+b=c&d"),
-            ("%7B%7B%20x%20%7D%7D", "{{ x }}"),
-            ("", ""),
-        ] {
-            assert_eq!(decoded(part), name);
-        }
-    }
 }

@@ -11,6 +11,8 @@ use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_T
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 
+use crate::store::StoreError;
+
 /// An answer.
 pub(super) type Reply = Response<Parts>;
 
@@ -151,6 +153,21 @@ pub(super) fn error(status: StatusCode, error: impl std::fmt::Display) -> Reply 
     })
     .expect("our own types are JSON");
     reply(status, "application/json", body)
+}
+
+/// How a request is answered that the store could not do.
+pub(super) fn failed(e: &StoreError) -> Reply {
+    let status = match e {
+        StoreError::NoSuchRun(_) | StoreError::HostNotEnrolled(_) => StatusCode::NOT_FOUND,
+        StoreError::Finished(_) | StoreError::HostEnrolled(_) | StoreError::TooManyHosts => {
+            StatusCode::CONFLICT
+        }
+        StoreError::Broken(_) | StoreError::Closed | StoreError::QueueFull { .. } => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+        StoreError::Corrupt(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    error(status, e)
 }
 
 /// The path is right, the method is not.

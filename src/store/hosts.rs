@@ -2,13 +2,11 @@
 
 use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata};
 
+use super::error::HOSTS_LIMIT;
 use super::live::Live;
 use super::tables::{HOSTS, Tables, decode, encode, open_for_reading};
 use super::{Store, StoreError};
 use crate::inventory::EnrolledHost;
-
-/// How many hosts can be enrolled: what a start and each change read, and every run is told.
-pub const HOSTS_LIMIT: u64 = 10_000;
 
 fn enroll(tables: &mut Tables<'_>, live: &mut Live, host: &EnrolledHost) -> Result<(), StoreError> {
     let name = host.name.as_str();

@@ -8,6 +8,7 @@
 //! [`StoreError::Broken`] names.
 
 mod admit;
+mod error;
 mod facts;
 mod file;
 mod finish;
@@ -43,9 +44,9 @@ use crate::inventory::Inventory;
 use crate::plan::Choice;
 use crate::run::{HostResult, Outcome, Run, RunId, TaskEvent, Work};
 
+pub use error::{HOSTS_LIMIT, StoreError};
 pub use facts::{ChangedAt, FactsOf};
 pub use file::OpenError;
-pub use hosts::HOSTS_LIMIT;
 use live::Live;
 pub use open::{Opened, open};
 pub use peek::{Peeked, peek};
@@ -54,79 +55,6 @@ pub use retention::Retained;
 use tables::Tables;
 pub use tables::{Decided, Episode, RunEpisode};
 use writer::{Message, Operation};
-
-/// Why an operation did not happen.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// redb or the disk failed. The caller answers 503; the store reopens itself and may be tried again. If the disk
-    /// failed while a commit was written and cannot be read either, the operation may turn out to be on disk: sent
-    /// again it is a `duplicate`, or [`StoreError::Finished`], [`StoreError::HostEnrolled`], or a second run by hand.
-    #[error("the store is broken: {0}")]
-    Broken(String),
-    /// A value cannot be read: the file was damaged, or written by something else.
-    #[error("the store holds a value that cannot be read: {0}")]
-    Corrupt(String),
-    /// The queue cannot take these runs. Nothing was kept; the caller answers 503.
-    #[error(
-        "the queue is full: {queued} {what} are queued, {wanted} more are wanted and {key} is {limit}"
-    )]
-    QueueFull {
-        /// Runs, or alerts.
-        what: &'static str,
-        /// How many of them wait.
-        queued: usize,
-        /// How many would be added.
-        wanted: usize,
-        /// The limit.
-        limit: usize,
-        /// The limit's name in the configuration.
-        key: &'static str,
-    },
-    /// There is no such run.
-    #[error("there is no run {0}")]
-    NoSuchRun(RunId),
-    /// The run has already ended.
-    #[error("run {0} has already ended")]
-    Finished(RunId),
-    /// A host of this name is enrolled already.
-    #[error("{0} is enrolled already: remove it first, or take another name")]
-    HostEnrolled(String),
-    /// No host of this name is enrolled.
-    #[error("no host named {0:?} is enrolled")]
-    HostNotEnrolled(String),
-    /// No more hosts can be enrolled.
-    #[error(
-        "{HOSTS_LIMIT} hosts are enrolled, and no more can be: have the others in a source of the inventory"
-    )]
-    TooManyHosts,
-    /// The store was closed.
-    #[error("the store is closed")]
-    Closed,
-}
-
-macro_rules! from_redb {
-    ($($error:ty),*) => { $(
-        impl From<$error> for StoreError {
-            fn from(e: $error) -> Self {
-                use redb::Error::{Backend, DatabaseClosed, Io, LockPoisoned, PreviousIo};
-                let e = redb::Error::from(e);
-                match e {
-                    Io(_) | PreviousIo | Backend(_) | DatabaseClosed | LockPoisoned(_) => {
-                        Self::Broken(e.to_string())
-                    }
-                    _ => Self::Corrupt(e.to_string()),
-                }
-            }
-        }
-    )* };
-}
-from_redb!(
-    redb::StorageError,
-    redb::TableError,
-    redb::TransactionError,
-    redb::CommitError,
-    redb::SetDurabilityError
-);
 
 /// What was made of a notification.
 #[derive(Debug, Clone, PartialEq, Eq)]
