@@ -36,7 +36,7 @@ impl<T: Send + 'static> FactsCache<T> {
     pub async fn refresh(
         &mut self,
         store: &Store,
-        make: impl Fn(Facts<'_>) -> T + Send + 'static,
+        make: impl Fn(Facts<'_>) -> T + Send + Sync + 'static,
     ) -> Result<(), StoreError> {
         let list = store.facts_list().await?;
         let there: HashMap<&str, DateTime<Utc>> = list

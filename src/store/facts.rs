@@ -257,22 +257,26 @@ impl Store {
         .await
     }
 
-    /// Calls back with the facts of every host.
+    /// Calls back with the facts of every host, from several threads at once.
     pub async fn each_facts(
         &self,
-        mut take: impl FnMut(HostFacts) + Send + 'static,
+        take: impl Fn(HostFacts) + Send + Sync + 'static,
     ) -> Result<(), StoreError> {
-        self.read(move |txn| each_in(txn, &mut take)).await
+        self.read(move |txn| each_in(txn, &take)).await
     }
 }
 
-/// Calls back with the facts of every host, on all cores: to read them all is most of a start with a large fleet.
+/// Calls back with the facts of every host.
 pub(super) fn each(
     database: &Database,
     take: &(dyn Fn(HostFacts) + Sync),
 ) -> Result<(), StoreError> {
-    let txn = database.begin_read()?;
-    let Some(table) = open_for_reading(&txn, FACTS)? else {
+    each_in(&database.begin_read()?, take)
+}
+
+/// Uses all cores: to read all facts is most of a start with a large fleet.
+fn each_in(txn: &ReadTransaction, take: &(dyn Fn(HostFacts) + Sync)) -> Result<(), StoreError> {
+    let Some(table) = open_for_reading(txn, FACTS)? else {
         return Ok(());
     };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -317,17 +321,6 @@ pub(super) fn each(
 const WAITING: usize = 64;
 
 const MOST_CORES: usize = 8;
-
-fn each_in(txn: &ReadTransaction, take: &mut dyn FnMut(HostFacts)) -> Result<(), StoreError> {
-    let Some(table) = open_for_reading(txn, FACTS)? else {
-        return Ok(());
-    };
-    for row in table.iter()? {
-        let (host, value) = row?;
-        take(unpack(host.value(), value.value())?);
-    }
-    Ok(())
-}
 
 #[cfg(test)]
 mod tests;
