@@ -47,7 +47,15 @@ fn start_again() -> Result<ExitCode, Failure> {
             .map_err(io)?;
         return Ok(code(status));
     }
-    let cgroup = Cgroup::make()?;
+    let cgroup = match (can_make(), Cgroup::make()) {
+        (Ok(_), Ok(cgroup)) => cgroup,
+        (Err(why), _) | (_, Err(why)) => {
+            eprintln!(
+                "roles: left out, because root may not make hosts here, as in a container without privileges: {why}"
+            );
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
     // The first process of a namespace must collect the children of all others: a shell does.
     let status = command(find(&["unshare"])?)
         .args(["--net", "--mount", "--uts", "--pid", "--fork", "--mount-proc"])
@@ -59,6 +67,25 @@ fn start_again() -> Result<ExitCode, Failure> {
         .status()
         .map_err(io)?;
     Ok(code(status))
+}
+
+/// Whether namespaces, an overlay of this machine and a cgroup mount are to be had at all.
+fn can_make() -> Result<String, Failure> {
+    const PROBE: &str = "dir=$(mktemp -d) && trap 'umount -R \"$dir\"; rmdir \"$dir\"' EXIT && mount -t tmpfs probe \"$dir\" && \
+        mkdir \"$dir/u\" \"$dir/w\" \"$dir/m\" \"$dir/c\" && mount -t cgroup2 probe \"$dir/c\" && \
+        mount -t overlay -o \"lowerdir=/,upperdir=$dir/u,workdir=$dir/w\" probe \"$dir/m\" && \
+        ip link add probe0 type bridge && ip link add probe1 type veth peer name probe2";
+    let mut unshare = command(find(&["unshare"])?);
+    unshare.args(["--net", "--mount", "--uts", "--ipc", "--cgroup", "--pid"]);
+    run(unshare.args([
+        "--fork",
+        "--mount-proc",
+        "--kill-child",
+        "--",
+        "sh",
+        "-c",
+        PROBE,
+    ]))
 }
 
 fn code(status: std::process::ExitStatus) -> ExitCode {
