@@ -65,6 +65,7 @@ fuzz_target!(|bytes: &[u8]| {
                         .is_none_or(|message| message.chars().count() <= 2000)
                 );
             }
+            Event::Facts { host, .. } => assert!(HOSTS.contains(&host.as_str())),
             Event::Stats(stats) => assert!(stats.keys().all(|host| HOSTS.contains(&host.as_str()))),
             Event::Begin { role, task } => {
                 assert!(role.chars().count() <= 500 && task.chars().count() <= 500);
