@@ -131,9 +131,12 @@ pub struct Work {
     /// Whether it runs on the controller itself instead of inventory hosts.
     #[serde(default)]
     pub controller: bool,
-    /// Variables for the roles: of a binding they are trusted and may be templates, of a person they are data.
+    /// Variables for the roles. What stands in the configuration file is trusted and may be templates.
     #[serde(default)]
     pub vars: Vars,
+    /// Whether they are data, which Ansible must not template: all that came over the API is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub inert_vars: bool,
     /// Whether tasks run as another user.
     pub r#become: bool,
     /// Whether facts are gathered before the first role.
@@ -165,6 +168,12 @@ pub struct Run {
     /// The binding that made it, if an alert did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub binding: Option<String>,
+    /// The schedule that made it, or whose work a person asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<String>,
+    /// The time of the schedule that it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_at: Option<DateTime<Utc>>,
     /// What it does.
     pub work: Work,
     /// The exact inventory names of the hosts it touches, in the order in which they were asked for.

@@ -55,9 +55,10 @@ pub(super) fn build(spec: &Spec<'_>) -> Result<Value, BuildError> {
         if !is_identifier(name) || name.starts_with("promansible_") {
             return Err(BuildError::VariableName(name.clone()));
         }
-        let value = match spec.trigger {
-            Trigger::Manual => inert(value),
-            Trigger::Alert | Trigger::Schedule => value.clone(),
+        let value = if work.inert_vars || spec.trigger == Trigger::Manual {
+            inert(value)
+        } else {
+            value.clone()
         };
         vars.insert(name.clone(), value);
     }

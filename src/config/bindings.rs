@@ -90,6 +90,7 @@ fn binding(
         roles: role_names(typed.roles, whole, known, report),
         target,
         vars: vars(typed.vars.unwrap_or_default(), report),
+        inert_vars: false,
         stop: typed.stop.unwrap_or(false),
         check: is_second(
             "mode",

@@ -38,6 +38,7 @@ impl Config {
                 roles: vec![GATHER_ROLE.to_owned()],
                 controller,
                 vars: Vars::new(),
+                inert_vars: false,
                 r#become: self.ansible.r#become && !controller,
                 gather_facts: false,
                 check: false,

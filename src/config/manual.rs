@@ -69,6 +69,7 @@ pub fn manual(json: &[u8], config: &Config) -> Result<Manual, ManualError> {
             roles: roles(typed.roles, &config.roles)?,
             controller: target == Target::Controller,
             vars: vars(typed.vars)?,
+            inert_vars: true,
             r#become,
             gather_facts: gather_facts.unwrap_or(config.ansible.gather_facts),
             check: switch("check", typed.check)?.unwrap_or(false),

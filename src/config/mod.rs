@@ -209,8 +209,10 @@ pub struct Binding {
     pub roles: Vec<String>,
     /// Which hosts; the alerting one, by the label `instance`.
     pub target: Target,
-    /// Trusted variables for the roles.
+    /// Variables for the roles.
     pub vars: Vars,
+    /// Whether they are data, which Ansible must not template: those of a binding that came over the API are.
+    pub inert_vars: bool,
     /// Whether bindings after this one are left out for an alert that it matches; false.
     pub stop: bool,
     /// Whether its runs only say what they would change (`mode: check`); false (`run`).

@@ -197,6 +197,7 @@ pub fn work(binding: &Binding) -> Work {
         timeout: binding.timeout,
         allow_overlap: binding.allow_overlap,
         rerun_on_interrupt: binding.rerun_on_interrupt,
+        inert_vars: binding.inert_vars,
     }
 }
 

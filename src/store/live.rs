@@ -194,6 +194,8 @@ impl Live {
             id: self.take_run_id(),
             trigger,
             binding: None,
+            schedule: None,
+            due_at: None,
             work,
             hosts: Vec::new(),
             state: State::Queued,

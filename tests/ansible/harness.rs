@@ -149,6 +149,7 @@ ansible_python_interpreter='{{ ansible_playbook_python }}'
                 timeout: Duration::from_mins(1),
                 allow_overlap: false,
                 rerun_on_interrupt: false,
+                inert_vars: false,
             },
             alerts: BTreeMap::new(),
             trigger: Trigger::Alert,

@@ -42,6 +42,7 @@ fn work() -> Work {
         timeout: Duration::from_mins(10),
         allow_overlap: false,
         rerun_on_interrupt: false,
+        inert_vars: false,
     }
 }
 

@@ -37,6 +37,7 @@ fn what_is_left_out_is_as_for_a_binding() {
         timeout: Duration::from_mins(3),
         allow_overlap: false,
         rerun_on_interrupt: false,
+        inert_vars: true,
     };
     assert_eq!(work, expected);
     let on_controller = asked(r#" {"target":"controller","roles":["check_dns"]}"#).unwrap();
@@ -71,6 +72,7 @@ fn all_that_is_said_is_taken() {
         timeout: Duration::from_secs(90),
         allow_overlap: true,
         rerun_on_interrupt: false,
+        inert_vars: true,
     };
     assert_eq!(work, expected);
 }
