@@ -6,6 +6,9 @@ use std::cell::Cell;
 
 use serde_json::{Map, Value};
 
+/// No machine has more of anything, and in any unit it stays a number.
+const LARGEST: f64 = 1e24;
+
 /// Reads values, and counts those that were not understood.
 #[derive(Debug, Default)]
 pub(super) struct Reader {
@@ -32,7 +35,7 @@ impl Reader {
             _ => None,
         };
         match number {
-            Some(number) if number.is_finite() => Some(number),
+            Some(number) if number.abs() <= LARGEST => Some(number),
             _ => self.refuse(),
         }
     }

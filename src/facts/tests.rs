@@ -140,6 +140,13 @@ fn a_path_leads_into_objects_and_lists() {
     assert_eq!(extra(facts, "local"), Err(NoNumber));
 }
 
+#[test]
+fn a_number_that_no_machine_has_is_not_understood() {
+    let facts = json!({"ansible_memtotal_mb": 9.5e302, "ansible_memfree_mb": 1});
+    let made = series(&host(facts.as_object().unwrap()));
+    assert_eq!((made.samples.len(), made.not_understood), (2, 1));
+}
+
 fn junk() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
