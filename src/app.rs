@@ -1,6 +1,5 @@
 //! Wiring: build in one straight line, run, stop in reverse.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,17 +11,20 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::ansible::{self, Ansible, Setup};
+use crate::ansible::{self, Ansible};
 use crate::clock;
-use crate::config::{self, Config, ConfigErrors};
+use crate::config::{Config, ConfigErrors};
+use crate::config_keeper::ConfigKeeper;
 use crate::facts_keeper::FactsKeeper;
 use crate::http::{self, Context, ReloadRequest};
 use crate::inventory_keeper::{self, Keeping};
 use crate::metrics::Metrics;
+use crate::reload::{AnsibleMaker, Reloader, read_config};
+use crate::scheduler::Scheduler;
 use crate::sd_files;
 use crate::sd_keeper;
 use crate::shutdown::{self, Shutdown};
-use crate::store::{self, OpenError, Store};
+use crate::store::{self, OpenError, Store, StoreError};
 use crate::worker::Worker;
 
 /// How often old history is looked for.
@@ -34,9 +36,6 @@ const TRIES: u32 = 15;
 
 /// How long to wait in between.
 const TRY: Duration = Duration::from_millis(100);
-
-/// Our own binary. The name stays right when the file behind it is replaced.
-const OWN_BINARY: &str = "/proc/self/exe";
 
 /// What was typed, checked by clap.
 #[derive(Debug, Clone)]
@@ -64,6 +63,9 @@ pub enum StartError {
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] OpenError),
+    /// What was made over the API cannot be read.
+    #[error(transparent)]
+    Read(StoreError),
     /// An address that others can reach.
     #[error(
         "{0} can be reached from other machines, and whoever reaches it can run roles: listen on a loopback address, or start with --web.allow-remote-without-authentication"
@@ -95,35 +97,16 @@ pub struct App {
 impl App {
     /// Builds everything, and starts it.
     pub async fn start(options: Options) -> Result<Self, StartError> {
-        let metrics = Metrics::new(Registry::new())?;
-        let config = read_config(&options)?;
-        know(&metrics, &config);
-        metrics.config_read(true, clock::now());
-        let listeners = listen(&options).await?;
-        metrics.choose_facts(&config.facts.metrics);
-        let opened = open_store(&config.storage.path, &metrics).await?;
-        for run in &opened.interrupted {
-            tracing::warn!(
-                run = run.0,
-                "run was under way when promansible last ended: interrupted"
-            );
-        }
-        let runs_dir = config.storage.path.with_extension("runs");
-        let runs_dir = std::path::absolute(runs_dir)
-            .map_err(|e| StartError::System("the current folder is not known", e))?;
-        // A copy of the file has the same id, but not the same place: it must not end the original's runs.
-        let mark = format!("{}@{}", opened.store.id(), runs_dir.display());
-        sweep(&mark, &runs_dir).await?;
-        let make = AnsibleMaker {
-            store: mark,
-            runs_dir,
-        };
-        let ansible = make
-            .make(&config)
-            .map_err(|e| StartError::System("the current folder is not known", e))?;
-
+        let Prepared {
+            metrics,
+            configs,
+            listeners,
+            opened,
+            make,
+            ansible,
+        } = prepare(&options).await?;
         let (shutdown, ending) = shutdown::channel();
-        let (config_sender, config) = watch::channel(Arc::new(config));
+        let config = configs.watch();
         let (ansible_sender, ansible) = watch::channel(Arc::new(ansible));
         let (inventory, keeper) = inventory_keeper::keep(Keeping {
             config: config.clone(),
@@ -149,6 +132,16 @@ impl App {
             shutdown: ending.clone(),
         };
         helpers.spawn(facts.run());
+        let (touched_schedules, touched) = mpsc::channel(16);
+        let scheduler = Scheduler {
+            store: opened.store.clone(),
+            config: config.clone(),
+            inventory: inventory.clone(),
+            metrics: metrics.clone(),
+            touched,
+            shutdown: ending.clone(),
+        };
+        helpers.spawn(scheduler.run());
         let worker = Worker {
             store: opened.store.clone(),
             config: config.clone(),
@@ -162,6 +155,8 @@ impl App {
             store: opened.store.clone(),
             metrics: metrics.clone(),
             config: config.clone(),
+            configs: configs.clone(),
+            touched_schedules,
             inventory,
             discovery,
             reload: options.enable_lifecycle.then_some(reload),
@@ -186,9 +181,10 @@ impl App {
             worker: tokio::spawn(worker.run()),
             helpers,
             reloader: Reloader {
-                options,
+                file: options.config_file,
+                storage_path: options.storage_path,
                 metrics,
-                config: config_sender,
+                configs,
                 ansible: ansible_sender,
                 make,
             },
@@ -214,10 +210,10 @@ impl App {
                 () = &mut stop => return,
                 Some(()) = hangups.recv() => {
                     // Its outcome is in the log and in a metric: nobody waits for an answer.
-                    let _ = self.reloader.reload();
+                    let _ = self.reloader.reload().await;
                 }
                 Some(request) = self.requests.recv() => {
-                    let _ = request.send(self.reloader.reload());
+                    let _ = request.send(self.reloader.reload().await);
                 }
             }
         }
@@ -235,80 +231,54 @@ impl App {
     }
 }
 
-struct AnsibleMaker {
-    store: String,
-    runs_dir: PathBuf,
-}
-
-impl AnsibleMaker {
-    fn make(&self, config: &Config) -> std::io::Result<Ansible> {
-        Ansible::new(Setup {
-            settings: config.ansible.clone(),
-            grace: config.runs.grace,
-            store: self.store.clone(),
-            environment: std::env::vars_os()
-                .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
-                .collect::<BTreeMap<_, _>>(),
-            exe: PathBuf::from(OWN_BINARY),
-            runs_dir: self.runs_dir.clone(),
-        })
-    }
-}
-
-/// Reads the configuration again. A bad one is refused whole, and the old one stays.
-struct Reloader {
-    options: Options,
+/// What everything else is built of.
+struct Prepared {
     metrics: Metrics,
-    config: watch::Sender<Arc<Config>>,
-    ansible: watch::Sender<Arc<Ansible>>,
+    configs: ConfigKeeper,
+    listeners: Vec<(SocketAddr, TcpListener)>,
+    opened: store::Opened,
     make: AnsibleMaker,
+    ansible: Ansible,
 }
 
-impl Reloader {
-    fn reload(&self) -> Result<(), String> {
-        let outcome = self.try_reload();
-        self.metrics.config_read(outcome.is_ok(), clock::now());
-        match &outcome {
-            Ok(()) => tracing::info!("configuration read again"),
-            Err(why) => {
-                tracing::error!(error = %why, "the configuration is refused; the old one stays in force");
-            }
-        }
-        outcome
+/// Takes what only one process can have, and ends what an earlier one has left behind.
+async fn prepare(options: &Options) -> Result<Prepared, StartError> {
+    let metrics = Metrics::new(Registry::new())?;
+    let config = read_config(&options.config_file, options.storage_path.as_deref())?;
+    let listeners = listen(options).await?;
+    metrics.choose_facts(&config.facts.metrics);
+    let opened = open_store(&config.storage.path, &metrics).await?;
+    for run in &opened.interrupted {
+        tracing::warn!(
+            run = run.0,
+            "run was under way when promansible last ended: interrupted"
+        );
     }
-
-    fn try_reload(&self) -> Result<(), String> {
-        let config = read_config(&self.options).map_err(|e| e.to_string())?;
-        let old = Arc::clone(&self.config.borrow());
-        if config.storage.path != old.storage.path {
-            return Err(format!(
-                "storage.path cannot change from {} to {} while promansible runs: restart it",
-                old.storage.path.display(),
-                config.storage.path.display()
-            ));
-        }
-        let ansible = self.make.make(&config).map_err(|e| e.to_string())?;
-        know(&self.metrics, &config);
-        self.config.send_replace(Arc::new(config));
-        self.ansible.send_replace(Arc::new(ansible));
-        Ok(())
-    }
-}
-
-fn read_config(options: &Options) -> Result<Config, ConfigErrors> {
-    let mut config = config::load(&options.config_file)?;
-    if let Some(path) = &options.storage_path {
-        config.storage.path.clone_from(path);
-    }
-    Ok(config)
-}
-
-/// Every label value that the configuration brings is there from the start.
-fn know(metrics: &Metrics, config: &Config) {
-    let bindings = config.bindings.iter().map(|binding| binding.name.as_str());
-    let roles = config.roles.alert.iter().chain(&config.roles.routine);
-    metrics.know(bindings, roles.map(String::as_str));
-    metrics.declare(&config.roles.checks);
+    let runs_dir = config.storage.path.with_extension("runs");
+    let runs_dir = std::path::absolute(runs_dir)
+        .map_err(|e| StartError::System("the current folder is not known", e))?;
+    // A copy of the file has the same id, but not the same place: it must not end the original's runs.
+    let mark = format!("{}@{}", opened.store.id(), runs_dir.display());
+    sweep(&mark, &runs_dir).await?;
+    let make = AnsibleMaker {
+        store: mark,
+        runs_dir,
+    };
+    let ansible = make
+        .make(&config)
+        .map_err(|e| StartError::System("the current folder is not known", e))?;
+    let configs = ConfigKeeper::new(config, opened.store.clone(), metrics.clone())
+        .await
+        .map_err(StartError::Read)?;
+    metrics.config_read(true, clock::now());
+    Ok(Prepared {
+        metrics,
+        configs,
+        listeners,
+        opened,
+        make,
+        ansible,
+    })
 }
 
 /// Takes the addresses first: a second promansible fails here, before it touches anything.

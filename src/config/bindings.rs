@@ -1,6 +1,5 @@
 //! The bindings as typed → [`Binding`]s.
 
-use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -8,15 +7,13 @@ use serde_saphyr::Spanned;
 
 use crate::alert::matcher::ParseError;
 use crate::alert::{Matcher, Matchers};
-use crate::run::Vars;
 
+use super::entry::{Kind, Known, Names, is_second, name, role_names, vars};
 use super::error::{Place, Report, place};
 use super::target::target;
-use super::text::{BindingText, Pairs, Scalar, exact_place};
-use super::values::{BATCH_WINDOW, TIMEOUT, duration, is_identifier};
-use super::vars::VarValue;
-use super::yaml::{did_you_mean, nearest};
-use super::{Ansible, Binding, Roles, Runs, Target};
+use super::text::{BindingText, Scalar, exact_place};
+use super::values::{BATCH_WINDOW, TIMEOUT, duration};
+use super::{Ansible, Binding, Origin, Roles, Runs, Target};
 
 const EVERY_ALERT: &str = r#"for every alert, say so: matchers: ['alertname=~".+"']"#;
 
@@ -28,51 +25,23 @@ pub(super) fn check(
     roles: Option<&Roles>,
     report: &mut Report<'_>,
 ) -> Vec<Arc<Binding>> {
-    let mut lines: HashMap<String, u64> = HashMap::new();
+    let mut names = Names::default();
+    let known = roles.map(|roles| Known { roles, ansible });
     let mut bindings = Vec::with_capacity(typed.len());
     for Spanned {
         value, referenced, ..
     } in typed
     {
+        names.take(Kind::Binding, value.name.as_ref(), report);
         let whole = place(referenced);
-        if let Some(name) = &value.name {
-            let line = name.referenced.line();
-            if let Some(first) = lines.get(&name.value) {
-                report.add(
-                    place(name.referenced),
-                    format!(
-                        "two bindings have the name {:?}: lines {first} and {line}",
-                        name.value
-                    ),
-                    Some(
-                        "give each its own: the name is what the history and the metrics call it"
-                            .to_owned(),
-                    ),
-                );
-            } else {
-                lines.insert(name.value.clone(), line);
-            }
-        }
-        let known = roles.map(|roles| Known { roles, ansible });
-        bindings.push(Arc::new(binding(
-            value,
-            whole,
-            ansible,
-            runs,
-            known.as_ref(),
-            report,
-        )));
+        let known = known.as_ref();
+        let binding = binding(value, whole, ansible, runs, known, report);
+        bindings.push(Arc::new(binding));
     }
     bindings
 }
 
-/// The roles that exist, and where they were looked for.
-struct Known<'a> {
-    roles: &'a Roles,
-    ansible: &'a Ansible,
-}
-
-fn binding(
+pub(super) fn binding(
     typed: BindingText,
     whole: Option<Place>,
     ansible: &Ansible,
@@ -85,12 +54,13 @@ fn binding(
         .r#become
         .unwrap_or(ansible.r#become && target != Target::Controller);
     Binding {
-        name: name(typed.name, whole, report),
+        name: name(Kind::Binding, typed.name, whole, report),
         matchers: matchers(typed.matchers, whole, report),
-        roles: role_names(typed.roles, whole, known, report),
+        roles: role_names(Kind::Binding, typed.roles, whole, known, report),
         target,
         vars: vars(typed.vars.unwrap_or_default(), report),
         inert_vars: false,
+        origin: Origin::File,
         stop: typed.stop.unwrap_or(false),
         check: is_second(
             "mode",
@@ -124,29 +94,6 @@ fn binding(
         r#become,
         gather_facts: typed.gather_facts.unwrap_or(ansible.gather_facts),
     }
-}
-
-fn name(typed: Option<Scalar>, whole: Option<Place>, report: &mut Report<'_>) -> String {
-    let Some(name) = typed else {
-        report.add(
-            whole,
-            "this binding has no name",
-            Some("add one that says what it does: name: disk-will-fill".to_owned()),
-        );
-        return String::new();
-    };
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_.:-".contains(&b);
-    if !(1..=64).contains(&name.value.len()) || !name.value.bytes().all(allowed) {
-        report.add(
-            place(name.referenced),
-            format!("{:?} cannot be a binding's name", name.value),
-            Some(
-                "use 1 to 64 letters, digits and _ . : - (it becomes a label of metrics)"
-                    .to_owned(),
-            ),
-        );
-    }
-    name.value
 }
 
 fn matchers(
@@ -232,111 +179,4 @@ fn double_equals(matcher: &str) -> Option<Range<usize>> {
         begin += part.len() + 1;
     }
     None
-}
-
-fn role_names(
-    typed: Option<Spanned<Vec<Scalar>>>,
-    whole: Option<Place>,
-    known: Option<&Known<'_>>,
-    report: &mut Report<'_>,
-) -> Vec<String> {
-    let list = typed
-        .as_ref()
-        .map_or(whole, |typed| place(typed.referenced));
-    let typed = typed.map(|typed| typed.value).unwrap_or_default();
-    if typed.is_empty() {
-        report.add(
-            list,
-            "this binding has no roles",
-            Some(
-                "name at least one of the roles under alert/roles: roles: [handle_disk_will_fill]"
-                    .to_owned(),
-            ),
-        );
-    }
-    let mut seen = HashSet::new();
-    for role in &typed {
-        if !seen.insert(&role.value) {
-            report.add(
-                place(role.referenced),
-                format!("the role {:?} stands twice", role.value),
-                Some("Ansible would run it once: remove one".to_owned()),
-            );
-        }
-        if let Some(known) = known {
-            known.check(role, report);
-        }
-    }
-    typed.into_iter().map(|role| role.value).collect()
-}
-
-impl Known<'_> {
-    fn check(&self, role: &Scalar, report: &mut Report<'_>) {
-        let Roles { alert, routine, .. } = self.roles;
-        if alert.contains(&role.value) {
-            return;
-        }
-        let dir = self.ansible.playbook_dir.join("alert/roles");
-        let help = if routine.contains(&role.value) {
-            "it is a routine role (under routine/roles), which only a schedule can run; a binding wants one from alert/roles"
-                .to_owned()
-        } else if alert.is_empty() {
-            format!("there are no roles under {}", dir.display())
-        } else {
-            did_you_mean(&role.value, alert, "the alert roles are")
-        };
-        report.add(
-            place(role.referenced),
-            format!(
-                "unknown role {:?}: it is not under {}",
-                role.value,
-                dir.display()
-            ),
-            Some(help),
-        );
-    }
-}
-
-fn vars(typed: Pairs<VarValue>, report: &mut Report<'_>) -> Vars {
-    typed
-        .0
-        .into_iter()
-        .map(|(name, VarValue(value))| {
-            if !is_identifier(&name.value) {
-                report.add(
-                    place(name.referenced),
-                    format!("{:?} cannot be a variable's name", name.value),
-                    Some("use letters, digits and _, and no digit first".to_owned()),
-                );
-            } else if name.value.starts_with("promansible_") {
-                report.add(
-                    place(name.referenced),
-                    format!("the variable {:?} is promansible's own", name.value),
-                    Some("names that begin with promansible_ are kept for what a run is told: take another".to_owned()),
-                );
-            }
-            (name.value, value)
-        })
-        .collect()
-}
-
-/// Whether the second of two words is typed; the first is the default.
-fn is_second(
-    key: &str,
-    typed: Option<&Scalar>,
-    words: [&str; 2],
-    help: &str,
-    report: &mut Report<'_>,
-) -> bool {
-    let Some(typed) = typed else { return false };
-    if !words.contains(&typed.value.as_str()) {
-        let meant = nearest(&typed.value, &words);
-        let meant = meant.map_or_else(String::new, |word| format!("did you mean {word:?}? "));
-        report.add(
-            place(typed.referenced),
-            format!("{key} is {:?}", typed.value),
-            Some(meant + help),
-        );
-    }
-    typed.value == words[1]
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::bindings;
 use super::error::{ConfigErrors, Report, place};
 use super::facts;
+use super::schedules;
 use super::sd;
 use super::text::{AnsibleText, FileText, Pairs, ReceiverText, RunsText, Scalar, StorageText};
 use super::values::{BATCH_WINDOW, TIMEOUT, count, duration, is_identifier, path, size, text};
@@ -33,6 +34,13 @@ pub(super) fn check(
         roles,
         check,
     );
+    let schedules = schedules::check(
+        typed.schedules.unwrap_or_default(),
+        &ansible,
+        &runs,
+        roles,
+        check,
+    );
     let facts = facts::check(typed.facts.unwrap_or_default(), check);
     let service_discovery = sd::check(typed.service_discovery.unwrap_or_default(), check);
     report.finish(Config {
@@ -41,6 +49,8 @@ pub(super) fn check(
         runs,
         receiver,
         bindings,
+        schedules,
+        conflicts: Vec::new(),
         facts,
         service_discovery,
         roles: roles.cloned().unwrap_or_default(),

@@ -238,7 +238,15 @@ fn vars(value: Value) -> Result<Vars, ManualError> {
             ));
         }
     };
-    for (name, value) in &vars {
+    match defect_of_vars(&vars) {
+        None => Ok(vars),
+        Some(why) => Err(wrong("vars", why)),
+    }
+}
+
+/// Why variables that came over the API are not taken, if there is a reason.
+pub(super) fn defect_of_vars(vars: &Vars) -> Option<String> {
+    for (name, value) in vars {
         let why = if !is_identifier(name) {
             "cannot be a variable's name; use letters, digits and _, and no digit first"
         } else if name.starts_with("promansible_") {
@@ -250,9 +258,9 @@ fn vars(value: Value) -> Result<Vars, ManualError> {
         } else {
             continue;
         };
-        return Err(wrong("vars", format_args!("{name:?} {why}")));
+        return Some(format!("{name:?} {why}"));
     }
-    Ok(vars)
+    None
 }
 
 pub(super) fn has_reserved_key(value: &Value) -> bool {

@@ -4,18 +4,22 @@
 //! only a file without defects becomes a [`Config`].
 //!
 //! The way of a file: `load` reads it, `text` is what was typed, `files` looks at what it names, `checks` reads
-//! what the roles declare, `check`, `bindings` and `sd` build the objects, and `error` is the one form in which all of them, `yaml` too, say what is wrong.
+//! what the roles declare, `check`, `bindings`, `schedules` and `sd` build the objects, and `error` is the one form in which all of them, `yaml` too, say what is
+//! wrong. `kept` puts what was made over the API beside what the file says.
 
 mod bindings;
 mod check;
 mod checks;
 mod enrol;
+mod entry;
 mod error;
 mod facts;
 mod files;
+mod kept;
 mod load;
 mod manual;
 mod read;
+mod schedules;
 mod sd;
 mod target;
 #[cfg(test)]
@@ -29,6 +33,7 @@ mod yaml;
 pub use enrol::{Enrolment, EnrolmentError, enrolment};
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use facts::GATHER_ROLE;
+pub use kept::{Kept, KeptConflict, KeptError, KeptKind, KeptObject};
 pub use load::{build, load};
 pub use manual::{Manual, ManualError, manual};
 pub use units::{UnitError, format_duration, format_size, parse_duration, parse_size};
@@ -39,10 +44,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::alert::Matchers;
 use crate::check::Declared;
 use crate::facts::HostOptions;
-use crate::run::Vars;
+use crate::run::{Vars, Work};
+use crate::schedule::Timing;
 use crate::sd::{Endpoint, Exposed, Filter};
 
 /// A configuration without defects.
@@ -58,6 +66,10 @@ pub struct Config {
     pub receiver: Receiver,
     /// The bindings, in the order in which they are searched. Their names are unique.
     pub bindings: Vec<Arc<Binding>>,
+    /// The schedules. Their names are unique.
+    pub schedules: Vec<Arc<Schedule>>,
+    /// Bindings and schedules that were made over the API and take no part.
+    pub conflicts: Vec<KeptConflict>,
     /// What is gathered of hosts, and shown.
     pub facts: Facts,
     /// What Prometheus is told of the hosts.
@@ -213,6 +225,8 @@ pub struct Binding {
     pub vars: Vars,
     /// Whether they are data, which Ansible must not template: those of a binding that came over the API are.
     pub inert_vars: bool,
+    /// Where it was written.
+    pub origin: Origin,
     /// Whether bindings after this one are left out for an alert that it matches; false.
     pub stop: bool,
     /// Whether its runs only say what they would change (`mode: check`); false (`run`).
@@ -229,6 +243,37 @@ pub struct Binding {
     pub r#become: bool,
     /// Whether facts are gathered before the first role; [`Ansible::gather_facts`].
     pub gather_facts: bool,
+}
+
+/// Where a binding or a schedule was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// In the configuration file: it can be changed only there.
+    File,
+    /// Over the API, and kept in the store.
+    Api,
+}
+
+/// Times → roles on a target.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Schedule {
+    /// Its name, unique among schedules.
+    pub name: String,
+    /// Whether it is in force; true.
+    pub enabled: bool,
+    /// When: by the clock of UTC, with no jitter, missed times are skipped.
+    pub timing: Timing,
+    /// The routine roles, and how they are run.
+    pub work: Work,
+    /// Where. Never the alerting host.
+    pub target: Target,
+    /// Where it was written.
+    pub origin: Origin,
+}
+
+impl Schedule {
+    const GRACE: Duration = Duration::from_hours(1);
 }
 
 /// Which hosts.

@@ -67,7 +67,7 @@ pub(super) fn target(typed: Option<Spanned<TargetText>>, report: &mut Report<'_>
             if hosts.value.is_empty() {
                 report.add(
                     place(hosts.referenced),
-                    "hosts is empty, so this binding could never run",
+                    "hosts is empty, so it could never run",
                     Some("name at least one host of the inventory: {hosts: [web1]}".to_owned()),
                 );
             }

@@ -25,6 +25,7 @@ pub(super) struct FileText {
     pub(super) runs: Option<RunsText>,
     pub(super) receiver: Option<ReceiverText>,
     pub(super) bindings: Option<Vec<Spanned<BindingText>>>,
+    pub(super) schedules: Option<Vec<Spanned<ScheduleText>>>,
     pub(super) facts: Option<FactsText>,
     pub(super) service_discovery: Option<ServiceDiscoveryText>,
 }
@@ -122,6 +123,27 @@ pub(super) struct BindingText {
     pub(super) mode: Option<Scalar>,
     pub(super) timeout: Option<Scalar>,
     pub(super) batch_window: Option<Scalar>,
+    pub(super) allow_overlap: Option<bool>,
+    pub(super) on_interrupt: Option<Scalar>,
+    pub(super) r#become: Option<bool>,
+    pub(super) gather_facts: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ScheduleText {
+    pub(super) name: Option<Scalar>,
+    pub(super) cron: Option<Scalar>,
+    pub(super) timezone: Option<Scalar>,
+    pub(super) roles: Option<Spanned<Vec<Scalar>>>,
+    pub(super) target: Option<Spanned<TargetText>>,
+    pub(super) vars: Option<Pairs<VarValue>>,
+    pub(super) enabled: Option<bool>,
+    pub(super) missed: Option<Scalar>,
+    pub(super) grace: Option<Scalar>,
+    pub(super) jitter: Option<Scalar>,
+    pub(super) mode: Option<Scalar>,
+    pub(super) timeout: Option<Scalar>,
     pub(super) allow_overlap: Option<bool>,
     pub(super) on_interrupt: Option<Scalar>,
     pub(super) r#become: Option<bool>,

@@ -16,6 +16,12 @@
 //! | POST | `/api/v1/hosts` | enrols one |
 //! | GET | `/api/v1/hosts/NAME` | one host |
 //! | DELETE | `/api/v1/hosts/NAME` | takes an enrolled one away |
+//! | GET, POST | `/api/v1/bindings` | [`objects`]: the bindings; makes one |
+//! | GET, PUT, DELETE | `/api/v1/bindings/NAME` | one; changes or removes it if it was made over the API |
+//! | GET, POST | `/api/v1/schedules` | [`schedules`]: the schedules, with their next times; makes one |
+//! | GET, PUT, DELETE | `/api/v1/schedules/NAME` | as for bindings |
+//! | POST | `/api/v1/schedules/NAME/pause`, `…/resume`, `…/run` | stops it for now, lets it go on, runs it at once |
+//! | GET | `/api/v1/cron` | the next times of a cron expression (`cron`, `timezone`, `count`, `from`) |
 //! | GET | `/api/v1/inventory` | the inventory as Ansible's inventory scripts print it, without the envelope |
 //! | GET | `/metrics` (`--web.telemetry-path`) | the exposition format of Prometheus |
 //! | GET | `/metrics/hosts` | of it, the metrics of hosts alone |
@@ -29,9 +35,11 @@ mod facts;
 mod hosts;
 mod json;
 mod metrics;
+mod objects;
 mod path;
 mod reply;
 mod router;
+mod schedules;
 mod sd;
 mod server;
 mod start;
@@ -43,6 +51,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::Config;
+use crate::config_keeper::ConfigKeeper;
 use crate::inventory_keeper::InventoryKeeper;
 use crate::metrics::Metrics;
 use crate::sd_keeper::Discovery;
@@ -63,6 +72,10 @@ pub struct Context {
     pub metrics: Metrics,
     /// The configuration that is in force.
     pub config: watch::Receiver<Arc<Config>>,
+    /// Changes it.
+    pub configs: ConfigKeeper,
+    /// Takes the names of schedules that are to be looked at again.
+    pub touched_schedules: mpsc::Sender<String>,
     /// Knows the inventory.
     pub inventory: InventoryKeeper,
     /// Has the scrape targets.

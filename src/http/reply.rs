@@ -131,16 +131,28 @@ pub(super) async fn long_success<T: Serialize>(data: impl FnOnce() -> T + Send +
 
 /// `{"status":"error","errorType":…,"error":…}`.
 pub(super) fn error(status: StatusCode, error: impl std::fmt::Display) -> Reply {
+    error_at(status, None, error)
+}
+
+/// The same, with the field of the request that is wrong, if it is one.
+pub(super) fn error_at(
+    status: StatusCode,
+    field: Option<&str>,
+    error: impl std::fmt::Display,
+) -> Reply {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
-    struct Envelope {
+    struct Envelope<'a> {
         status: &'static str,
         error_type: &'static str,
         error: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        field: Option<&'a str>,
     }
     let error_type = match status {
         StatusCode::NOT_FOUND => "not_found",
         StatusCode::CONFLICT => "conflict",
+        StatusCode::PRECONDITION_FAILED => "precondition_failed",
         StatusCode::FORBIDDEN => "forbidden",
         StatusCode::SERVICE_UNAVAILABLE => "unavailable",
         s if s.is_client_error() => "bad_data",
@@ -149,7 +161,11 @@ pub(super) fn error(status: StatusCode, error: impl std::fmt::Display) -> Reply 
     let body = serde_json::to_vec(&Envelope {
         status: "error",
         error_type,
-        error: error.to_string(),
+        error: match field {
+            Some(field) => format!("{field}: {error}"),
+            None => error.to_string(),
+        },
+        field,
     })
     .expect("our own types are JSON");
     reply(status, "application/json", body)
@@ -158,10 +174,15 @@ pub(super) fn error(status: StatusCode, error: impl std::fmt::Display) -> Reply 
 /// How a request is answered that the store could not do.
 pub(super) fn failed(e: &StoreError) -> Reply {
     let status = match e {
-        StoreError::NoSuchRun(_) | StoreError::HostNotEnrolled(_) => StatusCode::NOT_FOUND,
-        StoreError::Finished(_) | StoreError::HostEnrolled(_) | StoreError::TooManyHosts => {
-            StatusCode::CONFLICT
-        }
+        StoreError::NoSuchRun(_)
+        | StoreError::HostNotEnrolled(_)
+        | StoreError::NoSuchObject(..) => StatusCode::NOT_FOUND,
+        StoreError::ObjectChanged { .. } => StatusCode::PRECONDITION_FAILED,
+        StoreError::Finished(_)
+        | StoreError::HostEnrolled(_)
+        | StoreError::TooManyHosts
+        | StoreError::ObjectExists(..)
+        | StoreError::TooManyObjects => StatusCode::CONFLICT,
         StoreError::Broken(_) | StoreError::Closed | StoreError::QueueFull { .. } => {
             StatusCode::SERVICE_UNAVAILABLE
         }

@@ -9,7 +9,7 @@ use hyper::{Method, Request, StatusCode};
 use tokio::sync::oneshot;
 
 use super::reply::{self, Reply};
-use super::{Context, api, facts, hosts, metrics, start, webhook};
+use super::{Context, api, facts, hosts, metrics, objects, schedules, start, webhook};
 
 pub(super) async fn route(
     context: Context,
@@ -37,13 +37,22 @@ async fn answer(context: &Context, request: Request<Incoming>) -> Reply {
             let rest = path["/api/v1/facts/".len()..].to_owned();
             facts::answer(context, request, &rest).await
         }
+        path if is_below(path, "/api/v1/bindings") => {
+            let parts: Vec<&str> = path["/api/v1/".len()..].split('/').collect();
+            objects::bindings(context, request, &parts).await
+        }
+        path if is_below(path, "/api/v1/schedules") => {
+            let parts: Vec<&str> = path["/api/v1/".len()..].split('/').collect();
+            schedules::schedules(context, request, &parts).await
+        }
+        "/api/v1/cron" if reads => schedules::cron(request.uri().query().unwrap_or("")),
         "/api/v1/hosts" if method == Method::POST => hosts::enroll(context, request).await,
         "/-/healthy" if reads => reply::text(StatusCode::OK, "promansible is healthy."),
         "/-/ready" if reads => ready(context),
         "/-/reload" if matches!(method, Method::POST | Method::PUT) => reload(context).await,
         "/-/reload" => reply::method_not_allowed("POST, PUT"),
         "/" if reads => reply::html(landing(context)),
-        "/" | "/-/healthy" | "/-/ready" => reply::method_not_allowed("GET, HEAD"),
+        "/" | "/-/healthy" | "/-/ready" | "/api/v1/cron" => reply::method_not_allowed("GET, HEAD"),
         path if path == &*context.telemetry_path && reads => {
             metrics::expose(context, request.headers()).await
         }
@@ -61,6 +70,11 @@ async fn answer(context: &Context, request: Request<Incoming>) -> Reply {
             None => reply::error(StatusCode::NOT_FOUND, format_args!("there is no {path}")),
         },
     }
+}
+
+fn is_below(path: &str, resource: &str) -> bool {
+    path.strip_prefix(resource)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Where the metrics of the hosts are alone.

@@ -54,6 +54,13 @@ pub enum Happened {
         /// The host.
         host: String,
     },
+    /// Times of a schedule passed without a run.
+    ScheduleMissed {
+        /// The schedule.
+        schedule: String,
+        /// How many.
+        times: u64,
+    },
     /// An episode that had a run resolved.
     Resolved {
         /// The run's binding.

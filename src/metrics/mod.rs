@@ -8,6 +8,7 @@ mod facts;
 mod happened;
 pub mod hosts;
 mod make;
+mod schedules;
 mod sd;
 
 use std::time::Duration;
@@ -22,6 +23,7 @@ use facts::FactMetrics;
 pub use happened::Happened;
 use hosts::Page;
 use make::{counter, counters, float, gauge, gauges, histogram, histograms};
+pub use schedules::Schedules;
 pub use sd::SdFiles;
 
 use crate::alert::Status;
@@ -63,6 +65,8 @@ pub struct Metrics {
     facts: FactMetrics,
     facts_stale_after: Gauge,
     sd_files: SdFiles,
+    schedules: Schedules,
+    objects_in_conflict: IntGauge,
 }
 
 impl Metrics {
@@ -206,6 +210,12 @@ impl Metrics {
                 "From which age on the facts of a host are old news: facts.stale_after.",
             )?,
             sd_files: SdFiles::register(r)?,
+            schedules: Schedules::register(r)?,
+            objects_in_conflict: gauge(
+                r,
+                "objects_in_conflict",
+                "Bindings and schedules that were made over the API and take no part, because they do not go together with the configuration file.",
+            )?,
             registry,
         };
         metrics.start()?;
@@ -307,6 +317,7 @@ impl Metrics {
                 self.checks.forget(role, host);
                 let _ = self.last_success.remove_label_values(&[role, host]);
             }
+            Happened::ScheduleMissed { schedule, times } => self.schedules.missed(schedule, *times),
             Happened::Resolved { binding, took } => self
                 .alert_to_resolved
                 .with_label_values(&[binding])
@@ -376,6 +387,16 @@ impl Metrics {
     /// The metrics of all hosts.
     pub fn hosts_page(&self) -> Page {
         self.facts.page()
+    }
+
+    /// Shows how many bindings and schedules take no part.
+    pub fn objects_in_conflict(&self, objects: usize) {
+        self.objects_in_conflict.set(whole(objects));
+    }
+
+    /// The schedules.
+    pub fn schedules(&self) -> &Schedules {
+        &self.schedules
     }
 
     /// The files of scrape targets.

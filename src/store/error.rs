@@ -1,9 +1,13 @@
 //! Why an operation of the store did not happen.
 
+use crate::config::KeptKind;
 use crate::run::RunId;
 
 /// How many hosts can be enrolled: what a start and each change read, and every run is told.
 pub const HOSTS_LIMIT: u64 = 10_000;
+
+/// How many bindings and schedules together can be made over the API: each alert and each start reads all of them.
+pub const OBJECTS_LIMIT: u64 = 2_000;
 
 /// Why an operation did not happen.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +53,29 @@ pub enum StoreError {
         "{HOSTS_LIMIT} hosts are enrolled, and no more can be: have the others in a source of the inventory"
     )]
     TooManyHosts,
+    /// A binding or schedule of this name was made already.
+    #[error("there is a {0} {1:?} already: change it, or take another name")]
+    ObjectExists(KeptKind, String),
+    /// No binding or schedule of this name was made over the API.
+    #[error("no {0} {1:?} was made over the API")]
+    NoSuchObject(KeptKind, String),
+    /// It was changed since it was read.
+    #[error(
+        "the {kind} {name:?} was changed meanwhile, and is at revision {revision} now: read it again"
+    )]
+    ObjectChanged {
+        /// Binding or schedule.
+        kind: KeptKind,
+        /// Its name.
+        name: String,
+        /// As it is now.
+        revision: u64,
+    },
+    /// No more bindings and schedules can be made.
+    #[error(
+        "{OBJECTS_LIMIT} bindings and schedules were made over the API, and no more can be: have the others in the configuration file"
+    )]
+    TooManyObjects,
     /// The store was closed.
     #[error("the store is closed")]
     Closed,

@@ -28,7 +28,15 @@ pub(super) fn queue_manual(
     limit: usize,
     now: DateTime<Utc>,
 ) -> Result<RunId, StoreError> {
-    queue_run(tables, live, Trigger::Manual, (work, hosts), limit, now)
+    queue_run(
+        tables,
+        live,
+        Trigger::Manual,
+        (work, hosts),
+        |_| (),
+        limit,
+        now,
+    )
 }
 
 /// When facts were last asked for by schedule, in milliseconds since 1970.
@@ -57,7 +65,15 @@ pub(super) fn queue_facts(
         live.idle += 1;
         return Ok((None, due.max(now + FACTS_LOOK)));
     }
-    let id = queue_run(tables, live, Trigger::Schedule, (work, hosts), limit, now)?;
+    let id = queue_run(
+        tables,
+        live,
+        Trigger::Schedule,
+        (work, hosts),
+        |_| (),
+        limit,
+        now,
+    )?;
     let asked = u64::try_from(now.timestamp_millis()).unwrap_or(0);
     tables
         .meta
@@ -68,27 +84,35 @@ pub(super) fn queue_facts(
 /// How soon to look again while an earlier gathering is under way.
 const FACTS_LOOK: Duration = Duration::from_secs(1);
 
-fn queue_run(
+/// Why one more run cannot be queued, if so.
+pub(super) fn queue_full(live: &Live, limit: usize) -> Option<StoreError> {
+    let queued = live.queue.len();
+    (queued >= limit).then_some(StoreError::QueueFull {
+        what: "runs",
+        queued,
+        wanted: 1,
+        limit,
+        key: "runs.queue_limit",
+    })
+}
+
+/// Queues a run of no alert; `shape` gives it what else it is to have.
+pub(super) fn queue_run(
     tables: &mut Tables<'_>,
     live: &mut Live,
     trigger: Trigger,
     (work, hosts): (&Work, &[String]),
+    shape: impl FnOnce(&mut Run),
     limit: usize,
     now: DateTime<Utc>,
 ) -> Result<RunId, StoreError> {
-    let queued = live.queue.len();
-    if queued >= limit {
+    if let Some(full) = queue_full(live, limit) {
         live.idle += 1;
-        return Err(StoreError::QueueFull {
-            what: "runs",
-            queued,
-            wanted: 1,
-            limit,
-            key: "runs.queue_limit",
-        });
+        return Err(full);
     }
     let mut run = live.new_run(trigger, work.clone(), now);
     run.hosts = hosts.to_vec();
+    shape(&mut run);
     let id = run.id;
     live.enqueue(tables, run, BTreeMap::new())?;
     Ok(id)

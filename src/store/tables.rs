@@ -66,6 +66,13 @@ pub(super) const FACT_CHANGES: TableDefinition<'_, (&str, i64), &[u8]> =
 /// Key: host. Value: JSON of [`crate::inventory::EnrolledHost`].
 pub(super) const HOSTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("hosts_v1");
 
+/// Key: kind (`binding`, `schedule`), name. Value: JSON of [`crate::config::Kept`].
+pub(super) const OBJECTS: TableDefinition<'_, (&str, &str), &[u8]> =
+    TableDefinition::new("objects_v1");
+
+/// Key: schedule. Value: JSON of [`crate::schedule::Progress`].
+pub(super) const SCHEDULES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("schedules_v1");
+
 /// One episode of an alert, as last heard.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Episode {
@@ -202,6 +209,8 @@ pub(super) struct Tables<'t> {
     pub facts: Table<'t, &'static str, &'static [u8]>,
     pub fact_changes: Table<'t, (&'static str, i64), &'static [u8]>,
     pub hosts: Table<'t, &'static str, &'static [u8]>,
+    pub objects: Table<'t, (&'static str, &'static str), &'static [u8]>,
+    pub schedules: Table<'t, &'static str, &'static [u8]>,
     pub runs_change: i64,
     pub episodes_change: i64,
 }
@@ -222,6 +231,8 @@ impl<'t> Tables<'t> {
             facts: txn.open_table(FACTS)?,
             fact_changes: txn.open_table(FACT_CHANGES)?,
             hosts: txn.open_table(HOSTS)?,
+            objects: txn.open_table(OBJECTS)?,
+            schedules: txn.open_table(SCHEDULES)?,
             runs_change: 0,
             episodes_change: 0,
         })

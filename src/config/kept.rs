@@ -1,0 +1,287 @@
+//! Bindings and schedules that were made over the API: JSON as typed → the same objects as a file's, beside those.
+//!
+//! They are kept as they were typed, and read again whenever the file is: what it says (roles, defaults, names) decides what
+//! they mean. Their variables are data, as those of a run by hand.
+
+use std::fmt;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::bindings;
+use super::entry::Known;
+use super::error::{ConfigErrors, Report};
+use super::manual::defect_of_vars;
+use super::schedules;
+use super::text;
+use super::vars::VarValue;
+use super::{Binding, Config, Origin, Schedule};
+
+/// What can be made over the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeptKind {
+    /// A [`Binding`].
+    Binding,
+    /// A [`Schedule`].
+    Schedule,
+}
+
+impl KeptKind {
+    /// Its word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Binding => "binding",
+            Self::Schedule => "schedule",
+        }
+    }
+}
+
+impl fmt::Display for KeptKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A binding or schedule as the store keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// What it is.
+    pub kind: KeptKind,
+    /// Its name.
+    pub name: String,
+    /// What was typed: a JSON object in one line, its strings without needless escapes.
+    pub json: String,
+    /// How often it was written, from 1.
+    pub revision: u64,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// When it was last changed.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// One that takes no part.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct KeptConflict {
+    /// What it is.
+    pub kind: KeptKind,
+    /// Its name.
+    pub name: String,
+    /// Why.
+    pub why: String,
+}
+
+impl fmt::Display for KeptConflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the {} {:?} takes no part: {}",
+            self.kind.as_str(),
+            self.name,
+            self.why
+        )
+    }
+}
+
+/// Why a text is no binding or schedule.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}{message}", .field.as_ref().map_or_else(String::new, |field| format!("{field}: ")))]
+pub struct KeptError {
+    /// The field that is wrong, where it is one.
+    pub field: Option<String>,
+    /// What is wrong, and what would be right.
+    pub message: String,
+}
+
+impl KeptError {
+    fn whole(message: impl Into<String>) -> Self {
+        Self {
+            field: None,
+            message: message.into(),
+        }
+    }
+}
+
+/// A binding or a schedule.
+#[derive(Debug, Clone, PartialEq)]
+pub enum KeptObject {
+    /// A binding.
+    Binding(Box<Binding>),
+    /// A schedule.
+    Schedule(Box<Schedule>),
+}
+
+impl KeptObject {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Binding(binding) => &binding.name,
+            Self::Schedule(schedule) => &schedule.name,
+        }
+    }
+}
+
+impl Config {
+    /// Reads one as typed. Yields it, and the text under which it is to be kept.
+    ///
+    /// *Errors*: the first defect, with its field. Whether the name is taken is not asked.
+    pub fn read_kept(
+        &self,
+        kind: KeptKind,
+        json: &[u8],
+    ) -> Result<(KeptObject, String), KeptError> {
+        let not_json =
+            |e: &dyn fmt::Display| KeptError::whole(format!("the body is not JSON: {e}"));
+        let VarValue(value) = serde_json::from_slice(json).map_err(|e| not_json(&e))?;
+        let Value::Object(fields) = &value else {
+            return Err(KeptError::whole(
+                r#"the body is no JSON object: want {"name": …}"#,
+            ));
+        };
+        if let Some(Value::Object(vars)) = fields.get("vars")
+            && let Some(why) = defect_of_vars(vars)
+        {
+            return Err(KeptError {
+                field: Some("vars".to_owned()),
+                message: why,
+            });
+        }
+        // JSON is YAML, but for surrogates: one reader for both means that both take the same.
+        let json = value.to_string();
+        let object = self
+            .build_kept(kind, &json)
+            .map_err(|errors| first(&errors, &json))?;
+        Ok((object, json))
+    }
+
+    fn build_kept(&self, kind: KeptKind, json: &str) -> Result<KeptObject, ConfigErrors> {
+        let file = "body";
+        let known = Known {
+            roles: &self.roles,
+            ansible: &self.ansible,
+        };
+        let known = Some(&known);
+        let mut report = Report::new(file, json);
+        let (ansible, runs) = (&self.ansible, &self.runs);
+        let object = match kind {
+            KeptKind::Binding => {
+                let typed = text::parse(file, json)?;
+                let mut binding = bindings::binding(typed, None, ansible, runs, known, &mut report);
+                binding.origin = Origin::Api;
+                binding.inert_vars = true;
+                KeptObject::Binding(Box::new(binding))
+            }
+            KeptKind::Schedule => {
+                let typed = text::parse(file, json)?;
+                let mut schedule =
+                    schedules::schedule(typed, None, ansible, runs, known, &mut report);
+                schedule.origin = Origin::Api;
+                schedule.work.inert_vars = true;
+                KeptObject::Schedule(Box::new(schedule))
+            }
+        };
+        report.finish(object)
+    }
+
+    /// What a file says, which this is, and what is kept beside it. What does not go together with the file takes no part,
+    /// and is a conflict.
+    #[must_use]
+    pub fn with_kept(&self, kept: &[Kept]) -> Self {
+        let mut config = self.clone();
+        for Kept {
+            kind, name, json, ..
+        } in kept
+        {
+            let taken = match kind {
+                KeptKind::Binding => self.bindings.iter().any(|other| other.name == *name),
+                KeptKind::Schedule => self.schedules.iter().any(|other| other.name == *name),
+            };
+            let why = if taken {
+                Some(
+                    "the configuration file has one of this name: rename or remove one of them"
+                        .to_owned(),
+                )
+            } else {
+                match self.read_kept(*kind, json.as_bytes()) {
+                    Ok((KeptObject::Binding(binding), _)) => {
+                        config.bindings.push(Arc::new(*binding));
+                        None
+                    }
+                    Ok((KeptObject::Schedule(schedule), _)) => {
+                        config.schedules.push(Arc::new(*schedule));
+                        None
+                    }
+                    Err(e) => Some(e.to_string()),
+                }
+            };
+            config.conflicts.extend(why.map(|why| KeptConflict {
+                kind: *kind,
+                name: name.clone(),
+                why,
+            }));
+        }
+        config
+    }
+}
+
+/// The first of the defects.
+fn first(errors: &ConfigErrors, json: &str) -> KeptError {
+    let Some(error) = errors.errors.first() else {
+        return KeptError::whole("it cannot be read");
+    };
+    let field = error.place.and_then(|place| field_at(json, place.column));
+    let mut message = error.message.clone();
+    if let Some(help) = &error.help {
+        message = format!("{message}; {help}");
+    }
+    // Some messages begin with their field already.
+    if let Some(field) = &field
+        && let Some(rest) = message.strip_prefix(field.as_str())
+        && let Some(rest) = rest.strip_prefix(": ")
+    {
+        message = rest.to_owned();
+    }
+    KeptError { field, message }
+}
+
+/// The key of an object in one line in whose value, or name, the column lies; columns count from 1, in characters.
+fn field_at(json: &str, column: usize) -> Option<String> {
+    let (mut depth, mut string, mut escaped) = (0_u32, false, false);
+    let (mut key, mut before_colon) = (String::new(), true);
+    for (at, c) in (1..).zip(json.chars()) {
+        if at > 1 && at >= column && !(before_colon && string) {
+            break;
+        }
+        if string {
+            match c {
+                _ if escaped => escaped = false,
+                '\\' => escaped = true,
+                '"' => string = false,
+                _ => {}
+            }
+            if depth == 1 && before_colon && string {
+                key.push(c);
+            }
+            continue;
+        }
+        match c {
+            '"' => {
+                string = true;
+                if depth == 1 && before_colon {
+                    key.clear();
+                }
+            }
+            '{' | '[' => depth += 1,
+            '}' | ']' => depth = depth.saturating_sub(1),
+            ':' if depth == 1 => before_colon = false,
+            ',' if depth == 1 => before_colon = true,
+            _ => {}
+        }
+    }
+    (column > 1 && !key.is_empty()).then_some(key)
+}
+
+#[cfg(test)]
+mod tests;

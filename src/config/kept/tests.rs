@@ -1,0 +1,175 @@
+use serde_json::json;
+
+use super::*;
+use crate::config::{Roles, build};
+
+fn config() -> Config {
+    let roles = Roles {
+        alert: vec!["handle_disk".to_owned()],
+        routine: vec!["check_dns".to_owned()],
+        ..Roles::default()
+    };
+    let yaml = r#"
+ansible: {playbook_dir: playbook, inventory: [hosts]}
+bindings: [{name: disk, matchers: ['alertname="Disk"'], roles: [handle_disk]}]
+schedules: [{name: dns, cron: '@hourly', roles: [check_dns], target: {group: all}}]
+"#;
+    build("promansible.yml", yaml, &roles).unwrap()
+}
+
+fn kept(kind: KeptKind, name: &str, json: &Value) -> Kept {
+    let at = DateTime::UNIX_EPOCH;
+    Kept {
+        kind,
+        name: name.to_owned(),
+        json: json.to_string(),
+        revision: 1,
+        created_at: at,
+        updated_at: at,
+    }
+}
+
+fn read(kind: KeptKind, json: &str) -> Result<(KeptObject, String), String> {
+    config()
+        .read_kept(kind, json.as_bytes())
+        .map_err(|e| e.to_string())
+}
+
+#[test]
+fn json_becomes_what_yaml_does_but_its_variables_are_data() {
+    let json = r#"{"name": "web", "matchers": ["alertname=\"D\u0069sk\"", "team=~\"\ud83d\ude00|b\""], "roles": ["handle_disk"],
+        "target": {"group": "web"}, "vars": {"a": "{{ x }}", "n": [1, 2.5, null]}, "timeout": "3m", "stop": true}"#;
+    let (object, text) = read(KeptKind::Binding, json).unwrap();
+    let KeptObject::Binding(binding) = &object else {
+        panic!()
+    };
+    assert_eq!(
+        binding.matchers.to_string(),
+        "{alertname=\"Disk\",team=~\"😀|b\"}"
+    );
+    assert_eq!(
+        (binding.origin, binding.inert_vars, binding.stop),
+        (Origin::Api, true, true)
+    );
+    assert_eq!(
+        Value::from(binding.vars.clone()),
+        json!({"a": "{{ x }}", "n": [1, 2.5, null]})
+    );
+    assert_eq!(read(KeptKind::Binding, &text).unwrap(), (object, text));
+
+    let json = r#"{"name": "n", "cron": "0 4 * * *", "timezone": "Asia/Shanghai", "roles": ["check_dns"], "target": "controller", "enabled": false}"#;
+    let (KeptObject::Schedule(schedule), _) = read(KeptKind::Schedule, json).unwrap() else {
+        panic!()
+    };
+    assert_eq!(schedule.timing.to_string(), "0 4 * * * Asia/Shanghai");
+    assert!(schedule.work.inert_vars && schedule.work.controller && !schedule.enabled);
+}
+
+#[test]
+fn what_is_wrong_is_said_with_its_field() {
+    let long = "x".repeat(3000);
+    let long = format!(
+        r#"{{"name": "{long}", "cron": "@daily", "roles": ["check_dns"], "target": "controller"}}"#
+    );
+    for (kind, json, want) in [
+        (
+            KeptKind::Binding,
+            "[]",
+            r#"the body is no JSON object: want {"name": …}"#,
+        ),
+        (
+            KeptKind::Binding,
+            "{",
+            "the body is not JSON: EOF while parsing an object at line 1 column 1",
+        ),
+        (
+            KeptKind::Binding,
+            r#"{"name": "a", "name": "b"}"#,
+            "the body is not JSON: the key \"name\" stands twice at line 1 column 26",
+        ),
+        (
+            KeptKind::Schedule,
+            r#"{"name": "a", "cron": "61 * * * *", "roles": ["check_dns"], "target": "controller"}"#,
+            "cron: \"61 * * * *\" is not a cron expression: ",
+        ),
+        (
+            KeptKind::Schedule,
+            r#"{"name": "a", "cron": "0 0 30 2 *", "roles": ["check_dns"], "target": "controller"}"#,
+            "cron: \"0 0 30 2 *\" is not a cron expression: this time never comes; say a day that its month has",
+        ),
+        (
+            KeptKind::Schedule,
+            r#"{"name": "a", "cron": "@daily", "roles": ["check_dns"], "target": {"alerting_host": "x"}}"#,
+            "target: there is no alert that names the host; say where it runs: ",
+        ),
+        (
+            KeptKind::Schedule,
+            r#"{"name": "a", "cron": "@daily", "roles": ["handle_disk"], "target": "controller"}"#,
+            "roles: unknown role \"handle_disk\": it is not under playbook/routine/roles; it is an alert role",
+        ),
+        (
+            KeptKind::Schedule,
+            r#"{"name": "a", "cron": "@daily", "timezone": "Asia/Shangai", "roles": ["check_dns"], "target": "controller"}"#,
+            "timezone: there is no time zone \"Asia/Shangai\"; did you mean \"Asia/Shanghai\"?",
+        ),
+        (
+            KeptKind::Schedule,
+            r#"{"name": "a", "cron": "@daily", "roles": ["check_dns"], "target": "controller", "vars": {"ansible_user": 1}}"#,
+            "vars: \"ansible_user\" steers Ansible itself",
+        ),
+        (
+            KeptKind::Schedule,
+            r#"{"name": "a", "cron": "@daily", "roles": ["check_dns"], "target": "controller", "every": "1h"}"#,
+            "unknown key \"every\"; ",
+        ),
+        (KeptKind::Schedule, &long, "name: \"xxx"),
+        (
+            KeptKind::Binding,
+            r#"{"roles": ["handle_disk"], "matchers": ["a=b"]}"#,
+            "this binding has no name; ",
+        ),
+        (
+            KeptKind::Binding,
+            r#"{"name": "a b", "roles": ["handle_disk"], "matchers": ["a=b"]}"#,
+            "name: \"a b\" cannot be a binding's name; ",
+        ),
+        (
+            KeptKind::Binding,
+            r#"{"name": "ab", "roles": ["handle_disk"], "matchers": ["x", "a==b"]}"#,
+            "matchers: this is not a matcher: ",
+        ),
+        (
+            KeptKind::Binding,
+            r#"{"name": "ab", "roles": "handle_disk", "matchers": ["a=b"]}"#,
+            "roles: want a list here; ",
+        ),
+    ] {
+        let said = read(kind, json).unwrap_err();
+        assert!(said.starts_with(want), "{json}\n{said}\n{want}");
+    }
+}
+
+#[test]
+fn what_is_kept_joins_what_the_file_says_or_is_a_conflict() {
+    let schedule = |name: &str, role: &str| {
+        let json = json!({"name": name, "cron": "@daily", "roles": [role], "target": "controller"});
+        kept(KeptKind::Schedule, name, &json)
+    };
+    let binding = json!({"name": "dns", "matchers": ["a=b"], "roles": ["handle_disk"]});
+    let config = config().with_kept(&[
+        schedule("dns", "check_dns"),
+        schedule("gone", "check_gone"),
+        schedule("nightly", "check_dns"),
+        kept(KeptKind::Binding, "dns", &binding),
+    ]);
+    let names: Vec<&str> = config.schedules.iter().map(|s| s.name.as_str()).collect();
+    assert_eq!(names, ["dns", "nightly"]);
+    let names: Vec<&str> = config.bindings.iter().map(|b| b.name.as_str()).collect();
+    assert_eq!(names, ["disk", "dns"]);
+    let conflicts: Vec<String> = config.conflicts.iter().map(ToString::to_string).collect();
+    assert_eq!(conflicts.len(), 2);
+    assert!(
+        conflicts[0].starts_with("the schedule \"dns\" takes no part: the configuration file has")
+    );
+    assert!(conflicts[1].starts_with("the schedule \"gone\" takes no part: roles: unknown role"));
+}

@@ -1,0 +1,197 @@
+//! The schedules as typed → [`Schedule`]s.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_saphyr::Spanned;
+
+use super::entry::{Kind, Known, Names, is_second, name, role_names, vars};
+use super::error::{Place, Report, place};
+use super::target::target;
+use super::text::{Scalar, ScheduleText, TargetText};
+use super::values::{TIMEOUT, duration};
+use super::yaml::did_you_mean;
+use super::{Ansible, Origin, Roles, Runs, Schedule, Target};
+use crate::run::Work;
+use crate::schedule::{Cron, CronError, Missed, Timing, Zone};
+
+const GRACE: RangeInclusive<Duration> = Duration::from_mins(1)..=Duration::from_hours(7 * 24);
+const JITTER: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(24);
+
+const CRON_HELP: &str = "write five fields: minute, hour, day of the month, month, day of the week, as in cron: '*/15 * * * *'; or @hourly, @daily, @weekly, @monthly";
+
+/// Checks every schedule, and that no name stands twice.
+pub(super) fn check(
+    typed: Vec<Spanned<ScheduleText>>,
+    ansible: &Ansible,
+    runs: &Runs,
+    roles: Option<&Roles>,
+    report: &mut Report<'_>,
+) -> Vec<Arc<Schedule>> {
+    let mut names = Names::default();
+    let known = roles.map(|roles| Known { roles, ansible });
+    let mut schedules = Vec::with_capacity(typed.len());
+    for Spanned {
+        value, referenced, ..
+    } in typed
+    {
+        names.take(Kind::Schedule, value.name.as_ref(), report);
+        let whole = place(referenced);
+        let known = known.as_ref();
+        let schedule = schedule(value, whole, ansible, runs, known, report);
+        schedules.push(Arc::new(schedule));
+    }
+    schedules
+}
+
+pub(super) fn schedule(
+    typed: ScheduleText,
+    whole: Option<Place>,
+    ansible: &Ansible,
+    runs: &Runs,
+    known: Option<&Known<'_>>,
+    report: &mut Report<'_>,
+) -> Schedule {
+    let target = place_to_run(typed.target, whole, report);
+    let controller = target == Target::Controller;
+    let allow_overlap = typed.allow_overlap.unwrap_or(false);
+    Schedule {
+        name: name(Kind::Schedule, typed.name, whole, report),
+        enabled: typed.enabled.unwrap_or(true),
+        timing: Timing {
+            cron: cron(typed.cron, whole, report),
+            zone: zone(typed.timezone, report),
+            jitter: duration(
+                "jitter",
+                typed.jitter.as_ref(),
+                Duration::ZERO,
+                JITTER,
+                report,
+            ),
+            missed: missed(typed.missed.as_ref(), report),
+            grace: duration(
+                "grace",
+                typed.grace.as_ref(),
+                Schedule::GRACE,
+                GRACE,
+                report,
+            ),
+            allow_overlap,
+        },
+        work: Work {
+            roles: role_names(Kind::Schedule, typed.roles, whole, known, report),
+            controller,
+            vars: vars(typed.vars.unwrap_or_default(), report),
+            inert_vars: false,
+            r#become: typed.r#become.unwrap_or(ansible.r#become && !controller),
+            gather_facts: typed.gather_facts.unwrap_or(ansible.gather_facts),
+            check: is_second(
+                "mode",
+                typed.mode.as_ref(),
+                ["run", "check"],
+                "write run or check (only say what would change)",
+                report,
+            ),
+            timeout: duration(
+                "timeout",
+                typed.timeout.as_ref(),
+                runs.timeout,
+                TIMEOUT,
+                report,
+            ),
+            allow_overlap,
+            rerun_on_interrupt: is_second(
+                "on_interrupt",
+                typed.on_interrupt.as_ref(),
+                ["leave", "rerun"],
+                "write rerun (queue it again) or leave (the next time comes anyway)",
+                report,
+            ),
+        },
+        target,
+        origin: Origin::File,
+    }
+}
+
+/// A target that needs no alert.
+fn place_to_run(
+    typed: Option<Spanned<TargetText>>,
+    whole: Option<Place>,
+    report: &mut Report<'_>,
+) -> Target {
+    const HELP: &str = "say where it runs: target: {group: NAME}, {hosts: [NAME]} or controller";
+    let Some(typed) = typed else {
+        report.add(whole, "this schedule has no target", Some(HELP.to_owned()));
+        return Target::default();
+    };
+    let by_alert = matches!(&typed.value, TargetText::Map(map) if map.alerting_host.is_some());
+    if by_alert {
+        report.add(
+            place(typed.referenced),
+            "target: there is no alert that names the host",
+            Some(HELP.to_owned()),
+        );
+        return Target::default();
+    }
+    target(Some(typed), report)
+}
+
+fn cron(typed: Option<Scalar>, whole: Option<Place>, report: &mut Report<'_>) -> Cron {
+    let Some(typed) = typed else {
+        report.add(
+            whole,
+            "this schedule has no cron expression",
+            Some(CRON_HELP.to_owned()),
+        );
+        return Cron::default();
+    };
+    typed.value.parse().unwrap_or_else(|error| {
+        let help = match error {
+            CronError::Syntax(_) => CRON_HELP,
+            CronError::Never => "say a day that its month has",
+        };
+        report.add(
+            place(typed.referenced),
+            format!("{:?} is not a cron expression: {error}", typed.value),
+            Some(help.to_owned()),
+        );
+        Cron::default()
+    })
+}
+
+fn zone(typed: Option<Scalar>, report: &mut Report<'_>) -> Zone {
+    let Some(typed) = typed else { return Zone::UTC };
+    typed.value.parse().unwrap_or_else(|error: String| {
+        let names: Vec<String> = Zone::names().map(str::to_owned).collect();
+        report.add(
+            place(typed.referenced),
+            error,
+            Some(did_you_mean(
+                &typed.value,
+                &names,
+                "write a name of the IANA data base, as in timezone: Asia/Shanghai; among them are",
+            )),
+        );
+        Zone::UTC
+    })
+}
+
+fn missed(typed: Option<&Scalar>, report: &mut Report<'_>) -> Missed {
+    match typed.map(|typed| typed.value.as_str()) {
+        None | Some("skip") => Missed::Skip,
+        Some("once") => Missed::Once,
+        Some("all") => Missed::All,
+        Some(other) => {
+            report.add(
+                typed.and_then(|typed| place(typed.referenced)),
+                format!("missed is {other:?}"),
+                Some(
+                    "write skip (leave missed times out), once (one run makes up for all of them) or all (each is made up for)"
+                        .to_owned(),
+                ),
+            );
+            Missed::Skip
+        }
+    }
+}

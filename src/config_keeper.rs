@@ -1,0 +1,175 @@
+//! Keeps the configuration that is in force: what the file says, and beside it what was made over the API.
+//!
+//! One change at a time. A change is on disk before it is in force, and in force before it is answered.
+
+use std::sync::Arc;
+
+use tokio::sync::{Mutex, watch};
+
+use crate::clock;
+use crate::config::{Config, Kept, KeptConflict, KeptError, KeptKind, KeptObject};
+use crate::metrics::Metrics;
+use crate::store::{Expect, Store, StoreError};
+
+/// Why a change did not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// What was typed is no such object.
+    #[error(transparent)]
+    Typed(#[from] KeptError),
+    /// It stands in the configuration file.
+    #[error("the {0} {1:?} stands in the configuration file: change it there")]
+    Provisioned(KeptKind, String),
+    /// The name in the path and the one in the body differ.
+    #[error("name: it is {0:?} and cannot become {1:?}: make a new one, and remove this")]
+    Renamed(String, String),
+    /// The store could not do it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The configuration that is in force. Cheap to clone.
+#[derive(Clone)]
+pub struct ConfigKeeper {
+    /// What the file says; held while a change is made.
+    file: Arc<Mutex<Arc<Config>>>,
+    in_force: Arc<watch::Sender<Arc<Config>>>,
+    store: Store,
+    metrics: Metrics,
+}
+
+impl ConfigKeeper {
+    /// Puts what is kept beside what the file says.
+    pub async fn new(file: Config, store: Store, metrics: Metrics) -> Result<Self, StoreError> {
+        let file = Arc::new(file);
+        let in_force = file.with_kept(&store.objects().await?);
+        let keeper = Self {
+            file: Arc::new(Mutex::new(Arc::clone(&file))),
+            in_force: Arc::new(watch::channel(file).0),
+            store,
+            metrics,
+        };
+        keeper.put_in_force(in_force);
+        Ok(keeper)
+    }
+
+    /// What is in force, and when that changes.
+    pub fn watch(&self) -> watch::Receiver<Arc<Config>> {
+        self.in_force.subscribe()
+    }
+
+    /// Puts another file's in force. `before` is done once nothing more can go wrong, and before anybody sees it.
+    ///
+    /// *Errors*: the store's; the old one stays.
+    pub async fn replace_file(
+        &self,
+        file: Config,
+        before: impl FnOnce(),
+    ) -> Result<(), StoreError> {
+        let mut held = self.file.lock().await;
+        let in_force = file.with_kept(&self.store.objects().await?);
+        before();
+        *held = Arc::new(file);
+        self.put_in_force(in_force);
+        Ok(())
+    }
+
+    /// What was made over the API, whether it takes part or not.
+    pub async fn kept(&self, kind: KeptKind, name: &str) -> Result<Option<Kept>, StoreError> {
+        let mut kept = self.store.objects().await?.into_iter();
+        Ok(kept.find(|kept| kept.kind == kind && kept.name == name))
+    }
+
+    /// Makes a binding or schedule, or (`name`) changes the one of this name.
+    ///
+    /// *Errors*: it is in force as it was before.
+    pub async fn put(
+        &self,
+        kind: KeptKind,
+        name: Option<&str>,
+        json: &[u8],
+        expect: Expect,
+    ) -> Result<Kept, ChangeError> {
+        let file = self.file.lock().await;
+        let (object, json) = file.read_kept(kind, json)?;
+        let new = object.name().to_owned();
+        if let Some(name) = name
+            && name != new
+        {
+            return Err(ChangeError::Renamed(name.to_owned(), new));
+        }
+        not_provisioned(&file, kind, &new)?;
+        let now = clock::now();
+        let kept = self.store.put_object(kind, new, json, expect, now).await?;
+        self.read_again(&file).await?;
+        Ok(kept)
+    }
+
+    /// Takes one away.
+    pub async fn remove(
+        &self,
+        kind: KeptKind,
+        name: &str,
+        expect: Expect,
+    ) -> Result<(), ChangeError> {
+        let file = self.file.lock().await;
+        let removed = self
+            .store
+            .remove_object(kind, name.to_owned(), expect)
+            .await;
+        if let Err(StoreError::NoSuchObject(..)) = removed {
+            not_provisioned(&file, kind, name)?;
+        }
+        removed?;
+        self.read_again(&file).await?;
+        Ok(())
+    }
+
+    /// Reads one without keeping it.
+    pub async fn try_out(&self, kind: KeptKind, json: &[u8]) -> Result<KeptObject, KeptError> {
+        let (object, _) = self.file.lock().await.read_kept(kind, json)?;
+        Ok(object)
+    }
+
+    async fn read_again(&self, file: &Config) -> Result<(), StoreError> {
+        let in_force = file.with_kept(&self.store.objects().await?);
+        self.put_in_force(in_force);
+        Ok(())
+    }
+
+    fn put_in_force(&self, config: Config) {
+        let known = &self.in_force.borrow().conflicts.clone();
+        let new = |conflict: &&KeptConflict| !known.contains(conflict);
+        for conflict in config.conflicts.iter().filter(new) {
+            tracing::error!(
+                kind = conflict.kind.as_str(),
+                name = conflict.name,
+                why = conflict.why,
+                "made over the API, and takes no part"
+            );
+        }
+        // Every label value that the configuration brings is there before anything can count by it.
+        let bindings = config.bindings.iter().map(|binding| binding.name.as_str());
+        let roles = config.roles.alert.iter().chain(&config.roles.routine);
+        self.metrics.know(bindings, roles.map(String::as_str));
+        self.metrics.declare(&config.roles.checks);
+        let schedules = config
+            .schedules
+            .iter()
+            .map(|schedule| schedule.name.as_str());
+        self.metrics.schedules().know(schedules);
+        self.metrics.objects_in_conflict(config.conflicts.len());
+        self.in_force.send_replace(Arc::new(config));
+    }
+}
+
+fn not_provisioned(file: &Config, kind: KeptKind, name: &str) -> Result<(), ChangeError> {
+    let provisioned = match kind {
+        KeptKind::Binding => file.bindings.iter().any(|binding| binding.name == name),
+        KeptKind::Schedule => file.schedules.iter().any(|schedule| schedule.name == name),
+    };
+    if provisioned {
+        return Err(ChangeError::Provisioned(kind, name.to_owned()));
+    }
+    Ok(())
+}

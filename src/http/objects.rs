@@ -1,0 +1,334 @@
+//! `/api/v1/bindings` and what is the same below `/api/v1/schedules`: both are read as in the configuration file, and made,
+//! changed and removed where they are not of it.
+//!
+//! What is changed has an `ETag`; a request with `If-Match` is done only if nobody else changed it meanwhile (412).
+
+use std::sync::Arc;
+
+use hyper::body::Incoming;
+use hyper::header::{ETAG, HeaderMap, HeaderValue, IF_MATCH};
+use hyper::{Method, Request, StatusCode};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
+
+use super::reply::{self, Reply};
+use super::{Context, json as json_body, path, schedules};
+use crate::config::{
+    Binding, Config, Kept, KeptConflict, KeptError, KeptKind, Origin, Target, format_duration,
+};
+use crate::config_keeper::ChangeError;
+use crate::run::Vars;
+use crate::store::Expect;
+
+/// The largest body: as many as [`crate::store::OBJECTS_LIMIT`] says are held in memory.
+const LARGEST: u64 = 64 << 10;
+
+/// What is told of a binding.
+#[derive(Serialize)]
+#[allow(clippy::struct_excessive_bools)] // as in the configuration
+struct BindingAnswer {
+    name: String,
+    source: Origin,
+    matchers: Vec<String>,
+    roles: Vec<String>,
+    target: Value,
+    vars: Map<String, Value>,
+    stop: bool,
+    mode: &'static str,
+    timeout: String,
+    batch_window: String,
+    allow_overlap: bool,
+    on_interrupt: &'static str,
+    r#become: bool,
+    gather_facts: bool,
+}
+
+impl BindingAnswer {
+    fn of(binding: &Binding) -> Self {
+        Self {
+            name: binding.name.clone(),
+            source: binding.origin,
+            matchers: binding.matchers.iter().map(ToString::to_string).collect(),
+            roles: binding.roles.clone(),
+            target: target(&binding.target),
+            vars: vars(&binding.vars, binding.origin),
+            stop: binding.stop,
+            mode: mode(binding.check),
+            timeout: format_duration(binding.timeout),
+            batch_window: format_duration(binding.batch_window),
+            allow_overlap: binding.allow_overlap,
+            on_interrupt: on_interrupt(binding.rerun_on_interrupt),
+            r#become: binding.r#become,
+            gather_facts: binding.gather_facts,
+        }
+    }
+}
+
+/// As a configuration writes it.
+pub(super) fn target(target: &Target) -> Value {
+    match target {
+        Target::AlertingHost { label } => json!({"alerting_host": label}),
+        Target::Group(group) => json!({"group": group}),
+        Target::Hosts(hosts) => json!({"hosts": hosts}),
+        Target::Controller => json!("controller"),
+    }
+}
+
+/// The configuration file's variables may be secrets: only their names are told. Those that came over the API are data.
+pub(super) fn vars(vars: &Vars, origin: Origin) -> Map<String, Value> {
+    let shown = |value: &Value| match origin {
+        Origin::File => Value::from("(hidden)"),
+        Origin::Api => value.clone(),
+    };
+    vars.iter()
+        .map(|(name, value)| (name.clone(), shown(value)))
+        .collect()
+}
+
+pub(super) const fn mode(check: bool) -> &'static str {
+    if check { "check" } else { "run" }
+}
+
+pub(super) const fn on_interrupt(rerun: bool) -> &'static str {
+    if rerun { "rerun" } else { "leave" }
+}
+
+#[derive(Serialize)]
+struct Bindings {
+    bindings: Vec<BindingAnswer>,
+    /// Made over the API, and taking no part.
+    conflicts: Vec<KeptConflict>,
+}
+
+/// One of them, and how it was typed if that was over the API.
+#[derive(Serialize)]
+struct Detail<T> {
+    #[serde(flatten)]
+    object: Option<T>,
+    /// As it was typed: what to change and send back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    typed: Option<Box<RawValue>>,
+    /// Why it takes no part.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conflict: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Removed<'a> {
+    name: &'a str,
+}
+
+/// Answers what is below `/api/v1/bindings`, the parts of whose path these are.
+pub(super) async fn bindings(
+    context: &Context,
+    request: Request<Incoming>,
+    parts: &[&str],
+) -> Reply {
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    match parts {
+        ["bindings"] if reads => {
+            let config = Arc::clone(&context.config.borrow());
+            reply::success(&Bindings {
+                bindings: config
+                    .bindings
+                    .iter()
+                    .map(|b| BindingAnswer::of(b))
+                    .collect(),
+                conflicts: conflicts(&config, KeptKind::Binding),
+            })
+        }
+        _ => answer(context, request, KeptKind::Binding, parts).await,
+    }
+}
+
+pub(super) fn conflicts(config: &Config, kind: KeptKind) -> Vec<KeptConflict> {
+    let conflicts = config.conflicts.iter();
+    conflicts
+        .filter(|conflict| conflict.kind == kind)
+        .cloned()
+        .collect()
+}
+
+/// Answers what is alike for both kinds.
+pub(super) async fn answer(
+    context: &Context,
+    request: Request<Incoming>,
+    kind: KeptKind,
+    parts: &[&str],
+) -> Reply {
+    let method = request.method().clone();
+    // The client may go away while the answer is made. What was begun is ended all the same.
+    let own = context.clone();
+    let done = match parts {
+        [_] if method == Method::POST => {
+            tokio::spawn(async move { create(&own, request, kind).await }).await
+        }
+        [_] => return reply::method_not_allowed("GET, HEAD, POST"),
+        [_, name] => {
+            let name = path::decoded(name);
+            match method {
+                Method::GET | Method::HEAD => Ok(show(context, kind, &name).await),
+                Method::PUT => {
+                    tokio::spawn(async move { change(&own, request, kind, &name).await }).await
+                }
+                Method::DELETE => {
+                    tokio::spawn(async move { remove(&own, request.headers(), kind, &name).await })
+                        .await
+                }
+                _ => return reply::method_not_allowed("GET, HEAD, PUT, DELETE"),
+            }
+        }
+        _ => {
+            let path = parts.join("/");
+            return reply::error(
+                StatusCode::NOT_FOUND,
+                format_args!("there is no /api/v1/{path}"),
+            );
+        }
+    };
+    match done {
+        Ok(Ok(reply) | Err(reply)) => reply,
+        Err(_) => reply::error(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "it could not be done; see the log",
+        ),
+    }
+}
+
+async fn create(
+    context: &Context,
+    request: Request<Incoming>,
+    kind: KeptKind,
+) -> Result<Reply, Reply> {
+    let timeout = context.config.borrow().receiver.body_timeout;
+    let body = json_body::body(request, LARGEST, timeout).await?;
+    let kept = context.configs.put(kind, None, &body, Expect::None).await;
+    let kept = kept.map_err(|e| refused(&e))?;
+    tracing::info!(kind = kind.as_str(), name = kept.name, "made over the API");
+    let mut reply = shown(context, kind, &kept.name, Some(&kept)).await?;
+    *reply.status_mut() = StatusCode::CREATED;
+    Ok(reply)
+}
+
+async fn change(
+    context: &Context,
+    request: Request<Incoming>,
+    kind: KeptKind,
+    name: &str,
+) -> Result<Reply, Reply> {
+    let expect = if_match(request.headers())?;
+    let timeout = context.config.borrow().receiver.body_timeout;
+    let body = json_body::body(request, LARGEST, timeout).await?;
+    let kept = context.configs.put(kind, Some(name), &body, expect).await;
+    let kept = kept.map_err(|e| refused(&e))?;
+    tracing::info!(
+        kind = kind.as_str(),
+        name,
+        revision = kept.revision,
+        "changed over the API"
+    );
+    shown(context, kind, name, Some(&kept)).await
+}
+
+async fn remove(
+    context: &Context,
+    headers: &HeaderMap,
+    kind: KeptKind,
+    name: &str,
+) -> Result<Reply, Reply> {
+    let expect = if_match(headers)?;
+    let removed = context.configs.remove(kind, name, expect).await;
+    removed.map_err(|e| refused(&e))?;
+    tracing::info!(kind = kind.as_str(), name, "removed over the API");
+    Ok(reply::success(&Removed { name }))
+}
+
+async fn show(context: &Context, kind: KeptKind, name: &str) -> Result<Reply, Reply> {
+    let kept = context.configs.kept(kind, name).await;
+    let kept = kept.map_err(|e| reply::failed(&e))?;
+    shown(context, kind, name, kept.as_ref()).await
+}
+
+async fn shown(
+    context: &Context,
+    kind: KeptKind,
+    name: &str,
+    kept: Option<&Kept>,
+) -> Result<Reply, Reply> {
+    let config = Arc::clone(&context.config.borrow());
+    let object = match kind {
+        KeptKind::Binding => {
+            let found = config.bindings.iter().find(|binding| binding.name == name);
+            found.map(|binding| to_value(&BindingAnswer::of(binding)))
+        }
+        KeptKind::Schedule => {
+            let found = config
+                .schedules
+                .iter()
+                .find(|schedule| schedule.name == name);
+            match found {
+                Some(schedule) => Some(to_value(&schedules::one(context, schedule).await?)),
+                None => None,
+            }
+        }
+    };
+    let mut conflicts = config.conflicts.iter();
+    let conflict = conflicts.find(|conflict| conflict.kind == kind && conflict.name == name);
+    if object.is_none() && kept.is_none() {
+        return Err(reply::error(
+            StatusCode::NOT_FOUND,
+            format_args!("there is no {kind} {name:?}"),
+        ));
+    }
+    let typed = kept.and_then(|kept| RawValue::from_string(kept.json.clone()).ok());
+    let mut reply = reply::success(&Detail {
+        object,
+        typed,
+        conflict: conflict.map(|conflict| conflict.why.clone()),
+    });
+    if let Some(kept) = kept
+        && let Ok(etag) = HeaderValue::from_str(&format!("\"r{}\"", kept.revision))
+    {
+        reply.headers_mut().insert(ETAG, etag);
+    }
+    Ok(reply)
+}
+
+fn to_value(answer: &impl Serialize) -> Value {
+    serde_json::to_value(answer).expect("our own types are JSON")
+}
+
+/// Which revision a change is meant for; any, where nothing is said.
+#[allow(clippy::result_large_err)] // it is answered at once
+fn if_match(headers: &HeaderMap) -> Result<Expect, Reply> {
+    let Some(value) = headers.get(IF_MATCH) else {
+        return Ok(Expect::Any);
+    };
+    let value = value.to_str().unwrap_or("").trim();
+    if value == "*" {
+        return Ok(Expect::Any);
+    }
+    let revision = value
+        .strip_prefix("\"r")
+        .and_then(|value| value.strip_suffix('"'));
+    match revision.and_then(|revision| revision.parse().ok()) {
+        Some(revision) => Ok(Expect::Revision(revision)),
+        None => Err(reply::error(
+            StatusCode::PRECONDITION_FAILED,
+            format_args!("If-Match: {value} is no ETag of this: read it again"),
+        )),
+    }
+}
+
+/// Why a change was not made.
+pub(super) fn refused(e: &ChangeError) -> Reply {
+    match e {
+        ChangeError::Typed(KeptError { field, message }) => {
+            reply::error_at(StatusCode::BAD_REQUEST, field.as_deref(), message)
+        }
+        ChangeError::Renamed(..) => reply::error(StatusCode::BAD_REQUEST, e),
+        ChangeError::Provisioned(..) => reply::error(StatusCode::CONFLICT, e),
+        ChangeError::Store(e) => reply::failed(e),
+    }
+}

@@ -1,0 +1,287 @@
+//! `/api/v1/schedules`: as [`super::objects`], and when they come.
+//!
+//! - `POST /schedules/NAME/pause`, `/resume`, `/run`: stops it for now, lets it go on, runs it once at once.
+//! - `GET /cron?cron=…&timezone=…`: the next times of an expression, before a schedule is made of it.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use hyper::body::Incoming;
+use hyper::{Method, Request, StatusCode};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::reply::{self, Reply};
+use super::{Context, objects, path};
+use crate::clock;
+use crate::config::{Config, KeptConflict, KeptKind, Origin, Schedule, format_duration};
+use crate::plan;
+use crate::run::RunId;
+use crate::schedule::{Cron, LastRun, Missed, Paused, Progress, Zone};
+
+/// How many of the next times are shown.
+const NEXT: usize = 5;
+
+/// How many are shown at most.
+const NEXT_LIMIT: usize = 100;
+
+/// What is told of a schedule.
+#[derive(Serialize)]
+#[allow(clippy::struct_excessive_bools)] // as in the configuration
+pub(super) struct ScheduleAnswer {
+    name: String,
+    source: Origin,
+    cron: String,
+    /// The same in words.
+    description: String,
+    timezone: &'static str,
+    roles: Vec<String>,
+    target: Value,
+    vars: Map<String, Value>,
+    enabled: bool,
+    missed: Missed,
+    grace: String,
+    jitter: String,
+    mode: &'static str,
+    timeout: String,
+    allow_overlap: bool,
+    on_interrupt: &'static str,
+    r#become: bool,
+    gather_facts: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    paused: Option<Paused>,
+    /// The next times; none while it is not in force.
+    next: Vec<DateTime<Utc>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last: Option<LastRun>,
+    missed_times: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why_missed: Option<String>,
+}
+
+impl ScheduleAnswer {
+    fn of(schedule: &Schedule, progress: Option<&Progress>, now: DateTime<Utc>) -> Self {
+        let (timing, work) = (&schedule.timing, &schedule.work);
+        let paused = progress.and_then(|progress| progress.paused.clone());
+        let next = if schedule.enabled && paused.is_none() {
+            timing.next(now, NEXT)
+        } else {
+            Vec::new()
+        };
+        Self {
+            name: schedule.name.clone(),
+            source: schedule.origin,
+            cron: timing.cron.to_string(),
+            description: timing.cron.describe(),
+            timezone: timing.zone.name(),
+            roles: work.roles.clone(),
+            target: objects::target(&schedule.target),
+            vars: objects::vars(&work.vars, schedule.origin),
+            enabled: schedule.enabled,
+            missed: timing.missed,
+            grace: format_duration(timing.grace),
+            jitter: format_duration(timing.jitter),
+            mode: objects::mode(work.check),
+            timeout: format_duration(work.timeout),
+            allow_overlap: work.allow_overlap,
+            on_interrupt: objects::on_interrupt(work.rerun_on_interrupt),
+            r#become: work.r#become,
+            gather_facts: work.gather_facts,
+            paused,
+            next,
+            last: progress.and_then(|progress| progress.last),
+            missed_times: progress.map_or(0, |progress| progress.missed),
+            why_missed: progress.and_then(|progress| progress.why_missed.clone()),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Schedules {
+    schedules: Vec<ScheduleAnswer>,
+    /// Made over the API, and taking no part.
+    conflicts: Vec<KeptConflict>,
+}
+
+#[derive(Serialize)]
+struct Started {
+    id: RunId,
+}
+
+/// Answers what is below `/api/v1/schedules`, the parts of whose path these are.
+pub(super) async fn schedules(
+    context: &Context,
+    request: Request<Incoming>,
+    parts: &[&str],
+) -> Reply {
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    match parts {
+        ["schedules"] if reads => list(context).await.unwrap_or_else(|refused| refused),
+        ["schedules", name, act @ ("pause" | "resume" | "run")] => {
+            if *request.method() != Method::POST {
+                return reply::method_not_allowed("POST");
+            }
+            let (own, act) = (context.clone(), (*act).to_owned());
+            let name = path::decoded(name);
+            // The client may go away while the answer is made. What was begun is ended all the same.
+            let done = tokio::spawn(async move { do_it(&own, &name, &act, "the API").await });
+            match done.await {
+                Ok(Ok(reply) | Err(reply)) => reply,
+                Err(_) => reply::error(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "it could not be done; see the log",
+                ),
+            }
+        }
+        _ => objects::answer(context, request, KeptKind::Schedule, parts).await,
+    }
+}
+
+async fn list(context: &Context) -> Result<Reply, Reply> {
+    let config = Arc::clone(&context.config.borrow());
+    let progress = context.store.schedules().await;
+    let progress = progress.map_err(|e| reply::failed(&e))?;
+    let now = clock::now();
+    let answer = move || {
+        let all = config.schedules.iter();
+        Schedules {
+            schedules: all
+                .map(|schedule| ScheduleAnswer::of(schedule, progress.get(&schedule.name), now))
+                .collect(),
+            conflicts: objects::conflicts(&config, KeptKind::Schedule),
+        }
+    };
+    Ok(reply::long_success(answer).await)
+}
+
+/// What is told of one.
+pub(super) async fn one(context: &Context, schedule: &Schedule) -> Result<ScheduleAnswer, Reply> {
+    let progress = context.store.schedules().await;
+    let progress = progress.map_err(|e| reply::failed(&e))?;
+    let progress = progress.get(&schedule.name);
+    Ok(ScheduleAnswer::of(schedule, progress, clock::now()))
+}
+
+#[allow(clippy::result_large_err)] // it is answered at once
+fn find(config: &Config, name: &str) -> Result<Arc<Schedule>, Reply> {
+    let mut all = config.schedules.iter();
+    let found = all.find(|schedule| schedule.name == name).cloned();
+    found.ok_or_else(|| {
+        reply::error(
+            StatusCode::NOT_FOUND,
+            format_args!("there is no schedule {name:?}"),
+        )
+    })
+}
+
+/// Pauses, resumes or runs the schedule of this name.
+async fn do_it(context: &Context, name: &str, act: &str, who: &str) -> Result<Reply, Reply> {
+    if act == "run" {
+        return Ok(reply::accepted(&Started {
+            id: run(context, name).await?,
+        }));
+    }
+    pause(context, name, (act == "pause").then_some(who)).await?;
+    let config = Arc::clone(&context.config.borrow());
+    let schedule = find(&config, name)?;
+    Ok(reply::success(&one(context, &schedule).await?))
+}
+
+/// Stops a schedule for now in the name of somebody, or lets it go on.
+pub(super) async fn pause(context: &Context, name: &str, by: Option<&str>) -> Result<(), Reply> {
+    let config = Arc::clone(&context.config.borrow());
+    let schedule = find(&config, name)?;
+    let now = clock::now();
+    let paused = by.map(|by| Paused {
+        by: by.to_owned(),
+        at: now,
+    });
+    let done = context.store.pause_schedule(schedule, paused, now).await;
+    done.map_err(|e| reply::failed(&e))?;
+    tracing::info!(
+        schedule = name,
+        by,
+        "{}",
+        if by.is_some() {
+            "schedule paused"
+        } else {
+            "schedule goes on"
+        }
+    );
+    // Were it full, the scheduler has more to look at than this.
+    let _ = context.touched_schedules.send(name.to_owned()).await;
+    Ok(())
+}
+
+/// Queues the run of a schedule at once.
+pub(super) async fn run(context: &Context, name: &str) -> Result<RunId, Reply> {
+    let config = Arc::clone(&context.config.borrow());
+    let schedule = find(&config, name)?;
+    let inventory = context.inventory.fresh().await;
+    let inventory = inventory.map_err(|why| reply::error(StatusCode::SERVICE_UNAVAILABLE, why))?;
+    let hosts = plan::hosts(&schedule.target, &inventory, None)
+        .map_err(|e| reply::error(StatusCode::CONFLICT, format_args!("target: {e}")))?;
+    let limit = config.runs.queue_limit;
+    let store = &context.store;
+    let id = store
+        .start_schedule(schedule, hosts, limit, clock::now())
+        .await;
+    let id = id.map_err(|e| reply::failed(&e))?;
+    tracing::info!(
+        run = id.0,
+        schedule = name,
+        "run of a schedule asked for by hand"
+    );
+    let _ = context.touched_schedules.send(name.to_owned()).await;
+    Ok(id)
+}
+
+#[derive(Serialize)]
+struct Times {
+    cron: String,
+    description: String,
+    timezone: &'static str,
+    next: Vec<DateTime<Utc>>,
+}
+
+/// Answers `/api/v1/cron`.
+pub(super) fn cron(query: &str) -> Reply {
+    match times(query, clock::now()) {
+        Ok(times) => reply::success(&times),
+        Err((field, why)) => reply::error_at(StatusCode::BAD_REQUEST, Some(field), why),
+    }
+}
+
+fn times(query: &str, now: DateTime<Utc>) -> Result<Times, (&'static str, String)> {
+    let (mut cron, mut zone, mut count, mut from) = (None, Zone::UTC, NEXT, now);
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        match &*name {
+            "cron" => {
+                let parsed: Result<Cron, _> = value.parse();
+                cron = Some(parsed.map_err(|e| ("cron", e.to_string()))?);
+            }
+            "timezone" => zone = value.parse().map_err(|e| ("timezone", e))?,
+            "count" => {
+                let good = value.parse().ok().filter(|n| (1..=NEXT_LIMIT).contains(n));
+                let why = || format!("{value:?} is not a number from 1 to {NEXT_LIMIT}");
+                count = good.ok_or_else(|| ("count", why()))?;
+            }
+            "from" => {
+                let why = |_| format!("{value:?} is not a time such as 2026-11-25T10:00:00Z");
+                from = value.parse().map_err(|e| ("from", why(e)))?;
+            }
+            _ => {
+                let why = format!("{name}: unknown; want cron, timezone, count or from");
+                return Err(("query", why));
+            }
+        }
+    }
+    let cron = cron.ok_or_else(|| ("cron", "it is missing".to_owned()))?;
+    let next = std::iter::successors(cron.after(&zone, from), |time| cron.after(&zone, *time));
+    Ok(Times {
+        description: cron.describe(),
+        timezone: zone.name(),
+        next: next.take(count).collect(),
+        cron: cron.to_string(),
+    })
+}

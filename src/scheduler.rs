@@ -1,0 +1,254 @@
+//! Starts the runs of the schedules when their times come.
+//!
+//! What is due is decided by [`crate::schedule`] inside the store's transaction. Here is the timer: one shot of
+//! tokio-cron-scheduler at the next time at which anything can be due. It goes by the wall clock, so that a machine that slept, or
+//! whose clock was put right, does not wait for what has passed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::sync::{mpsc, watch};
+use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
+
+use crate::clock;
+use crate::config::{Config, Schedule};
+use crate::inventory_keeper::InventoryKeeper;
+use crate::metrics::Metrics;
+use crate::plan;
+use crate::shutdown::Shutdown;
+use crate::store::{Store, StoreError};
+
+/// How long to leave it alone after it could not be done.
+const RETRY: TimeDelta = TimeDelta::seconds(5);
+
+/// How far the clock may go back before every schedule is looked at anew.
+const SET_BACK: TimeDelta = TimeDelta::seconds(5);
+
+/// What the scheduler needs.
+pub struct Scheduler {
+    /// Where schedules and runs are.
+    pub store: Store,
+    /// The configuration that is in force.
+    pub config: watch::Receiver<Arc<Config>>,
+    /// Knows the inventory.
+    pub inventory: InventoryKeeper,
+    /// Shows the schedules.
+    pub metrics: Metrics,
+    /// Is told the names of schedules that a person has just paused or let go on.
+    pub touched: mpsc::Receiver<String>,
+    /// Becomes true when promansible is to end.
+    pub shutdown: Shutdown,
+}
+
+/// When a schedule is to be looked at again.
+struct Look {
+    schedule: Arc<Schedule>,
+    at: Option<DateTime<Utc>>,
+    /// Whether it is to be looked at when the queue changes.
+    waits: bool,
+}
+
+impl Scheduler {
+    /// Works until shutdown.
+    pub async fn run(mut self) {
+        let mut timer = Timer::new();
+        let mut shutdown = self.shutdown.clone();
+        let mut queue = self.store.changed();
+        let mut looks: BTreeMap<String, Look> = BTreeMap::new();
+        let mut before = clock::now();
+        while !shutdown.is_asked() {
+            let config = Arc::clone(&self.config.borrow_and_update());
+            let queue_changed = queue.has_changed().unwrap_or(false);
+            queue.borrow_and_update();
+            let now = clock::now();
+            let set_back = before - now > SET_BACK;
+            before = now;
+            self.keep_only(&config, &mut looks).await;
+            for schedule in &config.schedules {
+                let due = looks.get(&schedule.name).is_none_or(|look| {
+                    set_back
+                        || !Arc::ptr_eq(&look.schedule, schedule)
+                        || look.at.is_some_and(|at| at <= now)
+                        || (look.waits && queue_changed)
+                });
+                if due && !shutdown.is_asked() {
+                    let look = self.look_at(&config, schedule).await;
+                    looks.insert(schedule.name.clone(), look);
+                }
+            }
+            let next = looks.values().filter_map(|look| look.at).min();
+            timer.set(next).await;
+            let waits = looks.values().any(|look| look.waits);
+            tokio::select! {
+                () = shutdown.asked() => {}
+                changed = self.config.changed() => if changed.is_err() { return },
+                Some(name) = self.touched.recv() => { looks.remove(&name); }
+                () = timer.fired() => {}
+                changed = queue.changed(), if waits => if changed.is_err() { return } else { queue.mark_changed() },
+            }
+        }
+        timer.stop().await;
+    }
+
+    /// Forgets schedules that are gone.
+    async fn keep_only(&self, config: &Config, looks: &mut BTreeMap<String, Look>) {
+        let names = || {
+            config
+                .schedules
+                .iter()
+                .map(|schedule| schedule.name.as_str())
+        };
+        let known: BTreeSet<String> = names().map(str::to_owned).collect();
+        // At the start nothing was looked at yet, and some may have gone while promansible was away.
+        let before = looks.len();
+        looks.retain(|name, _| known.contains(name));
+        if looks.len() < before || before == 0 {
+            self.metrics.schedules().know(names());
+            if let Err(e) = self.store.forget_schedules_but(known).await {
+                tracing::error!(error = %e, "schedules that are gone are not forgotten yet");
+            }
+        }
+    }
+
+    /// Starts what is due of a schedule, and says when to look again.
+    async fn look_at(&self, config: &Config, schedule: &Arc<Schedule>) -> Look {
+        let hosts = self.hosts(schedule).await;
+        let limit = config.runs.queue_limit;
+        let now = clock::now();
+        let ticked = self
+            .store
+            .tick_schedule(Arc::clone(schedule), hosts.clone(), limit, now)
+            .await;
+        let schedule = Arc::clone(schedule);
+        let name = schedule.name.as_str();
+        match ticked {
+            Ok(ticked) => {
+                for (run, due_at) in &ticked.runs {
+                    tracing::info!(run = run.0, schedule = name, %due_at, "run queued by schedule");
+                }
+                if ticked.missed > 0 {
+                    let why = ticked.why_missed.as_deref();
+                    tracing::warn!(
+                        schedule = name,
+                        times = ticked.missed,
+                        why,
+                        "times of a schedule were missed"
+                    );
+                }
+                self.metrics
+                    .schedules()
+                    .stands(name, ticked.progress.as_ref(), ticked.next);
+                // Hosts come back without the queue changing.
+                let soon = (ticked.waits && hosts.is_err()).then(|| now + RETRY);
+                Look {
+                    at: soon.into_iter().chain(ticked.look_at).min(),
+                    waits: ticked.waits,
+                    schedule,
+                }
+            }
+            Err(e) => {
+                if !matches!(e, StoreError::Closed) {
+                    tracing::error!(schedule = name, error = %e, "the schedule could not be looked at");
+                }
+                Look {
+                    at: Some(now + RETRY),
+                    waits: false,
+                    schedule,
+                }
+            }
+        }
+    }
+
+    /// Whom its run would touch now, or why that is not known.
+    async fn hosts(&self, schedule: &Schedule) -> Result<Vec<String>, String> {
+        let inventory = if schedule.work.controller {
+            self.inventory.latest().unwrap_or_default()
+        } else {
+            self.inventory.fresh().await.map_err(|e| e.to_string())?
+        };
+        plan::hosts(&schedule.target, &inventory, None).map_err(|e| e.to_string())
+    }
+}
+
+/// One shot at a time.
+struct Timer {
+    /// Runs from the first time on that it is needed: it looks at the clock twice a second.
+    scheduler: Option<JobScheduler>,
+    fired: mpsc::Sender<()>,
+    shots: mpsc::Receiver<()>,
+    set: Option<(uuid::Uuid, DateTime<Utc>)>,
+}
+
+impl Timer {
+    fn new() -> Self {
+        let (fired, shots) = mpsc::channel(1);
+        Self {
+            scheduler: None,
+            fired,
+            shots,
+            set: None,
+        }
+    }
+
+    async fn scheduler(&mut self) -> Result<JobScheduler, JobSchedulerError> {
+        if let Some(scheduler) = &self.scheduler {
+            return Ok(scheduler.clone());
+        }
+        let scheduler = JobScheduler::new().await?;
+        scheduler.start().await?;
+        Ok(self.scheduler.insert(scheduler).clone())
+    }
+
+    /// Sets it to this time, or to none.
+    async fn set(&mut self, at: Option<DateTime<Utc>>) {
+        if self.set.map(|(_, at)| at) == at {
+            return;
+        }
+        if let Some((shot, _)) = self.set.take()
+            && let Some(scheduler) = &self.scheduler
+        {
+            // One that has fired is gone already.
+            let _ = scheduler.remove(&shot).await;
+        }
+        let Some(at) = at else { return };
+        match self.shoot_at(at).await {
+            Ok(shot) => self.set = Some((shot, at)),
+            Err(e) => {
+                tracing::error!(error = %e, "the timer cannot be set: looking again soon");
+                let fired = self.fired.clone();
+                tokio::spawn(async move {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    let _ = fired.try_send(());
+                });
+            }
+        }
+    }
+
+    async fn shoot_at(&mut self, at: DateTime<Utc>) -> Result<uuid::Uuid, JobSchedulerError> {
+        // It counts in whole seconds, and what is early finds nothing due.
+        let wait = (at - clock::now()).to_std().unwrap_or_default();
+        let wait = Duration::from_secs(wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
+        let fired = self.fired.clone();
+        let job = Job::new_one_shot_async(wait, move |_, _| {
+            let fired = fired.clone();
+            Box::pin(async move {
+                // Once is enough, however many wait.
+                let _ = fired.try_send(());
+            })
+        })?;
+        self.scheduler().await?.add(job).await
+    }
+
+    async fn fired(&mut self) {
+        let _ = self.shots.recv().await;
+        self.set = None;
+    }
+
+    async fn stop(&mut self) {
+        if let Some(scheduler) = &mut self.scheduler {
+            let _ = scheduler.shutdown().await;
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Bindings and schedules that were made over the API.
+
+use chrono::{DateTime, Utc};
+use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata};
+
+use super::error::OBJECTS_LIMIT;
+use super::live::Live;
+use super::tables::{OBJECTS, Tables, decode, encode, open_for_reading};
+use super::{Store, StoreError};
+use crate::config::{Kept, KeptKind};
+
+/// What is expected to be there when an object is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expect {
+    /// None of this name.
+    None,
+    /// One, in whatever revision.
+    Any,
+    /// This revision.
+    Revision(u64),
+}
+
+fn key(kind: KeptKind, name: &str) -> (&'static str, &str) {
+    (kind.as_str(), name)
+}
+
+fn find(tables: &Tables<'_>, kind: KeptKind, name: &str) -> Result<Option<Kept>, StoreError> {
+    let value = tables.objects.get(key(kind, name))?;
+    value.map(|value| decode(value.value())).transpose()
+}
+
+/// The object as it is, if it is as expected.
+fn expected(
+    tables: &Tables<'_>,
+    kind: KeptKind,
+    name: &str,
+    expect: Expect,
+) -> Result<Option<Kept>, StoreError> {
+    let found = find(tables, kind, name)?;
+    let name = || name.to_owned();
+    match (found, expect) {
+        (None, Expect::None) => Ok(None),
+        (Some(_), Expect::None) => Err(StoreError::ObjectExists(kind, name())),
+        (None, _) => Err(StoreError::NoSuchObject(kind, name())),
+        (Some(found), Expect::Revision(revision)) if found.revision != revision => {
+            Err(StoreError::ObjectChanged {
+                kind,
+                name: name(),
+                revision: found.revision,
+            })
+        }
+        (found, _) => Ok(found),
+    }
+}
+
+fn put(
+    tables: &mut Tables<'_>,
+    kind: KeptKind,
+    (name, json): (&str, &str),
+    expect: Expect,
+    now: DateTime<Utc>,
+) -> Result<Kept, StoreError> {
+    let old = expected(tables, kind, name, expect)?;
+    if old.is_none() && tables.objects.len()? >= OBJECTS_LIMIT {
+        return Err(StoreError::TooManyObjects);
+    }
+    let kept = Kept {
+        kind,
+        name: name.to_owned(),
+        json: json.to_owned(),
+        revision: old.as_ref().map_or(1, |old| old.revision + 1),
+        created_at: old.map_or(now, |old| old.created_at),
+        updated_at: now,
+    };
+    tables
+        .objects
+        .insert(key(kind, name), encode(&kept).as_slice())?;
+    Ok(kept)
+}
+
+fn remove(
+    tables: &mut Tables<'_>,
+    kind: KeptKind,
+    name: &str,
+    expect: Expect,
+) -> Result<(), StoreError> {
+    expected(tables, kind, name, expect)?;
+    tables.objects.remove(key(kind, name))?;
+    Ok(())
+}
+
+/// What changed nothing is worth no fsync.
+fn or_idle<T>(live: &mut Live, done: Result<T, StoreError>) -> Result<T, StoreError> {
+    live.idle += usize::from(done.is_err());
+    done
+}
+
+pub(super) fn all(txn: &ReadTransaction) -> Result<Vec<Kept>, StoreError> {
+    let Some(table) = open_for_reading(txn, OBJECTS)? else {
+        return Ok(Vec::new());
+    };
+    table.iter()?.map(|row| decode(row?.1.value())).collect()
+}
+
+impl Store {
+    /// Writes a binding or schedule under its name. Whether the configuration file has that name is for the caller to
+    /// know.
+    ///
+    /// *Durability*: `Ok` is on disk.
+    ///
+    /// *Errors*: `ObjectExists`, `NoSuchObject`, `ObjectChanged`, `TooManyObjects`; nothing was kept.
+    pub async fn put_object(
+        &self,
+        kind: KeptKind,
+        name: String,
+        json: String,
+        expect: Expect,
+        now: DateTime<Utc>,
+    ) -> Result<Kept, StoreError> {
+        self.ask(move |tables, live| {
+            let done = put(tables, kind, (&name, &json), expect, now);
+            or_idle(live, done)
+        })
+        .await
+    }
+
+    /// Takes one away.
+    ///
+    /// *Errors*: `NoSuchObject`, `ObjectChanged`.
+    pub async fn remove_object(
+        &self,
+        kind: KeptKind,
+        name: String,
+        expect: Expect,
+    ) -> Result<(), StoreError> {
+        self.ask(move |tables, live| {
+            let done = remove(tables, kind, &name, expect);
+            or_idle(live, done)
+        })
+        .await
+    }
+
+    /// All of them, by kind and name.
+    pub async fn objects(&self) -> Result<Vec<Kept>, StoreError> {
+        self.read(all).await
+    }
+}
