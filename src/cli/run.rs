@@ -146,7 +146,7 @@ async fn look(
     color: bool,
 ) -> Result<run::Run, Failure> {
     // A list leaves the events out, of which there may be very many.
-    let path = format!("runs?before={}&limit=1", id.0 + 1);
+    let path = format!("runs?cursor={}&limit=1", id.0 + 1);
     let list: List = server.ask_async(Method::GET, &path, None).await?;
     let run = list.runs.into_iter().find(|run| run.id == id);
     let run = run.ok_or_else(|| Failure::new(format!("there is no run {id} any more")))?;

@@ -3,7 +3,7 @@
 //! | method | path | answer |
 //! | --- | --- | --- |
 //! | POST | `/api/v1/webhook` | [`webhook`]: takes an Alertmanager notification |
-//! | GET | `/api/v1/runs` | [`api`]: runs, newest first (`state`, `outcome`, `binding`, `role`, `host`, `limit`, `before`) |
+//! | GET | `/api/v1/runs` | [`runs`]: runs (`state`, `outcome`, `trigger`, `binding`, `schedule`, `role`, `host`, `alertname`, `since`, `until`, `text`, `sort`, `cursor`, `limit`) |
 //! | POST | `/api/v1/runs` | [`start`]: queues a run by hand |
 //! | GET | `/api/v1/runs/ID` | one run with its episodes and events |
 //! | GET | `/api/v1/runs/ID/output` | its output, as text |
@@ -37,9 +37,11 @@ mod json;
 mod metrics;
 mod objects;
 mod path;
+mod query;
 mod reply;
 mod router;
 mod schedules;
+mod runs;
 mod sd;
 mod server;
 mod start;

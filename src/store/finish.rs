@@ -7,7 +7,7 @@ use redb::ReadableTable;
 
 use super::live::Live;
 use super::tables::{Reported, Tables, encode};
-use super::{Ended, RoleFindings, StoreError, facts};
+use super::{Ended, RoleFindings, StoreError, facts, index};
 use crate::alert::{EpisodeKey, Status};
 use crate::metrics::Happened;
 use crate::run::{CONTROLLER, HostResult, Outcome, Run, RunId, State};
@@ -92,6 +92,8 @@ fn end(
     run.finished_at = Some(now);
     tables.open.remove(run.id.0)?;
     tables.put_run(&run)?;
+    let joined = live.joined.get(&run.id).map_or(&[][..], Vec::as_slice);
+    index::add(tables, &run, joined)?;
     live.dirty.remove(&run.id);
     live.queue_changed = true;
     // A run in check mode changed nothing, so it is no success of the role, and what it found may be half of the truth.

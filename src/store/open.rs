@@ -16,7 +16,7 @@ use super::tables::{
     read_id,
 };
 use super::writer::Writer;
-use super::{Store, StoreError, facts, finish};
+use super::{Store, StoreError, facts, finish, index};
 use crate::metrics::Metrics;
 use crate::run::RunId;
 
@@ -114,6 +114,7 @@ fn prepare(
                 .insert("format", FORMAT.to_le_bytes().as_slice())?;
         }
         let id = store_id(&mut tables)?;
+        index::build_once(&mut tables)?;
         let mut live = Live::load(&tables, &BTreeMap::new())?;
         let interrupted: Vec<RunId> = live.running.keys().copied().collect();
         for run in &interrupted {

@@ -3,9 +3,9 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use redb::ReadableTable;
 
-use super::StoreError;
 use super::live::Live;
 use super::tables::{Decided, Episode, Tables, decode, episode_key, grown};
+use super::{StoreError, index};
 use crate::alert::{EpisodeKey, Fingerprint, Status};
 use crate::config::Storage;
 use crate::plan::LATE;
@@ -13,6 +13,9 @@ use crate::run::{Run, RunId, State};
 
 /// How much one transaction deletes at most, so that a notification that comes meanwhile does not wait long.
 const SLICE: usize = 200;
+
+/// How many hosts the runs have at most that one transaction deletes, beyond those of one run: each is in the index.
+const HOSTS: usize = 10_000;
 
 /// How many episodes one transaction looks at, most of which may have to stay.
 const LOOKS: usize = 2_000;
@@ -81,9 +84,10 @@ struct Slice {
 impl Slice {
     /// Runs are numbered in the order of their making, so the oldest come first.
     fn runs(&mut self, tables: &mut Tables<'_>) -> Result<(), StoreError> {
-        let mut doomed = Vec::new();
+        let (mut doomed, mut hosts) = (Vec::new(), 0);
+        let mut is_full = self.left == 0;
         for row in tables.runs.iter()? {
-            if doomed.len() == self.left {
+            if is_full {
                 break;
             }
             let (key, value) = row?;
@@ -97,14 +101,16 @@ impl Slice {
             }
             let id = RunId(key.value());
             self.excess -= size_of(tables, id, value.value().len())?;
-            doomed.push(id);
+            hosts += run.hosts.len();
+            doomed.push(run);
+            is_full = doomed.len() == self.left || hosts >= HOSTS;
         }
-        for id in &doomed {
-            delete_run(tables, *id)?;
+        for run in &doomed {
+            delete_run(tables, run)?;
         }
         self.left -= doomed.len();
         self.done.runs = doomed.len();
-        self.done.more |= self.left == 0;
+        self.done.more |= is_full;
         Ok(())
     }
 
@@ -181,7 +187,9 @@ fn size_of(tables: &Tables<'_>, id: RunId, run_bytes: usize) -> Result<i64, Stor
     Ok(grown(bytes, None))
 }
 
-fn delete_run(tables: &mut Tables<'_>, id: RunId) -> Result<(), StoreError> {
+fn delete_run(tables: &mut Tables<'_>, run: &Run) -> Result<(), StoreError> {
+    index::remove(tables, run)?;
+    let id = run.id;
     let mut bytes = tables.runs.remove(id.0)?.map_or(0, |v| v.value().len());
     tables
         .events

@@ -15,7 +15,7 @@ use crate::run::RunId;
 /// The layout of all tables together. A file with a higher number was written by a newer promansible.
 pub(super) const FORMAT: u64 = 1;
 
-/// Key: a name (`format`, `store_id`, `commits`, `next_run`, `runs_bytes`, `episodes_bytes`, `inventory`). Value: bytes, by name.
+/// Key: a name (`format`, `store_id`, `commits`, `next_run`, `runs_bytes`, `episodes_bytes`, `inventory`, `run_index`). Value: bytes, by name.
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta_v1");
 
 /// Key: run. Value: JSON of [`crate::run::Run`].
@@ -23,6 +23,14 @@ pub(super) const RUNS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("r
 
 /// Key: run that is queued or running. Value: nothing. The index that makes a start quick however long the history.
 pub(super) const OPEN: TableDefinition<'_, u64, ()> = TableDefinition::new("open_v1");
+
+/// Key: what it is found by (see [`super::index::Kind`]), the name, run that has finished. Value: nothing.
+pub(super) const RUN_INDEX: TableDefinition<'_, (u8, &str, u64), ()> =
+    TableDefinition::new("run_index_v1");
+
+/// Key: milliseconds since 1970 at which a run finished, the run. Value: its outcome.
+pub(super) const RUN_ENDS: TableDefinition<'_, (i64, u64), &str> =
+    TableDefinition::new("run_ends_v1");
 
 /// Key: startsAt in nanoseconds, fingerprint. Value: JSON of [`Episode`]. In the order of time, so that what is new lies
 /// together: a commit costs the pages that it touches.
@@ -160,6 +168,10 @@ impl Joined {
             of_run,
         }
     }
+
+    pub(super) fn alertname(&self) -> &str {
+        &self.of_run.alertname
+    }
 }
 
 impl Episode {
@@ -200,6 +212,8 @@ pub(super) struct Tables<'t> {
     pub meta: Table<'t, &'static str, &'static [u8]>,
     pub runs: Table<'t, u64, &'static [u8]>,
     pub open: Table<'t, u64, ()>,
+    pub run_index: Table<'t, (u8, &'static str, u64), ()>,
+    pub run_ends: Table<'t, (i64, u64), &'static str>,
     pub episodes: Table<'t, (i64, u64), &'static [u8]>,
     pub run_episodes: Table<'t, (u64, u32), &'static [u8]>,
     pub events: Table<'t, (u64, u32), &'static [u8]>,
@@ -222,6 +236,8 @@ impl<'t> Tables<'t> {
             meta: txn.open_table(META)?,
             runs: txn.open_table(RUNS)?,
             open: txn.open_table(OPEN)?,
+            run_index: txn.open_table(RUN_INDEX)?,
+            run_ends: txn.open_table(RUN_ENDS)?,
             episodes: txn.open_table(EPISODES)?,
             run_episodes: txn.open_table(RUN_EPISODES)?,
             events: txn.open_table(EVENTS)?,

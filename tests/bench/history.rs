@@ -94,7 +94,7 @@ fn memory(table: &mut Table, server: &Server) -> Result<(), Failure> {
     // What a person and an Alertmanager do to it.
     for page in 0..100 {
         client.data(&format!(
-            "/api/v1/runs?limit=50&before={}",
+            "/api/v1/runs?limit=50&cursor={}",
             RUNS - page * 50
         ))?;
         client.notify(&alerts::notification([page]))?;

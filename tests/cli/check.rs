@@ -134,7 +134,7 @@ fn what_cannot_be_typed_is_told_with_what_would_be_right() {
         ),
         (&["runs", "show", "abc"], "\"abc\" is not a run's number"),
         (
-            &["runs", "list", "--before=-1"],
+            &["runs", "list", "--cursor=-1"],
             "\"-1\" is not a run's number",
         ),
         (

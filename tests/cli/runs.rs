@@ -84,9 +84,22 @@ fn runs_are_listed_and_shown_for_a_person() {
     for args in [
         &["list"][..],
         &["list", "--limit=2"],
-        &["list", "--limit=2", "--before=3"],
+        &["list", "--limit=2", "--cursor=3"],
         &["list", "--state=finished", "--outcome=failed"],
         &["list", "--host=twin1"],
+        &[
+            "list",
+            "--trigger=alert",
+            "--alertname=DiskFull",
+            "--sort=oldest",
+        ],
+        &[
+            "list",
+            "--text=BY LOOK",
+            "--since=1",
+            "--until=4000000000",
+            "--role=look",
+        ],
         &["show", "1"],
         &["show", "2"],
         &["show", "3"],

@@ -19,22 +19,28 @@ fn a_long_history_is_read_page_by_page() {
         found.extend(ids(&page));
         pages += 1;
         match page["next"].as_u64() {
-            Some(next) => query = format!("before={next}"),
+            Some(next) => query = format!("cursor={next}"),
             None => break,
         }
     }
     assert_eq!(pages, 3, "fifty a page");
     assert_eq!(found, (1..=120).rev().collect::<Vec<u64>>());
-    let page = server.data("runs?limit=40&before=81&state=queued");
+    let page = server.data("runs?limit=40&cursor=81&state=queued");
     assert_eq!(ids(&page), (41..=80).rev().collect::<Vec<u64>>());
     assert_eq!(page["next"], 41);
     assert_eq!(server.data("runs?limit=1000")["next"], json!(null));
-    assert_eq!(server.list("before=1"), [0; 0]);
+    assert_eq!(server.list("cursor=1"), [0; 0]);
     for query in [
         "limit=0",
         "limit=1001",
-        "before=x",
-        "before=-1",
+        "cursor=x",
+        "before=1",
+        "cursor=-1",
+        "since=yesterday",
+        "text=",
+        "role=",
+        "trigger=cron",
+        "host=a&host=a",
         "state=done",
         "outcome=",
         "sort=id",
@@ -82,6 +88,17 @@ fn runs_are_found_by_what_they_are() {
         ("host=web2&role=ok&limit=1", vec![2]),
         ("host=web", vec![]),
         ("binding=%67ood", vec![1]),
+        ("trigger=alert&sort=oldest", vec![1, 2, 3, 4]),
+        ("trigger=manual", vec![]),
+        ("schedule=nightly", vec![]),
+        ("alertname=A", vec![3, 2, 1]),
+        ("alertname=B&host=web2", vec![4]),
+        ("since=2000000000", vec![]),
+        ("until=2000000000", vec![4, 3, 2, 1]),
+        ("since=2020-01-01T00:00:00Z&sort=oldest&limit=2", vec![1, 2]),
+        ("sort=oldest&cursor=2", vec![3, 4]),
+        ("text=by+FAIL", vec![2]),
+        ("text=.", vec![]),
     ] {
         assert_eq!(server.list(query), found, "{query}");
     }

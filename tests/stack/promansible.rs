@@ -120,7 +120,7 @@ impl Promansible {
             }
             path = match &page["next"] {
                 Value::Null => return Ok(runs),
-                next => format!("/api/v1/runs?limit=1000&before={next}"),
+                next => format!("/api/v1/runs?limit=1000&cursor={next}"),
             };
         }
     }

@@ -12,5 +12,6 @@ mod edges;
 mod findings;
 mod fixture;
 mod hosts;
+mod listing;
 mod model;
 mod retention;

@@ -10,6 +10,7 @@ use promansible::store::StoreError;
 use proptest::prelude::*;
 
 use crate::fixture::{Fixture, HOSTS, alert, at, ended};
+use crate::listing::{agrees, of_a_type};
 use state::Model;
 
 #[derive(Debug, Clone)]
@@ -117,7 +118,7 @@ async fn play(steps: Vec<Step>) {
                             Status::Firing
                         };
                         let host = HOSTS[(host + usize::try_from(number).unwrap()) % HOSTS.len()];
-                        alert(number, since, severity, host, status)
+                        of_a_type(alert(number, since, severity, host, status))
                     })
                     .collect();
                 let admitted = fixture.admit(alerts.clone(), now).await;
@@ -222,6 +223,7 @@ async fn play(steps: Vec<Step>) {
         }
         compare(&fixture, &model).await;
     }
+    agrees(&fixture.store, at(model.now)).await;
     fixture.store.close().await;
 }
 

@@ -1,10 +1,10 @@
 //! `promansible runs`.
 
 mod findings;
+mod list;
 mod text;
 
 use chrono::{DateTime, Utc};
-use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand, ValueEnum};
 use hyper::Method;
 use serde::Deserialize;
@@ -14,7 +14,8 @@ use super::terminal;
 use super::{Failure, colored, print};
 use crate::alert::{Fingerprint, LabelSet, Status};
 use crate::clock;
-use crate::run::{Outcome, Run, RunId, State, TaskEvent};
+use crate::run::{Run, TaskEvent};
+use list::List;
 
 /// Look at runs, or cancel one, on a running server.
 #[derive(Debug, Args)]
@@ -35,33 +36,8 @@ enum Format {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// List runs, newest first.
-    List {
-        /// Only those in this state.
-        #[arg(long, value_parser = PossibleValuesParser::new(STATES.map(State::as_str)))]
-        state: Option<String>,
-        /// Only those that ended so.
-        #[arg(long, value_parser = PossibleValuesParser::new(Outcome::ALL.map(Outcome::as_str)))]
-        outcome: Option<String>,
-        /// Only those of this binding.
-        #[arg(long)]
-        binding: Option<String>,
-        /// Only those of this role.
-        #[arg(long)]
-        role: Option<String>,
-        /// Only those that touch this host.
-        #[arg(long)]
-        host: Option<String>,
-        /// How many, at most 1000.
-        #[arg(long, default_value_t = 20)]
-        limit: u32,
-        /// Only those before this one: how to get at the next page.
-        #[arg(long, value_name = "ID", value_parser = run_id)]
-        before: Option<u64>,
-        /// How to print them.
-        #[arg(long, value_enum, default_value = "text")]
-        format: Format,
-    },
+    /// List runs.
+    List(Box<List>),
     /// Show one run: why, where, what each task did.
     Show {
         /// The run's number.
@@ -83,12 +59,6 @@ enum Verb {
         #[arg(value_parser = run_id)]
         id: u64,
     },
-}
-
-#[derive(Deserialize)]
-struct List {
-    runs: Vec<Run>,
-    next: Option<RunId>,
 }
 
 #[derive(Deserialize)]
@@ -127,32 +97,7 @@ impl Runs {
     pub(super) fn run(self) -> Result<(), Failure> {
         let color = colored(&std::io::stdout());
         match self.verb {
-            Verb::List {
-                state,
-                outcome,
-                binding,
-                role,
-                host,
-                limit,
-                before,
-                format,
-            } => {
-                let fields = [
-                    ("state", state),
-                    ("outcome", outcome),
-                    ("binding", binding),
-                    ("role", role),
-                    ("host", host),
-                    ("limit", Some(limit.to_string())),
-                    ("before", before.map(|id| id.to_string())),
-                ];
-                let path = format!("runs?{}", query(&fields));
-                if let Format::Json = format {
-                    return print_json(&self.server.ask(Method::GET, &path)?);
-                }
-                let list: List = self.server.ask(Method::GET, &path)?;
-                print(&text::table(&list, clock::now(), color))
-            }
+            Verb::List(list) => list.run(&self.server, color),
             Verb::Show { id, format } => {
                 let path = format!("runs/{id}");
                 if let Format::Json = format {
@@ -179,39 +124,11 @@ impl Runs {
     }
 }
 
-/// What [`State`] can be.
-const STATES: [State; 3] = [State::Queued, State::Running, State::Finished];
-
 fn run_id(text: &str) -> Result<u64, String> {
     text.parse()
         .map_err(|_| format!("{text:?} is not a run's number"))
 }
 
-fn query(fields: &[(&str, Option<String>)]) -> String {
-    let mut query = form_urlencoded::Serializer::new(String::new());
-    for (name, value) in fields {
-        if let Some(value) = value {
-            query.append_pair(name, value);
-        }
-    }
-    query.finish()
-}
-
 fn print_json(value: &serde_json::Value) -> Result<(), Failure> {
     print(&format!("{}\n", serde_json::to_string_pretty(value)?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_query_escapes_what_it_must() {
-        let fields = [
-            ("role", Some("a b&c".to_owned())),
-            ("host", None),
-            ("limit", Some("3".to_owned())),
-        ];
-        assert_eq!(query(&fields), "role=a+b%26c&limit=3");
-    }
 }

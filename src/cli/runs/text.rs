@@ -5,7 +5,8 @@ use std::fmt::Write;
 use chrono::{DateTime, Utc};
 
 use super::findings::findings;
-use super::{Detail, Episode, List};
+use super::list::Page;
+use super::{Detail, Episode};
 use crate::cli::table::{Cell, columns};
 use crate::cli::terminal::{Ink, cut, folded, plain};
 use crate::cli::words::{alert_name, duration, firing, labels, second};
@@ -66,10 +67,20 @@ fn time(at: DateTime<Utc>) -> String {
     at.format("%Y-%m-%d %H:%M:%S%.3f UTC").to_string()
 }
 
-pub(super) fn table(list: &List, now: DateTime<Utc>, color: bool) -> String {
-    if list.runs.is_empty() {
-        return "No runs.\n".to_owned();
+pub(super) fn table(page: &Page, now: DateTime<Utc>, color: bool) -> String {
+    let mut text = match page.runs.as_slice() {
+        // A search for a text looks at so many runs at a time.
+        [] if page.next.is_some() => "No runs so far.\n".to_owned(),
+        [] => "No runs.\n".to_owned(),
+        runs => table_of(runs, now, color),
+    };
+    if let Some(next) = page.next {
+        let _ = writeln!(text, "\nMore: --cursor={next}");
     }
+    text
+}
+
+fn table_of(runs: &[Run], now: DateTime<Utc>, color: bool) -> String {
     let mut rows = vec![
         [
             "RUN",
@@ -82,7 +93,7 @@ pub(super) fn table(list: &List, now: DateTime<Utc>, color: bool) -> String {
         ]
         .map(Cell::new),
     ];
-    rows.extend(list.runs.iter().map(|run| {
+    rows.extend(runs.iter().map(|run| {
         [
             Cell::new(&run.id.to_string()),
             Cell::inked(ink(run), status(run)),
@@ -93,11 +104,7 @@ pub(super) fn table(list: &List, now: DateTime<Utc>, color: bool) -> String {
             Cell::new(&hosts(&run.hosts, ",", 3)),
         ]
     }));
-    let mut text = columns("", &rows, color);
-    if let Some(next) = list.next {
-        let _ = writeln!(text, "\nOlder ones: --before={next}");
-    }
-    text
+    columns("", &rows, color)
 }
 
 pub(super) fn describe(detail: &Detail, now: DateTime<Utc>, color: bool) -> String {

@@ -1,0 +1,130 @@
+//! `promansible runs list`.
+
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+use hyper::Method;
+use serde::Deserialize;
+
+use super::{Format, print_json, run_id, text};
+use crate::cli::client::Server;
+use crate::cli::{Failure, print};
+use crate::clock;
+use crate::run::{Outcome, Run, RunId, State, Trigger};
+use crate::store::Order;
+
+/// Which runs, and how to print them.
+#[derive(Debug, Args)]
+pub(super) struct List {
+    /// Only those in this state.
+    #[arg(long, value_parser = PossibleValuesParser::new(STATES.map(State::as_str)))]
+    state: Option<String>,
+    /// Only those that ended so.
+    #[arg(long, value_parser = PossibleValuesParser::new(Outcome::ALL.map(Outcome::as_str)))]
+    outcome: Option<String>,
+    /// Only those that were made by this.
+    #[arg(long, value_parser = PossibleValuesParser::new(Trigger::ALL.map(Trigger::as_str)))]
+    trigger: Option<String>,
+    /// Only those of this binding.
+    #[arg(long)]
+    binding: Option<String>,
+    /// Only those of this schedule.
+    #[arg(long)]
+    schedule: Option<String>,
+    /// Only those of this role.
+    #[arg(long)]
+    role: Option<String>,
+    /// Only those that touch this host.
+    #[arg(long)]
+    host: Option<String>,
+    /// Only those that are about alerts of this type.
+    #[arg(long)]
+    alertname: Option<String>,
+    /// Only those that were made then or later: RFC 3339 or Unix seconds.
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    since: Option<String>,
+    /// Only those that were made then or earlier.
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    until: Option<String>,
+    /// Only those with this text in their output, in whatever case.
+    #[arg(long)]
+    text: Option<String>,
+    /// Which come first.
+    #[arg(long, value_parser = PossibleValuesParser::new(ORDERS.map(Order::as_str)))]
+    sort: Option<String>,
+    /// How many, at most 1000.
+    #[arg(long, default_value_t = 20)]
+    limit: u32,
+    /// Where to go on, as an earlier list said.
+    #[arg(long, value_name = "ID", value_parser = run_id)]
+    cursor: Option<u64>,
+    /// How to print them.
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+/// What [`State`] can be.
+const STATES: [State; 3] = [State::Queued, State::Running, State::Finished];
+
+const ORDERS: [Order; 2] = [Order::Newest, Order::Oldest];
+
+#[derive(Deserialize)]
+pub(super) struct Page {
+    pub(super) runs: Vec<Run>,
+    pub(super) next: Option<RunId>,
+}
+
+impl List {
+    pub(super) fn run(self, server: &Server, color: bool) -> Result<(), Failure> {
+        let format = self.format;
+        let path = format!("runs?{}", query(&self.fields()));
+        if let Format::Json = format {
+            return print_json(&server.ask(Method::GET, &path)?);
+        }
+        let page: Page = server.ask(Method::GET, &path)?;
+        print(&text::table(&page, clock::now(), color))
+    }
+
+    fn fields(self) -> [(&'static str, Option<String>); 14] {
+        [
+            ("state", self.state),
+            ("outcome", self.outcome),
+            ("trigger", self.trigger),
+            ("binding", self.binding),
+            ("schedule", self.schedule),
+            ("role", self.role),
+            ("host", self.host),
+            ("alertname", self.alertname),
+            ("since", self.since),
+            ("until", self.until),
+            ("text", self.text),
+            ("sort", self.sort),
+            ("limit", Some(self.limit.to_string())),
+            ("cursor", self.cursor.map(|id| id.to_string())),
+        ]
+    }
+}
+
+fn query(fields: &[(&str, Option<String>)]) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    for (name, value) in fields {
+        if let Some(value) = value {
+            query.append_pair(name, value);
+        }
+    }
+    query.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_escapes_what_it_must() {
+        let fields = [
+            ("role", Some("a b&c".to_owned())),
+            ("host", None),
+            ("limit", Some("3".to_owned())),
+        ];
+        assert_eq!(query(&fields), "role=a+b%26c&limit=3");
+    }
+}
