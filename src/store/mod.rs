@@ -8,6 +8,8 @@
 //! [`StoreError::Broken`] names.
 
 mod admit;
+mod alerts;
+mod episodes;
 mod error;
 mod facts;
 mod file;
@@ -44,6 +46,8 @@ use crate::inventory::Inventory;
 use crate::plan::Choice;
 use crate::run::{HostResult, Outcome, Run, RunId, TaskEvent, Work};
 
+pub use alerts::{EpisodePage, RunBrief};
+pub use episodes::SeenType;
 pub use error::{HOSTS_LIMIT, StoreError};
 pub use facts::{ChangedAt, FactsOf};
 pub use file::OpenError;

@@ -114,6 +114,7 @@ fn prepare(
                 .insert("format", FORMAT.to_le_bytes().as_slice())?;
         }
         let id = store_id(&mut tables)?;
+        tables.index_episodes()?;
         let mut live = Live::load(&tables, &BTreeMap::new())?;
         let interrupted: Vec<RunId> = live.running.keys().copied().collect();
         for run in &interrupted {
