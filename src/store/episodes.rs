@@ -100,12 +100,7 @@ impl Tables<'_> {
         Ok(())
     }
 
-    fn note_type(
-        &mut self,
-        name: &str,
-        episode: &Episode,
-        is_new: bool,
-    ) -> Result<(), StoreError> {
+    fn note_type(&mut self, name: &str, episode: &Episode, is_new: bool) -> Result<(), StoreError> {
         if name.is_empty() {
             return Ok(());
         }
@@ -113,7 +108,9 @@ impl Tables<'_> {
             let stored = self.alert_types.get(name)?;
             let seen = stored.map(|value| decode(value.value())).transpose()?;
             let changed = false;
-            self.types.0.insert(name.to_owned(), Noted { seen, changed });
+            self.types
+                .0
+                .insert(name.to_owned(), Noted { seen, changed });
         }
         let noted = self.types.0.get_mut(name).expect("it was just put there");
         noted.tell(episode, is_new);
