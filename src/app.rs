@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use crate::alert_types_keeper::AlertTypesKeeper;
 use crate::ansible::{self, Ansible, Setup};
 use crate::clock;
 use crate::config::{self, Config, ConfigErrors};
@@ -163,6 +164,7 @@ impl App {
             metrics: metrics.clone(),
             config: config.clone(),
             inventory,
+            alert_types: AlertTypesKeeper::new(config.clone()),
             discovery,
             reload: options.enable_lifecycle.then_some(reload),
             telemetry_path: options.telemetry_path.as_str().into(),

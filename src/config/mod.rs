@@ -15,6 +15,7 @@ mod facts;
 mod files;
 mod load;
 mod manual;
+mod prometheus;
 mod read;
 mod sd;
 mod target;
@@ -60,6 +61,8 @@ pub struct Config {
     pub bindings: Vec<Arc<Binding>>,
     /// What is gathered of hosts, and shown.
     pub facts: Facts,
+    /// Where alert types are looked for.
+    pub prometheus: Prometheus,
     /// What Prometheus is told of the hosts.
     pub service_discovery: ServiceDiscovery,
     /// The roles that were found under `playbook_dir`.
@@ -195,6 +198,21 @@ pub struct Facts {
 
 impl Facts {
     const STALE_AFTER: Duration = Duration::from_hours(24);
+}
+
+/// Where alert types are looked for. Each field says its default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prometheus {
+    /// Where Prometheus answers, `http` only; `None` (the default) means that it is not asked.
+    pub url: Option<hyper::Uri>,
+    /// Patterns of rule files, as Prometheus has them; none.
+    pub rule_files: Vec<String>,
+    /// How long its answer may take; 5s.
+    pub timeout: Duration,
+}
+
+impl Prometheus {
+    const TIMEOUT: Duration = Duration::from_secs(5);
 }
 
 /// Matchers → roles on a target.

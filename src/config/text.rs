@@ -26,6 +26,7 @@ pub(super) struct FileText {
     pub(super) receiver: Option<ReceiverText>,
     pub(super) bindings: Option<Vec<Spanned<BindingText>>>,
     pub(super) facts: Option<FactsText>,
+    pub(super) prometheus: Option<PrometheusText>,
     pub(super) service_discovery: Option<ServiceDiscoveryText>,
 }
 
@@ -92,6 +93,14 @@ pub(super) struct FactsText {
     pub(super) target: Option<Spanned<TargetText>>,
     pub(super) stale_after: Option<Scalar>,
     pub(super) metrics: Option<FactMetricsText>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PrometheusText {
+    pub(super) url: Option<Scalar>,
+    pub(super) rule_files: Option<Vec<Scalar>>,
+    pub(super) timeout: Option<Scalar>,
 }
 
 #[derive(Debug, Default, Deserialize)]

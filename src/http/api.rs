@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde::de::IntoDeserializer;
 
 use super::reply::{self, Reply};
-use super::{Context, hosts, sd};
+use super::{Context, alerts, hosts, sd};
 use crate::clock;
 use crate::run::{Outcome, Run, RunId, TaskEvent};
 use crate::store::{Canceled, EpisodeOfRun, RunFilter};
@@ -35,6 +35,7 @@ pub(super) async fn answer(context: &Context, method: &Method, path: &str, query
             cancel(context, id).await
         }
         (["sd"], _) if reads => sd::answer(context, query).await,
+        (["alerts" | "alert-types", ..], _) => alerts::answer(context, method, &parts, query).await,
         (["hosts" | "inventory", ..], _) => hosts::answer(context, method, &parts).await,
         (["runs"], _) => reply::method_not_allowed("GET, HEAD, POST"),
         (["sd"] | ["runs", _] | ["runs", _, "output"], _) => reply::method_not_allowed("GET, HEAD"),

@@ -16,6 +16,9 @@
 //! | POST | `/api/v1/hosts` | enrols one |
 //! | GET | `/api/v1/hosts/NAME` | one host |
 //! | DELETE | `/api/v1/hosts/NAME` | takes an enrolled one away |
+//! | GET | `/api/v1/alerts` | [`alerts`]: what fires, those that began last first (`alertname`, `host`, `limit`, `cursor`) |
+//! | GET | `/api/v1/alert-types` | the alert types, each with where it is known from and its bindings (`unbound`) |
+//! | GET | `/api/v1/alert-types/NAME` | one alert type with its rules and last episodes |
 //! | GET | `/api/v1/inventory` | the inventory as Ansible's inventory scripts print it, without the envelope |
 //! | GET | `/metrics` (`--web.telemetry-path`) | the exposition format of Prometheus |
 //! | GET | `/metrics/hosts` | of it, the metrics of hosts alone |
@@ -23,6 +26,7 @@
 //! | POST, PUT | `/-/reload` | reads the configuration again (`--web.enable-lifecycle`) |
 //! | GET | `/` | links to the above |
 
+mod alerts;
 mod api;
 mod body;
 mod facts;
@@ -42,6 +46,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::alert_types_keeper::AlertTypesKeeper;
 use crate::config::Config;
 use crate::inventory_keeper::InventoryKeeper;
 use crate::metrics::Metrics;
@@ -65,6 +70,8 @@ pub struct Context {
     pub config: watch::Receiver<Arc<Config>>,
     /// Knows the inventory.
     pub inventory: InventoryKeeper,
+    /// Knows the rules that alert types come from.
+    pub alert_types: AlertTypesKeeper,
     /// Has the scrape targets.
     pub discovery: Discovery,
     /// Takes requests to read the configuration again; `None` unless that was enabled.

@@ -6,13 +6,14 @@ use chrono::{DateTime, Utc};
 use redb::{ReadTransaction, ReadableTable};
 use serde::{Deserialize, Serialize};
 
-use super::episodes::{SeenType, cut};
+use super::episodes::cut;
 use super::tables::{
     ALERT_TYPES, EPISODES, EPISODES_BY_TYPE, Episode, FIRING, RUNS, decode, episode_key,
     open_for_reading,
 };
 use super::{Store, StoreError};
 use crate::alert::{EpisodeKey, Fingerprint};
+use crate::alert_types::SeenType;
 use crate::run::{Outcome, RunId, State};
 
 /// How many episodes one page looks at, most of which a filter may leave out.

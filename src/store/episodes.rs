@@ -4,13 +4,13 @@
 
 use std::collections::HashMap;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 use redb::{ReadableTable, ReadableTableMetadata};
-use serde::{Deserialize, Serialize};
 
 use super::StoreError;
 use super::tables::{Episode, Tables, decode, encode, episode_key, grown};
 use crate::alert::{ALERTNAME, EpisodeKey, LabelSet, Status};
+use crate::alert_types::SeenType;
 
 /// How stale the time of an alert type may be, as for an episode: news of it is not worth a write each time.
 const LAST_SEEN_STEP: TimeDelta = TimeDelta::minutes(10);
@@ -23,23 +23,6 @@ const TYPES_SLICE: usize = 1_000;
 
 /// As much of a name tells one alert type from another. *Units*: bytes.
 const NAME_LIMIT: usize = 1024;
-
-/// An alert type that was heard of.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SeenType {
-    /// The value of `alertname`.
-    #[serde(skip)]
-    pub name: String,
-    /// When it was first heard of.
-    pub first_seen: DateTime<Utc>,
-    /// When it was last heard of, to within ten minutes.
-    pub last_seen: DateTime<Utc>,
-    /// How many episodes it had since it was first heard of, also those that retention took.
-    pub episodes: u64,
-    /// The label `severity` of the last episode that was written.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub severity: Option<String>,
-}
 
 /// What a transaction has to say of alert types: each is read once, and written once if there is news.
 #[derive(Debug, Default)]

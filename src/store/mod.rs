@@ -47,7 +47,6 @@ use crate::plan::Choice;
 use crate::run::{HostResult, Outcome, Run, RunId, TaskEvent, Work};
 
 pub use alerts::{EpisodePage, RunBrief};
-pub use episodes::SeenType;
 pub use error::{HOSTS_LIMIT, StoreError};
 pub use facts::{ChangedAt, FactsOf};
 pub use file::OpenError;

@@ -37,7 +37,7 @@ pub(super) const FIRING: TableDefinition<'_, (i64, u64), &str> = TableDefinition
 pub(super) const EPISODES_BY_TYPE: TableDefinition<'_, (&str, i64, u64), ()> =
     TableDefinition::new("episodes_by_type_v1");
 
-/// Key: alert type. Value: JSON of [`super::SeenType`].
+/// Key: alert type. Value: JSON of [`crate::alert_types::SeenType`].
 pub(super) const ALERT_TYPES: TableDefinition<'_, &str, &[u8]> =
     TableDefinition::new("alert_types_v1");
 

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use chrono::TimeDelta;
 use promansible::alert::{Alert, Status};
+use promansible::alert_types::SeenType;
 use promansible::run::Outcome;
-use promansible::store::{EpisodePage, SeenType};
+use promansible::store::EpisodePage;
 use redb::TableHandle as _;
 
 use crate::fixture::{Fixture, alert, at, ended};
