@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use crate::alert_types_keeper::AlertTypesKeeper;
 use crate::ansible::{self, Ansible};
 use crate::clock;
 use crate::config::{Config, ConfigErrors};
@@ -158,6 +159,7 @@ impl App {
             configs: configs.clone(),
             touched_schedules,
             inventory,
+            alert_types: AlertTypesKeeper::new(config.clone()),
             discovery,
             reload: options.enable_lifecycle.then_some(reload),
             telemetry_path: options.telemetry_path.as_str().into(),

@@ -3,13 +3,15 @@
 //! The rooms, from the ground up (a room uses only rooms above it in this list):
 //!
 //! - [`alert`], [`run`], [`task`], [`check`], [`facts`], [`metrics`], [`clock`], [`shutdown`]: the words.
-//! - [`config`], [`inventory`], [`sd`], [`plan`]: thought; no file, process, clock or network is touched in `plan`.
+//! - [`config`], [`inventory`], [`sd`], [`alert_types`], [`plan`]: thought; no file, process, clock or network is touched in `plan`.
 //! - [`store`], [`ansible`]: the engines; only `store` opens transactions, only `ansible` starts processes.
-//! - [`http`], [`worker`], [`inventory_keeper`], [`facts_keeper`], [`sd_keeper`], [`sd_files`]: the edges; `http` and `worker` never call each other and meet at the store.
+//! - [`http`], [`worker`], [`inventory_keeper`], [`facts_keeper`], [`alert_types_keeper`], [`sd_keeper`], [`sd_files`]: the edges; `http` and `worker` never call each other and meet at the store.
 //! - [`app`]: wiring, in one straight line.
 //! - [`cli`]: what a person types.
 
 pub mod alert;
+pub mod alert_types;
+pub mod alert_types_keeper;
 pub mod ansible;
 pub mod app;
 pub mod build;

@@ -1,5 +1,6 @@
 //! What a person types. One file for each subcommand.
 
+mod alerts;
 mod check;
 mod client;
 mod explain;
@@ -51,6 +52,8 @@ enum Verb {
     Facts(facts::Facts),
     /// Look at runs, or cancel one, on a running server.
     Runs(runs::Runs),
+    /// Look at what fires, and at the alert types, on a running server.
+    Alerts(alerts::Alerts),
     /// Look at the hosts of a running server, enrol one, or remove an enrolled one.
     Hosts(hosts::Hosts),
     /// Print the inventory for Ansible, as its inventory scripts do: from a running server, or without one.
@@ -127,6 +130,7 @@ pub fn main() -> ExitCode {
         Verb::Run(run) => run.run(),
         Verb::Facts(facts) => facts.run(),
         Verb::Runs(runs) => runs.run(),
+        Verb::Alerts(alerts) => alerts.run(),
         Verb::Hosts(hosts) => hosts.run(),
         Verb::Inventory(inventory) => inventory.run(),
         Verb::Completions(completions) => completions.run(),

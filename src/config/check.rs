@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::bindings;
 use super::error::{ConfigErrors, Report, place};
 use super::facts;
+use super::prometheus;
 use super::schedules;
 use super::sd;
 use super::text::{AnsibleText, FileText, Pairs, ReceiverText, RunsText, Scalar, StorageText};
@@ -42,6 +43,7 @@ pub(super) fn check(
         check,
     );
     let facts = facts::check(typed.facts.unwrap_or_default(), check);
+    let prometheus = prometheus::check(typed.prometheus.unwrap_or_default(), check);
     let service_discovery = sd::check(typed.service_discovery.unwrap_or_default(), check);
     report.finish(Config {
         ansible,
@@ -52,6 +54,7 @@ pub(super) fn check(
         schedules,
         conflicts: Vec::new(),
         facts,
+        prometheus,
         service_discovery,
         roles: roles.cloned().unwrap_or_default(),
     })

@@ -18,6 +18,7 @@ mod files;
 mod kept;
 mod load;
 mod manual;
+mod prometheus;
 mod read;
 mod schedules;
 mod sd;
@@ -72,6 +73,8 @@ pub struct Config {
     pub conflicts: Vec<KeptConflict>,
     /// What is gathered of hosts, and shown.
     pub facts: Facts,
+    /// Where alert types are looked for.
+    pub prometheus: Prometheus,
     /// What Prometheus is told of the hosts.
     pub service_discovery: ServiceDiscovery,
     /// The roles that were found under `playbook_dir`.
@@ -207,6 +210,21 @@ pub struct Facts {
 
 impl Facts {
     const STALE_AFTER: Duration = Duration::from_hours(24);
+}
+
+/// Where alert types are looked for. Each field says its default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prometheus {
+    /// Where Prometheus answers, `http` only; `None` (the default) means that it is not asked.
+    pub url: Option<hyper::Uri>,
+    /// Patterns of rule files, as Prometheus has them; none.
+    pub rule_files: Vec<String>,
+    /// How long its answer may take; 5s.
+    pub timeout: Duration,
+}
+
+impl Prometheus {
+    const TIMEOUT: Duration = Duration::from_secs(5);
 }
 
 /// Matchers → roles on a target.

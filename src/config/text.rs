@@ -27,6 +27,7 @@ pub(super) struct FileText {
     pub(super) bindings: Option<Vec<Spanned<BindingText>>>,
     pub(super) schedules: Option<Vec<Spanned<ScheduleText>>>,
     pub(super) facts: Option<FactsText>,
+    pub(super) prometheus: Option<PrometheusText>,
     pub(super) service_discovery: Option<ServiceDiscoveryText>,
 }
 
@@ -93,6 +94,14 @@ pub(super) struct FactsText {
     pub(super) target: Option<Spanned<TargetText>>,
     pub(super) stale_after: Option<Scalar>,
     pub(super) metrics: Option<FactMetricsText>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PrometheusText {
+    pub(super) url: Option<Scalar>,
+    pub(super) rule_files: Option<Vec<Scalar>>,
+    pub(super) timeout: Option<Scalar>,
 }
 
 #[derive(Debug, Default, Deserialize)]

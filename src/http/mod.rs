@@ -22,6 +22,9 @@
 //! | GET, PUT, DELETE | `/api/v1/schedules/NAME` | as for bindings |
 //! | POST | `/api/v1/schedules/NAME/pause`, `…/resume`, `…/run` | stops it for now, lets it go on, runs it at once |
 //! | GET | `/api/v1/cron` | the next times of a cron expression (`cron`, `timezone`, `count`, `from`) |
+//! | GET | `/api/v1/alerts` | [`alerts`]: what fires, those that began last first (`alertname`, `host`, `limit`, `cursor`) |
+//! | GET | `/api/v1/alert-types` | the alert types, each with where it is known from and its bindings (`unbound`) |
+//! | GET | `/api/v1/alert-types/NAME` | one alert type with its rules and last episodes |
 //! | GET | `/api/v1/inventory` | the inventory as Ansible's inventory scripts print it, without the envelope |
 //! | GET | `/metrics` (`--web.telemetry-path`) | the exposition format of Prometheus |
 //! | GET | `/metrics/hosts` | of it, the metrics of hosts alone |
@@ -29,6 +32,7 @@
 //! | POST, PUT | `/-/reload` | reads the configuration again (`--web.enable-lifecycle`) |
 //! | GET | `/` | links to the above |
 
+mod alerts;
 mod api;
 mod body;
 mod facts;
@@ -40,8 +44,8 @@ mod path;
 mod query;
 mod reply;
 mod router;
-mod schedules;
 mod runs;
+mod schedules;
 mod sd;
 mod server;
 mod start;
@@ -52,6 +56,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::alert_types_keeper::AlertTypesKeeper;
 use crate::config::Config;
 use crate::config_keeper::ConfigKeeper;
 use crate::inventory_keeper::InventoryKeeper;
@@ -80,6 +85,8 @@ pub struct Context {
     pub touched_schedules: mpsc::Sender<String>,
     /// Knows the inventory.
     pub inventory: InventoryKeeper,
+    /// Knows the rules that alert types come from.
+    pub alert_types: AlertTypesKeeper,
     /// Has the scrape targets.
     pub discovery: Discovery,
     /// Takes requests to read the configuration again; `None` unless that was enabled.

@@ -329,6 +329,7 @@ impl Live {
         for (id, joined) in std::mem::take(&mut self.joined) {
             tables.put_joined(id, &joined)?;
         }
+        tables.write_types()?;
         self.runs_bytes = (self.runs_bytes + std::mem::take(&mut tables.runs_change)).max(0);
         self.episodes_bytes =
             (self.episodes_bytes + std::mem::take(&mut tables.episodes_change)).max(0);

@@ -8,6 +8,8 @@
 //! [`StoreError::Broken`] names.
 
 mod admit;
+mod alerts;
+mod episodes;
 mod error;
 mod facts;
 mod file;
@@ -49,6 +51,7 @@ use crate::inventory::Inventory;
 use crate::plan::Choice;
 use crate::run::{HostResult, Outcome, Run, RunId, TaskEvent, Work};
 
+pub use alerts::{EpisodePage, RunBrief};
 pub use error::{HOSTS_LIMIT, OBJECTS_LIMIT, StoreError};
 pub use facts::{ChangedAt, FactsOf};
 pub use file::OpenError;

@@ -115,6 +115,7 @@ fn prepare(
         }
         let id = store_id(&mut tables)?;
         index::build_once(&mut tables)?;
+        tables.index_episodes()?;
         let mut live = Live::load(&tables, &BTreeMap::new())?;
         let interrupted: Vec<RunId> = live.running.keys().copied().collect();
         for run in &interrupted {

@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use redb::ReadableTable;
 
 use super::live::Live;
-use super::tables::{Decided, Episode, Tables, decode, episode_key, grown};
+use super::tables::{Decided, Episode, Tables, decode, grown};
 use super::{StoreError, index};
 use crate::alert::{EpisodeKey, Fingerprint, Status};
 use crate::config::Storage;
@@ -134,15 +134,15 @@ impl Slice {
             let episode: Episode = decode(value.value())?;
             if self.may_go(&episode, live) {
                 self.excess -= grown(bytes, None);
-                doomed.push(EpisodeKey {
+                let key = EpisodeKey {
                     fingerprint: Fingerprint(fingerprint),
                     starts_at_nanos,
-                });
+                };
+                doomed.push((key, episode));
             }
         }
-        for key in &doomed {
-            let old = tables.episodes.remove(episode_key(key))?;
-            tables.episodes_change -= grown(old.map_or(0, |v| v.value().len()), None);
+        for (key, episode) in &doomed {
+            tables.remove_episode(key, episode)?;
         }
         self.left -= doomed.len();
         self.done.episodes = doomed.len();

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
+use super::episodes::Types;
 use crate::alert::{Alert, EpisodeKey, Fingerprint, LabelSet, Status};
 use crate::check::Findings;
 use crate::run::RunId;
@@ -36,6 +37,17 @@ pub(super) const RUN_ENDS: TableDefinition<'_, (i64, u64), &str> =
 /// together: a commit costs the pages that it touches.
 pub(super) const EPISODES: TableDefinition<'_, (i64, u64), &[u8]> =
     TableDefinition::new("episodes_v1");
+
+/// Key: as of [`EPISODES`]. Value: the alert type. The index of what fires.
+pub(super) const FIRING: TableDefinition<'_, (i64, u64), &str> = TableDefinition::new("firing_v1");
+
+/// Key: alert type, then as of [`EPISODES`]. Value: nothing. The index of an alert type's episodes.
+pub(super) const EPISODES_BY_TYPE: TableDefinition<'_, (&str, i64, u64), ()> =
+    TableDefinition::new("episodes_by_type_v1");
+
+/// Key: alert type. Value: JSON of [`crate::alert_types::SeenType`].
+pub(super) const ALERT_TYPES: TableDefinition<'_, &str, &[u8]> =
+    TableDefinition::new("alert_types_v1");
 
 /// Key: run, number from 0. Value: JSON of a list of [`Joined`]: what one transaction has to say of the run's episodes. A
 /// later entry replaces an earlier one of the same episode.
@@ -215,6 +227,9 @@ pub(super) struct Tables<'t> {
     pub run_index: Table<'t, (u8, &'static str, u64), ()>,
     pub run_ends: Table<'t, (i64, u64), &'static str>,
     pub episodes: Table<'t, (i64, u64), &'static [u8]>,
+    pub firing: Table<'t, (i64, u64), &'static str>,
+    pub episodes_by_type: Table<'t, (&'static str, i64, u64), ()>,
+    pub alert_types: Table<'t, &'static str, &'static [u8]>,
     pub run_episodes: Table<'t, (u64, u32), &'static [u8]>,
     pub events: Table<'t, (u64, u32), &'static [u8]>,
     pub output: Table<'t, (u64, u32), &'static [u8]>,
@@ -227,6 +242,7 @@ pub(super) struct Tables<'t> {
     pub schedules: Table<'t, &'static str, &'static [u8]>,
     pub runs_change: i64,
     pub episodes_change: i64,
+    pub types: Types,
 }
 
 impl<'t> Tables<'t> {
@@ -239,6 +255,9 @@ impl<'t> Tables<'t> {
             run_index: txn.open_table(RUN_INDEX)?,
             run_ends: txn.open_table(RUN_ENDS)?,
             episodes: txn.open_table(EPISODES)?,
+            firing: txn.open_table(FIRING)?,
+            episodes_by_type: txn.open_table(EPISODES_BY_TYPE)?,
+            alert_types: txn.open_table(ALERT_TYPES)?,
             run_episodes: txn.open_table(RUN_EPISODES)?,
             events: txn.open_table(EVENTS)?,
             output: txn.open_table(OUTPUT)?,
@@ -251,6 +270,7 @@ impl<'t> Tables<'t> {
             schedules: txn.open_table(SCHEDULES)?,
             runs_change: 0,
             episodes_change: 0,
+            types: Types::default(),
         })
     }
 
@@ -266,17 +286,6 @@ impl<'t> Tables<'t> {
             Some(value) => Ok(Some(decode(value.value())?)),
             None => Ok(None),
         }
-    }
-
-    pub(super) fn put_episode(
-        &mut self,
-        key: &EpisodeKey,
-        episode: &Episode,
-    ) -> Result<(), StoreError> {
-        let json = encode(episode);
-        let old = self.episodes.insert(episode_key(key), json.as_slice())?;
-        self.episodes_change += grown(json.len(), old.map(|v| v.value().len()));
-        Ok(())
     }
 
     /// Keeps what this transaction has to say of a run's episodes.

@@ -8,6 +8,7 @@
     unreachable_pub
 )]
 
+mod alerts;
 mod edges;
 mod findings;
 mod fixture;
