@@ -194,6 +194,12 @@ impl Server {
     }
 }
 
+/// A name as one segment of a path.
+pub(super) fn segment(name: &str) -> String {
+    let escaped: String = form_urlencoded::byte_serialize(name.as_bytes()).collect();
+    escaped.replace('+', "%20")
+}
+
 /// Does what is async on this thread alone.
 pub(super) fn block_on<F: Future>(work: F) -> std::io::Result<F::Output> {
     let runtime = tokio::runtime::Builder::new_current_thread()

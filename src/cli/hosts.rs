@@ -8,7 +8,7 @@ use hyper::Method;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::client::{Server, block_on};
+use super::client::{Server, block_on, segment};
 use super::run::var;
 use super::table::{Cell, columns};
 use super::terminal::{Ink, plain};
@@ -125,8 +125,7 @@ impl Add {
 }
 
 fn path(name: &str) -> String {
-    let escaped: String = form_urlencoded::byte_serialize(name.as_bytes()).collect();
-    format!("hosts/{}", escaped.replace('+', "%20"))
+    format!("hosts/{}", segment(name))
 }
 
 fn list(list: &List) -> Result<(), Failure> {

@@ -1,6 +1,7 @@
 //! What a person types. One file for each subcommand.
 
 mod alerts;
+mod bindings;
 mod check;
 mod client;
 mod explain;
@@ -9,8 +10,10 @@ mod generate;
 mod hosts;
 mod inventory;
 mod logging;
+mod objects;
 mod run;
 mod runs;
+mod schedules;
 mod serve;
 mod table;
 mod terminal;
@@ -54,6 +57,10 @@ enum Verb {
     Runs(runs::Runs),
     /// Look at what fires, and at the alert types, on a running server.
     Alerts(alerts::Alerts),
+    /// Look at the bindings of a running server, make or remove one.
+    Bindings(bindings::Bindings),
+    /// Look at the schedules of a running server, make, pause, resume, run or remove one.
+    Schedules(schedules::Schedules),
     /// Look at the hosts of a running server, enrol one, or remove an enrolled one.
     Hosts(hosts::Hosts),
     /// Print the inventory for Ansible, as its inventory scripts do: from a running server, or without one.
@@ -131,6 +138,8 @@ pub fn main() -> ExitCode {
         Verb::Facts(facts) => facts.run(),
         Verb::Runs(runs) => runs.run(),
         Verb::Alerts(alerts) => alerts.run(),
+        Verb::Bindings(bindings) => bindings.run(),
+        Verb::Schedules(schedules) => schedules.run(),
         Verb::Hosts(hosts) => hosts.run(),
         Verb::Inventory(inventory) => inventory.run(),
         Verb::Completions(completions) => completions.run(),

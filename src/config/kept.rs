@@ -251,7 +251,8 @@ fn field_at(json: &str, column: usize) -> Option<String> {
     let (mut depth, mut string, mut escaped) = (0_u32, false, false);
     let (mut key, mut before_colon) = (String::new(), true);
     for (at, c) in (1..).zip(json.chars()) {
-        if at > 1 && at >= column && !(before_colon && string) {
+        // A key is read to its end.
+        if at > 1 && at >= column && !(before_colon && depth == 1) {
             break;
         }
         if string {

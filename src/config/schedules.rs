@@ -11,7 +11,7 @@ use super::error::{Place, Report, place};
 use super::target::target;
 use super::text::{Scalar, ScheduleText, TargetText};
 use super::values::{TIMEOUT, duration};
-use super::yaml::did_you_mean;
+use super::yaml::nearest;
 use super::{Ansible, Origin, Roles, Runs, Schedule, Target};
 use crate::run::Work;
 use crate::schedule::{Cron, CronError, Missed, Timing, Zone};
@@ -164,14 +164,12 @@ fn zone(typed: Option<Scalar>, report: &mut Report<'_>) -> Zone {
     let Some(typed) = typed else { return Zone::UTC };
     typed.value.parse().unwrap_or_else(|error: String| {
         let names: Vec<String> = Zone::names().map(str::to_owned).collect();
+        let meant = nearest(&typed.value, &names);
+        let meant = meant.map_or_else(String::new, |name| format!("did you mean {name:?}? "));
         report.add(
             place(typed.referenced),
             error,
-            Some(did_you_mean(
-                &typed.value,
-                &names,
-                "write a name of the IANA data base, as in timezone: Asia/Shanghai; among them are",
-            )),
+            Some(meant + "write a name of the IANA data base, as in timezone: Asia/Shanghai"),
         );
         Zone::UTC
     })

@@ -44,7 +44,7 @@ fn a_run_is_made_as_it_was_asked_for() {
         json!({
             "roles": ["check_dns", "ok"], "controller": false, "vars": {"zone": "(hidden)"}, "become": true,
             "gather_facts": false, "check": true, "timeout_seconds": 90.0, "allow_overlap": true,
-            "rerun_on_interrupt": false,
+            "rerun_on_interrupt": false, "inert_vars": true,
         })
     );
     assert_eq!(server.data("runs/1")["episodes"], json!([]));

@@ -19,5 +19,6 @@ mod operations;
 mod receiver;
 mod recovery;
 mod runs_api;
+mod schedules;
 mod sd;
 mod targets;

@@ -16,3 +16,4 @@ mod hosts;
 mod listing;
 mod model;
 mod retention;
+mod schedules;

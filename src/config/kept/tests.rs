@@ -120,7 +120,7 @@ fn what_is_wrong_is_said_with_its_field() {
         (
             KeptKind::Schedule,
             r#"{"name": "a", "cron": "@daily", "roles": ["check_dns"], "target": "controller", "every": "1h"}"#,
-            "unknown key \"every\"; ",
+            "every: unknown key \"every\"; ",
         ),
         (KeptKind::Schedule, &long, "name: \"xxx"),
         (

@@ -1,0 +1,78 @@
+//! What the subcommands for bindings and for schedules have in common.
+
+use std::io::Write;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::table::{Cell, columns};
+use super::terminal::{Ink, plain};
+use super::{Failure, colored, print};
+
+/// One that takes no part.
+#[derive(Deserialize)]
+pub(super) struct Conflict {
+    kind: String,
+    name: String,
+    why: String,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Named {
+    pub(super) name: String,
+}
+
+/// Says which take no part.
+pub(super) fn warn(conflicts: &[Conflict]) {
+    for Conflict { kind, name, why } in conflicts {
+        let warning = Ink::Yellow.paint("warning:", colored(&std::io::stderr()));
+        let _ = writeln!(
+            std::io::stderr(),
+            "{warning} the {} {} takes no part: {}",
+            plain(kind),
+            plain(name),
+            plain(why)
+        );
+    }
+}
+
+/// A target as it is typed on the command line.
+pub(super) fn target_text(target: &Value) -> String {
+    let Value::Object(target) = target else {
+        return target.as_str().unwrap_or_default().to_owned();
+    };
+    let texts = target.iter().map(|(kind, value)| match value {
+        Value::Array(names) => {
+            let names: Vec<&str> = names.iter().filter_map(Value::as_str).collect();
+            format!("host:{}", names.join(","))
+        }
+        value => format!("{kind}:{}", value.as_str().unwrap_or_default()),
+    });
+    texts.collect()
+}
+
+/// Prints one with all that is told of it.
+pub(super) fn detail(object: &Map<String, Value>) -> Result<(), Failure> {
+    let fields = object
+        .iter()
+        .filter(|(name, _)| *name != "typed" && *name != "conflict");
+    let mut rows: Vec<[Cell; 2]> = fields
+        .filter_map(|(name, value)| {
+            let text = match value {
+                Value::String(text) => text.clone(),
+                Value::Array(items) if items.iter().all(Value::is_string) => {
+                    let items = items.iter().filter_map(Value::as_str);
+                    items.collect::<Vec<_>>().join(", ")
+                }
+                _ if name == "target" => target_text(value),
+                Value::Object(map) if map.is_empty() => return None,
+                value => value.to_string(),
+            };
+            (!text.is_empty()).then(|| [Cell::new(name), Cell::new(&text)])
+        })
+        .collect();
+    if let Some(conflict) = object.get("conflict").and_then(Value::as_str) {
+        rows.push([Cell::new("conflict"), Cell::inked(Ink::Yellow, conflict)]);
+    }
+    print(&columns("", &rows, colored(&std::io::stdout())))
+}

@@ -1,0 +1,275 @@
+//! `promansible schedules`.
+
+use std::fmt::Write as _;
+
+use chrono::{DateTime, Utc};
+use clap::{Args, Subcommand};
+use hyper::Method;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::client::{Server, block_on, segment};
+use super::objects::{Conflict, Named, detail, target_text, warn};
+use super::run::{target, var};
+use super::table::{Cell, columns};
+use super::terminal::{Ink, plain};
+use super::words::second;
+use super::{Failure, colored, print};
+
+/// Look at the schedules of a running server, make, pause, resume, run or remove one.
+#[derive(Debug, Args)]
+pub(super) struct Schedules {
+    #[command(flatten)]
+    server: Server,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// List the schedules, with when they come next.
+    List,
+    /// Show one schedule.
+    Show {
+        /// Its name.
+        name: String,
+    },
+    /// Show the next times of a cron expression.
+    Next {
+        /// Five fields, or a word such as @daily.
+        cron: String,
+        /// Whose clock it goes by.
+        #[arg(long, default_value = "UTC")]
+        timezone: String,
+        /// How many times.
+        #[arg(long, default_value_t = 5)]
+        count: u32,
+    },
+    /// Make a schedule. Those of the configuration file are made there.
+    #[command(after_help = AFTER)]
+    Add(Box<Add>),
+    /// Remove a schedule that was made over the API.
+    Remove {
+        /// Its name.
+        name: String,
+    },
+    /// Stop a schedule for now. What passes meanwhile is not missed.
+    Pause {
+        /// Its name.
+        name: String,
+    },
+    /// Let a paused schedule go on.
+    Resume {
+        /// Its name.
+        name: String,
+    },
+    /// Queue a run of a schedule at once, whatever time it is.
+    Run {
+        /// Its name.
+        name: String,
+    },
+}
+
+const AFTER: &str = "\
+Variables are data, never templates.
+
+For example:
+  promansible schedules add dns --cron '*/15 * * * *' --timezone Asia/Shanghai \\
+    --role check_dns_sinobot_biz --target group:servers --jitter 30s";
+
+#[derive(Debug, Args)]
+struct Add {
+    /// Its name.
+    name: String,
+    /// When: minute, hour, day of the month, month, day of the week; or a word such as @daily.
+    #[arg(long)]
+    cron: String,
+    /// Whose clock it goes by.
+    #[arg(long)]
+    timezone: Option<String>,
+    /// A routine role; several are run in this order.
+    #[arg(long = "role", value_name = "ROLE", required = true)]
+    roles: Vec<String>,
+    /// Where: host:NAME[,NAME…], group:NAME or controller.
+    #[arg(long, value_parser = target)]
+    target: Value,
+    /// A variable for the roles; the value is taken as JSON if it is, else as a text.
+    #[arg(long = "var", value_name = "NAME=VALUE", value_parser = var)]
+    vars: Vec<(String, Value)>,
+    /// What is done about missed times: skip, once or all.
+    #[arg(long)]
+    missed: Option<String>,
+    /// How late a missed time may still be made up for, such as 1h.
+    #[arg(long)]
+    grace: Option<String>,
+    /// By how much each start may be put off, such as 30s.
+    #[arg(long)]
+    jitter: Option<String>,
+    /// How long a run may take, such as 10m.
+    #[arg(long)]
+    timeout: Option<String>,
+    /// Only say what would change (Ansible's --check --diff).
+    #[arg(long)]
+    check: bool,
+}
+
+#[derive(Deserialize)]
+struct List {
+    schedules: Vec<Schedule>,
+    conflicts: Vec<Conflict>,
+}
+
+#[derive(Deserialize)]
+struct Schedule {
+    name: String,
+    source: String,
+    cron: String,
+    timezone: String,
+    roles: Vec<String>,
+    target: Value,
+    enabled: bool,
+    paused: Option<Paused>,
+    next: Vec<DateTime<Utc>>,
+    last: Option<Last>,
+}
+
+#[derive(Deserialize)]
+struct Paused {
+    by: String,
+}
+
+#[derive(Deserialize)]
+struct Last {
+    run: u64,
+    at: DateTime<Utc>,
+}
+
+#[derive(Deserialize)]
+struct Times {
+    description: String,
+    next: Vec<DateTime<Utc>>,
+}
+
+#[derive(Deserialize)]
+struct Started {
+    id: u64,
+}
+
+impl Schedules {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let Self { server, verb } = self;
+        let path = |name: &str| format!("schedules/{}", segment(name));
+        match verb {
+            Verb::List => list(&server.ask(Method::GET, "schedules")?),
+            Verb::Show { name } => detail(&server.ask(Method::GET, &path(&name))?),
+            Verb::Next {
+                cron,
+                timezone,
+                count,
+            } => {
+                let query = form_urlencoded::Serializer::new(String::new())
+                    .append_pair("cron", &cron)
+                    .append_pair("timezone", &timezone)
+                    .append_pair("count", &count.to_string())
+                    .finish();
+                times(&server.ask(Method::GET, &format!("cron?{query}"))?)
+            }
+            Verb::Add(add) => {
+                let body = add.json();
+                let made = server.ask_async(Method::POST, "schedules", Some(&body));
+                let schedule: Schedule = block_on(made)??;
+                let next = schedule.next.first().map_or_else(String::new, |next| {
+                    format!(", and comes next at {}", second(*next))
+                });
+                print(&format!("{} is made{next}\n", plain(&schedule.name)))
+            }
+            Verb::Remove { name } => {
+                let Named { name } = server.ask(Method::DELETE, &path(&name))?;
+                print(&format!("{} is removed\n", plain(&name)))
+            }
+            Verb::Pause { name } => {
+                let schedule: Schedule =
+                    server.ask(Method::POST, &format!("{}/pause", path(&name)))?;
+                print(&format!("{} is paused\n", plain(&schedule.name)))
+            }
+            Verb::Resume { name } => {
+                let schedule: Schedule =
+                    server.ask(Method::POST, &format!("{}/resume", path(&name)))?;
+                let next = schedule
+                    .next
+                    .first()
+                    .map_or_else(String::new, |next| format!(", next at {}", second(*next)));
+                print(&format!("{} goes on{next}\n", plain(&schedule.name)))
+            }
+            Verb::Run { name } => {
+                let Started { id } = server.ask(Method::POST, &format!("{}/run", path(&name)))?;
+                print(&format!(
+                    "run {id} is queued; to look at it: promansible runs show {id}\n"
+                ))
+            }
+        }
+    }
+}
+
+impl Add {
+    fn json(&self) -> Value {
+        let vars: Map<String, Value> = self.vars.iter().cloned().collect();
+        let mut body = json!({
+            "name": self.name, "cron": self.cron, "roles": self.roles, "target": self.target, "vars": vars,
+        });
+        for (field, value) in [
+            ("timezone", &self.timezone),
+            ("missed", &self.missed),
+            ("grace", &self.grace),
+            ("jitter", &self.jitter),
+            ("timeout", &self.timeout),
+        ] {
+            if let Some(value) = value {
+                body[field] = value.as_str().into();
+            }
+        }
+        if self.check {
+            body["mode"] = "check".into();
+        }
+        body
+    }
+}
+
+fn list(list: &List) -> Result<(), Failure> {
+    let color = colored(&std::io::stdout());
+    let head = [
+        "NAME", "CRON", "TIMEZONE", "ROLES", "TARGET", "NEXT", "LAST", "SOURCE",
+    ];
+    let mut rows = vec![head.map(|title| Cell::inked(Ink::Dim, title))];
+    rows.extend(list.schedules.iter().map(|schedule| {
+        let next = match (&schedule.paused, schedule.enabled, schedule.next.first()) {
+            (Some(paused), ..) => Cell::inked(Ink::Yellow, &format!("paused by {}", paused.by)),
+            (None, false, _) => Cell::inked(Ink::Yellow, "not enabled"),
+            (None, true, next) => Cell::new(&next.copied().map_or_else(String::new, second)),
+        };
+        let latest = schedule.last.as_ref();
+        [
+            Cell::new(&schedule.name),
+            Cell::new(&schedule.cron),
+            Cell::new(&schedule.timezone),
+            Cell::new(&schedule.roles.join(",")),
+            Cell::new(&target_text(&schedule.target)),
+            next,
+            Cell::new(&latest.map_or_else(String::new, |last| {
+                format!("{} (run {})", second(last.at), last.run)
+            })),
+            Cell::new(&schedule.source),
+        ]
+    }));
+    print(&columns("", &rows, color))?;
+    warn(&list.conflicts);
+    Ok(())
+}
+
+fn times(times: &Times) -> Result<(), Failure> {
+    let mut text = format!("{}\n", plain(&times.description));
+    for next in &times.next {
+        let _ = writeln!(text, "  {}", second(*next));
+    }
+    print(&text)
+}
