@@ -172,11 +172,11 @@ impl Alerts {
 
 fn list(list: &List) -> Result<(), Failure> {
     let color = colored(&std::io::stdout());
-    if list.alerts.is_empty() {
-        return print("nothing fires\n");
-    }
     let episodes: Vec<_> = list.alerts.iter().map(|e| episode(e, color)).collect();
     let mut text = episodes.join("\n");
+    if text.is_empty() {
+        text.push_str("nothing of that fires\n");
+    }
     if let Some(next) = &list.next {
         text.push_str(&format!("\nthere is more: --cursor={}\n", plain(next)));
     }
@@ -251,7 +251,11 @@ fn types(types: &Types) -> Result<(), Failure> {
             },
         ]);
     }
-    print(&columns("", &rows, color))?;
+    if types.alert_types.is_empty() {
+        print("no alert type is so\n")?;
+    } else {
+        print(&columns("", &rows, color))?;
+    }
     warn(&types.places);
     Ok(())
 }
