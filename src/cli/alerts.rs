@@ -1,6 +1,7 @@
 //! `promansible alerts`.
 
-use std::io::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
@@ -75,7 +76,8 @@ struct Episode {
 #[derive(Deserialize)]
 struct Decision {
     binding: String,
-    decision: String,
+    #[serde(rename = "decision")]
+    decided: String,
     why: Option<String>,
     run: Option<RunId>,
     run_state: Option<State>,
@@ -172,13 +174,13 @@ impl Alerts {
 
 fn list(list: &List) -> Result<(), Failure> {
     let color = colored(&std::io::stdout());
-    if list.alerts.is_empty() {
-        return print("nothing fires\n");
-    }
     let episodes: Vec<_> = list.alerts.iter().map(|e| episode(e, color)).collect();
     let mut text = episodes.join("\n");
+    if text.is_empty() {
+        text.push_str("nothing of that fires\n");
+    }
     if let Some(next) = &list.next {
-        text.push_str(&format!("\nthere is more: --cursor={}\n", plain(next)));
+        let _ = writeln!(text, "\nthere is more: --cursor={}", plain(next));
     }
     print(&text)
 }
@@ -191,24 +193,24 @@ fn episode(of: &Episode, color: bool) -> String {
     if !of.labels.is_empty() {
         let mut rest = of.labels.clone();
         rest.remove(crate::alert::ALERTNAME);
-        text.push_str(&format!("  {}\n", labels(&rest)));
+        let _ = writeln!(text, "  {}", labels(&rest));
     }
     let rows: Vec<_> = of.decisions.iter().map(decision).collect();
     text.push_str(&columns("    ", &rows, color));
     if rows.is_empty() {
         let none = Ink::Dim.paint("no binding is for it", color);
-        text.push_str(&format!("    {none}\n"));
+        let _ = writeln!(text, "    {none}");
     }
     text
 }
 
 fn decision(of: &Decision) -> [Cell; 3] {
     let binding = Cell::new(&of.binding);
-    let Some(run) = of.run.filter(|_| of.decision == RUN) else {
+    let Some(run) = of.run.filter(|_| of.decided == RUN) else {
         let why = of.why.as_deref().unwrap_or_default();
         return [
             binding,
-            Cell::inked(Ink::Yellow, &of.decision),
+            Cell::inked(Ink::Yellow, &of.decided),
             Cell::new(why),
         ];
     };
@@ -251,7 +253,11 @@ fn types(types: &Types) -> Result<(), Failure> {
             },
         ]);
     }
-    print(&columns("", &rows, color))?;
+    if types.alert_types.is_empty() {
+        print("no alert type is so\n")?;
+    } else {
+        print(&columns("", &rows, color))?;
+    }
     warn(&types.places);
     Ok(())
 }
@@ -319,13 +325,13 @@ fn show(detail: &Detail) -> Result<(), Failure> {
     for rule in &detail.rules {
         let hold = rule.hold.as_ref().map(|hold| format!(" for {hold}"));
         let title = format!("rule of group {}{}", rule.group, hold.unwrap_or_default());
-        text.push_str(&format!("\n{}\n", Ink::Bold.paint(&plain(&title), color)));
+        let _ = writeln!(text, "\n{}", Ink::Bold.paint(&plain(&title), color));
         for line in rule.expr.lines() {
-            text.push_str(&format!("  {}\n", cut(&plain(line), 200)));
+            let _ = writeln!(text, "  {}", cut(&plain(line), 200));
         }
     }
     for shown in &detail.last_episodes {
-        text.push_str(&format!("\n{}", episode(shown, color)));
+        let _ = write!(text, "\n{}", episode(shown, color));
     }
     print(&text)?;
     warn(&detail.places);

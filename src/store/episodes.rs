@@ -60,10 +60,10 @@ impl Tables<'_> {
             self.episodes_by_type.insert((name, at.0, at.1), ())?;
         }
         let fires = episode.status == Status::Firing;
-        let fired = !is_new && self.firing.get(at)?.is_some();
-        if fires && !fired {
+        let listed = !is_new && self.firing.get(at)?.is_some();
+        if fires && !listed {
             self.firing.insert(at, name)?;
-        } else if fired && !fires {
+        } else if listed && !fires {
             self.firing.remove(at)?;
         }
         self.note_type(name, episode, is_new)

@@ -4,6 +4,7 @@
 
 #![allow(unreachable_pub)] // a program has no outside
 
+mod alert_types;
 mod discovery;
 mod enrolled;
 mod pair;

@@ -5,7 +5,7 @@ set -eu
 
 seconds=${1:-10}
 [ $# -eq 0 ] || shift
-[ $# -gt 0 ] || set -- notification matcher events
+[ $# -gt 0 ] || set -- notification matcher events rule_file
 cd "$(dirname "$0")"
 
 command -v c++ >/dev/null || { echo "tests/fuzz/run.sh: there is no C++ compiler for libFuzzer; on Debian: apt-get install g++" >&2; exit 1; }

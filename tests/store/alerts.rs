@@ -96,10 +96,7 @@ async fn what_fires_is_listed_newest_first_in_pages_until_it_resolves() {
     assert_eq!(firing(&fixture).await, [4, 3]);
     assert_eq!(of_type(&fixture, "B").await, [2, 4]);
     let counts = store.firing_counts().await.unwrap();
-    assert_eq!(
-        counts.into_iter().map(|(_, n)| n).collect::<Vec<_>>(),
-        [1, 1]
-    );
+    assert_eq!(counts.into_values().collect::<Vec<_>>(), [1, 1]);
     // Believed again after an hour: it fires once more.
     let late = at(60) + TimeDelta::hours(2);
     fixture.admit(vec![fires(2, 30, "B")], late).await.unwrap();
@@ -143,7 +140,10 @@ async fn an_alert_type_counts_its_episodes_and_knows_when_it_was_heard_of() {
         episodes: 2,
         severity: Some("critical".to_owned()),
     };
-    assert_eq!(store.alert_types().await.unwrap(), [expected.clone()]);
+    assert_eq!(
+        store.alert_types().await.unwrap(),
+        std::slice::from_ref(&expected)
+    );
     assert_eq!(
         store.alert_type("A".to_owned()).await.unwrap(),
         Some(expected)
@@ -233,7 +233,7 @@ async fn what_retention_takes_leaves_the_indexes() {
     ];
     fixture.admit(alerts, at(0)).await.unwrap();
     let storage = promansible::config::Storage {
-        retention_time: std::time::Duration::from_secs(60),
+        retention_time: std::time::Duration::from_mins(1),
         ..fixture.config.storage.clone()
     };
     let later = at(0) + TimeDelta::days(8);

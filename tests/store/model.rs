@@ -4,9 +4,9 @@ mod state;
 
 use std::collections::BTreeSet;
 
-use promansible::alert::{Alert, Status};
+use promansible::alert::{Alert, EpisodeKey, Status};
 use promansible::run::{Outcome, RunId, State, Trigger};
-use promansible::store::StoreError;
+use promansible::store::{EpisodePage, StoreError};
 use proptest::prelude::*;
 
 use crate::fixture::{Fixture, HOSTS, alert, at, ended};
@@ -96,6 +96,23 @@ async fn compare(fixture: &Fixture, model: &Model) {
     assert_eq!(enrolled, model.enrolled);
     let queued = crate::fixture::sample(&fixture.metrics, "promansible_runs_queued");
     assert!((queued - f64::from(u32::try_from(model.queued()).unwrap())).abs() < 0.5);
+    let fires = fixture.store.firing(None, |_| true, None, 1000).await;
+    let past = model.past.iter();
+    let expected = past.filter(|(_, past)| past.resolved_at.is_none());
+    let expected: BTreeSet<EpisodeKey> = expected.map(|(key, _)| *key).collect();
+    assert_eq!(keys(&fires.unwrap()), expected, "what fires");
+    let name = "A".to_owned();
+    let all = fixture.store.episodes_of_type(name, None, 1000).await;
+    let expected: BTreeSet<EpisodeKey> = model.past.keys().copied().collect();
+    assert_eq!(keys(&all.unwrap()), expected, "what is of the alert type");
+}
+
+fn keys(page: &EpisodePage) -> BTreeSet<EpisodeKey> {
+    let keys = page.episodes.iter().map(|episode| EpisodeKey {
+        fingerprint: episode.fingerprint,
+        starts_at_nanos: episode.starts_at.timestamp_nanos_opt().unwrap(),
+    });
+    keys.collect()
 }
 
 #[allow(clippy::too_many_lines)] // a step each

@@ -6,6 +6,10 @@ pub mod alert;
 pub mod check;
 #[path = "../../../src/ansible/events.rs"]
 pub mod events;
+#[path = "../../../src/alert_types/rule.rs"]
+pub mod rule;
+#[path = "../../../src/alert_types/rule_file.rs"]
+pub mod rule_file;
 #[path = "../../../src/run.rs"]
 pub mod run;
 #[path = "../../../src/task.rs"]

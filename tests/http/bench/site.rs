@@ -178,16 +178,20 @@ impl Site {
         self
     }
 
-    /// A binding for the alerts whose label `for` is its name, or for all if it is called `all`.
+    /// A binding for the alerts whose label `for` is its name, or for all if it is called `all`, or for those that its
+    /// own `matchers` match.
     pub fn binding(mut self, name: &str, roles: &str, more: &str) -> Self {
         let matcher = if name == "all" {
             "alertname=~\".+\"".to_owned()
         } else {
             format!("for=~\"(.*,)?{name}(,.*)?\"")
         };
-        self.bindings.push_str(&format!(
-            "  - name: {name}\n    matchers: ['{matcher}']\n    roles: {roles}\n"
-        ));
+        self.bindings
+            .push_str(&format!("  - name: {name}\n    roles: {roles}\n"));
+        if !more.contains("matchers: ") {
+            self.bindings
+                .push_str(&format!("    matchers: ['{matcher}']\n"));
+        }
         for line in more.split("; ").filter(|line| !line.is_empty()) {
             self.bindings.push_str(&format!("    {line}\n"));
         }
