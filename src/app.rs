@@ -19,6 +19,7 @@ use crate::facts_keeper::FactsKeeper;
 use crate::http::{self, Context, ReloadRequest};
 use crate::inventory_keeper::{self, Keeping};
 use crate::metrics::Metrics;
+use crate::run::RunId;
 use crate::sd_files;
 use crate::sd_keeper;
 use crate::shutdown::{self, Shutdown};
@@ -80,6 +81,15 @@ pub enum StartError {
     Metrics(#[from] prometheus::Error),
 }
 
+fn tell_interrupted(runs: &[RunId]) {
+    for run in runs {
+        tracing::warn!(
+            run = run.0,
+            "run was under way when promansible last ended: interrupted"
+        );
+    }
+}
+
 /// A promansible that runs.
 pub struct App {
     store: Store,
@@ -102,12 +112,7 @@ impl App {
         let listeners = listen(&options).await?;
         metrics.choose_facts(&config.facts.metrics);
         let opened = open_store(&config.storage.path, &metrics).await?;
-        for run in &opened.interrupted {
-            tracing::warn!(
-                run = run.0,
-                "run was under way when promansible last ended: interrupted"
-            );
-        }
+        tell_interrupted(&opened.interrupted);
         let runs_dir = config.storage.path.with_extension("runs");
         let runs_dir = std::path::absolute(runs_dir)
             .map_err(|e| StartError::System("the current folder is not known", e))?;
@@ -164,6 +169,7 @@ impl App {
             config: config.clone(),
             inventory,
             discovery,
+            events: http::Events::new(&opened.store, &ending),
             reload: options.enable_lifecycle.then_some(reload),
             telemetry_path: options.telemetry_path.as_str().into(),
             shutdown: ending.clone(),

@@ -12,11 +12,13 @@ mod error;
 mod facts;
 mod file;
 mod finish;
+mod follow;
 mod hosts;
 mod index;
 mod kept;
 mod listing;
 mod live;
+mod news;
 mod open;
 mod output;
 mod peek;
@@ -50,9 +52,11 @@ use crate::run::{HostResult, Outcome, Run, RunId, TaskEvent, Work};
 pub use error::{HOSTS_LIMIT, StoreError};
 pub use facts::{ChangedAt, FactsOf};
 pub use file::OpenError;
+pub use follow::{Followed, Piece, Told};
 pub use index::Ends;
 pub use listing::{Order, Page, RunFilter};
 use live::Live;
+pub use news::Change;
 pub use open::{Opened, open};
 pub use peek::{Peeked, peek};
 pub use retention::Retained;
@@ -148,6 +152,7 @@ pub struct Store {
     database: Arc<RwLock<Option<Arc<Database>>>>,
     changed: watch::Receiver<u64>,
     facts_changed: watch::Receiver<u64>,
+    news: news::News,
     path: Arc<PathBuf>,
     id: Arc<str>,
 }
