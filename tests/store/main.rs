@@ -11,6 +11,7 @@
 mod edges;
 mod findings;
 mod fixture;
+mod follow;
 mod hosts;
 mod listing;
 mod model;
