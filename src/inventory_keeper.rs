@@ -357,8 +357,9 @@ impl Keeper {
                 };
                 let listing = ansible.list().await?;
                 let exposed = &config.service_discovery.exposed;
-                let inventory =
-                    Inventory::parse(&listing)?.keeping_vars(&listing, &exposed.vars)?;
+                let required = config.roles.required_vars();
+                let inventory = Inventory::parse(&listing)?;
+                let inventory = inventory.keeping_vars(&listing, &exposed.vars, &required)?;
                 Ok((inventory.read_by(version), Some((stamp, version))))
             };
             (fingerprint, read.await)

@@ -2,7 +2,7 @@
 //!
 //! The rooms, from the ground up (a room uses only rooms above it in this list):
 //!
-//! - [`alert`], [`run`], [`task`], [`check`], [`facts`], [`metrics`], [`clock`], [`shutdown`]: the words.
+//! - [`alert`], [`run`], [`task`], [`check`], [`facts`], [`suggest`], [`argument_spec`], [`metrics`], [`clock`], [`shutdown`]: the words.
 //! - [`config`], [`inventory`], [`sd`], [`plan`]: thought; no file, process, clock or network is touched in `plan`.
 //! - [`store`], [`ansible`]: the engines; only `store` opens transactions, only `ansible` starts processes.
 //! - [`http`], [`worker`], [`inventory_keeper`], [`facts_keeper`], [`sd_keeper`], [`sd_files`]: the edges; `http` and `worker` never call each other and meet at the store.
@@ -12,6 +12,7 @@
 pub mod alert;
 pub mod ansible;
 pub mod app;
+pub mod argument_spec;
 pub mod build;
 pub mod check;
 pub mod cli;
@@ -35,5 +36,6 @@ pub mod sd_files;
 pub mod sd_keeper;
 pub mod shutdown;
 pub mod store;
+pub mod suggest;
 pub mod task;
 pub mod worker;

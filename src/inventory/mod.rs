@@ -36,6 +36,8 @@ pub struct Host {
     groups: Vec<Arc<str>>,
     /// Those that were asked for.
     vars: Vec<(Arc<str>, serde_json::Value)>,
+    /// The names of those that were asked after, and that its source sets.
+    sets: Vec<Arc<str>>,
     enrolled: Option<Arc<EnrolledHost>>,
 }
 
@@ -79,6 +81,8 @@ pub struct Inventory {
     conflicts: Vec<Conflict>,
     templates_twice: bool,
     kept_vars: Vec<String>,
+    /// See [`Inventory::may_set`].
+    noted_vars: Vec<String>,
 }
 
 /// Output that is not an inventory.
@@ -129,6 +133,7 @@ impl Inventory {
                 address: listing.addresses.remove(&*name).flatten(),
                 groups: Vec::new(),
                 vars: Vec::new(),
+                sets: Vec::new(),
                 enrolled: None,
                 name,
             })
@@ -176,6 +181,7 @@ impl Inventory {
             conflicts: Vec::new(),
             templates_twice: listing.templates_twice,
             kept_vars: Vec::new(),
+            noted_vars: Vec::new(),
         }
     }
 
