@@ -1,6 +1,7 @@
 //! Whether values are as a spec says.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::fmt;
 
 use serde_json::{Map, Value};
@@ -156,9 +157,10 @@ impl Walk {
             if passed || is_chosen(item, choices, of_list) {
                 continue;
             }
-            let at = match of_list {
-                true => at.below(format_args!("[{n}]"), false),
-                false => at.below(format_args!(""), false),
+            let at = if of_list {
+                at.below(format_args!("[{n}]"), false)
+            } else {
+                at.below(format_args!(""), false)
             };
             let found = shown(&at, item);
             self.note(&at, format!("found {found}; want one of {list}"));
@@ -233,13 +235,13 @@ fn is_chosen(value: &Value, choices: &[Value], of_list: bool) -> bool {
         choice.as_str().is_some_and(|text| texts.contains(&text))
             || number_of(choice) == Some(number)
     };
-    let mut meant: Vec<&Value> = Vec::new();
+    let mut found: Vec<&Value> = Vec::new();
     for choice in choices.iter().filter(means) {
-        if !meant.iter().any(|other| equal(other, choice)) {
-            meant.push(choice);
+        if !found.iter().any(|other| equal(other, choice)) {
+            found.push(choice);
         }
     }
-    meant.len() == 1
+    found.len() == 1
 }
 
 /// Python's `==`.
@@ -253,7 +255,7 @@ fn equal(a: &Value, b: &Value) -> bool {
             a.len() == b.len() && a.iter().all(same)
         }
         _ => match (number_of(a), number_of(b)) {
-            (Some(a), Some(b)) => a.total_cmp(&b).is_eq() || a == b,
+            (Some(a), Some(b)) => a.partial_cmp(&b).is_some_and(Ordering::is_eq),
             _ => a == b,
         },
     }

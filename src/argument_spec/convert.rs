@@ -93,9 +93,10 @@ fn int(value: &Value) -> Option<Converted<'_>> {
         Value::Number(number) => {
             let float = number.as_f64().filter(|float| float.fract() == 0.0)?;
             #[allow(clippy::cast_possible_truncation)] // whole, and small enough
-            Some(match float.abs() < 1e15 {
-                true => To(Cow::Owned((float as i64).into())),
-                false => Unknown,
+            Some(if float.abs() < 1e15 {
+                To(Cow::Owned((float as i64).into()))
+            } else {
+                Unknown
             })
         }
         Value::String(text) => {

@@ -113,10 +113,7 @@ fn option(path: &str, typed: &Value, depth: usize, warnings: &mut Vec<String>) -
         kind: of_value,
         description: lines(given("description")),
         required: given("required").is_some_and(truthy),
-        default: given("default").map(|value| match no_log {
-            true => HIDDEN.into(),
-            false => value.clone(),
-        }),
+        default: given("default").map(|value| if no_log { HIDDEN.into() } else { value.clone() }),
         choices,
         elements,
         options: given("options").map(|value| options(path, value, depth + 1, warnings)),
