@@ -125,8 +125,13 @@ impl Add {
 }
 
 fn path(name: &str) -> String {
+    format!("hosts/{}", escaped(name))
+}
+
+/// A name as a part of a path.
+pub(super) fn escaped(name: &str) -> String {
     let escaped: String = form_urlencoded::byte_serialize(name.as_bytes()).collect();
-    format!("hosts/{}", escaped.replace('+', "%20"))
+    escaped.replace('+', "%20")
 }
 
 fn list(list: &List) -> Result<(), Failure> {

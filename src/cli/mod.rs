@@ -8,6 +8,7 @@ mod generate;
 mod hosts;
 mod inventory;
 mod logging;
+mod roles;
 mod run;
 mod runs;
 mod serve;
@@ -51,6 +52,8 @@ enum Verb {
     Facts(facts::Facts),
     /// Look at runs, or cancel one, on a running server.
     Runs(runs::Runs),
+    /// Look at the roles that a running server knows.
+    Roles(roles::Roles),
     /// Look at the hosts of a running server, enrol one, or remove an enrolled one.
     Hosts(hosts::Hosts),
     /// Print the inventory for Ansible, as its inventory scripts do: from a running server, or without one.
@@ -127,6 +130,7 @@ pub fn main() -> ExitCode {
         Verb::Run(run) => run.run(),
         Verb::Facts(facts) => facts.run(),
         Verb::Runs(runs) => runs.run(),
+        Verb::Roles(roles) => roles.run(),
         Verb::Hosts(hosts) => hosts.run(),
         Verb::Inventory(inventory) => inventory.run(),
         Verb::Completions(completions) => completions.run(),

@@ -3,7 +3,7 @@
 use hyper::{Method, StatusCode};
 
 use super::reply::{self, Reply};
-use super::{Context, hosts, runs, sd};
+use super::{Context, groups, hosts, roles, runs, sd};
 
 pub(super) async fn answer(context: &Context, method: &Method, path: &str, query: &str) -> Reply {
     let reads = matches!(*method, Method::GET | Method::HEAD);
@@ -11,6 +11,8 @@ pub(super) async fn answer(context: &Context, method: &Method, path: &str, query
     match parts.as_slice() {
         ["runs", rest @ ..] => runs::answer(context, method, rest, query).await,
         ["sd"] if reads => sd::answer(context, query).await,
+        ["roles", rest @ ..] => roles::answer(context, method, rest).await,
+        ["groups", rest @ ..] => groups::answer(context, method, rest).await,
         ["hosts" | "inventory", ..] => hosts::answer(context, method, &parts).await,
         ["sd"] => reply::method_not_allowed("GET, HEAD"),
         _ => not_found(path),

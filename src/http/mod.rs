@@ -22,6 +22,10 @@
 //! | GET, PUT, DELETE | `/api/v1/schedules/NAME` | as for bindings |
 //! | POST | `/api/v1/schedules/NAME/pause`, `…/resume`, `…/run` | stops it for now, lets it go on, runs it at once |
 //! | GET | `/api/v1/cron` | the next times of a cron expression (`cron`, `timezone`, `count`, `from`) |
+//! | GET | `/api/v1/roles` | [`roles`]: the roles, who uses them, how they did of late |
+//! | GET | `/api/v1/roles/NAME` | one, with its README, its argument spec and its last runs |
+//! | GET | `/api/v1/groups` | [`groups`]: the groups of the inventory, with how many hosts they have |
+//! | GET | `/api/v1/groups/NAME` | one, with its hosts |
 //! | GET | `/api/v1/inventory` | the inventory as Ansible's inventory scripts print it, without the envelope |
 //! | GET | `/metrics` (`--web.telemetry-path`) | the exposition format of Prometheus |
 //! | GET | `/metrics/hosts` | of it, the metrics of hosts alone |
@@ -32,6 +36,7 @@
 mod api;
 mod body;
 mod facts;
+mod groups;
 mod hosts;
 mod json;
 mod metrics;
@@ -39,9 +44,10 @@ mod objects;
 mod path;
 mod query;
 mod reply;
+mod roles;
 mod router;
-mod schedules;
 mod runs;
+mod schedules;
 mod sd;
 mod server;
 mod start;

@@ -236,6 +236,30 @@ impl Inventory {
         Some(members.iter().map(|&i| self.hosts[i].name()).collect())
     }
 
+    /// How many hosts a group has, with those of its children.
+    pub fn group_len(&self, name: &str) -> Option<usize> {
+        self.groups.get(name).map(Vec::len)
+    }
+
+    /// The groups directly below a group, sorted.
+    pub fn group_children(&self, name: &str) -> Vec<&str> {
+        if name != ALL {
+            let children = self.children.get(name).into_iter().flatten();
+            let children: BTreeSet<&str> = children.map(AsRef::as_ref).collect();
+            return children.into_iter().collect();
+        }
+        // Those that are below no other.
+        let below: HashSet<&str> = self
+            .children
+            .values()
+            .flatten()
+            .map(AsRef::as_ref)
+            .collect();
+        self.groups()
+            .filter(|group| *group != ALL && !below.contains(group))
+            .collect()
+    }
+
     /// Whether Ansible goes to a host's name.
     fn is_reached_by_name(&self, host: &Host) -> bool {
         self.at_address(&host.name).any(|h| h.name == host.name)

@@ -13,5 +13,6 @@ mod check;
 mod explain;
 mod generate;
 mod hosts;
+mod roles;
 mod run;
 mod runs;

@@ -18,6 +18,7 @@ mod hosts;
 mod operations;
 mod receiver;
 mod recovery;
+mod roles;
 mod runs_api;
 mod sd;
 mod targets;
