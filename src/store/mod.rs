@@ -56,7 +56,7 @@ pub use index::Ends;
 pub use listing::{Order, Page, RunFilter};
 use live::Live;
 pub use objects::Expect;
-pub use open::{Opened, open};
+pub use open::{Opened, open, open_seeing};
 pub use peek::{Peeked, peek};
 pub use retention::Retained;
 pub use schedules::Ticked;
