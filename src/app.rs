@@ -16,6 +16,8 @@ use crate::ansible::{self, Ansible};
 use crate::clock;
 use crate::config::{Config, ConfigErrors};
 use crate::config_keeper::ConfigKeeper;
+use crate::facts::HostFacts;
+use crate::facts_cache::FirstReading;
 use crate::facts_keeper::FactsKeeper;
 use crate::http::{self, Context, ReloadRequest};
 use crate::inventory_keeper::{self, Keeping};
@@ -103,10 +105,12 @@ impl App {
             configs,
             listeners,
             opened,
+            first,
             make,
             ansible,
         } = prepare(&options).await?;
         let (shutdown, ending) = shutdown::channel();
+        let (aliases, exposed) = first.done();
         let config = configs.watch();
         let (ansible_sender, ansible) = watch::channel(Arc::new(ansible));
         let (inventory, keeper) = inventory_keeper::keep(Keeping {
@@ -115,6 +119,7 @@ impl App {
             store: opened.store.clone(),
             metrics: metrics.clone(),
             saved: opened.inventory,
+            aliases,
             shutdown: ending.clone(),
         });
         let mut helpers = JoinSet::new();
@@ -122,6 +127,7 @@ impl App {
             config: config.clone(),
             inventory: inventory.clone(),
             store: opened.store.clone(),
+            facts: exposed,
             shutdown: ending.clone(),
         };
         let discovery = sd_files::start(hosts, &metrics, &mut helpers);
@@ -240,6 +246,7 @@ struct Prepared {
     configs: ConfigKeeper,
     listeners: Vec<(SocketAddr, TcpListener)>,
     opened: store::Opened,
+    first: FirstReading,
     make: AnsibleMaker,
     ansible: Ansible,
 }
@@ -250,7 +257,10 @@ async fn prepare(options: &Options) -> Result<Prepared, StartError> {
     let config = read_config(&options.config_file, options.storage_path.as_deref())?;
     let listeners = listen(options).await?;
     metrics.choose_facts(&config.facts.metrics);
-    let opened = open_store(&config.storage.path, &metrics).await?;
+    // All who need something of every host's facts get it from one reading.
+    let first = FirstReading::new(config.service_discovery.exposed.clone());
+    let see = |of: &HostFacts| first.see(of);
+    let opened = open_store(&config.storage.path, &metrics, &see).await?;
     for run in &opened.interrupted {
         tracing::warn!(
             run = run.0,
@@ -279,6 +289,7 @@ async fn prepare(options: &Options) -> Result<Prepared, StartError> {
         configs,
         listeners,
         opened,
+        first,
         make,
         ansible,
     })
@@ -312,10 +323,14 @@ async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     }
 }
 
-async fn open_store(path: &Path, metrics: &Metrics) -> Result<store::Opened, OpenError> {
+async fn open_store(
+    path: &Path,
+    metrics: &Metrics,
+    see: &(dyn Fn(&HostFacts) + Sync),
+) -> Result<store::Opened, OpenError> {
     let mut tries = TRIES;
     loop {
-        match store::open(path, metrics, clock::now()) {
+        match store::open_seeing(path, metrics, clock::now(), see) {
             Err(OpenError::InUse(_)) if tries > 0 => {}
             opened => return opened,
         }

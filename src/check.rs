@@ -17,7 +17,7 @@ pub const MAX_SERIES: usize = 100;
 pub const MAX_LABEL_CHARS: usize = 200;
 
 /// A finding that is a figure: what `meta/promansible.yml` of a role says of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Check {
     /// What the figure means, as a sentence.
     pub help: String,

@@ -1,11 +1,12 @@
 //! What a keeper needs of every host's facts, in memory, and read again only where they are newer.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
 
-use crate::facts::{Facts, HostFacts};
+use crate::facts::{self, Facts, HostFacts};
+use crate::sd::{Exposed, FactValues};
 use crate::store::{Store, StoreError};
 
 /// Of more hosts than this, facts are read in one go.
@@ -25,6 +26,11 @@ impl<T: Send + 'static> FactsCache<T> {
     /// Each host, and what was made of its facts.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &T)> {
         self.0.iter().map(|(host, (_, made))| (host.as_str(), made))
+    }
+
+    /// Puts in what was made of the facts of a host that somebody else has read.
+    pub fn put(&mut self, of: &HostFacts, made: T) {
+        self.0.insert(of.host.clone(), (of.gathered_at, made));
     }
 
     /// Forgets everything, so that it is made anew.
@@ -70,5 +76,39 @@ impl<T: Send + 'static> FactsCache<T> {
         store.each_facts(take).await?;
         self.0 = std::mem::take(&mut *all.lock().unwrap_or_else(PoisonError::into_inner));
         Ok(())
+    }
+}
+
+/// What the keepers need of every host's facts, made while they are read at the start anyway.
+#[derive(Debug)]
+pub struct FirstReading {
+    wanted: Exposed,
+    both: Mutex<Both>,
+}
+
+/// By what else hosts are known, and what of their facts is exposed.
+pub type Both = (FactsCache<BTreeSet<String>>, FactsCache<FactValues>);
+
+impl FirstReading {
+    /// Begins; `wanted` is what the configuration exposes.
+    pub fn new(wanted: Exposed) -> Self {
+        let both = Mutex::default();
+        Self { wanted, both }
+    }
+
+    /// Takes what is needed of the facts of a host; from several threads at once.
+    pub fn see(&self, of: &HostFacts) {
+        let facts = Facts::new(&of.facts);
+        let (aliases, values) = (facts::aliases(facts), self.wanted.of_facts(facts));
+        let mut both = self.both.lock().unwrap_or_else(PoisonError::into_inner);
+        both.0.put(of, aliases);
+        both.1.put(of, values);
+    }
+
+    /// What was made of all of them.
+    pub fn done(self) -> Both {
+        self.both
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -149,6 +149,8 @@ pub struct Keeping {
     pub metrics: Metrics,
     /// The inventory that was kept, with its sources' fingerprint.
     pub saved: Option<(u64, Bytes)>,
+    /// By what else hosts are known, as far as that was read already.
+    pub aliases: FactsCache<BTreeSet<String>>,
     /// Becomes true when promansible is to end.
     pub shutdown: Shutdown,
 }
@@ -156,7 +158,7 @@ pub struct Keeping {
 /// Starts keeping.
 ///
 /// An inventory that was kept is in force at once if its sources' files are as they were; it is read again all the same.
-pub fn keep(keeping: Keeping) -> (InventoryKeeper, tokio::task::JoinHandle<()>) {
+pub fn keep(mut keeping: Keeping) -> (InventoryKeeper, tokio::task::JoinHandle<()>) {
     let (publish, state) = watch::channel(Err(Unavailable::NotYet));
     let (looks, requests) = mpsc::channel(1024);
     let (enrolments, enrolled) = mpsc::channel(64);
@@ -174,7 +176,7 @@ pub fn keep(keeping: Keeping) -> (InventoryKeeper, tokio::task::JoinHandle<()>) 
         files: None,
         enrolled: Vec::new(),
         enrolled_known: false,
-        aliases: FactsCache::default(),
+        aliases: std::mem::take(&mut keeping.aliases),
         last: None,
         looked_millis,
         started,
@@ -357,8 +359,9 @@ impl Keeper {
                 };
                 let listing = ansible.list().await?;
                 let exposed = &config.service_discovery.exposed;
-                let inventory =
-                    Inventory::parse(&listing)?.keeping_vars(&listing, &exposed.vars)?;
+                let required = config.roles.required_vars();
+                let inventory = Inventory::parse(&listing)?;
+                let inventory = inventory.keeping_vars(&listing, &exposed.vars, &required)?;
                 Ok((inventory.read_by(version), Some((stamp, version))))
             };
             (fingerprint, read.await)

@@ -4,6 +4,8 @@
 //!
 //! - [`alert`], [`run`], [`task`], [`check`], [`facts`], [`metrics`], [`clock`], [`shutdown`]: the words.
 //! - [`config`], [`inventory`], [`sd`], [`alert_types`], [`plan`]: thought; no file, process, clock or network is touched in `plan`.
+//! - [`alert`], [`run`], [`task`], [`check`], [`facts`], [`suggest`], [`argument_spec`], [`metrics`], [`clock`], [`shutdown`]: the words.
+//! - [`config`], [`inventory`], [`sd`], [`plan`]: thought; no file, process, clock or network is touched in `plan`.
 //! - [`store`], [`ansible`]: the engines; only `store` opens transactions, only `ansible` starts processes.
 //! - [`http`], [`worker`], [`inventory_keeper`], [`facts_keeper`], [`alert_types_keeper`], [`sd_keeper`], [`sd_files`]: the edges; `http` and `worker` never call each other and meet at the store.
 //! - [`app`]: wiring, in one straight line.
@@ -14,6 +16,7 @@ pub mod alert_types;
 pub mod alert_types_keeper;
 pub mod ansible;
 pub mod app;
+pub mod argument_spec;
 pub mod build;
 pub mod check;
 pub mod cli;
@@ -37,5 +40,6 @@ pub mod sd_files;
 pub mod sd_keeper;
 pub mod shutdown;
 pub mod store;
+pub mod suggest;
 pub mod task;
 pub mod worker;

@@ -57,17 +57,19 @@ pub struct Keeping {
     pub inventory: InventoryKeeper,
     /// Has the facts.
     pub store: Store,
+    /// What is known already of the facts that the configuration exposes.
+    pub facts: FactsCache<FactValues>,
     /// Becomes true when promansible is to end.
     pub shutdown: Shutdown,
 }
 
 /// The handle, and what keeps the view until the end.
-pub fn keep(keeping: Keeping) -> (Discovery, impl Future<Output = ()> + Send + 'static) {
+pub fn keep(mut keeping: Keeping) -> (Discovery, impl Future<Output = ()> + Send + 'static) {
     let (publish, view) = watch::channel(None);
     let config = Arc::clone(&keeping.config.borrow());
     let keeper = Keeper {
         exposed: config.service_discovery.exposed.clone(),
-        facts: FactsCache::default(),
+        facts: std::mem::take(&mut keeping.facts),
         publish,
         keeping,
     };

@@ -11,6 +11,7 @@ mod hosts;
 mod inventory;
 mod logging;
 mod objects;
+mod roles;
 mod run;
 mod runs;
 mod schedules;
@@ -61,6 +62,8 @@ enum Verb {
     Bindings(bindings::Bindings),
     /// Look at the schedules of a running server, make, pause, resume, run or remove one.
     Schedules(schedules::Schedules),
+    /// Look at the roles that a running server knows.
+    Roles(roles::Roles),
     /// Look at the hosts of a running server, enrol one, or remove an enrolled one.
     Hosts(hosts::Hosts),
     /// Print the inventory for Ansible, as its inventory scripts do: from a running server, or without one.
@@ -140,6 +143,7 @@ pub fn main() -> ExitCode {
         Verb::Alerts(alerts) => alerts.run(),
         Verb::Bindings(bindings) => bindings.run(),
         Verb::Schedules(schedules) => schedules.run(),
+        Verb::Roles(roles) => roles.run(),
         Verb::Hosts(hosts) => hosts.run(),
         Verb::Inventory(inventory) => inventory.run(),
         Verb::Completions(completions) => completions.run(),

@@ -73,6 +73,19 @@ impl ConfigErrors {
     }
 }
 
+impl ConfigErrors {
+    /// The first defect in one line: `file:line:column: message`.
+    pub(super) fn first_line(&self) -> String {
+        let first = self.errors.first().expect("there is one at least");
+        let file = clean(first.file.as_ref().unwrap_or(&self.file));
+        let message = clean(&first.message);
+        match first.place {
+            Some(Place { line, column, .. }) => format!("{file}:{line}:{column}: {message}"),
+            None => format!("{file}: {message}"),
+        }
+    }
+}
+
 impl ConfigError {
     fn render(&self, file: &str, paint: &Paint, out: &mut String) {
         let message = paint.bold(&clean(&self.message));

@@ -3,11 +3,12 @@
 use std::fs;
 use std::path::Path;
 
-use super::Roles;
+use super::about::about;
 use super::checks;
 use super::error::{Report, place};
 use super::text::{FileText, Scalar};
 use super::values::is_usable;
+use super::{About, RoleKind, Roles};
 
 /// Notes what is missing on the disk, and lists the roles; `None` if there is no folder to list them from.
 pub(super) fn look(typed: &FileText, report: &mut Report<'_>) -> Option<Roles> {
@@ -108,18 +109,22 @@ fn playbook(report: &mut Report<'_>, dir: &Scalar) -> Option<Roles> {
         }
     };
     let (alert, routine) = (list("alert"), list("routine"));
-    let folders = [("alert", &alert), ("routine", &routine)];
-    let roles = folders.into_iter().flat_map(|(kind, names)| {
-        let dir = path.join(kind).join("roles");
-        names
-            .iter()
-            .map(move |name| (name.as_str(), dir.join(name)))
-    });
-    let checks = checks::look(roles, report);
+    let about: Vec<About> = [(RoleKind::Alert, &alert), (RoleKind::Routine, &routine)]
+        .into_iter()
+        .flat_map(|(kind, names)| {
+            let dir = path.join(kind.as_str()).join("roles");
+            let about = move |name: &String| about(kind, name, dir.join(name));
+            names.iter().map(about)
+        })
+        .collect();
+    let folders = about.iter();
+    let folders = folders.map(|about| (about.name.as_str(), about.folder.clone()));
+    let checks = checks::look(folders, report);
     Some(Roles {
         alert,
         routine,
         checks,
+        about,
     })
 }
 

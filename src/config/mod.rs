@@ -3,10 +3,11 @@
 //! A file is taken whole or not at all: [`load`] reports every defect that it finds with its file, line and column, and
 //! only a file without defects becomes a [`Config`].
 //!
-//! The way of a file: `load` reads it, `text` is what was typed, `files` looks at what it names, `checks` reads
+//! The way of a file: `load` reads it, `text` is what was typed, `files` looks at what it names, `checks` and `about` read
 //! what the roles declare, `check`, `bindings`, `schedules` and `sd` build the objects, and `error` is the one form in which all of them, `yaml` too, say what is
 //! wrong. `kept` puts what was made over the API beside what the file says.
 
+mod about;
 mod bindings;
 mod check;
 mod checks;
@@ -31,6 +32,7 @@ mod values;
 mod vars;
 mod yaml;
 
+pub use about::{About, RoleKind, VarsError};
 pub use enrol::{Enrolment, EnrolmentError, enrolment};
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use facts::GATHER_ROLE;
@@ -347,4 +349,6 @@ pub struct Roles {
     pub routine: Vec<String>,
     /// What they declare in `meta/promansible.yml`.
     pub checks: Declared,
+    /// What each says of itself, those for alerts first. Of roles without a folder, as in a test, there is nothing.
+    pub about: Vec<About>,
 }

@@ -1,10 +1,9 @@
 //! What the YAML parser and serde say of a file, in our form.
 
-use std::fmt::Write as _;
-
 use serde_saphyr::{Error, MessageFormatter as _, UserMessageFormatter};
 
 use super::error::{Place, Report, place};
+pub(super) use crate::suggest::{did_you_mean, nearest};
 
 /// Notes the defect that ended the reading of a file.
 pub(super) fn note(error: &Error, report: &mut Report<'_>) {
@@ -112,70 +111,4 @@ fn kind(expected: &str) -> (String, Option<String>) {
         other => return (format!("want {other} here"), None),
     };
     (format!("want {want} here"), Some(help.to_owned()))
-}
-
-/// How many known names are listed.
-const SHOWN: usize = 30;
-
-/// `did you mean "x"?`, if one of the known names is near, and in any case the known names.
-pub(super) fn did_you_mean<S: AsRef<str>>(typed: &str, known: &[S], intro: &str) -> String {
-    let mut names = known
-        .iter()
-        .take(SHOWN)
-        .map(AsRef::as_ref)
-        .collect::<Vec<_>>()
-        .join(", ");
-    if known.len() > SHOWN {
-        let _ = write!(names, " and {} more", known.len() - SHOWN);
-    }
-    match nearest(typed, known) {
-        Some(name) => format!("did you mean {name:?}? {intro} {names}"),
-        None => format!("{intro} {names}"),
-    }
-}
-
-/// The known name that a person most likely meant, if any is near.
-pub(super) fn nearest<'a, S: AsRef<str>>(typed: &str, known: &'a [S]) -> Option<&'a str> {
-    known
-        .iter()
-        .map(AsRef::as_ref)
-        .map(|name| {
-            (
-                strsim::damerau_levenshtein(&typed.to_lowercase(), &name.to_lowercase()),
-                name,
-            )
-        })
-        .filter(|(distance, name)| {
-            *distance <= name.chars().count().min(typed.chars().count()).div_ceil(3)
-        })
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, name)| name)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_near_name_is_suggested() {
-        let known = ["runs", "ansible", "storage", "batch_window"];
-        for (typed, meant) in [
-            ("run", Some("runs")),
-            ("Ansible", Some("ansible")),
-            ("sotrage", Some("storage")),
-            ("batch-window", Some("batch_window")),
-            ("schedules", None),
-            ("x", None),
-            ("", None),
-        ] {
-            assert_eq!(nearest(typed, &known), meant, "{typed}");
-        }
-    }
-
-    #[test]
-    fn a_long_list_of_known_names_is_cut() {
-        let known: Vec<String> = (0..100).map(|i| format!("role_number_{i}")).collect();
-        let help = did_you_mean("something", &known, "the roles are");
-        assert!(help.ends_with("role_number_29 and 70 more"), "{help}");
-    }
 }

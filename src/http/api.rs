@@ -3,7 +3,7 @@
 use hyper::{Method, StatusCode};
 
 use super::reply::{self, Reply};
-use super::{Context, alerts, hosts, runs, sd};
+use super::{Context, alerts, groups, hosts, roles, runs, sd};
 
 pub(super) async fn answer(context: &Context, method: &Method, path: &str, query: &str) -> Reply {
     let reads = matches!(*method, Method::GET | Method::HEAD);
@@ -12,6 +12,8 @@ pub(super) async fn answer(context: &Context, method: &Method, path: &str, query
         ["runs", rest @ ..] => runs::answer(context, method, rest, query).await,
         ["sd"] if reads => sd::answer(context, query).await,
         ["alerts" | "alert-types", ..] => alerts::answer(context, method, &parts, query).await,
+        ["roles", rest @ ..] => roles::answer(context, method, rest).await,
+        ["groups", rest @ ..] => groups::answer(context, method, rest).await,
         ["hosts" | "inventory", ..] => hosts::answer(context, method, &parts).await,
         ["sd"] => reply::method_not_allowed("GET, HEAD"),
         _ => not_found(path),

@@ -27,6 +27,10 @@
 //! | GET | `/api/v1/alerts` | [`alerts`]: what fires, those that began last first (`alertname`, `host`, `limit`, `cursor`) |
 //! | GET | `/api/v1/alert-types` | the alert types, each with where it is known from and its bindings (`unbound`) |
 //! | GET | `/api/v1/alert-types/NAME` | one alert type with its rules and last episodes |
+//! | GET | `/api/v1/roles` | [`roles`]: the roles, who uses them, how they did of late |
+//! | GET | `/api/v1/roles/NAME` | one, with its README, its argument spec and its last runs |
+//! | GET | `/api/v1/groups` | [`groups`]: the groups of the inventory, with how many hosts they have |
+//! | GET | `/api/v1/groups/NAME` | one, with its hosts |
 //! | GET | `/api/v1/inventory` | the inventory as Ansible's inventory scripts print it, without the envelope |
 //! | GET | `/metrics` (`--web.telemetry-path`) | the exposition format of Prometheus |
 //! | GET | `/metrics/hosts` | of it, the metrics of hosts alone |
@@ -39,6 +43,7 @@ mod api;
 mod body;
 mod events;
 mod facts;
+mod groups;
 mod hosts;
 mod json;
 mod metrics;
@@ -46,6 +51,7 @@ mod objects;
 mod path;
 mod query;
 mod reply;
+mod roles;
 mod router;
 mod runs;
 mod schedules;

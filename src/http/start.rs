@@ -49,6 +49,10 @@ async fn take(context: &Context, request: Request<Incoming>) -> Result<RunId, Re
     let inventory = inventory.map_err(|why| reply::error(StatusCode::SERVICE_UNAVAILABLE, why))?;
     let hosts = plan::hosts(&target, &inventory, None)
         .map_err(|e| reply::error(StatusCode::BAD_REQUEST, format_args!("target: {e}")))?;
+    let sets = |name: &str| hosts.iter().all(|host| inventory.may_set(host, name));
+    let roles = &config.roles;
+    let vars = roles.check_vars(&work.roles, &work.vars, &sets);
+    vars.map_err(|e| bad(&e))?;
     let (roles, touched) = (work.roles.join(","), hosts.join(","));
     let check = work.check;
     let id = context

@@ -144,6 +144,7 @@ impl Inventory {
             address: host.address.clone(),
             groups: groups.into_iter().collect(),
             vars: kept.collect(),
+            sets: Vec::new(),
             enrolled: Some(Arc::clone(host)),
         });
     }

@@ -36,6 +36,8 @@ pub struct Host {
     groups: Vec<Arc<str>>,
     /// Those that were asked for.
     vars: Vec<(Arc<str>, serde_json::Value)>,
+    /// The names of those that were asked after, and that its source sets.
+    sets: Vec<Arc<str>>,
     enrolled: Option<Arc<EnrolledHost>>,
 }
 
@@ -79,6 +81,8 @@ pub struct Inventory {
     conflicts: Vec<Conflict>,
     templates_twice: bool,
     kept_vars: Vec<String>,
+    /// See [`Inventory::may_set`].
+    noted_vars: Vec<String>,
 }
 
 /// Output that is not an inventory.
@@ -129,6 +133,7 @@ impl Inventory {
                 address: listing.addresses.remove(&*name).flatten(),
                 groups: Vec::new(),
                 vars: Vec::new(),
+                sets: Vec::new(),
                 enrolled: None,
                 name,
             })
@@ -176,6 +181,7 @@ impl Inventory {
             conflicts: Vec::new(),
             templates_twice: listing.templates_twice,
             kept_vars: Vec::new(),
+            noted_vars: Vec::new(),
         }
     }
 
@@ -228,6 +234,30 @@ impl Inventory {
     pub fn group_hosts(&self, name: &str) -> Option<Vec<&str>> {
         let members = self.groups.get(name)?;
         Some(members.iter().map(|&i| self.hosts[i].name()).collect())
+    }
+
+    /// How many hosts a group has, with those of its children.
+    pub fn group_len(&self, name: &str) -> Option<usize> {
+        self.groups.get(name).map(Vec::len)
+    }
+
+    /// The groups directly below a group, sorted.
+    pub fn group_children(&self, name: &str) -> Vec<&str> {
+        if name != ALL {
+            let children = self.children.get(name).into_iter().flatten();
+            let children: BTreeSet<&str> = children.map(AsRef::as_ref).collect();
+            return children.into_iter().collect();
+        }
+        // Those that are below no other.
+        let below: HashSet<&str> = self
+            .children
+            .values()
+            .flatten()
+            .map(AsRef::as_ref)
+            .collect();
+        self.groups()
+            .filter(|group| *group != ALL && !below.contains(group))
+            .collect()
     }
 
     /// Whether Ansible goes to a host's name.

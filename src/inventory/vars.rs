@@ -11,20 +11,43 @@ use serde_json::Value;
 
 use super::{Host, Inventory, InventoryError, is_template};
 
-/// Name → value, in the order in which the names are wanted.
-type Vars = Vec<(Arc<str>, Value)>;
+/// What is found of a host.
+#[derive(Default)]
+struct Found {
+    /// Name → value, in the order in which they stand there.
+    vars: Vec<(Arc<str>, Value)>,
+    /// Names of others that it sets.
+    sets: Vec<Arc<str>>,
+}
+
+/// What is looked for.
+struct Wanted {
+    kept: Vec<Arc<str>>,
+    noted: Vec<Arc<str>>,
+}
 
 impl Inventory {
-    /// Keeps these variables of every host, of the listing that this inventory was parsed from.
+    /// Keeps the variables of these names of every host, of the listing that this inventory was parsed from; and notes which
+    /// of the variables in `noted` each sets, whatever their values are.
     ///
     /// Kept is a text, a number or a boolean. A template, a list, a map and what is encrypted is left out.
-    pub fn keeping_vars(mut self, json: &[u8], names: &[String]) -> Result<Self, InventoryError> {
+    pub fn keeping_vars(
+        mut self,
+        json: &[u8],
+        names: &[String],
+        noted: &[String],
+    ) -> Result<Self, InventoryError> {
         self.kept_vars = names.to_vec();
-        if names.is_empty() {
+        self.noted_vars = noted.to_vec();
+        if names.is_empty() && noted.is_empty() {
             return Ok(self);
         }
-        let names: Vec<Arc<str>> = names.iter().map(|name| name.as_str().into()).collect();
-        let wanted = Under("_meta", Under("hostvars", EachHost(&names)));
+        let shared = |names: &[String]| names.iter().map(|name| name.as_str().into()).collect();
+        let wanted = Wanted {
+            kept: shared(names),
+            noted: shared(noted),
+        };
+        let wanted = Under("_meta", Under("hostvars", EachHost(&wanted)));
         let mut deserializer = serde_json::Deserializer::from_slice(json);
         let found = wanted.deserialize(&mut deserializer);
         let found = found.map_err(|error| InventoryError::Shape {
@@ -33,9 +56,25 @@ impl Inventory {
         })?;
         let mut found = found.flatten().unwrap_or_default();
         for host in &mut self.hosts {
-            host.vars = found.remove(&*host.name).unwrap_or_default();
+            let Found { vars, sets } = found.remove(&*host.name).unwrap_or_default();
+            (host.vars, host.sets) = (vars, sets);
         }
         Ok(self)
+    }
+
+    /// Whether the inventory sets a variable for a host, or may set it for all that is known: that it was not looked for, or
+    /// that the host is enrolled, whose groups may set it.
+    ///
+    /// Of a host that is not in the inventory, as the controller, it may be set if it is for any.
+    pub fn may_set(&self, host: &str, name: &str) -> bool {
+        let sets = |host: &Host| host.sets.iter().any(|set| **set == *name);
+        if !self.noted_vars.iter().any(|noted| noted == name) {
+            return true;
+        }
+        match self.host(host) {
+            Some(host) => host.enrolled.is_some() || sets(host),
+            None => self.hosts.iter().any(sets),
+        }
     }
 
     /// The variables that were asked for.
@@ -97,10 +136,10 @@ impl<'de, S: DeserializeSeed<'de>> Visitor<'de> for Under<S> {
 }
 
 /// Reads `hostvars`.
-struct EachHost<'a>(&'a [Arc<str>]);
+struct EachHost<'a>(&'a Wanted);
 
 impl<'de> DeserializeSeed<'de> for EachHost<'_> {
-    type Value = HashMap<String, Vars>;
+    type Value = HashMap<String, Found>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_map(self)
@@ -108,7 +147,7 @@ impl<'de> DeserializeSeed<'de> for EachHost<'_> {
 }
 
 impl<'de> Visitor<'de> for EachHost<'_> {
-    type Value = HashMap<String, Vars>;
+    type Value = HashMap<String, Found>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a map of hosts to their variables")
@@ -117,9 +156,9 @@ impl<'de> Visitor<'de> for EachHost<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut hosts = HashMap::new();
         while let Some(host) = map.next_key::<String>()? {
-            let vars = map.next_value_seed(OfHost(self.0))?;
-            if !vars.is_empty() {
-                hosts.insert(host, vars);
+            let found = map.next_value_seed(OfHost(self.0))?;
+            if !found.vars.is_empty() || !found.sets.is_empty() {
+                hosts.insert(host, found);
             }
         }
         Ok(hosts)
@@ -127,34 +166,37 @@ impl<'de> Visitor<'de> for EachHost<'_> {
 }
 
 /// Reads the wanted variables of one host.
-struct OfHost<'a>(&'a [Arc<str>]);
+struct OfHost<'a>(&'a Wanted);
 
 impl<'de> DeserializeSeed<'de> for OfHost<'_> {
-    type Value = Vars;
+    type Value = Found;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Vars, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Found, D::Error> {
         deserializer.deserialize_map(self)
     }
 }
 
 impl<'de> Visitor<'de> for OfHost<'_> {
-    type Value = Vars;
+    type Value = Found;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the variables of a host")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Vars, A::Error> {
-        let mut vars = Vars::new();
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Found, A::Error> {
+        let mut found = Found::default();
         while let Some(name) = map.next_key::<String>()? {
-            if let Some(wanted) = self.0.iter().find(|wanted| ***wanted == *name) {
+            let is = |wanted: &&Arc<str>| ***wanted == *name;
+            found.sets.extend(self.0.noted.iter().find(is).cloned());
+            if let Some(wanted) = self.0.kept.iter().find(is) {
                 let value = map.next_value::<Value>()?;
-                vars.extend(plain(value).map(|value| (Arc::clone(wanted), value)));
+                let value = plain(value).map(|value| (Arc::clone(wanted), value));
+                found.vars.extend(value);
             } else {
                 map.next_value::<IgnoredAny>()?;
             }
         }
-        Ok(vars)
+        Ok(found)
     }
 }
 
@@ -180,7 +222,7 @@ mod tests {
         let parsed = Inventory::parse(listing.as_bytes()).unwrap();
         let kept = parsed
             .clone()
-            .keeping_vars(marked.as_bytes(), &names)
+            .keeping_vars(marked.as_bytes(), &names, &[])
             .unwrap();
         let of = |host: &str| -> Vec<(String, Value)> {
             let host = kept.host(host).unwrap();
@@ -212,8 +254,39 @@ mod tests {
         assert_ne!(kept, parsed);
         let none = parsed
             .clone()
-            .keeping_vars(listing.as_bytes(), &[])
+            .keeping_vars(listing.as_bytes(), &[], &[])
             .unwrap();
         assert_eq!(none, parsed);
+    }
+
+    #[test]
+    fn which_hosts_set_a_variable_is_noted_and_its_value_is_not() {
+        let listing = json!({
+            "web": {"hosts": ["a", "b"]},
+            "_meta": {"hostvars": {
+                "a": {"url": "hunter2", "list": [1], "other": 1},
+                "b": {"url": "{{ x }}"},
+            }},
+        })
+        .to_string();
+        let names = ["url", "list", "none"].map(str::to_owned);
+        let parsed = Inventory::parse(listing.as_bytes()).unwrap();
+        // Nobody looked.
+        assert!(parsed.may_set("a", "none"));
+        let noted = parsed.keeping_vars(listing.as_bytes(), &[], &names);
+        let noted = noted.unwrap();
+        assert!(!format!("{noted:?}").contains("hunter2"));
+        for (host, name, may) in [
+            ("a", "url", true),
+            ("b", "url", true),
+            ("a", "list", true),
+            ("b", "list", false),
+            ("a", "none", false),
+            ("a", "other", true),
+            ("localhost", "list", true),
+            ("localhost", "none", false),
+        ] {
+            assert_eq!(noted.may_set(host, name), may, "{host} {name}");
+        }
     }
 }

@@ -7,7 +7,7 @@ fn inventory(listing: &Value, vars: &[&str]) -> Arc<Inventory> {
     let json = listing.to_string();
     let vars: Vec<String> = vars.iter().map(|&name| name.to_owned()).collect();
     let inventory = Inventory::parse(json.as_bytes()).unwrap();
-    Arc::new(inventory.keeping_vars(json.as_bytes(), &vars).unwrap())
+    Arc::new(inventory.keeping_vars(json.as_bytes(), &vars, &[]).unwrap())
 }
 
 fn exposed(vars: &[&str], facts: &[&str]) -> Exposed {

@@ -63,7 +63,7 @@ pub use listing::{Order, Page, RunFilter};
 use live::Live;
 pub use news::Change;
 pub use objects::Expect;
-pub use open::{Opened, open};
+pub use open::{Opened, open, open_seeing};
 pub use peek::{Peeked, peek};
 pub use retention::Retained;
 pub use schedules::Ticked;

@@ -18,6 +18,7 @@ use super::tables::{
 };
 use super::writer::Writer;
 use super::{Store, StoreError, facts, finish, index};
+use crate::facts::HostFacts;
 use crate::metrics::Metrics;
 use crate::run::RunId;
 
@@ -38,19 +39,34 @@ pub struct Opened {
 ///
 /// Runs that were under way are ended as `interrupted` before this returns, and queued again where that was asked for.
 pub fn open(path: &Path, metrics: &Metrics, now: DateTime<Utc>) -> Result<Opened, OpenError> {
-    open_with(Arc::new(open_file), path, metrics, now)
+    open_seeing(path, metrics, now, &|_| ())
 }
+
+/// The same, and calls back with the facts of every host, from several threads at once: to read them all is most of a
+/// start with a large fleet, so it is done once for everybody who needs them.
+pub fn open_seeing(
+    path: &Path,
+    metrics: &Metrics,
+    now: DateTime<Utc>,
+    see: See<'_>,
+) -> Result<Opened, OpenError> {
+    open_with(Arc::new(open_file), path, metrics, now, see)
+}
+
+/// Looks at the facts of a host.
+type See<'a> = &'a (dyn Fn(&HostFacts) + Sync);
 
 pub(super) fn open_with(
     opener: Opener,
     path: &Path,
     metrics: &Metrics,
     now: DateTime<Utc>,
+    see: See<'_>,
 ) -> Result<Opened, OpenError> {
     make_parent(path)?;
     refuse_newer(path)?;
     let database = opener(path, true)?;
-    let prepared = prepare(&database, metrics, now).map_err(|e| unusable(path, e))?;
+    let prepared = prepare(&database, metrics, now, see).map_err(|e| unusable(path, e))?;
     let (messages, receiver) = mpsc::channel(WAITING);
     let (changed, watching) = watch::channel(0);
     let (facts_changed, watching_facts) = watch::channel(0);
@@ -107,6 +123,7 @@ fn prepare(
     database: &Database,
     metrics: &Metrics,
     now: DateTime<Utc>,
+    see: See<'_>,
 ) -> Result<Prepared, StoreError> {
     let mut txn = database.begin_write()?;
     txn.set_quick_repair(true);
@@ -143,7 +160,10 @@ fn prepare(
     prepared.live.moved.clear();
     show_last_successes(database, metrics)?;
     show_findings(database, metrics)?;
-    facts::each(database, &|facts| metrics.show_facts(&facts))?;
+    facts::each(database, &|facts| {
+        metrics.show_facts(&facts);
+        see(&facts);
+    })?;
     Ok(prepared)
 }
 

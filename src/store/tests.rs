@@ -139,7 +139,7 @@ impl Fixture {
         };
         let metrics = Metrics::new(Registry::new()).unwrap();
         let path = folder.path().join("store.redb");
-        let opened = open_with(Arc::new(open), &path, &metrics, at(0)).unwrap();
+        let opened = open_with(Arc::new(open), &path, &metrics, at(0), &|_| ()).unwrap();
         let roles = Roles {
             alert: vec!["r".into()],
             routine: Vec::new(),

@@ -29,7 +29,7 @@ pub enum Version {
 }
 
 impl Version {
-    fn bin_dir(self) -> PathBuf {
+    pub fn bin_dir(self) -> PathBuf {
         let release = match self {
             Self::New => "2.19",
             Self::Old => "2.16",

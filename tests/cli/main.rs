@@ -15,5 +15,6 @@ mod explain;
 mod generate;
 mod hosts;
 mod objects;
+mod roles;
 mod run;
 mod runs;

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::bench::{Answer, Server, Site, alert};
+use crate::bench::{Answer, Server, Site, alert, inventory};
 
 const OK_ON_WEB1: &str = r#"{"roles":["ok"],"target":{"hosts":["web1"]}}"#;
 const WAIT_ON_WEB1: &str = r#"{"roles":["wait"],"target":{"hosts":["web1"]}}"#;
@@ -69,6 +69,43 @@ fn a_run_is_made_as_it_was_asked_for() {
     assert_eq!(run["hosts"], json!(["localhost"]));
     assert_eq!(run["work"]["controller"], true);
     assert_eq!(run["work"]["timeout_seconds"], 600.0);
+}
+
+#[test]
+fn variables_are_checked_before_anything_is_queued() {
+    let site = Site::new();
+    let spec = "argument_specs: {main: {options: {
+        dns_name: {required: true}, dns_tries: {type: int}, dns_servers: {type: list, elements: dict, options: {address: {}, port: {type: int}}}}}}";
+    site.write(
+        "playbook/routine/roles/check_dns/meta/argument_specs.yml",
+        spec,
+    );
+    let mut inventory = inventory();
+    inventory["_meta"]["hostvars"]["web1"]["dns_name"] = json!("{{ site }}");
+    site.write("hosts", &inventory.to_string());
+    let server = site.start();
+    let ask = |host: &str, vars: &Value| {
+        let body =
+            json!({"roles": ["check_dns"], "target": {"hosts": [host]}, "vars": vars}).to_string();
+        server.start_run(&body)
+    };
+    let (status, kind, why) = error(&ask(
+        "web2",
+        &json!({"dns_tries": "x", "dns_servers": [{"address": "a"}, {"prot": 53}], "tires": 1}),
+    ));
+    assert_eq!((status, kind.as_str()), (400, "bad_data"));
+    assert_eq!(
+        why,
+        "vars.dns_name: it is missing, and required; want a text; \
+         vars.dns_tries: found \"x\"; want a whole number; \
+         vars.dns_servers[1].prot: unknown key; did you mean \"port\"? the keys here are address, port; \
+         vars.tires: check_dns does not know it; the variables are dns_name, dns_tries, dns_servers"
+    );
+    assert_eq!(server.data("runs")["runs"], json!([]));
+    // The inventory sets it for web1, and what Ansible can convert is right.
+    let vars = json!({"dns_tries": "3", "dns_servers": ["address=b port=53"]});
+    assert_eq!(ask("web1", &vars).status, 202);
+    assert_eq!(ask("web2", &json!({"dns_name": "x"})).status, 202);
 }
 
 #[test]

@@ -20,6 +20,7 @@ mod hosts;
 mod operations;
 mod receiver;
 mod recovery;
+mod roles;
 mod runs_api;
 mod schedules;
 mod sd;

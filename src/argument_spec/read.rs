@@ -1,0 +1,149 @@
+//! From the YAML of a spec, already read as values, to a [`Spec`].
+
+use serde_json::{Map, Value};
+
+use super::{Kind, OptionSpec, Options, Spec};
+
+/// How deep options may stand in options; a person writes three.
+const MAX_DEPTH: usize = 16;
+
+/// What stands for the default of a secret.
+const HIDDEN: &str = "(hidden)";
+
+/// A spec as read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Read {
+    /// Of the entry point `main`, if there is one: Ansible checks nothing without.
+    pub main: Option<Spec>,
+    /// The names of variables that other entry points take.
+    pub of_others: Vec<String>,
+    /// What cannot be understood, each as a sentence. Ansible will most likely fail on it.
+    pub warnings: Vec<String>,
+}
+
+/// Reads what stands under `argument_specs`.
+///
+/// *Shape*: `{ENTRY_POINT: {short_description, description, options: {NAME: {type, required, default, …}}}}`.
+pub fn read(specs: &Value) -> Read {
+    let mut read = Read::default();
+    let Some(points) = map("argument_specs", specs, &mut read.warnings) else {
+        return read;
+    };
+    for (point, spec) in points {
+        let Some(typed) = map(point, spec, &mut read.warnings) else {
+            continue;
+        };
+        let options = match typed.get("options") {
+            None | Some(Value::Null) => Options::default(),
+            Some(value) => options(point, value, 0, &mut read.warnings),
+        };
+        if point != "main" {
+            read.of_others
+                .extend(options.names().map(ToOwned::to_owned));
+            continue;
+        }
+        read.main = Some(Spec {
+            short_description: lines(typed.get("short_description")).join(" "),
+            description: lines(typed.get("description")),
+            options,
+        });
+    }
+    read
+}
+
+fn map<'a>(
+    path: &str,
+    value: &'a Value,
+    warnings: &mut Vec<String>,
+) -> Option<&'a Map<String, Value>> {
+    match value {
+        Value::Object(map) => Some(map),
+        // As Ansible takes it: nothing is said.
+        Value::Null => None,
+        _ => {
+            warnings.push(format!("{path} is no map"));
+            None
+        }
+    }
+}
+
+fn options(path: &str, typed: &Value, depth: usize, warnings: &mut Vec<String>) -> Options {
+    if depth == MAX_DEPTH {
+        warnings.push(format!("{path} has options in options without an end"));
+        return Options::default();
+    }
+    let typed = map(&format!("{path}.options"), typed, warnings);
+    let typed = typed.into_iter().flatten();
+    let options = typed.map(|(name, typed)| {
+        let path = format!("{path}.options.{name}");
+        let option = option(&path, typed, depth, warnings);
+        (name.clone(), option)
+    });
+    Options(options.collect())
+}
+
+fn option(path: &str, typed: &Value, depth: usize, warnings: &mut Vec<String>) -> OptionSpec {
+    let Value::Object(typed) = typed else {
+        warnings.push(format!("{path} is no map"));
+        return OptionSpec {
+            kind: Kind::Raw,
+            ..OptionSpec::default()
+        };
+    };
+    let given = |key: &str| typed.get(key).filter(|value| !value.is_null());
+    let no_log = given("no_log").is_some_and(truthy);
+    let mut kind = |key: &str| {
+        let word = given(key)?;
+        let kind = Kind::parse(word.as_str().unwrap_or("?"));
+        if let Kind::Other(_) = kind {
+            warnings.push(format!("{path}.{key}: {word} is no type of Ansible's"));
+        }
+        Some(kind)
+    };
+    let (of_value, elements) = (kind("type").unwrap_or_default(), kind("elements"));
+    let choices = match given("choices") {
+        Some(Value::Array(choices)) => Some(choices.clone()),
+        Some(_) => {
+            warnings.push(format!("{path}.choices is no list"));
+            None
+        }
+        None => None,
+    };
+    OptionSpec {
+        kind: of_value,
+        description: lines(given("description")),
+        required: given("required").is_some_and(truthy),
+        default: given("default").map(|value| if no_log { HIDDEN.into() } else { value.clone() }),
+        choices,
+        elements,
+        options: given("options").map(|value| options(path, value, depth + 1, warnings)),
+        no_log,
+        aliases: texts(given("aliases")),
+        apply_defaults: given("apply_defaults").is_some_and(truthy),
+    }
+}
+
+/// As Python takes a value for a condition.
+fn truthy(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(value) => *value,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(map) => !map.is_empty(),
+    }
+}
+
+fn texts(value: Option<&Value>) -> Vec<String> {
+    let items = value.and_then(Value::as_array).into_iter().flatten();
+    items.filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+/// A text, or a list of texts.
+fn lines(value: Option<&Value>) -> Vec<String> {
+    match value {
+        Some(Value::String(text)) => vec![text.trim_end().to_owned()],
+        other => texts(other),
+    }
+}

@@ -1,0 +1,266 @@
+//! What the roles say of themselves in their folders, and whether variables are as they say.
+//!
+//! What cannot be read here is told as a warning beside the role, and its variables are left to Ansible: a configuration is
+//! not refused for a role that may work.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::Value;
+
+use super::Roles;
+use super::text::{Pairs, parse};
+use super::vars::VarValue;
+use crate::argument_spec::{self, Defect, Spec};
+use crate::run::Vars;
+use crate::suggest::did_you_mean;
+
+/// A role's YAML is written by people.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// More would fill a screen with warnings of one role.
+const MAX_WARNINGS: usize = 20;
+
+/// What a role is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RoleKind {
+    /// It is under `alert/roles`.
+    Alert,
+    /// It is under `routine/roles`.
+    Routine,
+}
+
+impl RoleKind {
+    /// Its word, which is also its folder's name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Alert => "alert",
+            Self::Routine => "routine",
+        }
+    }
+}
+
+/// What a role says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct About {
+    /// What it is for.
+    pub kind: RoleKind,
+    /// Its name. A role of each kind may have the same.
+    pub name: String,
+    /// Where it is.
+    pub folder: PathBuf,
+    /// Its argument spec; `None` if it has none, or none that can be read.
+    pub spec: Option<Spec>,
+    /// What cannot be read of it, each as a sentence without its end.
+    pub warnings: Vec<String>,
+    /// What it sets by its own `defaults` and `vars`.
+    sets: BTreeSet<String>,
+    /// The names of variables that it may use beside those of its spec.
+    knows: BTreeSet<String>,
+    /// Whether it may use others than all these: it depends on roles, or its files cannot be read.
+    is_open: bool,
+}
+
+/// Everything that is wrong with variables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VarsError(pub Vec<Defect>);
+
+impl std::error::Error for VarsError {}
+
+impl fmt::Display for VarsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, defect) in self.0.iter().enumerate() {
+            let between = if n == 0 { "" } else { "; " };
+            write!(f, "{between}{defect}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Roles {
+    /// What is known of the roles of this name: one, or one of each kind.
+    pub fn about(&self, name: &str) -> impl Iterator<Item = &About> {
+        self.about.iter().filter(move |about| about.name == name)
+    }
+
+    /// The variables that a role of ours requires and does not set itself: whoever checks variables has to know which of
+    /// them the inventory sets.
+    pub fn required_vars(&self) -> Vec<String> {
+        let mut names = BTreeSet::new();
+        for about in &self.about {
+            let options = about.spec.iter().flat_map(|spec| &spec.options.0);
+            let required = options.filter(|(_, option)| {
+                option.default.is_none() && (option.required || option.apply_defaults)
+            });
+            names.extend(
+                required
+                    .map(|(name, _)| name)
+                    .filter(|name| !about.sets.contains(*name)),
+            );
+        }
+        names.into_iter().cloned().collect()
+    }
+
+    /// Whether these roles take these variables, by their argument specs. Variables are values here, not templates.
+    ///
+    /// `inventory` says of a name whether the inventory sets it, or may set it, for every host of the run.
+    ///
+    /// *Errors*: all defects, by the roles' order.
+    pub fn check_vars(
+        &self,
+        roles: &[String],
+        vars: &Vars,
+        inventory: &dyn Fn(&str) -> bool,
+    ) -> Result<(), VarsError> {
+        let mut defects = Vec::new();
+        let mut known: Vec<&str> = Vec::new();
+        let mut all_known = true;
+        for role in roles {
+            let mut is_known = false;
+            for about in self.about(role) {
+                let Some(spec) = &about.spec else { continue };
+                is_known = !about.is_open;
+                let names = about.knows.iter().map(String::as_str);
+                for name in spec.options.names().chain(names) {
+                    if !known.contains(&name) {
+                        known.push(name);
+                    }
+                }
+                let elsewhere =
+                    |name: &str| about.is_open || about.sets.contains(name) || inventory(name);
+                for defect in argument_spec::check(&spec.options, vars, &elsewhere) {
+                    if !defects.contains(&defect) {
+                        defects.push(defect);
+                    }
+                }
+            }
+            all_known &= is_known;
+        }
+        let strangers = vars.keys().filter(|name| !known.contains(&name.as_str()));
+        for name in strangers.filter(|_| all_known) {
+            let help = match known.as_slice() {
+                [] => "it takes no variables".to_owned(),
+                known => did_you_mean(name, known, "the variables are"),
+            };
+            let why = match roles {
+                [role] => format!("{role} does not know it; {help}"),
+                _ => format!("no role of these knows it; {help}"),
+            };
+            let path = format!("vars.{name}");
+            defects.push(Defect { path, why });
+        }
+        if defects.is_empty() {
+            Ok(())
+        } else {
+            Err(VarsError(defects))
+        }
+    }
+}
+
+/// The file `meta/main.yml` of a role, as far as it matters here.
+#[derive(Default, Deserialize)]
+struct MetaText {
+    #[serde(default)]
+    argument_specs: Option<VarValue>,
+    #[serde(default)]
+    dependencies: Option<VarValue>,
+}
+
+#[derive(Default, Deserialize)]
+struct SpecsText {
+    #[serde(default)]
+    argument_specs: Option<VarValue>,
+}
+
+/// What the role in a folder says of itself.
+pub(super) fn about(kind: RoleKind, name: &str, folder: PathBuf) -> About {
+    let mut about = About {
+        kind,
+        name: name.to_owned(),
+        folder,
+        spec: None,
+        warnings: Vec::new(),
+        sets: BTreeSet::new(),
+        knows: BTreeSet::new(),
+        is_open: false,
+    };
+    let meta: Option<MetaText> = about.yaml("meta/main").unwrap_or(None);
+    let meta = meta.unwrap_or_default();
+    let depends = meta.dependencies.map(|VarValue(value)| value);
+    about.is_open |=
+        !depends.is_none_or(|value| value.is_null() || value == Value::Array(Vec::new()));
+    // As Ansible: the file of its own is taken alone, whatever the other says.
+    let specs = match about.yaml::<SpecsText>("meta/argument_specs") {
+        Ok(Some(specs)) => specs.argument_specs,
+        Ok(None) => meta.argument_specs,
+        Err(Unread) => None,
+    };
+    if let Some(VarValue(specs)) = specs {
+        let read = argument_spec::read(&specs);
+        about.spec = read.main;
+        about.knows.extend(read.of_others);
+        about.warnings.extend(read.warnings);
+    }
+    for file in ["defaults/main", "vars/main"] {
+        let set: Option<Pairs<IgnoredAny>> = about.yaml(file).unwrap_or(None);
+        let set = set.unwrap_or_default().0;
+        about
+            .sets
+            .extend(set.into_iter().map(|(name, _)| name.value));
+    }
+    about.knows.extend(about.sets.iter().cloned());
+    about.warnings.truncate(MAX_WARNINGS);
+    about
+}
+
+/// There is something, and it cannot be read; that was noted.
+struct Unread;
+
+impl About {
+    /// Reads a file whose name is given without its ending, if there is one and it holds anything.
+    fn yaml<T: DeserializeOwned>(&mut self, name: &str) -> Result<Option<T>, Unread> {
+        for ending in [".yml", ".yaml", ".json", ""] {
+            let file = format!("{name}{ending}");
+            let path = self.folder.join(&file);
+            let why = match text(&path) {
+                Ok(text) => match parse(&file, &text) {
+                    Ok(read) => return Ok(read),
+                    Err(e) => e.first_line(),
+                },
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                // Ansible reads all that is in it.
+                Err(e) if e.kind() == io::ErrorKind::IsADirectory => {
+                    self.is_open = true;
+                    return Ok(None);
+                }
+                Err(e) => format!("{file} cannot be read: {e}"),
+            };
+            self.warnings.push(why);
+            self.is_open = true;
+            return Err(Unread);
+        }
+        Ok(None)
+    }
+}
+
+/// The text of a file, within bounds.
+fn text(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?
+        .take(MAX_FILE_BYTES + 1)
+        .read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_FILE_BYTES {
+        let why = format!("it has more than {} MiB", MAX_FILE_BYTES >> 20);
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests;
