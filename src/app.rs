@@ -176,13 +176,7 @@ impl App {
             let _ = keeper.await;
         });
         helpers.spawn(retain(opened.store.clone(), config.clone(), ending));
-        let mut servers = JoinSet::new();
-        let mut addresses = Vec::new();
-        for (address, listener) in listeners {
-            tracing::info!(%address, "listening");
-            addresses.push(address);
-            servers.spawn(http::serve(listener, context.clone()));
-        }
+        let (servers, addresses) = serve_on(listeners, &context);
         Ok(Self {
             store: opened.store,
             shutdown,
@@ -238,6 +232,20 @@ impl App {
         self.store.close().await;
         tracing::info!("ended");
     }
+}
+
+fn serve_on(
+    listeners: Vec<(SocketAddr, TcpListener)>,
+    context: &Context,
+) -> (JoinSet<()>, Vec<SocketAddr>) {
+    let mut servers = JoinSet::new();
+    let mut addresses = Vec::new();
+    for (address, listener) in listeners {
+        tracing::info!(%address, "listening");
+        addresses.push(address);
+        servers.spawn(http::serve(listener, context.clone()));
+    }
+    (servers, addresses)
 }
 
 /// What everything else is built of.

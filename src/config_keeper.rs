@@ -99,6 +99,7 @@ impl ConfigKeeper {
             return Err(ChangeError::Renamed(name.to_owned(), new));
         }
         not_provisioned(&file, kind, &new)?;
+        object.check_vars(&file.roles)?;
         let now = clock::now();
         let kept = self.store.put_object(kind, new, json, expect, now).await?;
         self.read_again(&file).await?;

@@ -135,13 +135,13 @@ fn list(list: &List) -> Result<(), Failure> {
     let head = ["NAME", "KIND", "USED BY", "SUCCESSFUL", "LAST RUN", "DOES"];
     let mut rows = vec![head.map(|title| Cell::inked(Ink::Dim, title))];
     rows.extend(list.roles.iter().map(|role| {
-        let last = role.last_runs.last.as_ref();
+        let latest = role.last_runs.last.as_ref();
         [
             Cell::new(&role.name),
             Cell::new(&role.kind),
             Cell::new(&role.used_by()),
             Cell::new(&role.last_runs.successful()),
-            Cell::new(&last.map_or_else(String::new, |run| second(run.created_at))),
+            Cell::new(&latest.map_or_else(String::new, |run| second(run.created_at))),
             Cell::new(&role.short_description),
         ]
     }));

@@ -4,7 +4,7 @@
 //! not refused for a role that may work.
 
 use std::collections::BTreeSet;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -72,6 +72,20 @@ pub struct About {
 pub struct VarsError(pub Vec<Defect>);
 
 impl std::error::Error for VarsError {}
+
+impl VarsError {
+    /// The first variable that is wrong, and why; what else is wrong follows.
+    pub fn first(&self) -> (String, String) {
+        let Some((first, more)) = self.0.split_first() else {
+            return ("vars".to_owned(), String::new());
+        };
+        let mut why = first.why.clone();
+        for defect in more {
+            let _ = write!(why, "; {defect}");
+        }
+        (first.path.clone(), why)
+    }
+}
 
 impl fmt::Display for VarsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -17,7 +17,7 @@ use super::manual::defect_of_vars;
 use super::schedules;
 use super::text;
 use super::vars::VarValue;
-use super::{Binding, Config, Origin, Schedule};
+use super::{Binding, Config, Origin, Roles, Schedule};
 
 /// What can be made over the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -120,6 +120,24 @@ impl KeptObject {
             Self::Binding(binding) => &binding.name,
             Self::Schedule(schedule) => &schedule.name,
         }
+    }
+
+    /// Whether its roles take its variables, by their argument specs. What it leaves out the inventory may say.
+    ///
+    /// *Errors*: all defects in one.
+    pub fn check_vars(&self, known: &Roles) -> Result<(), KeptError> {
+        let (roles, vars) = match self {
+            Self::Binding(binding) => (&binding.roles, &binding.vars),
+            Self::Schedule(schedule) => (&schedule.work.roles, &schedule.work.vars),
+        };
+        let checked = known.check_vars(roles, vars, &|_| true);
+        checked.map_err(|e| {
+            let (field, message) = e.first();
+            KeptError {
+                field: Some(field),
+                message,
+            }
+        })
     }
 }
 

@@ -26,8 +26,22 @@ pub struct Manual {
 
 /// Why a text is no [`Manual`]: the field, what is wrong with it, and what would be right.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct ManualError(String);
+#[error("{}{message}", .field.map_or_else(String::new, |field| format!("{field}: ")))]
+pub struct ManualError {
+    /// The field that is wrong, where it is one.
+    pub field: Option<&'static str>,
+    /// What is wrong, and what would be right.
+    pub message: String,
+}
+
+impl ManualError {
+    fn whole(message: impl Into<String>) -> Self {
+        Self {
+            field: None,
+            message: message.into(),
+        }
+    }
+}
 
 /// The fields as they arrive. What they mean is checked by hand, so that each error can name its field.
 #[derive(Debug, Default, Deserialize)]
@@ -54,12 +68,13 @@ struct Typed {
 pub fn manual(json: &[u8], config: &Config) -> Result<Manual, ManualError> {
     // A list would be taken for the fields in their order.
     if !json.trim_ascii_start().starts_with(b"{") {
-        return Err(ManualError(
+        return Err(ManualError::whole(
             r#"the body is no JSON object: want {"roles": ["NAME"], "target": {"hosts": ["NAME"]}}"#
                 .to_owned(),
         ));
     }
-    let typed: Typed = serde_json::from_slice(json).map_err(|e| ManualError(e.to_string()))?;
+    let typed: Typed =
+        serde_json::from_slice(json).map_err(|e| ManualError::whole(e.to_string()))?;
     let target = target(typed.target)?;
     let r#become = switch("become", typed.r#become)?
         .unwrap_or(config.ansible.r#become && target != Target::Controller);
@@ -81,12 +96,19 @@ pub fn manual(json: &[u8], config: &Config) -> Result<Manual, ManualError> {
     })
 }
 
-fn wrong(field: &str, why: impl Display) -> ManualError {
-    ManualError(format!("{field}: {why}"))
+fn wrong(field: &'static str, why: impl Display) -> ManualError {
+    ManualError {
+        field: Some(field),
+        message: why.to_string(),
+    }
 }
 
 /// A list of names, at least one, none twice.
-fn names(field: &str, value: Option<Value>, example: &str) -> Result<Vec<String>, ManualError> {
+fn names(
+    field: &'static str,
+    value: Option<Value>,
+    example: &str,
+) -> Result<Vec<String>, ManualError> {
     let Some(Value::Array(items)) = value else {
         return Err(wrong(field, format_args!("want a list: {example}")));
     };
@@ -173,7 +195,7 @@ fn target(value: Option<Value>) -> Result<Target, ManualError> {
     }
 }
 
-fn exact(field: &str, name: &str, kind: &str) -> Result<(), ManualError> {
+fn exact(field: &'static str, name: &str, kind: &str) -> Result<(), ManualError> {
     if is_exact_name(name, kind) {
         return Ok(());
     }
@@ -181,7 +203,7 @@ fn exact(field: &str, name: &str, kind: &str) -> Result<(), ManualError> {
     Err(wrong(field, why))
 }
 
-fn switch(field: &str, value: Option<Value>) -> Result<Option<bool>, ManualError> {
+fn switch(field: &'static str, value: Option<Value>) -> Result<Option<bool>, ManualError> {
     match value {
         None => Ok(None),
         Some(Value::Bool(value)) => Ok(Some(value)),

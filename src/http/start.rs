@@ -43,16 +43,20 @@ pub(super) async fn start(context: &Context, request: Request<Incoming>) -> Repl
 async fn take(context: &Context, request: Request<Incoming>) -> Result<RunId, Reply> {
     let config = Arc::clone(&context.config.borrow());
     let body = json::body(request, LARGEST, config.receiver.body_timeout).await?;
-    let bad = |e: &dyn std::error::Error| reply::error(StatusCode::BAD_REQUEST, e);
-    let Manual { target, work } = config::manual(&body, &config).map_err(|e| bad(&e))?;
+    let bad = |field: Option<&str>, why: &str| reply::error_at(StatusCode::BAD_REQUEST, field, why);
+    let Manual { target, work } =
+        config::manual(&body, &config).map_err(|e| bad(e.field, &e.message))?;
     let inventory = context.inventory.fresh().await;
     let inventory = inventory.map_err(|why| reply::error(StatusCode::SERVICE_UNAVAILABLE, why))?;
-    let hosts = plan::hosts(&target, &inventory, None)
-        .map_err(|e| reply::error(StatusCode::BAD_REQUEST, format_args!("target: {e}")))?;
+    let hosts =
+        plan::hosts(&target, &inventory, None).map_err(|e| bad(Some("target"), &e.to_string()))?;
     let sets = |name: &str| hosts.iter().all(|host| inventory.may_set(host, name));
     let roles = &config.roles;
     let vars = roles.check_vars(&work.roles, &work.vars, &sets);
-    vars.map_err(|e| bad(&e))?;
+    vars.map_err(|e| {
+        let (field, why) = e.first();
+        bad(Some(&field), &why)
+    })?;
     let (roles, touched) = (work.roles.join(","), hosts.join(","));
     let check = work.check;
     let id = context

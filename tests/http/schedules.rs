@@ -86,7 +86,7 @@ fn a_schedule_that_is_made_starts_when_its_minute_comes_and_once() {
 }
 
 #[test]
-fn schedules_are_made_changed_paused_run_and_removed() {
+fn a_schedule_is_made_and_changed_by_who_knows_it_as_it_is() {
     let site = site().sections(
         "schedules: [{name: filed, cron: '0 4 * * *', timezone: Asia/Shanghai, roles: [check_dns], target: {group: web}, vars: {zone: secret}}]",
     );
@@ -158,7 +158,15 @@ fn schedules_are_made_changed_paused_run_and_removed() {
         send(&server, "PUT", "schedules/new-year", &changed).status,
         400
     );
+}
 
+#[test]
+fn a_schedule_is_paused_run_by_hand_and_removed() {
+    let site = site();
+    let server = site.start();
+    let yearly = json!({"name": "new-year", "cron": "0 0 1 1 *", "roles": ["check_dns"],
+        "target": "controller", "vars": {"zone": "{{ 7 * 7 }}"}});
+    assert_eq!(send(&server, "POST", "schedules", &yearly).status, 201);
     let paused = send(&server, "POST", "schedules/new-year/pause", &json!(null));
     assert_eq!(paused.status, 200, "{}", paused.text());
     let data = &value(&paused)["data"];
