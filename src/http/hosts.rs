@@ -11,6 +11,7 @@ use hyper::{Method, Request, StatusCode};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::refusal::Refusal;
 use super::reply::{self, Reply};
 use super::{Context, json, path};
 use crate::clock;
@@ -19,7 +20,7 @@ use crate::inventory::{Clash, Conflict, EnrolledHost, Host, Inventory};
 use crate::run::Work;
 
 /// The largest body: as many hosts as [`crate::store::HOSTS_LIMIT`] says are held in memory.
-const LARGEST: u64 = 8 << 10;
+pub(super) const LARGEST: u64 = 8 << 10;
 
 /// What is told of a host.
 #[derive(Serialize)]
@@ -60,7 +61,7 @@ struct Hosts {
 }
 
 #[derive(Serialize)]
-struct HostDetail {
+pub(super) struct HostDetail {
     #[serde(flatten)]
     host: HostAnswer,
     /// Of an enrolled host; of the others no variables are known.
@@ -80,13 +81,17 @@ struct Removed {
 pub(super) async fn answer(context: &Context, method: &Method, parts: &[&str]) -> Reply {
     let reads = matches!(*method, Method::GET | Method::HEAD);
     match parts {
-        ["hosts"] if reads => list(context).await.unwrap_or_else(|refused| refused),
+        ["hosts"] if reads => list(context)
+            .await
+            .unwrap_or_else(|refused| refused.reply()),
         ["hosts", name] if reads => {
             let shown = show(context, &path::decoded(name)).await;
-            shown.unwrap_or_else(|refused| refused)
+            shown.unwrap_or_else(|refused| refused.reply())
         }
         ["hosts", name] if *method == Method::DELETE => remove(context, path::decoded(name)).await,
-        ["inventory"] if reads => script(context).await.unwrap_or_else(|refused| refused),
+        ["inventory"] if reads => script(context)
+            .await
+            .unwrap_or_else(|refused| refused.reply()),
         ["hosts"] => reply::method_not_allowed("GET, HEAD, POST"),
         ["hosts", _] => reply::method_not_allowed("GET, HEAD, DELETE"),
         ["inventory"] => reply::method_not_allowed("GET, HEAD"),
@@ -97,15 +102,17 @@ pub(super) async fn answer(context: &Context, method: &Method, parts: &[&str]) -
     }
 }
 
-async fn inventory(context: &Context) -> Result<Arc<Inventory>, Reply> {
-    let inventory = context.inventory.fresh().await;
-    inventory.map_err(|why| reply::error(StatusCode::SERVICE_UNAVAILABLE, why))
+async fn inventory(context: &Context) -> Result<Arc<Inventory>, Refusal> {
+    context
+        .inventory
+        .fresh()
+        .await
+        .map_err(Refusal::unavailable)
 }
 
-async fn list(context: &Context) -> Result<Reply, Reply> {
+async fn list(context: &Context) -> Result<Reply, Refusal> {
     let inventory = inventory(context).await?;
-    let facts = context.store.facts_list().await;
-    let facts = facts.map_err(|e| reply::failed(&e))?.into_iter();
+    let facts = context.store.facts_list().await?.into_iter();
     let facts = facts.map(|of| (of.host, of.gathered_at)).collect();
     Ok(reply::long_success(move || Hosts {
         hosts: inventory
@@ -117,7 +124,7 @@ async fn list(context: &Context) -> Result<Reply, Reply> {
     .await)
 }
 
-async fn show(context: &Context, name: &str) -> Result<Reply, Reply> {
+async fn show(context: &Context, name: &str) -> Result<Reply, Refusal> {
     let inventory = inventory(context).await?;
     let mut conflicts = inventory.conflicts().iter();
     let conflict = conflicts.find(|conflict| conflict.name == name);
@@ -126,10 +133,9 @@ async fn show(context: &Context, name: &str) -> Result<Reply, Reply> {
             Some(conflict) => format!("{conflict}, so it takes no part"),
             None => format!("no host of the inventory is named {name:?}"),
         };
-        return Err(reply::error(StatusCode::NOT_FOUND, why));
+        return Err(Refusal::new(StatusCode::NOT_FOUND, why));
     };
-    let facts = context.store.facts_of(name.to_owned()).await;
-    let facts = facts.map_err(|e| reply::failed(&e))?.into_iter();
+    let facts = context.store.facts_of(name.to_owned()).await?.into_iter();
     let facts = facts.map(|of| (of.host, of.gathered_at)).collect();
     Ok(reply::success(&HostDetail {
         host: HostAnswer::of(host, &facts),
@@ -139,40 +145,44 @@ async fn show(context: &Context, name: &str) -> Result<Reply, Reply> {
 }
 
 /// The inventory as Ansible's inventory scripts print it.
-async fn script(context: &Context) -> Result<Reply, Reply> {
+async fn script(context: &Context) -> Result<Reply, Refusal> {
     let inventory = inventory(context).await?;
     let text =
         tokio::task::spawn_blocking(move || Value::Object(inventory.to_script()).to_string());
     let text = text
         .await
-        .map_err(|e| reply::error(StatusCode::INTERNAL_SERVER_ERROR, e))?;
+        .map_err(|e| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, e))?;
     Ok(reply::typed("application/json", [text.into()]))
 }
 
 pub(super) async fn enroll(context: &Context, request: Request<Incoming>) -> Reply {
     let context = context.clone();
     to_its_end(async move {
-        match take(&context, request).await {
+        let timeout = context.config.borrow().receiver.body_timeout;
+        let body = match json::body(request, LARGEST, timeout).await {
+            Ok(body) => body,
+            Err(refused) => return refused,
+        };
+        match enrol(&context, &body).await {
             Ok(host) => reply::created(&host),
-            Err(refused) => refused,
+            Err(refusal) => refusal.reply(),
         }
     })
     .await
 }
 
-async fn take(context: &Context, request: Request<Incoming>) -> Result<HostDetail, Reply> {
+/// Enrols the host that this JSON names: see [`config::enrolment`].
+pub(super) async fn enrol(context: &Context, json: &[u8]) -> Result<HostDetail, Refusal> {
     let config = Arc::clone(&context.config.borrow());
-    let body = json::body(request, LARGEST, config.receiver.body_timeout).await?;
-    let bad = |why: &dyn std::fmt::Display| reply::error(StatusCode::BAD_REQUEST, why);
-    let asked = config::enrolment(&body).map_err(|e| bad(&e))?;
+    let asked = config::enrolment(json).map_err(Refusal::bad)?;
     let inventory = inventory(context).await?;
     if let Some(why) = in_the_way(&inventory, &asked.name, &asked.groups, &config) {
-        return Err(reply::error(StatusCode::CONFLICT, why));
+        return Err(Refusal::new(StatusCode::CONFLICT, why));
     }
     if inventory.templates_twice()
         && let Some(name) = asked.template()
     {
-        return Err(bad(&format_args!(
+        return Err(Refusal::bad(format_args!(
             "vars: {name:?} holds text that could be a template, and this ansible-core may take it for one: want ansible-core 2.19 or newer, or a text without {{{{, {{% and {{#"
         )));
     }
@@ -183,8 +193,7 @@ async fn take(context: &Context, request: Request<Incoming>) -> Result<HostDetai
         vars: asked.vars,
         enrolled_at: clock::now(),
     };
-    let kept = context.store.enroll_host(host.clone()).await;
-    kept.map_err(|e| reply::failed(&e))?;
+    context.store.enroll_host(host.clone()).await?;
     tracing::info!(
         host = host.name,
         address = host.address,
@@ -264,22 +273,28 @@ fn in_the_way(
 async fn remove(context: &Context, name: String) -> Reply {
     let context = context.clone();
     to_its_end(async move {
-        match context.store.remove_host(name.clone()).await {
-            Ok(()) => {
-                tracing::info!(host = name, "enrolled host removed");
-                context.inventory.enrolled().await;
-                reply::success(&Removed { name })
-            }
-            Err(e) => match context.inventory.latest() {
-                Ok(inventory) if inventory.host(&name).is_some() => reply::error(
-                    StatusCode::CONFLICT,
-                    format_args!("{name} stands in the inventory's sources: remove it there"),
-                ),
-                _ => reply::failed(&e),
-            },
+        match take_away(&context, &name).await {
+            Ok(()) => reply::success(&Removed { name }),
+            Err(refusal) => refusal.reply(),
         }
     })
     .await
+}
+
+/// Removes an enrolled host.
+pub(super) async fn take_away(context: &Context, name: &str) -> Result<(), Refusal> {
+    if let Err(e) = context.store.remove_host(name.to_owned()).await {
+        return Err(match context.inventory.latest() {
+            Ok(inventory) if inventory.host(name).is_some() => Refusal::new(
+                StatusCode::CONFLICT,
+                format_args!("{name} stands in the inventory's sources: remove it there"),
+            ),
+            _ => e.into(),
+        });
+    }
+    tracing::info!(host = name, "enrolled host removed");
+    context.inventory.enrolled().await;
+    Ok(())
 }
 
 /// The client may go away while the answer is made. What was begun is ended all the same.

@@ -36,7 +36,7 @@
 //! | GET | `/metrics/hosts` | of it, the metrics of hosts alone |
 //! | GET, HEAD | `/-/healthy`, `/-/ready` | 200, or 503 and why not |
 //! | POST, PUT | `/-/reload` | reads the configuration again (`--web.enable-lifecycle`) |
-//! | GET | `/` | links to the above |
+//! | GET, POST | everything else | [`portal`]: pages for people |
 
 mod alerts;
 mod api;
@@ -49,7 +49,9 @@ mod json;
 mod metrics;
 mod objects;
 mod path;
+mod portal;
 mod query;
+mod refusal;
 mod reply;
 mod roles;
 mod router;

@@ -101,8 +101,8 @@ pub(super) fn raw_text(status: StatusCode, body: impl Into<Bytes>) -> Reply {
 }
 
 /// A page.
-pub(super) fn html(body: impl Into<Bytes>) -> Reply {
-    reply(StatusCode::OK, "text/html; charset=utf-8", body)
+pub(super) fn html(status: StatusCode, body: impl Into<Bytes>) -> Reply {
+    reply(status, "text/html; charset=utf-8", body)
 }
 
 /// Another content type, in parts.
@@ -200,9 +200,28 @@ pub(super) fn error_at(
     reply(status, "application/json", body)
 }
 
+/// What an error that is answered says.
+pub(super) fn why(reply: Reply) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Said {
+        error: String,
+    }
+    let Content::Parts(parts) = reply.into_body() else {
+        return None;
+    };
+    let body: Vec<u8> = parts.into_iter().flatten().collect();
+    let said: Said = serde_json::from_slice(&body).ok()?;
+    Some(said.error)
+}
+
 /// How a request is answered that the store could not do.
 pub(super) fn failed(e: &StoreError) -> Reply {
-    let status = match e {
+    error(status_of(e), e)
+}
+
+/// The status of that answer.
+pub(super) fn status_of(e: &StoreError) -> StatusCode {
+    match e {
         StoreError::NoSuchRun(_)
         | StoreError::HostNotEnrolled(_)
         | StoreError::NoSuchObject(..) => StatusCode::NOT_FOUND,
@@ -216,8 +235,7 @@ pub(super) fn failed(e: &StoreError) -> Reply {
             StatusCode::SERVICE_UNAVAILABLE
         }
         StoreError::Corrupt(_) => StatusCode::INTERNAL_SERVER_ERROR,
-    };
-    error(status, e)
+    }
 }
 
 /// The path is right, the method is not.

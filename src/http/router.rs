@@ -9,7 +9,9 @@ use hyper::{Method, Request, StatusCode};
 use tokio::sync::oneshot;
 
 use super::reply::{self, Reply};
-use super::{Context, api, events, facts, hosts, metrics, objects, schedules, start, webhook};
+use super::{
+    Context, api, events, facts, hosts, metrics, objects, portal, schedules, start, webhook,
+};
 
 pub(super) async fn route(
     context: Context,
@@ -53,8 +55,7 @@ async fn answer(context: &Context, request: Request<Incoming>) -> Reply {
         "/-/ready" if reads => ready(context),
         "/-/reload" if matches!(method, Method::POST | Method::PUT) => reload(context).await,
         "/-/reload" => reply::method_not_allowed("POST, PUT"),
-        "/" if reads => reply::html(landing(context)),
-        "/" | "/-/healthy" | "/-/ready" | "/api/v1/cron" => reply::method_not_allowed("GET, HEAD"),
+        "/-/healthy" | "/-/ready" | "/api/v1/cron" => reply::method_not_allowed("GET, HEAD"),
         path if path == &*context.telemetry_path && reads => {
             metrics::expose(context, request.headers()).await
         }
@@ -69,7 +70,7 @@ async fn answer(context: &Context, request: Request<Incoming>) -> Reply {
                 let query = request.uri().query().unwrap_or("");
                 api::answer(context, &method, path, query).await
             }
-            None => reply::error(StatusCode::NOT_FOUND, format_args!("there is no {path}")),
+            None => portal::answer(context, request).await,
         },
     }
 }
@@ -118,6 +119,18 @@ fn not_of_another_site(headers: &HeaderMap) -> Result<(), &'static str> {
     }
 }
 
+/// Whether a browser says outright that one of our own pages made this request. A form needs that, since a page of
+/// another site can send one: what programs send, which says nothing of the kind, must be JSON.
+pub(super) fn of_own_page(headers: &HeaderMap) -> bool {
+    let same_origin = headers
+        .get("sec-fetch-site")
+        .is_some_and(|site| site == "same-origin");
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    (same_origin || headers.contains_key(ORIGIN)) // which was compared already
+        && not_of_another_site(headers).is_ok()
+        && host.is_some_and(is_no_dns_name)
+}
+
 /// Whether a Host header, with or without a port, is an IP address or localhost.
 fn is_no_dns_name(host: &str) -> bool {
     let port = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
@@ -163,14 +176,6 @@ async fn reload(context: &Context) -> Reply {
         Ok(Err(why)) => reply::text(StatusCode::INTERNAL_SERVER_ERROR, why),
         Err(_) => reply::error(StatusCode::SERVICE_UNAVAILABLE, "promansible is ending"),
     }
-}
-
-fn landing(context: &Context) -> String {
-    format!(
-        include_str!("landing.html"),
-        version = crate::build::LONG,
-        metrics = context.telemetry_path
-    )
 }
 
 #[cfg(test)]

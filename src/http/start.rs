@@ -8,6 +8,7 @@ use hyper::body::Incoming;
 use hyper::{Request, StatusCode};
 use serde::Serialize;
 
+use super::refusal::Refusal;
 use super::reply::{self, Reply};
 use super::{Context, json};
 use crate::clock;
@@ -16,7 +17,7 @@ use crate::plan;
 use crate::run::RunId;
 
 /// The largest body. Its variables are kept with the run, and as many runs may wait as `runs.queue_limit` says.
-const LARGEST: u64 = 64 << 10;
+pub(super) const LARGEST: u64 = 64 << 10;
 
 #[derive(Serialize)]
 struct StartAnswer {
@@ -27,9 +28,14 @@ pub(super) async fn start(context: &Context, request: Request<Incoming>) -> Repl
     // The client may go away while the answer is made. What was begun is ended all the same, and logged.
     let context = context.clone();
     let answer = tokio::spawn(async move {
-        match take(&context, request).await {
+        let timeout = context.config.borrow().receiver.body_timeout;
+        let body = match json::body(request, LARGEST, timeout).await {
+            Ok(body) => body,
+            Err(refused) => return refused,
+        };
+        match queue(&context, &body).await {
             Ok(id) => reply::accepted(&StartAnswer { id }),
-            Err(refused) => refused,
+            Err(refusal) => refusal.reply(),
         }
     });
     answer.await.unwrap_or_else(|_| {
@@ -40,30 +46,25 @@ pub(super) async fn start(context: &Context, request: Request<Incoming>) -> Repl
     })
 }
 
-async fn take(context: &Context, request: Request<Incoming>) -> Result<RunId, Reply> {
+/// Queues what this JSON asks for: see [`config::manual`].
+pub(super) async fn queue(context: &Context, json: &[u8]) -> Result<RunId, Refusal> {
     let config = Arc::clone(&context.config.borrow());
-    let body = json::body(request, LARGEST, config.receiver.body_timeout).await?;
-    let bad = |field: Option<&str>, why: &str| reply::error_at(StatusCode::BAD_REQUEST, field, why);
-    let Manual { target, work } =
-        config::manual(&body, &config).map_err(|e| bad(e.field, &e.message))?;
+    let Manual { target, work } = config::manual(json, &config)
+        .map_err(|e| Refusal::bad(&e).about(e.field.unwrap_or_default()))?;
     let inventory = context.inventory.fresh().await;
-    let inventory = inventory.map_err(|why| reply::error(StatusCode::SERVICE_UNAVAILABLE, why))?;
-    let hosts =
-        plan::hosts(&target, &inventory, None).map_err(|e| bad(Some("target"), &e.to_string()))?;
+    let inventory = inventory.map_err(Refusal::unavailable)?;
+    let hosts = plan::hosts(&target, &inventory, None)
+        .map_err(|e| Refusal::bad(format_args!("target: {e}")).about("target"))?;
     let sets = |name: &str| hosts.iter().all(|host| inventory.may_set(host, name));
     let roles = &config.roles;
     let vars = roles.check_vars(&work.roles, &work.vars, &sets);
-    vars.map_err(|e| {
-        let (field, why) = e.first();
-        bad(Some(&field), &why)
-    })?;
+    vars.map_err(|e| Refusal::bad(&e).about(&e.first().0))?;
     let (roles, touched) = (work.roles.join(","), hosts.join(","));
     let check = work.check;
     let id = context
         .store
         .queue_manual(work, hosts, config.runs.queue_limit, clock::now())
-        .await
-        .map_err(|e| reply::failed(&e))?;
+        .await?;
     tracing::info!(
         run = id.0,
         roles,

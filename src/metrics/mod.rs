@@ -437,6 +437,11 @@ impl Metrics {
         }
     }
 
+    /// Whether the configuration could be read when it was last asked for.
+    pub fn is_config_read(&self) -> bool {
+        self.reload_successful.get() == 1
+    }
+
     /// Shows whether the inventory could be read.
     pub fn inventory_read(&self, ok: bool, now: DateTime<Utc>) {
         self.inventory_successful.set(i64::from(ok));

@@ -145,6 +145,13 @@ impl Server {
         Answer::read(&mut BufReader::new(stream), method).expect("an answer")
     }
 
+    /// Sends a request word for word.
+    pub fn raw(&self, bytes: &[u8]) -> Answer {
+        let mut stream = self.connect();
+        stream.write_all(bytes).unwrap();
+        Answer::read(&mut BufReader::new(stream), "").expect("an answer")
+    }
+
     /// A request as it is on the wire.
     pub fn bytes_of(
         &self,

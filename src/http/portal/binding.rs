@@ -1,0 +1,243 @@
+//! One binding: shown where the configuration has it, and a form where it was made here or over the API.
+
+use askama::Template;
+use hyper::StatusCode;
+use serde_json::{Map, Value, json};
+
+use super::Answer;
+use super::ask::{self, Ask, Offer};
+use super::form::Form;
+use super::frame::{self, Frame, Wrong};
+use super::kept;
+use super::words::part;
+use crate::config::{Binding, KeptKind, Origin, Target, format_duration};
+use crate::http::Context;
+use crate::http::refusal::Refusal;
+
+/// The fields that an error can be at.
+const FIELDS: [&str; 6] = ["name", "matchers", "roles", "target", "vars", "timeout"];
+
+#[derive(Template)]
+#[template(path = "binding.html")]
+struct Page {
+    frame: Frame,
+    ask: Ask,
+    name: String,
+    matchers: String,
+    /// Whether there is one already.
+    old: bool,
+    revision: String,
+    action: String,
+    conflict: String,
+}
+
+#[derive(Template)]
+#[template(path = "binding_shown.html")]
+struct Shown {
+    frame: Frame,
+    name: String,
+    matchers: Vec<String>,
+    facts: Vec<(&'static str, String)>,
+}
+
+/// The form for a new one, which is for the alert type in the query if one is named there.
+pub(super) async fn new(context: &Context, query: &str) -> Answer {
+    let mut form = Form::parse(query.as_bytes());
+    let alert = form.text("alert").to_owned();
+    if !alert.is_empty() {
+        form = Form::of(vec![
+            ("name", slug(&alert)),
+            ("matchers", format!("alertname = {}", quoted(&alert))),
+            ("role", form.text("role").to_owned()),
+        ]);
+    }
+    shown(context, &form, Wrong::default(), StatusCode::OK, None).await
+}
+
+/// One that is there.
+pub(super) async fn one(context: &Context, name: &str) -> Answer {
+    let config = context.config.borrow().clone();
+    let mut bindings = config.bindings.iter();
+    if let Some(binding) = bindings.find(|b| b.name == name && b.origin == Origin::File) {
+        return provisioned(context, binding).await;
+    }
+    let kept = kept::found(context, KeptKind::Binding, name).await?;
+    let typed = kept::typed(&kept);
+    let mut fields = ask::fields_of(&typed);
+    fields.push(("name", kept.name.clone()));
+    fields.push(("revision", kept.revision.to_string()));
+    let matchers = typed
+        .get("matchers")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
+    let matchers: Vec<&str> = matchers.filter_map(Value::as_str).collect();
+    fields.push(("matchers", matchers.join("\n")));
+    let form = Form::of(fields);
+    shown(context, &form, Wrong::default(), StatusCode::OK, Some(name)).await
+}
+
+async fn provisioned(context: &Context, binding: &Binding) -> Answer {
+    let mut facts = vec![
+        ("Roles", binding.roles.join(", ")),
+        ("Where", target_in_words(&binding.target)),
+        ("Time limit", format_duration(binding.timeout)),
+        (
+            "Waits for more hosts",
+            format_duration(binding.batch_window),
+        ),
+    ];
+    if !binding.vars.is_empty() {
+        let names: Vec<&str> = binding.vars.keys().map(String::as_str).collect();
+        facts.push((
+            "Variables",
+            format!("{} (values are hidden)", names.join(", ")),
+        ));
+    }
+    for (on, what) in [
+        (binding.check, "Check mode"),
+        (binding.stop, "Ends the search (stop)"),
+        (binding.allow_overlap, "May meet other runs"),
+        (
+            binding.rerun_on_interrupt,
+            "Runs again after an interruption",
+        ),
+    ] {
+        if on {
+            facts.push((what, "yes".to_owned()));
+        }
+    }
+    let page = Shown {
+        frame: Frame::new(context, "/alerts"),
+        name: binding.name.clone(),
+        matchers: binding.matchers.iter().map(ToString::to_string).collect(),
+        facts,
+    };
+    frame::page(StatusCode::OK, page).await
+}
+
+pub(super) fn target_in_words(target: &Target) -> String {
+    match target {
+        Target::AlertingHost { label } => format!("the alerting host, by the label {label}"),
+        Target::Group(group) => format!("the group {group}"),
+        Target::Hosts(hosts) => hosts.join(", "),
+        Target::Controller => "the controller".to_owned(),
+    }
+}
+
+async fn shown(
+    context: &Context,
+    form: &Form,
+    wrong: Wrong,
+    status: StatusCode,
+    old: Option<&str>,
+) -> Answer {
+    let config = context.config.borrow().clone();
+    let mut conflicts = config
+        .conflicts
+        .iter()
+        .filter(|of| of.kind == KeptKind::Binding);
+    let conflict = conflicts.find(|of| Some(of.name.as_str()) == old);
+    let page = Page {
+        frame: Frame::new(context, "/alerts"),
+        ask: Ask::new(context, form, wrong, Offer::Alert),
+        name: old.unwrap_or(form.text("name")).to_owned(),
+        matchers: form.text("matchers").to_owned(),
+        old: old.is_some(),
+        revision: form.text("revision").to_owned(),
+        action: old.map_or("/binding".to_owned(), |name| {
+            format!("/bindings/{}", part(name))
+        }),
+        conflict: conflict.map(|of| of.why.clone()).unwrap_or_default(),
+    };
+    frame::page(status, page).await
+}
+
+/// Keeps what a form says: a new one, or a change of the one of this name.
+pub(super) async fn keep(context: &Context, form: Form, old: Option<&str>) -> Answer {
+    let kept = async {
+        let asked = asked(&form, old)?;
+        kept::put(context, KeptKind::Binding, old, asked, &form).await
+    };
+    match kept.await {
+        Ok(name) => Ok(frame::see(&format!("/bindings/{}", part(&name)))),
+        Err(refusal) => {
+            let wrong = Wrong::new(&refusal, &FIELDS);
+            shown(context, &form, wrong, refusal.status, old).await
+        }
+    }
+}
+
+/// The form as the API takes it.
+fn asked(form: &Form, old: Option<&str>) -> Result<Map<String, Value>, Refusal> {
+    let matchers = form.text("matchers").lines().map(str::trim);
+    let matchers: Vec<&str> = matchers.filter(|line| !line.is_empty()).collect();
+    if matchers.is_empty() {
+        return Err(Refusal::bad(
+            "matchers: want one a line, such as alertname = \"SiteDown\"",
+        ));
+    }
+    let mut asked = Map::new();
+    asked.insert("name".to_owned(), json!(old.unwrap_or(form.text("name"))));
+    asked.insert("matchers".to_owned(), json!(matchers));
+    asked.extend(ask::asked(form, Offer::Alert)?);
+    let mode = if form.is_on("check") { "check" } else { "run" };
+    asked.insert("mode".to_owned(), json!(mode));
+    Ok(asked)
+}
+
+/// A name for the binding of an alert type: `DiskWillFill` → `disk-will-fill`.
+fn slug(alert: &str) -> String {
+    let mut slug = String::new();
+    let mut after_lower = false;
+    for c in alert.chars() {
+        if c.is_ascii_alphanumeric() {
+            if c.is_ascii_uppercase() && after_lower {
+                slug.push('-');
+            }
+            slug.push(c.to_ascii_lowercase());
+            after_lower = !c.is_ascii_uppercase();
+        } else if !slug.is_empty() && !slug.ends_with('-') {
+            slug.push('-');
+            after_lower = false;
+        }
+    }
+    slug.truncate(64);
+    slug.trim_end_matches('-').to_owned()
+}
+
+/// A value in a matcher.
+fn quoted(value: &str) -> String {
+    let escaped = value
+        .replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n");
+    format!("\"{escaped}\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_binding_is_named_after_its_alert() {
+        for (alert, name) in [
+            ("DiskWillFillIn4Hours", "disk-will-fill-in4-hours"),
+            ("server_down", "server-down"),
+            ("HTTPErrors", "httperrors"),
+            ("a  b--c ", "a-b-c"),
+            ("ä", ""),
+        ] {
+            assert_eq!(slug(alert), name);
+        }
+    }
+
+    #[test]
+    fn a_value_is_quoted_as_a_matcher_reads_it() {
+        for value in ["SiteDown", "a \"b\" \\ c", "x\ny", "é"] {
+            let matcher: crate::alert::Matcher =
+                format!("alertname = {}", quoted(value)).parse().unwrap();
+            assert_eq!(matcher.to_string(), format!("alertname={}", quoted(value)));
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Asking once before something ends or goes away.
+
+use askama::Template;
+use hyper::StatusCode;
+
+use super::Answer;
+use super::frame::{self, Frame};
+use super::kept;
+use super::words::{few, part};
+use crate::clock;
+use crate::config::KeptKind;
+use crate::http::refusal::Refusal;
+use crate::http::{Context, hosts};
+use crate::run::{RunId, State};
+use crate::store::{Canceled, StoreError};
+
+#[derive(Template)]
+#[template(path = "confirm.html")]
+struct Confirm {
+    frame: Frame,
+    title: String,
+    what: String,
+    action: String,
+    yes: &'static str,
+    back: String,
+    no: &'static str,
+}
+
+pub(super) async fn cancel(context: &Context, id: RunId) -> Answer {
+    let run = context.store.run(id).await?;
+    let what = match run.state {
+        State::Finished => return Err(StoreError::Finished(id).into()),
+        State::Queued => {
+            "It has not started, so nothing has happened on a host yet. It ends as canceled."
+        }
+        State::Running => {
+            "Ansible is interrupted, and everything that it started on this machine ends. What a command has begun on a host may stay half done."
+        }
+    };
+    let page = Confirm {
+        frame: Frame::new(context, "/runs"),
+        title: format!("Cancel run {id}?"),
+        what: format!(
+            "It runs {} on {}. {what}",
+            run.work.roles.join(", "),
+            few(&run.hosts, 3)
+        ),
+        action: format!("/runs/{id}/cancel"),
+        yes: "Cancel the run",
+        back: format!("/runs/{id}"),
+        no: "Let it go on",
+    };
+    frame::page(StatusCode::OK, page).await
+}
+
+pub(super) async fn canceled(context: &Context, id: RunId) -> Answer {
+    let store = &context.store;
+    let how = store
+        .cancel(id, "the portal".to_owned(), clock::now())
+        .await?;
+    match how {
+        Canceled::Ended => tracing::info!(
+            run = id.0,
+            outcome = "canceled",
+            why = "canceled by the portal before it started",
+            "run ended"
+        ),
+        Canceled::Ending => tracing::info!(run = id.0, "cancel asked for"),
+    }
+    Ok(frame::see(&format!("/runs/{id}")))
+}
+
+pub(super) async fn remove(context: &Context, name: &str) -> Answer {
+    let inventory = context
+        .inventory
+        .fresh()
+        .await
+        .map_err(Refusal::unavailable)?;
+    let enrolled = inventory
+        .host(name)
+        .is_some_and(|host| host.enrolled().is_some());
+    let conflict = inventory
+        .conflicts()
+        .iter()
+        .any(|conflict| conflict.name == name);
+    if !enrolled && !conflict {
+        return Err(StoreError::HostNotEnrolled(name.to_owned()).into());
+    }
+    let page = Confirm {
+        frame: Frame::new(context, "/hosts"),
+        title: format!("Remove {name}?"),
+        what: "It leaves the inventory, and what is known of it (facts, findings, when roles last ended well) is deleted. Its runs stay in the history. The machine itself is not touched."
+            .to_owned(),
+        action: format!("/hosts/{}/remove", part(name)),
+        yes: "Remove the host",
+        back: format!("/hosts/{}", part(name)),
+        no: "Keep it",
+    };
+    frame::page(StatusCode::OK, page).await
+}
+
+pub(super) async fn removed(context: &Context, name: &str) -> Answer {
+    hosts::take_away(context, name).await?;
+    Ok(frame::see("/hosts"))
+}
+
+fn kind(word: &str) -> KeptKind {
+    match word {
+        "bindings" => KeptKind::Binding,
+        _ => KeptKind::Schedule,
+    }
+}
+
+pub(super) async fn take_away(context: &Context, word: &str, name: &str) -> Answer {
+    let kind = kind(word);
+    let kept = kept::found(context, kind, name).await?;
+    let (here, what) = match kind {
+        KeptKind::Binding => (
+            "/alerts",
+            "Alerts that it matches no longer start its roles.",
+        ),
+        KeptKind::Schedule => ("/schedules", "Its times no longer come."),
+    };
+    let page = Confirm {
+        frame: Frame::new(context, here),
+        title: format!("Remove the {kind} {}?", kept.name),
+        what: format!("{what} Runs that are queued or under way go on, and the history stays."),
+        action: format!("/{word}/{}/remove", part(name)),
+        yes: "Remove it",
+        back: format!("/{word}/{}", part(name)),
+        no: "Keep it",
+    };
+    frame::page(StatusCode::OK, page).await
+}
+
+pub(super) async fn taken_away(context: &Context, word: &str, name: &str) -> Answer {
+    let kind = kind(word);
+    kept::remove(context, kind, name).await?;
+    Ok(frame::see(match kind {
+        KeptKind::Binding => "/alerts",
+        KeptKind::Schedule => "/schedules",
+    }))
+}

@@ -1,0 +1,71 @@
+//! An episode of an alert, and what is done about it.
+
+use super::words::{Badge, Moment, Took, part};
+use crate::alert::{ALERTNAME, LabelSet, Status};
+use crate::store::{Episode, EpisodePage};
+
+/// What was decided under one binding.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Decision {
+    pub binding: String,
+    pub word: String,
+    pub why: String,
+    pub at: Moment,
+    pub run: Option<(u64, Option<Badge>)>,
+}
+
+/// An episode, as pages show it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct EpisodeRow {
+    pub name: String,
+    pub link: String,
+    pub badge: Badge,
+    pub since: Moment,
+    pub ended: Option<Moment>,
+    pub took: Option<Took>,
+    pub summary: String,
+    pub labels: Vec<(String, String)>,
+    pub decisions: Vec<Decision>,
+}
+
+pub(super) fn rows(page: EpisodePage) -> Vec<EpisodeRow> {
+    let EpisodePage { episodes, runs, .. } = page;
+    let row = |episode: Episode| {
+        let name = episode.labels.get(ALERTNAME).cloned().unwrap_or_default();
+        let decisions = episode.decisions.into_iter().map(|(binding, decided)| {
+            let of = decided.run.and_then(|run| runs.get(&run));
+            let badge = of.map(|run| Badge(run.outcome.map_or(run.state.as_str(), |o| o.as_str())));
+            Decision {
+                binding,
+                word: decided.decision,
+                why: decided.why.unwrap_or_default(),
+                at: Moment(decided.at),
+                run: decided.run.map(|id| (id.0, badge)),
+            }
+        });
+        let ended = episode.ends_at.or(episode.resolved_at);
+        let ended = ended.filter(|_| episode.status == Status::Resolved);
+        EpisodeRow {
+            link: format!("/alerts/{}", part(&name)),
+            badge: episode.status.into(),
+            since: Moment(episode.starts_at),
+            ended: ended.map(Moment),
+            took: ended.map(|end| Took::between(episode.starts_at, end)),
+            summary: summary(&episode.annotations),
+            decisions: decisions.collect(),
+            labels: episode
+                .labels
+                .into_iter()
+                .filter(|(label, _)| label != ALERTNAME)
+                .collect(),
+            name,
+        }
+    };
+    episodes.into_iter().map(row).collect()
+}
+
+fn summary(annotations: &LabelSet) -> String {
+    let said = ["summary", "description", "message"].iter();
+    let mut said = said.filter_map(|name| annotations.get(*name));
+    said.next().cloned().unwrap_or_default()
+}

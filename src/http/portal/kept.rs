@@ -1,0 +1,85 @@
+//! What forms for bindings and schedules share: what was typed once is changed field by field, and kept as the API keeps it.
+
+use hyper::StatusCode;
+use serde_json::{Map, Value};
+
+use super::form::Form;
+use crate::config::{Kept, KeptKind};
+use crate::http::refusal::Refusal;
+use crate::http::{Context, objects};
+use crate::store::Expect;
+
+/// What was typed of one that was made over the API or here.
+pub(super) fn typed(kept: &Kept) -> Map<String, Value> {
+    match serde_json::from_str(&kept.json) {
+        Ok(Value::Object(typed)) => typed,
+        _ => Map::new(),
+    }
+}
+
+/// Makes one, or changes the one of this name. What the form does not know of stays as it was typed.
+pub(super) async fn put(
+    context: &Context,
+    kind: KeptKind,
+    name: Option<&str>,
+    asked: Map<String, Value>,
+    form: &Form,
+) -> Result<String, Refusal> {
+    let (mut object, mut expect) = (Map::new(), Expect::None);
+    if let Some(name) = name {
+        object = typed(&found(context, kind, name).await?);
+        // Somebody else may have changed it while this one was typing.
+        expect = match form.text("revision").parse() {
+            Ok(revision) => Expect::Revision(revision),
+            Err(_) => Expect::Any,
+        };
+        if !asked.contains_key("timeout") {
+            object.remove("timeout");
+        }
+    }
+    object.extend(asked);
+    let json = Value::Object(object).to_string();
+    let (context, name) = (context.clone(), name.map(str::to_owned));
+    // The browser may go away meanwhile. What was begun is ended all the same.
+    let done = tokio::spawn(async move {
+        let name = name.as_deref();
+        let done = context
+            .configs
+            .put(kind, name, json.as_bytes(), expect)
+            .await;
+        if let Ok(kept) = &done {
+            let (name, revision) = (&kept.name, kept.revision);
+            tracing::info!(kind = kind.as_str(), name, revision, "kept by the portal");
+        }
+        done.map_err(|e| Refusal::read(objects::refused(&e)))
+    });
+    let kept = done
+        .await
+        .map_err(|e| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, e))??;
+    Ok(kept.name)
+}
+
+/// The one of this name.
+pub(super) async fn found(context: &Context, kind: KeptKind, name: &str) -> Result<Kept, Refusal> {
+    let kept = context.configs.kept(kind, name).await?;
+    kept.ok_or_else(|| {
+        Refusal::new(
+            StatusCode::NOT_FOUND,
+            format_args!("no {kind} named {name:?} was made here or over the API"),
+        )
+    })
+}
+
+/// Takes it away.
+pub(super) async fn remove(context: &Context, kind: KeptKind, name: &str) -> Result<(), Refusal> {
+    let (context, name) = (context.clone(), name.to_owned());
+    let done = tokio::spawn(async move {
+        let done = context.configs.remove(kind, &name, Expect::Any).await;
+        if done.is_ok() {
+            tracing::info!(kind = kind.as_str(), name, "removed by the portal");
+        }
+        done.map_err(|e| Refusal::read(objects::refused(&e)))
+    });
+    done.await
+        .map_err(|e| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, e))?
+}

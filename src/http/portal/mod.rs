@@ -1,0 +1,173 @@
+//! The portal: pages for people, made on the server. They work without a script; with it they follow what happens.
+//!
+//! | method | path | page |
+//! | --- | --- | --- |
+//! | GET | `/` | [`now`]: what fires, runs and comes next |
+//! | GET | `/runs` | [`runs`]: the history, with filters |
+//! | GET | `/runs/ID` | [`run`]: one run |
+//! | GET, POST | `/runs/ID/cancel` | asks, and ends it |
+//! | GET, POST | `/run` | [`start`]: run roles once (`role`, `hosts`, `group`, `again` fill the form) |
+//! | GET | `/hosts` | [`hosts`]: the inventory |
+//! | GET | `/hosts/NAME` | [`host`]: one host and its facts |
+//! | GET, POST | `/hosts/NAME/remove` | asks, and removes an enrolled one |
+//! | GET, POST | `/enrol` | [`enrol`]: adds a host |
+//! | GET | `/alerts` | [`alerts`]: alert types and bindings (`unbound`) |
+//! | GET | `/alerts/NAME` | one alert type, and its last episodes |
+//! | GET, POST | `/binding` | [`binding`]: makes a binding (`alert` names what for) |
+//! | GET, POST | `/bindings/NAME`, `/bindings/NAME/remove` | shows, changes, removes one |
+//! | GET | `/schedules` | [`schedules`]: when what comes next |
+//! | POST | `/schedules/NAME/pause`, `…/resume`, `…/run` | as the API |
+//! | GET, POST | `/schedule` | [`schedule`]: makes a schedule |
+//! | GET, POST | `/schedules/NAME`, `/schedules/NAME/remove` | shows, changes, removes one |
+//! | GET | `/roles`, `/roles/NAME` | [`roles`]: the roles, and one with its variables and README |
+//! | GET | `/assets/…` | [`assets`]: the style sheet, the script, the icon |
+//!
+//! A page may do what the API can, by the same functions, and nothing else. Whoever posts a form must say that it comes
+//! from one of our own pages: see [`form`].
+
+mod alerts;
+mod ansi;
+mod ask;
+mod assets;
+mod binding;
+mod chart;
+mod confirm;
+mod enrol;
+mod episode;
+mod facts;
+mod form;
+mod frame;
+mod host;
+mod hosts;
+mod kept;
+mod markdown;
+mod now;
+mod roles;
+mod run;
+mod runs;
+mod schedule;
+mod schedules;
+mod start;
+mod timeline;
+mod words;
+
+use hyper::body::Incoming;
+use hyper::{Method, Request, StatusCode};
+
+use super::refusal::Refusal;
+use super::reply::{self, Reply};
+use super::{Context, path};
+use crate::run::RunId;
+
+/// A page, or why there is none.
+type Answer = Result<Reply, Refusal>;
+
+pub(super) async fn answer(context: &Context, request: Request<Incoming>) -> Reply {
+    let uri = request.uri().clone();
+    let parts: Vec<String> = uri.path().split('/').skip(1).map(path::decoded).collect();
+    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    let query = uri.query().unwrap_or("");
+    let answer = match *request.method() {
+        Method::GET | Method::HEAD => read(context, &request, &parts, query).await,
+        Method::POST => post(context, request, &parts).await,
+        _ => return reply::method_not_allowed("GET, HEAD, POST"),
+    };
+    match answer {
+        Ok(reply) => reply,
+        Err(refusal) => frame::trouble(context, refusal).await,
+    }
+}
+
+async fn read(
+    context: &Context,
+    request: &Request<Incoming>,
+    parts: &[&str],
+    query: &str,
+) -> Answer {
+    match parts {
+        [""] => now::page(context).await,
+        ["runs"] => runs::page(context, query).await,
+        ["runs", id] => run::page(context, number(id)?).await,
+        ["runs", id, "cancel"] => confirm::cancel(context, number(id)?).await,
+        ["run"] => start::page(context, query).await,
+        ["hosts"] => hosts::page(context, query).await,
+        ["hosts", name] => host::page(context, name).await,
+        ["hosts", name, "remove"] => confirm::remove(context, name).await,
+        ["enrol"] => enrol::page(context).await,
+        ["alerts"] => alerts::page(context, query).await,
+        ["alerts", name] => alerts::one(context, name).await,
+        ["binding"] => binding::new(context, query).await,
+        ["bindings", name] => binding::one(context, name).await,
+        ["roles"] => roles::page(context).await,
+        ["roles", name] => roles::one(context, name).await,
+        ["schedules"] => schedules::page(context).await,
+        ["schedule"] => schedule::new(context, query).await,
+        ["schedules", name] => schedule::one(context, name).await,
+        [kind @ ("bindings" | "schedules"), name, "remove"] => {
+            confirm::take_away(context, kind, name).await
+        }
+        ["assets", name] => assets::answer(name, request.headers()),
+        _ => Err(nothing(parts)),
+    }
+}
+
+async fn post(context: &Context, request: Request<Incoming>, parts: &[&str]) -> Answer {
+    match parts {
+        ["runs", id, "cancel"] => {
+            let id = number(id)?;
+            form::read(context, request).await?;
+            confirm::canceled(context, id).await
+        }
+        ["run"] => {
+            let form = form::read(context, request).await?;
+            start::started(context, form).await
+        }
+        ["enrol"] => {
+            let form = form::read(context, request).await?;
+            enrol::enrolled(context, form).await
+        }
+        ["hosts", name, "remove"] => {
+            form::read(context, request).await?;
+            confirm::removed(context, name).await
+        }
+        ["binding"] => {
+            let form = form::read(context, request).await?;
+            binding::keep(context, form, None).await
+        }
+        ["bindings", name] => {
+            let form = form::read(context, request).await?;
+            binding::keep(context, form, Some(name)).await
+        }
+        ["schedule"] => {
+            let form = form::read(context, request).await?;
+            schedule::keep(context, form, None).await
+        }
+        ["schedules", name] => {
+            let form = form::read(context, request).await?;
+            schedule::keep(context, form, Some(name)).await
+        }
+        ["schedules", name, what @ ("pause" | "resume" | "run")] => {
+            form::read(context, request).await?;
+            schedules::act(context, name, what).await
+        }
+        [kind @ ("bindings" | "schedules"), name, "remove"] => {
+            form::read(context, request).await?;
+            confirm::taken_away(context, kind, name).await
+        }
+        ["" | "runs" | "hosts" | "alerts" | "bindings" | "schedules" | "roles"]
+        | ["runs" | "hosts" | "alerts" | "roles" | "assets", _] => {
+            Ok(reply::method_not_allowed("GET, HEAD"))
+        }
+        _ => Err(nothing(parts)),
+    }
+}
+
+fn number(id: &str) -> Result<RunId, Refusal> {
+    let number = id.parse().map(RunId);
+    number.map_err(|_| Refusal::bad(format_args!("{id:?} is not a run's number")))
+}
+
+fn nothing(parts: &[&str]) -> Refusal {
+    let path = parts.join("/");
+    Refusal::new(StatusCode::NOT_FOUND, format_args!("there is no /{path}"))
+}

@@ -1,0 +1,166 @@
+//! The roles: what each says of itself, who uses it, and how it did of late.
+
+use askama::Template;
+use hyper::StatusCode;
+use serde_json::Value;
+
+use super::Answer;
+use super::frame::{self, Frame};
+use super::markdown;
+use super::words::{Badge, Moment, Row, part};
+use crate::argument_spec::Options;
+use crate::clock;
+use crate::config::RoleKind;
+use crate::http::Context;
+use crate::http::refusal::Refusal;
+use crate::http::roles::{self, RoleAnswer};
+use crate::run::Outcome;
+
+struct RoleRow {
+    name: String,
+    link: String,
+    alert: bool,
+    said: String,
+    /// Bindings or schedules: link and name.
+    users: Vec<(String, String)>,
+    finished: usize,
+    successful: usize,
+    last: Option<(u64, Badge, Moment)>,
+    warnings: Vec<String>,
+}
+
+impl RoleRow {
+    fn new(of: &RoleAnswer) -> Self {
+        let bindings = of
+            .bindings
+            .iter()
+            .map(|name| (format!("/bindings/{}", part(name)), name.clone()));
+        let schedules = of
+            .schedules
+            .iter()
+            .map(|name| (format!("/schedules/{}", part(name)), name.clone()));
+        let runs = &of.last_runs;
+        let successful = runs.outcomes.get(Outcome::Successful.as_str());
+        let badge = |outcome: Option<Outcome>, state: &'static str| {
+            Badge(outcome.map_or(state, Outcome::as_str))
+        };
+        Self {
+            name: of.name.clone(),
+            link: format!("/roles/{}", part(&of.name)),
+            alert: of.kind == RoleKind::Alert,
+            said: of.short_description.clone(),
+            users: bindings.chain(schedules).collect(),
+            finished: runs.finished,
+            successful: successful.copied().unwrap_or_default(),
+            last: runs.last.as_ref().map(|run| {
+                let badge = badge(run.outcome, run.state.as_str());
+                (run.id.0, badge, Moment(run.created_at))
+            }),
+            warnings: of.warnings.clone(),
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "roles.html")]
+struct Roles {
+    frame: Frame,
+    rows: Vec<RoleRow>,
+}
+
+pub(super) async fn page(context: &Context) -> Answer {
+    let roles = roles::list(context).await?;
+    let page = Roles {
+        frame: Frame::new(context, "/roles"),
+        rows: roles.iter().map(RoleRow::new).collect(),
+    };
+    frame::page(StatusCode::OK, page).await
+}
+
+/// A variable of a role; those in a map follow it, their names with dots.
+struct OptionRow {
+    name: String,
+    kind: String,
+    required: bool,
+    default: String,
+    choices: String,
+    described: String,
+}
+
+#[derive(Template)]
+#[template(path = "role.html")]
+struct Role {
+    frame: Frame,
+    of: RoleRow,
+    described: Vec<String>,
+    has_spec: bool,
+    options: Vec<OptionRow>,
+    readme: String,
+    readme_is_cut: bool,
+    runs: Vec<Row>,
+    use_link: String,
+    run_link: String,
+    runs_link: String,
+}
+
+pub(super) async fn one(context: &Context, name: &str) -> Answer {
+    let detail = roles::show(context, name).await.map_err(Refusal::read)?;
+    let of = RoleRow::new(&detail.role);
+    let mut options = Vec::new();
+    if let Some(spec) = &detail.spec {
+        add(&mut options, "", &spec.options);
+    }
+    let (now, role) = (clock::now(), part(name));
+    let page = Role {
+        frame: Frame::new(context, "/roles"),
+        described: detail
+            .spec
+            .as_ref()
+            .map(|spec| spec.description.clone())
+            .unwrap_or_default(),
+        has_spec: detail.spec.is_some(),
+        options,
+        readme: detail
+            .readme
+            .as_deref()
+            .map(markdown::to_html)
+            .unwrap_or_default(),
+        readme_is_cut: detail.readme_is_cut,
+        runs: detail.runs.iter().map(|run| Row::of(run, now)).collect(),
+        use_link: if of.alert {
+            format!("/binding?role={role}")
+        } else {
+            format!("/schedule?role={role}")
+        },
+        run_link: format!("/run?role={role}"),
+        runs_link: format!("/runs?role={role}"),
+        of,
+    };
+    frame::page(StatusCode::OK, page).await
+}
+
+fn add(rows: &mut Vec<OptionRow>, before: &str, options: &Options) {
+    let text = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    for (name, option) in &options.0 {
+        let name = format!("{before}{name}");
+        let choices = option.choices.iter().flatten().map(text);
+        let kind = match &option.elements {
+            Some(elements) => format!("{} of {elements}", option.kind),
+            None => option.kind.to_string(),
+        };
+        rows.push(OptionRow {
+            kind,
+            required: option.required,
+            default: option.default.as_ref().map(text).unwrap_or_default(),
+            choices: choices.collect::<Vec<_>>().join(", "),
+            described: option.description.join("\n"),
+            name: name.clone(),
+        });
+        if let Some(inner) = &option.options {
+            add(rows, &format!("{name}."), inner);
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! One run: how it is doing, when each task ran where, what Ansible wrote, and why it is there.
+
+use askama::Template;
+use chrono::{DateTime, Utc};
+use hyper::StatusCode;
+
+use super::Answer;
+use super::ansi;
+use super::frame::{self, Frame};
+use super::timeline::{Timeline, timeline};
+use super::words::{Badge, Bytes, Moment, Took, cause, part};
+use crate::clock;
+use crate::config::format_duration;
+use crate::http::Context;
+use crate::run::{Run, RunId, State, TaskEvent};
+use crate::store::EpisodeOfRun;
+
+/// How many events of a run the page shows; the API has all.
+const EVENTS: usize = 2_000;
+
+/// How many bytes at the end of the output it shows; the API has all.
+const OUTPUT: usize = 256 << 10;
+
+/// How many alerts.
+const ALERTS: usize = 50;
+
+/// What a run did on a host.
+struct HostRow {
+    host: String,
+    link: String,
+    badge: Option<Badge>,
+    counts: String,
+    message: String,
+}
+
+/// A task, with how it ended on each host.
+struct TaskRow {
+    role: String,
+    task: String,
+    action: String,
+    results: Vec<ResultRow>,
+}
+
+struct ResultRow {
+    host: String,
+    badge: Badge,
+    took: Took,
+    message: String,
+}
+
+/// An alert that the run is about.
+struct AlertRow {
+    name: String,
+    hosts: String,
+    since: Moment,
+    badge: Option<Badge>,
+    labels: Vec<(String, String)>,
+    annotations: Vec<(String, String)>,
+    decisions: Vec<DecisionRow>,
+    left_out: bool,
+}
+
+struct DecisionRow {
+    binding: String,
+    decision: String,
+    why: String,
+    at: Moment,
+    run: Option<u64>,
+}
+
+#[derive(Template)]
+#[template(path = "run.html")]
+struct Page {
+    frame: Frame,
+    id: u64,
+    badge: Badge,
+    roles: String,
+    message: String,
+    check: bool,
+    open: bool,
+    cause: String,
+    facts: Vec<(&'static str, String)>,
+    created_at: Moment,
+    started_at: Option<Moment>,
+    finished_at: Option<Moment>,
+    due_at: Option<Moment>,
+    took: Option<Took>,
+    rerun_of: Option<u64>,
+    hosts: Vec<HostRow>,
+    timeline: Option<Timeline>,
+    tasks: Vec<TaskRow>,
+    events_cut: bool,
+    events_dropped: u64,
+    alerts: Vec<AlertRow>,
+    more_alerts: usize,
+    output: String,
+    output_cut: Option<Bytes>,
+}
+
+pub(super) async fn page(context: &Context, id: RunId) -> Answer {
+    let store = &context.store;
+    let run = store.run(id).await?;
+    let episodes = store.episodes_of(id).await?;
+    let events = store.events_of(id, 0, EVENTS + 1).await?;
+    let output = store.output_of(id).await?;
+    let (frame, now) = (Frame::new(context, "/runs"), clock::now());
+    // What is long is put together where it does not hold up other connections.
+    let made =
+        tokio::task::spawn_blocking(move || make(frame, &run, (episodes, events), &output, now));
+    let page = made
+        .await
+        .map_err(|e| super::Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, e))?;
+    frame::page(StatusCode::OK, page).await
+}
+
+fn make(
+    frame: Frame,
+    run: &Run,
+    (episodes, mut events): (Vec<EpisodeOfRun>, Vec<TaskEvent>),
+    output: &[u8],
+    now: DateTime<Utc>,
+) -> Page {
+    let events_cut = events.len() > EVENTS;
+    events.truncate(EVENTS);
+    let end = run.finished_at.unwrap_or(now);
+    let cut = output.len().saturating_sub(OUTPUT);
+    // From the beginning of a line on.
+    let cut = match output[cut..].iter().position(|b| *b == b'\n') {
+        Some(line) if cut > 0 => cut + line + 1,
+        _ => cut,
+    };
+    Page {
+        frame,
+        id: run.id.0,
+        badge: Badge::of(run),
+        roles: run.work.roles.join(", "),
+        message: plain(run.message.as_deref()),
+        check: run.work.check,
+        open: run.state != State::Finished,
+        cause: cause(run),
+        facts: details(run),
+        created_at: Moment(run.created_at),
+        started_at: run.started_at.map(Moment),
+        finished_at: run.finished_at.map(Moment),
+        due_at: run.due_at.map(Moment),
+        took: run.started_at.map(|from| Took::between(from, end)),
+        rerun_of: run.rerun_of.map(|id| id.0),
+        hosts: hosts(run),
+        timeline: run.started_at.and_then(|from| timeline(&run.hosts, &events, from, end)),
+        tasks: tasks(events),
+        events_cut,
+        events_dropped: run.events_dropped,
+        more_alerts: episodes.len().saturating_sub(ALERTS),
+        alerts: episodes.iter().take(ALERTS).map(alert).collect(),
+        output: ansi::to_html(&output[cut..]),
+        #[allow(clippy::cast_precision_loss)] // shown rounded
+        output_cut: (cut > 0).then_some(Bytes(cut as f64)),
+    }
+}
+
+fn plain(message: Option<&str>) -> String {
+    message.map_or_else(String::new, ansi::to_text)
+}
+
+/// What the run was told, in words.
+fn details(run: &Run) -> Vec<(&'static str, String)> {
+    let work = &run.work;
+    let yes = |on: bool| if on { "yes" } else { "no" }.to_owned();
+    let mut details = vec![
+        ("Time limit", format_duration(work.timeout)),
+        ("As another user (become)", yes(work.r#become)),
+        ("Gathers facts", yes(work.gather_facts)),
+    ];
+    if work.allow_overlap {
+        details.push(("May meet other runs", yes(true)));
+    }
+    if !work.vars.is_empty() {
+        // Their values may be secrets.
+        let names: Vec<&str> = work.vars.keys().map(String::as_str).collect();
+        details.push((
+            "Variables",
+            format!("{} (values are hidden)", names.join(", ")),
+        ));
+    }
+    details
+}
+
+fn hosts(run: &Run) -> Vec<HostRow> {
+    let mut rows: Vec<HostRow> = run
+        .hosts
+        .iter()
+        .map(|host| {
+            let result = run.results.get(host);
+            let counts = result.map_or_else(String::new, |of| {
+                let all = [
+                    (of.ok, "ok"),
+                    (of.changed, "changed"),
+                    (of.failed, "failed"),
+                    (of.unreachable, "unreachable"),
+                    (of.skipped, "skipped"),
+                ];
+                let counts = all.iter().filter(|(n, _)| *n > 0);
+                let counts: Vec<String> = counts.map(|(n, word)| format!("{n} {word}")).collect();
+                counts.join(", ")
+            });
+            HostRow {
+                host: host.clone(),
+                link: format!("/hosts/{}", part(host)),
+                badge: result.map(|of| of.outcome.into()),
+                counts,
+                message: result.and_then(|of| of.message.clone()).unwrap_or_default(),
+            }
+        })
+        .collect();
+    // What needs a look comes first.
+    rows.sort_by_key(|row| row.badge == Some(Badge("successful")));
+    rows
+}
+
+/// Events of the same task that follow each other belong together: Ansible goes task by task.
+fn tasks(events: Vec<TaskEvent>) -> Vec<TaskRow> {
+    let mut rows: Vec<TaskRow> = Vec::new();
+    for event in events {
+        let role = event.role.unwrap_or_default();
+        let result = ResultRow {
+            host: event.host,
+            badge: event.status.into(),
+            took: Took(event.duration_seconds),
+            message: plain(event.message.as_deref()),
+        };
+        match rows.last_mut() {
+            Some(last)
+                if last.task == event.task && last.role == role && last.action == event.action =>
+            {
+                last.results.push(result);
+            }
+            _ => rows.push(TaskRow {
+                role,
+                task: event.task,
+                action: event.action,
+                results: vec![result],
+            }),
+        }
+    }
+    rows
+}
+
+fn alert(of: &EpisodeOfRun) -> AlertRow {
+    let pairs = |set: &crate::alert::LabelSet| {
+        let pairs = set
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone()));
+        pairs.collect::<Vec<_>>()
+    };
+    let episode = of.episode.as_ref();
+    AlertRow {
+        name: of.of_run.alertname.clone(),
+        hosts: of.of_run.hosts.join(", "),
+        since: Moment(of.starts_at),
+        badge: episode.map(|episode| episode.status.into()),
+        labels: episode
+            .map(|episode| pairs(&episode.labels))
+            .unwrap_or_default(),
+        annotations: episode
+            .map(|episode| pairs(&episode.annotations))
+            .unwrap_or_default(),
+        decisions: episode
+            .iter()
+            .flat_map(|episode| &episode.decisions)
+            .map(|(binding, decided)| DecisionRow {
+                binding: binding.clone(),
+                decision: decided.decision.clone(),
+                why: decided.why.clone().unwrap_or_default(),
+                at: Moment(decided.at),
+                run: decided.run.map(|id| id.0),
+            })
+            .collect(),
+        left_out: of.of_run.left_out,
+    }
+}

@@ -1,0 +1,131 @@
+//! The schedules: when each comes next, how its last run ended, and what one can do with it.
+
+use askama::Template;
+use hyper::StatusCode;
+
+use super::Answer;
+use super::binding::target_in_words;
+use super::frame::{self, Frame};
+use super::words::{Badge, Moment, part};
+use crate::clock;
+use crate::config::{KeptKind, Origin};
+use crate::http::Context;
+use crate::http::refusal::Refusal;
+use crate::http::schedules;
+use crate::schedule::Cron;
+
+/// How many of the next times are shown.
+pub(super) const NEXT: usize = 5;
+
+/// A schedule, as pages show it.
+pub(super) struct ScheduleRow {
+    pub name: String,
+    pub link: String,
+    pub cron: String,
+    pub described: String,
+    pub zone: &'static str,
+    pub roles: String,
+    pub target: String,
+    pub provisioned: bool,
+    pub enabled: bool,
+    pub paused: Option<(String, Moment)>,
+    pub next: Vec<Moment>,
+    pub last: Option<(u64, Badge, Moment)>,
+    pub missed: u64,
+    pub why_missed: String,
+}
+
+/// An expression in words, to be put into a sentence.
+pub(super) fn described(cron: &Cron) -> String {
+    cron.describe().trim_end_matches('.').to_owned()
+}
+
+/// All of them, in the order of the configuration.
+pub(super) async fn rows(context: &Context) -> Result<Vec<ScheduleRow>, Refusal> {
+    let config = context.config.borrow().clone();
+    let (store, now) = (&context.store, clock::now());
+    let progress = store.schedules().await?;
+    let mut rows = Vec::with_capacity(config.schedules.len());
+    for schedule in &config.schedules {
+        let of = progress.get(&schedule.name);
+        let paused = of.and_then(|of| of.paused.as_ref());
+        let mut last = None;
+        if let Some(run) = of.and_then(|of| of.last) {
+            // Retention may have taken it.
+            let found = store.run(run.run).await.ok();
+            last = found.map(|found| (run.run.0, Badge::of(&found), Moment(run.at)));
+        }
+        let goes = schedule.enabled && paused.is_none();
+        let next = if goes {
+            schedule.timing.next(now, NEXT)
+        } else {
+            Vec::new()
+        };
+        rows.push(ScheduleRow {
+            name: schedule.name.clone(),
+            link: format!("/schedules/{}", part(&schedule.name)),
+            cron: schedule.timing.cron.to_string(),
+            described: described(&schedule.timing.cron),
+            zone: schedule.timing.zone.name(),
+            roles: schedule.work.roles.join(", "),
+            target: target_in_words(&schedule.target),
+            provisioned: schedule.origin == Origin::File,
+            enabled: schedule.enabled,
+            paused: paused.map(|paused| (paused.by.clone(), Moment(paused.at))),
+            next: next.into_iter().map(Moment).collect(),
+            last,
+            missed: of.map_or(0, |of| of.missed),
+            why_missed: of.and_then(|of| of.why_missed.clone()).unwrap_or_default(),
+        });
+    }
+    Ok(rows)
+}
+
+#[derive(Template)]
+#[template(path = "schedules.html")]
+struct Schedules {
+    frame: Frame,
+    rows: Vec<ScheduleRow>,
+    conflicts: Vec<(String, String, String)>,
+}
+
+pub(super) async fn page(context: &Context) -> Answer {
+    let config = context.config.borrow().clone();
+    let conflicts = config
+        .conflicts
+        .iter()
+        .filter(|of| of.kind == KeptKind::Schedule);
+    let page = Schedules {
+        frame: Frame::new(context, "/schedules"),
+        rows: rows(context).await?,
+        conflicts: conflicts
+            .map(|of| {
+                (
+                    of.name.clone(),
+                    of.why.clone(),
+                    format!("/schedules/{}", part(&of.name)),
+                )
+            })
+            .collect(),
+    };
+    frame::page(StatusCode::OK, page).await
+}
+
+/// Pauses a schedule, lets it go on, or runs it at once.
+pub(super) async fn act(context: &Context, name: &str, what: &str) -> Answer {
+    let (own, name, what) = (context.clone(), name.to_owned(), what.to_owned());
+    // The browser may go away meanwhile. What was begun is ended all the same.
+    let done = tokio::spawn(async move {
+        if what == "run" {
+            let run = schedules::run(&own, &name).await?;
+            return Ok(format!("/runs/{run}"));
+        }
+        let by = (what == "pause").then_some("the portal");
+        schedules::pause(&own, &name, by).await?;
+        Ok(format!("/schedules#schedule-{}", part(&name)))
+    });
+    let done = done
+        .await
+        .map_err(|e| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, e))?;
+    done.map(|path| frame::see(&path)).map_err(Refusal::read)
+}

@@ -1,0 +1,90 @@
+//! The form that runs roles once.
+
+use askama::Template;
+use hyper::StatusCode;
+use serde_json::{Value, json};
+
+use super::Answer;
+use super::ask::{self, Ask, Offer};
+use super::form::Form;
+use super::frame::{self, Frame, Wrong};
+use crate::config;
+use crate::http::refusal::Refusal;
+use crate::http::{Context, start};
+use crate::run::{Run, RunId};
+
+#[derive(Template)]
+#[template(path = "start.html")]
+struct Start {
+    frame: Frame,
+    ask: Ask,
+    again: Option<u64>,
+}
+
+pub(super) async fn page(context: &Context, query: &str) -> Answer {
+    let mut form = Form::parse(query.as_bytes());
+    let mut again = None;
+    if !form.text("again").is_empty() {
+        let id = super::number(form.text("again"))?;
+        form = of_run(&context.store.run(id).await?);
+        again = Some(id.0);
+    }
+    shown(context, &form, Wrong::default(), StatusCode::OK, again).await
+}
+
+/// The form that asks for the same as a run did.
+fn of_run(run: &Run) -> Form {
+    let mut fields: Vec<(&str, String)> = Vec::new();
+    fields.extend(run.work.roles.iter().map(|role| ("role", role.clone())));
+    if run.work.controller {
+        fields.push(("target", "controller".to_owned()));
+    } else {
+        fields.push(("target", "hosts".to_owned()));
+        fields.push(("hosts", run.hosts.join(", ")));
+    }
+    if run.work.check {
+        fields.push(("check", "on".to_owned()));
+    }
+    fields.push(("timeout", config::format_duration(run.work.timeout)));
+    // Their values may be secrets, and are not shown to whoever can read runs.
+    let vars = run.work.vars.keys().map(|name| format!("# {name}: …"));
+    fields.push(("vars", vars.collect::<Vec<_>>().join("\n")));
+    Form::of(fields)
+}
+
+async fn shown(
+    context: &Context,
+    form: &Form,
+    wrong: Wrong,
+    status: StatusCode,
+    again: Option<u64>,
+) -> Answer {
+    let page = Start {
+        frame: Frame::new(context, "/run"),
+        ask: Ask::new(context, form, wrong, Offer::All),
+        again,
+    };
+    frame::page(status, page).await
+}
+
+pub(super) async fn started(context: &Context, form: Form) -> Answer {
+    match queue(context, &form).await {
+        Ok(id) => Ok(frame::see(&format!("/runs/{id}"))),
+        Err(refusal) => {
+            let wrong = Wrong::new(&refusal, &ask::FIELDS);
+            shown(context, &form, wrong, refusal.status, None).await
+        }
+    }
+}
+
+async fn queue(context: &Context, form: &Form) -> Result<RunId, Refusal> {
+    let mut asked = ask::asked(form, Offer::All)?;
+    asked.insert("check".to_owned(), json!(form.is_on("check")));
+    let json = Value::Object(asked).to_string();
+    let context = context.clone();
+    // The browser may go away meanwhile. What was begun is ended all the same, and logged.
+    let queued = tokio::spawn(async move { start::queue(&context, json.as_bytes()).await });
+    queued
+        .await
+        .map_err(|e| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, e))?
+}

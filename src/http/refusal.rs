@@ -1,0 +1,69 @@
+//! Why something that was asked for is not done, before it is known who asks: a program or a page's form.
+
+use std::fmt::Display;
+
+use hyper::StatusCode;
+
+use super::reply::{self, Reply};
+use crate::store::StoreError;
+
+/// Why something is not done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Refusal {
+    /// As which it is answered.
+    pub status: StatusCode,
+    /// The field, what is wrong with it, and what would be right.
+    pub why: String,
+    /// The field alone, where it is one: `why` begins with it.
+    pub field: Option<String>,
+}
+
+impl Refusal {
+    pub(super) fn new(status: StatusCode, why: impl Display) -> Self {
+        Self {
+            status,
+            why: why.to_string(),
+            field: None,
+        }
+    }
+
+    /// That it is about this field, with whose name it begins.
+    #[must_use]
+    pub(super) fn about(mut self, field: &str) -> Self {
+        self.field = Some(field.to_owned()).filter(|field| !field.is_empty());
+        self
+    }
+
+    /// What was asked for is wrong.
+    pub(super) fn bad(why: impl Display) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, why)
+    }
+
+    /// It may be asked for again later.
+    pub(super) fn unavailable(why: impl Display) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, why)
+    }
+
+    /// What an answer to a program says, for handlers that make one.
+    pub(super) fn read(reply: Reply) -> Self {
+        let status = reply.status();
+        let why = reply::why(reply).unwrap_or_else(|| status.to_string());
+        Self::new(status, why)
+    }
+
+    /// The answer to a program.
+    pub(super) fn reply(&self) -> Reply {
+        let field = self.field.as_deref();
+        let alone = field.and_then(|field| self.why.strip_prefix(field)?.strip_prefix(": "));
+        match alone {
+            Some(why) => reply::error_at(self.status, field, why),
+            None => reply::error(self.status, &self.why),
+        }
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(e: StoreError) -> Self {
+        Self::new(reply::status_of(&e), e)
+    }
+}
