@@ -51,6 +51,8 @@ pub struct Options {
     pub listen: Vec<SocketAddr>,
     /// Where the metrics are.
     pub telemetry_path: String,
+    /// Where people open the portal: scheme, name and port.
+    pub external_origin: Option<String>,
     /// Whether `/-/reload` works.
     pub enable_lifecycle: bool,
     /// Whether to listen beyond loopback although nobody has to say who he is.
@@ -169,6 +171,7 @@ impl App {
             discovery,
             events: http::Events::new(&opened.store, &ending),
             reload: options.enable_lifecycle.then_some(reload),
+            external_origin: options.external_origin.as_deref().map(Into::into),
             telemetry_path: options.telemetry_path.as_str().into(),
             shutdown: ending.clone(),
         };

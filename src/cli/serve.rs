@@ -36,6 +36,9 @@ pub(super) struct Serve {
     /// Where the metrics are.
     #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics", value_parser = telemetry_path)]
     telemetry_path: String,
+    /// Where people open the portal, if not by an IP address or as localhost: forms are taken from there too.
+    #[arg(long = "web.external-url", value_name = "URL", value_parser = external_origin)]
+    external_origin: Option<String>,
     /// Let POST /-/reload read the configuration again. SIGHUP always does.
     #[arg(long = "web.enable-lifecycle")]
     enable_lifecycle: bool,
@@ -58,6 +61,7 @@ impl Serve {
             storage_path: self.storage_path,
             listen: self.listen,
             telemetry_path: self.telemetry_path,
+            external_origin: self.external_origin,
             enable_lifecycle: self.enable_lifecycle,
             allow_remote: self.allow_remote,
         };
@@ -102,6 +106,23 @@ async fn serve(options: Options) -> Result<(), Failure> {
         _ = interrupt.recv() => Err(Failure::new("ended at once, at the second signal")),
         _ = terminate.recv() => Err(Failure::new("ended at once, at the second signal")),
     }
+}
+
+/// The origin of a URL. A port that its scheme has anyway is no part of one, for browsers.
+fn external_origin(text: &str) -> Result<String, String> {
+    const WANT: &str = "want a URL such as https://promansible.example.org/";
+    let url: hyper::Uri = text.parse().map_err(|_| WANT.to_owned())?;
+    let (Some(scheme @ ("http" | "https")), Some(host)) = (url.scheme_str(), url.host()) else {
+        return Err(WANT.to_owned());
+    };
+    if !matches!(url.path(), "" | "/") {
+        return Err("the portal cannot be below a path; give it a name of its own".to_owned());
+    }
+    let usual = if scheme == "https" { 443 } else { 80 };
+    Ok(match url.port_u16().filter(|port| *port != usual) {
+        Some(port) => format!("{scheme}://{host}:{port}"),
+        None => format!("{scheme}://{host}"),
+    })
 }
 
 /// Tells systemd, if it started us and wants to know.
@@ -150,6 +171,20 @@ fn telemetry_path(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_external_url_is_an_origin() {
+        for (text, origin) in [
+            ("https://pm.example.org/", "https://pm.example.org"),
+            ("https://pm.example.org:443", "https://pm.example.org"),
+            ("http://pm.example.org:8080", "http://pm.example.org:8080"),
+        ] {
+            assert_eq!(external_origin(text).as_deref(), Ok(origin));
+        }
+        for text in ["pm.example.org", "ftp://a/", "https://a/b/", ""] {
+            assert!(external_origin(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn an_address_to_listen_on_may_be_short_but_is_never_guessed() {

@@ -48,6 +48,7 @@ mod hosts;
 mod json;
 mod metrics;
 mod objects;
+mod origin;
 mod path;
 mod portal;
 mod query;
@@ -105,6 +106,8 @@ pub struct Context {
     pub events: Events,
     /// Takes requests to read the configuration again; `None` unless that was enabled.
     pub reload: Option<mpsc::Sender<ReloadRequest>>,
+    /// Where people open the portal, as `https://promansible.example.org`, if that was said.
+    pub external_origin: Option<Arc<str>>,
     /// Where the metrics are.
     pub telemetry_path: Arc<str>,
     /// Becomes true when promansible is to end.

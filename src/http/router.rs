@@ -1,10 +1,8 @@
 //! Which handler answers what.
 
 use std::convert::Infallible;
-use std::net::{Ipv4Addr, Ipv6Addr};
 
 use hyper::body::Incoming;
-use hyper::header::{HOST, HeaderMap, HeaderName, ORIGIN};
 use hyper::{Method, Request, StatusCode};
 use tokio::sync::oneshot;
 
@@ -24,7 +22,10 @@ pub(super) async fn route(
 async fn answer(context: &Context, request: Request<Incoming>) -> Reply {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let reads = matches!(method, Method::GET | Method::HEAD);
-    if !reads && let Err(why) = not_of_another_site(request.headers()) {
+    if !reads
+        && let Err(why) =
+            origin::not_of_another_site(request.headers(), context.external_origin.as_deref())
+    {
         if path == "/api/v1/webhook" {
             context.metrics.notification(StatusCode::FORBIDDEN.as_u16());
         }
@@ -92,62 +93,6 @@ fn hosts_path(context: &Context) -> String {
     format!("{}/hosts", context.telemetry_path.trim_end_matches('/'))
 }
 
-const CROSS_SITE: &str = "this request was made by a page of another site";
-
-const REBOUND: &str = "this request was made by a page, and names promansible by a DNS name, which may be another site's that was made to lead here: \
-     open promansible by its IP address or as localhost";
-
-/// Refuses what a browser does for a page of another site. Whoever can make an administrator's browser post to us could
-/// otherwise run roles. Alertmanager and other programs send neither header.
-///
-/// A site can also let its own name lead to our address, and is then the same site to the browser (DNS rebinding). That
-/// takes a name: an IP address leads nowhere else, and localhost is nobody's to give.
-fn not_of_another_site(headers: &HeaderMap) -> Result<(), &'static str> {
-    let text = |name: HeaderName| headers.get(name).map(|v| v.to_str().unwrap_or("?"));
-    if let Some(site) = text(HeaderName::from_static("sec-fetch-site"))
-        && !matches!(site, "same-origin" | "none")
-    {
-        return Err(CROSS_SITE);
-    }
-    let Some(origin) = text(ORIGIN) else {
-        return Ok(());
-    };
-    match (origin.split_once("://"), text(HOST)) {
-        (Some((_, origin)), Some(host)) if origin == host && is_no_dns_name(host) => Ok(()),
-        (Some((_, origin)), Some(host)) if origin == host => Err(REBOUND),
-        _ => Err(CROSS_SITE),
-    }
-}
-
-/// Whether a browser says outright that one of our own pages made this request. A form needs that, since a page of
-/// another site can send one: what programs send, which says nothing of the kind, must be JSON.
-pub(super) fn of_own_page(headers: &HeaderMap) -> bool {
-    let same_origin = headers
-        .get("sec-fetch-site")
-        .is_some_and(|site| site == "same-origin");
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-    (same_origin || headers.contains_key(ORIGIN)) // which was compared already
-        && not_of_another_site(headers).is_ok()
-        && host.is_some_and(is_no_dns_name)
-}
-
-/// Whether a Host header, with or without a port, is an IP address or localhost.
-fn is_no_dns_name(host: &str) -> bool {
-    let port = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
-    if let Some(rest) = host.strip_prefix('[') {
-        return rest.split_once(']').is_some_and(|(address, rest)| {
-            address.parse::<Ipv6Addr>().is_ok()
-                && (rest.is_empty() || rest.strip_prefix(':').is_some_and(port))
-        });
-    }
-    let name = match host.split_once(':') {
-        Some((name, digits)) if port(digits) => name,
-        Some(_) => return false,
-        None => host,
-    };
-    name.eq_ignore_ascii_case("localhost") || name.parse::<Ipv4Addr>().is_ok()
-}
-
 fn ready(context: &Context) -> Reply {
     if context.shutdown.is_asked() {
         reply::text(StatusCode::SERVICE_UNAVAILABLE, "promansible is ending.")
@@ -175,109 +120,5 @@ async fn reload(context: &Context) -> Reply {
         Ok(Ok(())) => reply::text(StatusCode::OK, "The configuration was read again."),
         Ok(Err(why)) => reply::text(StatusCode::INTERNAL_SERVER_ERROR, why),
         Err(_) => reply::error(StatusCode::SERVICE_UNAVAILABLE, "promansible is ending"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        pairs
-            .iter()
-            .map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()))
-            .collect()
-    }
-
-    #[test]
-    fn a_page_of_another_site_cannot_post() {
-        type Said = Result<(), &'static str>;
-        let cases: &[(&[(&'static str, &str)], Said)] = &[
-            (&[("host", "a:1")], Ok(())),
-            (&[("host", "a:1"), ("sec-fetch-site", "none")], Ok(())),
-            (
-                &[("host", "1.2.3.4:1"), ("origin", "http://1.2.3.4:1")],
-                Ok(()),
-            ),
-            (
-                &[
-                    ("host", "1.2.3.4:1"),
-                    ("sec-fetch-site", "same-origin"),
-                    ("origin", "http://1.2.3.4:1"),
-                ],
-                Ok(()),
-            ),
-            (
-                &[("host", "1.2.3.4:1"), ("origin", "http://1.2.3.4:2")],
-                Err(CROSS_SITE),
-            ),
-            (
-                &[("host", "1.2.3.4"), ("origin", "http://evil")],
-                Err(CROSS_SITE),
-            ),
-            (&[("host", "1.2.3.4"), ("origin", "null")], Err(CROSS_SITE)),
-            (
-                &[("host", "a:1"), ("sec-fetch-site", "cross-site")],
-                Err(CROSS_SITE),
-            ),
-            (
-                &[("host", "a:1"), ("sec-fetch-site", "same-site")],
-                Err(CROSS_SITE),
-            ),
-            (&[("origin", "http://1.2.3.4")], Err(CROSS_SITE)),
-            (
-                &[
-                    ("host", "evil.example:1"),
-                    ("origin", "http://evil.example:1"),
-                ],
-                Err(REBOUND),
-            ),
-            (
-                &[
-                    ("host", "evil.example:1"),
-                    ("sec-fetch-site", "same-origin"),
-                    ("origin", "http://evil.example:1"),
-                ],
-                Err(REBOUND),
-            ),
-        ];
-        for (pairs, said) in cases {
-            assert_eq!(not_of_another_site(&headers(pairs)), *said, "{pairs:?}");
-        }
-    }
-
-    #[test]
-    fn an_ip_address_and_localhost_are_no_dns_names() {
-        for host in [
-            "127.0.0.1",
-            "127.0.0.1:10942",
-            "10.0.0.5:80",
-            "[::1]",
-            "[::1]:10942",
-            "[fe80::1]:1",
-            "localhost",
-            "LocalHost:10942",
-        ] {
-            assert!(is_no_dns_name(host), "{host}");
-        }
-        for host in [
-            "",
-            ":1",
-            "evil.example",
-            "evil.example:10942",
-            "127.0.0.1.evil.example",
-            "localhost.evil.example:1",
-            "localhost.",
-            "127.1",
-            "0x7f000001",
-            "2130706433",
-            "::1",
-            "[::1",
-            "[::1]x",
-            "[evil]:1",
-            "127.0.0.1:x",
-        ] {
-            assert!(!is_no_dns_name(host), "{host}");
-        }
     }
 }

@@ -5,7 +5,7 @@ use hyper::header::CONTENT_TYPE;
 use hyper::{Request, StatusCode};
 
 use crate::http::refusal::Refusal;
-use crate::http::{Context, body, router, start};
+use crate::http::{Context, body, origin, start};
 
 /// The fields of a form or of a query, in their order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -66,12 +66,12 @@ impl Form {
     }
 }
 
-const NOT_OURS: &str = "nothing was done: this form does not come from a page of promansible that was opened by its IP address or as localhost. \
-     Open promansible so, in a current browser, and send the form again; a program uses /api/v1";
+const NOT_OURS: &str = "nothing was done: this form does not come from a page of promansible that was opened by its IP address, as localhost or \
+     by --web.external-url. Open promansible so, in a current browser, and send the form again; a program uses /api/v1";
 
 /// The form that a request brings, if one of our own pages sent it.
 pub(super) async fn read(context: &Context, request: Request<Incoming>) -> Result<Form, Refusal> {
-    if !router::of_own_page(request.headers()) {
+    if !origin::of_own_page(request.headers(), context.external_origin.as_deref()) {
         return Err(Refusal::new(StatusCode::FORBIDDEN, NOT_OURS));
     }
     let content_type = request.headers().get(CONTENT_TYPE);
