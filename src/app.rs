@@ -161,6 +161,7 @@ impl App {
             inventory,
             alert_types: AlertTypesKeeper::new(config.clone()),
             discovery,
+            events: http::Events::new(&opened.store, &ending),
             reload: options.enable_lifecycle.then_some(reload),
             telemetry_path: options.telemetry_path.as_str().into(),
             shutdown: ending.clone(),

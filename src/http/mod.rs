@@ -7,7 +7,9 @@
 //! | POST | `/api/v1/runs` | [`start`]: queues a run by hand |
 //! | GET | `/api/v1/runs/ID` | one run with its episodes and events |
 //! | GET | `/api/v1/runs/ID/output` | its output, as text |
+//! | GET | `/api/v1/runs/ID/events` | [`events`]: what it does, as it does it (`last_event_id`) |
 //! | POST | `/api/v1/runs/ID/cancel` | ends it |
+//! | GET | `/api/v1/events` | every run that comes into another state (`last_event_id`) |
 //! | GET | `/api/v1/facts` | [`facts`]: whose facts there are |
 //! | POST | `/api/v1/facts` | takes facts that others gathered |
 //! | GET | `/api/v1/facts/HOST`, `/api/v1/facts/HOST/changes` | the facts of a host, and what changed when |
@@ -35,6 +37,7 @@
 mod alerts;
 mod api;
 mod body;
+mod events;
 mod facts;
 mod hosts;
 mod json;
@@ -65,6 +68,7 @@ use crate::sd_keeper::Discovery;
 use crate::shutdown::Shutdown;
 use crate::store::Store;
 
+pub use events::Events;
 pub use server::serve;
 
 /// Somebody asks for the configuration to be read again, and wants to know how that went.
@@ -89,6 +93,8 @@ pub struct Context {
     pub alert_types: AlertTypesKeeper,
     /// Has the scrape targets.
     pub discovery: Discovery,
+    /// Tells what happens, as it happens.
+    pub events: Events,
     /// Takes requests to read the configuration again; `None` unless that was enabled.
     pub reload: Option<mpsc::Sender<ReloadRequest>>,
     /// Where the metrics are.

@@ -3,51 +3,64 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
+};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
+use tokio::sync::mpsc;
 
 use crate::store::StoreError;
 
 /// An answer.
-pub(super) type Reply = Response<Parts>;
+pub(super) type Reply = Response<Content>;
 
 /// A body in parts, of which none is empty; they may be shared with other answers.
 #[derive(Debug)]
-pub(super) struct Parts(VecDeque<Bytes>);
+pub(super) enum Content {
+    /// All of it is there.
+    Parts(VecDeque<Bytes>),
+    /// It is made while it is sent, and ends with its sender.
+    Stream(mpsc::Receiver<Bytes>),
+}
 
-impl Parts {
+impl Content {
     fn new(parts: impl IntoIterator<Item = Bytes>) -> Self {
-        Self(
-            parts
-                .into_iter()
-                .filter(bytes::Buf::has_remaining)
-                .collect(),
-        )
+        let parts = parts.into_iter();
+        Self::Parts(parts.filter(bytes::Buf::has_remaining).collect())
     }
 }
 
-impl Body for Parts {
+impl Body for Content {
     type Data = Bytes;
     type Error = Infallible;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(self.0.pop_front().map(|part| Ok(Frame::data(part))))
+        let part = match &mut *self {
+            Self::Parts(parts) => parts.pop_front(),
+            Self::Stream(parts) => ready!(parts.poll_recv(cx)),
+        };
+        Poll::Ready(part.map(|part| Ok(Frame::data(part))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.is_empty()
+        matches!(self, Self::Parts(parts) if parts.is_empty())
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.0.iter().map(|part| part.len() as u64).sum())
+        match self {
+            Self::Parts(parts) => {
+                SizeHint::with_exact(parts.iter().map(|part| part.len() as u64).sum())
+            }
+            Self::Stream(_) => SizeHint::default(),
+        }
     }
 }
 
@@ -60,7 +73,11 @@ fn in_parts(
     content_type: &'static str,
     parts: impl IntoIterator<Item = Bytes>,
 ) -> Reply {
-    let mut reply = Response::new(Parts::new(parts));
+    with_content(status, content_type, Content::new(parts))
+}
+
+fn with_content(status: StatusCode, content_type: &'static str, content: Content) -> Reply {
+    let mut reply = Response::new(content);
     *reply.status_mut() = status;
     let headers = reply.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -91,6 +108,18 @@ pub(super) fn html(body: impl Into<Bytes>) -> Reply {
 /// Another content type, in parts.
 pub(super) fn typed(content_type: &'static str, parts: impl IntoIterator<Item = Bytes>) -> Reply {
     in_parts(StatusCode::OK, content_type, parts)
+}
+
+/// Server-sent events, as they come.
+pub(super) fn events(parts: mpsc::Receiver<Bytes>) -> Reply {
+    let content = Content::Stream(parts);
+    let mut reply = with_content(StatusCode::OK, "text/event-stream", content);
+    // nginx would otherwise keep them until there are many.
+    let buffering = HeaderName::from_static("x-accel-buffering");
+    reply
+        .headers_mut()
+        .insert(buffering, HeaderValue::from_static("no"));
+    reply
 }
 
 /// `{"status":"success","data":…}`, the envelope of Prometheus's HTTP API.

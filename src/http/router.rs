@@ -9,7 +9,7 @@ use hyper::{Method, Request, StatusCode};
 use tokio::sync::oneshot;
 
 use super::reply::{self, Reply};
-use super::{Context, api, facts, hosts, metrics, objects, schedules, start, webhook};
+use super::{Context, api, events, facts, hosts, metrics, objects, schedules, start, webhook};
 
 pub(super) async fn route(
     context: Context,
@@ -32,6 +32,8 @@ async fn answer(context: &Context, request: Request<Incoming>) -> Reply {
         "/api/v1/webhook" if method == Method::POST => webhook::receive(context, request).await,
         "/api/v1/webhook" => reply::method_not_allowed("POST"),
         "/api/v1/runs" if method == Method::POST => start::start(context, request).await,
+        "/api/v1/events" => events::all(context, &request),
+        path if let Some(id) = followed(path) => events::run(context, id, &request).await,
         "/api/v1/facts" => facts::answer(context, request, "").await,
         path if path.starts_with("/api/v1/facts/") => {
             let rest = path["/api/v1/facts/".len()..].to_owned();
@@ -75,6 +77,13 @@ async fn answer(context: &Context, request: Request<Incoming>) -> Reply {
 fn is_below(path: &str, resource: &str) -> bool {
     path.strip_prefix(resource)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// The run whose events are asked for.
+fn followed(path: &str) -> Option<&str> {
+    let id = path.strip_prefix("/api/v1/runs/")?;
+    let id = id.strip_suffix("/events")?;
+    (!id.contains('/')).then_some(id)
 }
 
 /// Where the metrics of the hosts are alone.

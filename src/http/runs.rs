@@ -77,7 +77,7 @@ async fn list(context: &Context, query: &str) -> Reply {
 }
 
 /// A binding's variables may be secrets: who reads runs is told their names only.
-fn without_values(mut run: Run) -> Run {
+pub(super) fn without_values(mut run: Run) -> Run {
     for (_, value) in &mut run.work.vars {
         *value = "(hidden)".into();
     }

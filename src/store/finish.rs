@@ -95,6 +95,8 @@ fn end(
     let joined = live.joined.get(&run.id).map_or(&[][..], Vec::as_slice);
     index::add(tables, &run, joined)?;
     live.dirty.remove(&run.id);
+    live.touched.insert(run.id);
+    live.moved.push(run.id);
     live.queue_changed = true;
     // A run in check mode changed nothing, so it is no success of the role, and what it found may be half of the truth.
     if !run.work.check {

@@ -43,6 +43,10 @@ pub(super) struct Live {
     pub joined: BTreeMap<RunId, Vec<Joined>>,
     /// What to count once this transaction is on disk.
     pub happened: Vec<Happened>,
+    /// Runs that got something new in this transaction, whatever it is.
+    pub touched: BTreeSet<RunId>,
+    /// Runs whose state is another one now.
+    pub moved: Vec<RunId>,
     /// How many operations of this transaction wrote nothing.
     pub idle: usize,
     /// Whether this transaction changed the queue.
@@ -229,6 +233,7 @@ impl Live {
     ) -> Result<(), StoreError> {
         tables.open.insert(run.id.0, ())?;
         self.dirty.insert(run.id);
+        self.moved.push(run.id);
         self.queue_changed = true;
         self.put(run, episodes);
         Ok(())
@@ -324,6 +329,7 @@ impl Live {
                 .or_else(|| self.running.get(&id).map(|r| &r.run));
             if let Some(run) = run {
                 tables.put_run(run)?;
+                self.touched.insert(id);
             }
         }
         for (id, joined) in std::mem::take(&mut self.joined) {

@@ -14,11 +14,13 @@ mod error;
 mod facts;
 mod file;
 mod finish;
+mod follow;
 mod hosts;
 mod index;
 mod kept;
 mod listing;
 mod live;
+mod news;
 mod objects;
 mod open;
 mod output;
@@ -55,9 +57,11 @@ pub use alerts::{EpisodePage, RunBrief};
 pub use error::{HOSTS_LIMIT, OBJECTS_LIMIT, StoreError};
 pub use facts::{ChangedAt, FactsOf};
 pub use file::OpenError;
+pub use follow::{Followed, Piece, Told};
 pub use index::Ends;
 pub use listing::{Order, Page, RunFilter};
 use live::Live;
+pub use news::Change;
 pub use objects::Expect;
 pub use open::{Opened, open};
 pub use peek::{Peeked, peek};
@@ -155,6 +159,7 @@ pub struct Store {
     database: Arc<RwLock<Option<Arc<Database>>>>,
     changed: watch::Receiver<u64>,
     facts_changed: watch::Receiver<u64>,
+    news: news::News,
     path: Arc<PathBuf>,
     id: Arc<str>,
 }

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::file::{OpenError, Opener, make_parent, open_file, refuse_newer, unusable};
 use super::live::Live;
+use super::news::News;
 use super::tables::{
     FINDINGS, FORMAT, LAST_SUCCESS, Reported, Tables, decode, meta_number, open_for_reading,
     read_id,
@@ -53,6 +54,7 @@ pub(super) fn open_with(
     let (messages, receiver) = mpsc::channel(WAITING);
     let (changed, watching) = watch::channel(0);
     let (facts_changed, watching_facts) = watch::channel(0);
+    let news = News::new();
     metrics.queue(prepared.live.queue.len(), prepared.live.running.len());
     let database = Arc::new(RwLock::new(Some(Arc::new(database))));
     let id: Arc<str> = prepared.id.into();
@@ -65,6 +67,7 @@ pub(super) fn open_with(
         metrics: metrics.clone(),
         changed,
         facts_changed,
+        news: news.clone(),
         opener,
         held: BTreeMap::new(),
         doubt: None,
@@ -83,6 +86,7 @@ pub(super) fn open_with(
             database,
             changed: watching,
             facts_changed: watching_facts,
+            news,
             path: Arc::new(path.to_owned()),
             id,
         },
@@ -134,6 +138,9 @@ fn prepare(
     for happened in prepared.live.happened.drain(..) {
         metrics.count(&happened);
     }
+    // Nobody can have asked for it yet.
+    prepared.live.touched.clear();
+    prepared.live.moved.clear();
     show_last_successes(database, metrics)?;
     show_findings(database, metrics)?;
     facts::each(database, &|facts| metrics.show_facts(&facts))?;

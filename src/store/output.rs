@@ -16,6 +16,7 @@ pub(super) fn append(
     events_limit: u64,
 ) -> Result<(), StoreError> {
     let running = live.running.get_mut(&id).ok_or(StoreError::NoSuchRun(id))?;
+    live.touched.insert(id);
     for event in events {
         if u64::from(running.events) >= events_limit {
             running.run.events_dropped += 1;

@@ -159,6 +159,7 @@ pub(super) fn claim(
         },
     );
     live.dirty.insert(id);
+    live.moved.push(id);
     live.queue_changed = true;
     Ok(Claim::Run(Box::new(Claimed {
         run,
@@ -257,6 +258,7 @@ fn queue_again(tables: &Tables<'_>, live: &mut Live, id: RunId) -> Result<(), St
     run.started_at = None;
     let episodes = tables.still_about(id)?;
     live.dirty.insert(id);
+    live.moved.push(id);
     live.put(run, episodes);
     live.queue_changed = true;
     live.scan = None;

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::StoreError;
 use super::file::Opener;
 use super::live::{Held, Live};
+use super::news::News;
 use super::queue;
 use super::tables::{Tables, meta_number, read_id};
 use crate::metrics::{Happened, Metrics};
@@ -94,6 +95,7 @@ pub(super) struct Writer {
     pub metrics: Metrics,
     pub changed: watch::Sender<u64>,
     pub facts_changed: watch::Sender<u64>,
+    pub news: News,
     pub opener: Opener,
     /// The runs that were handed out and whose owners were told so.
     pub held: BTreeMap<RunId, Held>,
@@ -255,6 +257,9 @@ impl Writer {
         if facts {
             self.facts_changed.send_modify(|n| *n += 1);
         }
+        self.news.tell(&self.live.touched, &self.live.moved);
+        self.live.touched.clear();
+        self.live.moved.clear();
         self.metrics
             .queue(self.live.queue.len(), self.live.running.len());
         if std::mem::take(&mut self.live.queue_changed) {
@@ -310,6 +315,8 @@ impl Writer {
                     .write()
                     .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Arc::new(database));
                 self.account();
+                // What was in doubt may have happened.
+                self.news.tell_all();
                 reopened
             }
             Err(e) => {

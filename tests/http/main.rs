@@ -12,6 +12,7 @@ mod breaking;
 mod by_hand;
 mod connections;
 mod episodes;
+mod events;
 mod facts;
 mod findings;
 mod hosts;
