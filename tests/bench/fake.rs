@@ -117,11 +117,29 @@ fn playbook(at: Duration) -> Result<(), Failure> {
     events.push_str(&json!({"event": "stats", "hosts": stats}).to_string());
     events.push('\n');
     let pipe = std::env::var("PROMANSIBLE_EVENTS")?;
-    fs::OpenOptions::new()
-        .write(true)
-        .open(pipe)?
-        .write_all(events.as_bytes())?;
+    let mut pipe = fs::OpenOptions::new().write(true).open(pipe)?;
+    tell(&vars, &mut pipe)?;
+    pipe.write_all(events.as_bytes())?;
     println!("PLAY RECAP");
+    Ok(())
+}
+
+/// Tells as many tasks as the variables ask for, so many a second, each with a line of output.
+fn tell(vars: &Value, pipe: &mut fs::File) -> Result<(), Failure> {
+    let count = vars["bench_events"].as_u64().unwrap_or(0);
+    let pause =
+        Duration::from_secs(1) / u32::try_from(vars["bench_per_second"].as_u64().unwrap_or(1))?;
+    let host = &vars["promansible_hosts"][0];
+    for number in 0..count {
+        let task = json!({
+            "event": "task", "host": host, "role": "notify", "task": format!("Step {number}"),
+            "action": "ansible.builtin.command", "status": "changed", "duration_seconds": 0.01,
+            "message": "removed 12 packages from the cache",
+        });
+        pipe.write_all(format!("{task}\n").as_bytes())?;
+        println!("changed: [{host}] => step {number}");
+        std::thread::sleep(pause);
+    }
     Ok(())
 }
 

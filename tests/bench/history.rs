@@ -1,4 +1,4 @@
-//! Memory and start with 100,000 finished runs in the history, after a clean stop and after a kill.
+//! 100,000 finished runs in the history: memory, filtered pages, a search, and the start after a clean stop and a kill.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -39,6 +39,7 @@ pub(crate) fn measure(table: &mut Table) -> Result<(), Failure> {
     server.settle()?;
     complete(&server)?;
     memory(table, &server)?;
+    filters(table, &server)?;
     let begin = Instant::now();
     server.stop()?;
     table.note("  stop", &millis(begin.elapsed()));
@@ -105,6 +106,63 @@ fn memory(table: &mut Table, server: &Server) -> Result<(), Failure> {
         &format!("{}, at most {}", mebibytes(resident), mebibytes(most)),
         "< 60 MiB",
         resident < 60 * MEBIBYTE,
+    );
+    Ok(())
+}
+
+/// How often each page is asked for.
+const PAGES: usize = 20;
+
+fn filters(table: &mut Table, server: &Server) -> Result<(), Failure> {
+    let mut client = Client::connect(server.port)?;
+    let host = alerts::host(7);
+    let alertname = alerts::ALERTNAME;
+    let queries = [
+        ("by host", format!("host={host}"), 50),
+        ("oldest first", format!("host={host}&sort=oldest"), 50),
+        (
+            "by all of them",
+            format!(
+                "host={host}&role=notify&binding=disk&trigger=alert&outcome=successful&alertname={alertname}"
+            ),
+            50,
+        ),
+        ("far back", format!("host={host}&cursor=20000"), 50),
+        ("nothing found", "outcome=failed&role=notify".to_owned(), 0),
+    ];
+    for (name, query, wanted) in queries {
+        let mut took = Vec::new();
+        for _ in 0..PAGES {
+            let begin = Instant::now();
+            let data = client.data(&format!("/api/v1/runs?{query}"))?;
+            took.push(begin.elapsed());
+            let found = data["runs"].as_array().map_or(0, Vec::len);
+            if found != wanted {
+                return Err(format!("{query}: want {wanted} runs, found {found}").into());
+            }
+        }
+        let took = Samples::new(took);
+        let is_quick = took.median() < Duration::from_millis(20);
+        let name = format!("  page of runs, {name}");
+        table.goal(&name, &spread(&took), "< 20 ms", is_quick);
+    }
+    let newest = client.data("/api/v1/runs?limit=1")?["runs"][0]["id"].as_u64();
+    let mut took = Vec::new();
+    for _ in 0..PAGES {
+        let begin = Instant::now();
+        let data = client.data("/api/v1/runs?text=Nothing+Says+This")?;
+        took.push(begin.elapsed());
+        if data["next"].as_u64() != newest.map(|newest| newest - 9_999) {
+            return Err(format!("want 10,000 runs looked at, not up to {}", data["next"]).into());
+        }
+    }
+    let took = Samples::new(took);
+    let is_quick = took.median() < Duration::from_millis(500);
+    table.goal(
+        "  text in the last 10,000 outputs",
+        &spread(&took),
+        "< 500 ms",
+        is_quick,
     );
     Ok(())
 }

@@ -8,7 +8,8 @@
 //! - `spawn`: from the POST to the start of `ansible-playbook`.
 //! - `size`: the binary, and what an idle server holds in memory.
 //! - `facts`: scrapes, new facts and questions, with 10 to 10,000 hosts.
-//! - `history`: memory and start with 100,000 runs in the history.
+//! - `history`: memory, start, filtered pages and a search with 100,000 runs in the history.
+//! - `watch`: many clients that watch a run.
 //!
 //! Ansible itself is not measured: this program, called as `ansible-playbook`, takes its place (see `fake`).
 
@@ -29,6 +30,7 @@ mod size;
 mod spawn;
 mod storm;
 mod table;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -39,13 +41,14 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 type Measure = fn(&mut Table) -> Result<(), Failure>;
 
-const MEASURES: [(&str, Measure); 6] = [
+const MEASURES: [(&str, Measure); 7] = [
     ("intake", intake::measure),
     ("storm", storm::measure),
     ("spawn", spawn::measure),
     ("size", size::measure),
     ("facts", facts::measure),
     ("history", history::measure),
+    ("watch", watch::measure),
 ];
 
 fn main() -> ExitCode {

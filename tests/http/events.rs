@@ -289,10 +289,9 @@ fn streams_end_at_once_when_promansible_does() {
     let mut all = Stream::open(&server, "events", None);
     run.until(is_run("running"));
     server.signal(nix::sys::signal::Signal::SIGTERM);
-    // The run itself is given its time to end; nobody is told that any more.
+    // Both end as a stream should, and are not cut off when the time for open connections is up.
     while run.chunk() {}
     while all.chunk() {}
-    assert!(server.stop().success());
 }
 
 #[test]

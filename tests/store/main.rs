@@ -12,6 +12,7 @@ mod alerts;
 mod edges;
 mod findings;
 mod fixture;
+mod follow;
 mod hosts;
 mod listing;
 mod model;

@@ -356,3 +356,6 @@ impl Joined {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
