@@ -79,10 +79,14 @@ impl Explain {
             return Inventory::parse(&read(file)?).map_err(|e| no_inventory(file, &e));
         }
         let inventory = list_inventory(config)?;
-        match store::peek(&config.storage.path) {
-            Ok(peeked) => {
-                let enrolled: Vec<_> = peeked.hosts.into_iter().map(Arc::new).collect();
-                Ok(inventory.with_enrolled(&enrolled))
+        let path = &config.storage.path;
+        let peek = || Ok((store::peek(path)?.hosts, store::peek_aliases(path)?));
+        match peek() {
+            Ok((hosts, aliases)) => {
+                let enrolled: Vec<_> = hosts.into_iter().map(Arc::new).collect();
+                let aliases = aliases.iter();
+                let aliases = aliases.map(|(host, aliases)| (host.as_str(), aliases));
+                Ok(inventory.with_enrolled(&enrolled).with_aliases(aliases))
             }
             Err(e) => {
                 let why = match e {
@@ -94,7 +98,7 @@ impl Explain {
                 let warning = Ink::Yellow.paint("warning:", colored(&std::io::stderr()));
                 let _ = writeln!(
                     std::io::stderr(),
-                    "{warning} enrolled hosts are not known here: {why}"
+                    "{warning} enrolled hosts, and what facts tell of hosts, are not known here: {why}"
                 );
                 Ok(inventory)
             }

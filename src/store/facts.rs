@@ -275,7 +275,10 @@ pub(super) fn each(
 }
 
 /// Uses all cores: to read all facts is most of a start with a large fleet.
-fn each_in(txn: &ReadTransaction, take: &(dyn Fn(HostFacts) + Sync)) -> Result<(), StoreError> {
+pub(super) fn each_in(
+    txn: &ReadTransaction,
+    take: &(dyn Fn(HostFacts) + Sync),
+) -> Result<(), StoreError> {
     let Some(table) = open_for_reading(txn, FACTS)? else {
         return Ok(());
     };

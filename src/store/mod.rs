@@ -64,7 +64,7 @@ use live::Live;
 pub use news::Change;
 pub use objects::Expect;
 pub use open::{Opened, open, open_seeing};
-pub use peek::{Peeked, peek};
+pub use peek::{Peeked, peek, peek_aliases};
 pub use retention::Retained;
 pub use schedules::Ticked;
 pub use search::Text;

@@ -1,13 +1,16 @@
-//! What the store holds of the inventory, read while no server has it.
+//! What the store holds of the hosts, read while no server has it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use redb::ReadableDatabase;
 
 use super::file::{OpenError, read_untouched, unusable};
 use super::tables::{META, meta_number, open_for_reading};
-use super::{StoreError, hosts};
+use super::{StoreError, facts, hosts};
+use crate::facts::{Facts, HostFacts, aliases};
 use crate::inventory::EnrolledHost;
 
 /// What there is of the inventory.
@@ -41,4 +44,20 @@ pub fn peek(path: &Path) -> Result<Peeked, OpenError> {
         })
     };
     read().map_err(|e| unusable(path, e))
+}
+
+/// Host → by what else it is known, as its facts tell; read and refused as by [`peek`].
+pub fn peek_aliases(path: &Path) -> Result<BTreeMap<String, BTreeSet<String>>, OpenError> {
+    let Some(database) = read_untouched(path)? else {
+        return Ok(BTreeMap::new());
+    };
+    let found = Mutex::new(BTreeMap::new());
+    let take = |of: HostFacts| {
+        let aliases = aliases(Facts::new(&of.facts));
+        let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+        found.insert(of.host, aliases);
+    };
+    let read = || facts::each_in(&database.begin_read()?, &take);
+    read().map_err(|e| unusable(path, e))?;
+    Ok(found.into_inner().unwrap_or_else(PoisonError::into_inner))
 }

@@ -347,3 +347,43 @@ fn a_check_is_said_to_be_one() {
     assert_eq!(decisions[0]["check"], true);
     assert_eq!(decisions[1]["check"], serde_json::Value::Null);
 }
+
+#[test]
+fn hosts_are_found_by_what_their_facts_tell_as_the_server_finds_them() {
+    let site = Site::new();
+    let server = site.start();
+    let facts = json!({"facts": {"web2": {"ansible_fqdn": "two.example.com"}}}).to_string();
+    let headers = [("Content-Type", "application/json")];
+    let kept = server.request("POST", "/api/v1/facts", &headers, facts.as_bytes());
+    assert_eq!(kept.status, 200, "{}", kept.text());
+    let body = notification(&[alert("A", "two.example.com:9100")]);
+    let ask = || {
+        let mut command = promansible();
+        let config = format!("--config.file={}", site.config_file().display());
+        command.args(["explain", &config, "--format=json", "-"]);
+        let output = run_with(&mut command, &body);
+        assert!(output.status.success(), "{output:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        let explained: Value = serde_json::from_slice(&output.stdout).unwrap();
+        (explained.to_string(), said)
+    };
+    // While a server has the store, it is said what is not known.
+    let (explained, said) = ask();
+    assert!(explained.contains("unknown_host"), "{explained}");
+    assert!(
+        said.contains("what facts tell of hosts, are not known here"),
+        "{said}"
+    );
+    server.stop();
+    let before = std::fs::read(site.store()).unwrap();
+    let (explained, said) = ask();
+    assert!(
+        !explained.contains("unknown_host") && explained.contains("web2"),
+        "{explained}"
+    );
+    assert_eq!(said, "");
+    assert!(
+        std::fs::read(site.store()).unwrap() == before,
+        "it only reads"
+    );
+}
