@@ -49,7 +49,12 @@ pub(super) fn to_html(text: &str) -> String {
             inline(&mut html, heading);
             let _ = writeln!(html, "</h{level}>");
         } else if trimmed.starts_with('|') {
-            open(&mut html, &mut block, Block::Table, "<pre class=\"raw\" tabindex=\"0\">");
+            open(
+                &mut html,
+                &mut block,
+                Block::Table,
+                "<pre class=\"raw\" tabindex=\"0\">",
+            );
             escape(&mut html, trimmed);
             html.push('\n');
         } else if let Some(item) = item(trimmed) {
