@@ -83,7 +83,7 @@ fn a_role_is_bound_to_an_alert_type_and_runs() {
     assert_eq!(binding["roles"], json!(["ok", "flood"]));
     assert_eq!(
         (&binding["mode"], &binding["timeout"], &binding["target"]),
-        (&json!("check"), &json!("90s"), &json!({"group": "web"}))
+        (&json!("check"), &json!("1m30s"), &json!({"group": "web"}))
     );
     // Whoever still has the old page overwrites nothing.
     let late = send(&server, "/bindings/site-down", &change);

@@ -330,7 +330,6 @@ fn a_page_of_another_site_cannot_post() {
 fn what_is_elsewhere_or_otherwise_is_said() {
     let server = Site::new().start();
     for (method, path, status, allow) in [
-        ("GET", "/nothing", 404, None),
         ("GET", "/api/v1/nothing", 404, None),
         ("GET", "/api/v1/runs/1", 404, None),
         ("GET", "/api/v1/runs/one", 400, None),

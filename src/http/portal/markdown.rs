@@ -34,7 +34,7 @@ pub(super) fn to_html(text: &str) -> String {
         let (trimmed, indented) = (line.trim(), line.starts_with([' ', '\t']));
         if let Some(fence) = fence(trimmed) {
             close(&mut html, &mut block);
-            html.push_str("<pre class=\"raw\"><code>");
+            html.push_str("<pre class=\"raw\" tabindex=\"0\"><code>");
             for line in lines.by_ref().take_while(|line| line.trim() != fence) {
                 escape(&mut html, line);
                 html.push('\n');
@@ -49,7 +49,12 @@ pub(super) fn to_html(text: &str) -> String {
             inline(&mut html, heading);
             let _ = writeln!(html, "</h{level}>");
         } else if trimmed.starts_with('|') {
-            open(&mut html, &mut block, Block::Table, "<pre class=\"raw\">");
+            open(
+                &mut html,
+                &mut block,
+                Block::Table,
+                "<pre class=\"raw\" tabindex=\"0\">",
+            );
             escape(&mut html, trimmed);
             html.push('\n');
         } else if let Some(item) = item(trimmed) {
@@ -196,15 +201,15 @@ mod tests {
             ),
             (
                 "x\n```yaml\n<k>: *v\n```\ny",
-                "<p>x</p>\n<pre class=\"raw\"><code>&#60;k&#62;: *v\n</code></pre>\n<p>y</p>\n",
+                "<p>x</p>\n<pre class=\"raw\" tabindex=\"0\"><code>&#60;k&#62;: *v\n</code></pre>\n<p>y</p>\n",
             ),
             (
                 "```\nnever ended",
-                "<pre class=\"raw\"><code>never ended\n</code></pre>\n",
+                "<pre class=\"raw\" tabindex=\"0\"><code>never ended\n</code></pre>\n",
             ),
             (
                 "| a | b |\n| - | - |",
-                "<pre class=\"raw\">| a | b |\n| - | - |\n</pre>\n",
+                "<pre class=\"raw\" tabindex=\"0\">| a | b |\n| - | - |\n</pre>\n",
             ),
             (
                 "[site](https://e.org/?a=1&b) [file](../x.md) [no]",
