@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::reply::{self, Reply};
 use super::{
-    Context, api, events, facts, hosts, metrics, objects, portal, schedules, start, webhook,
+    Context, api, events, facts, hosts, metrics, objects, origin, portal, schedules, start, webhook,
 };
 
 pub(super) async fn route(
