@@ -153,11 +153,20 @@ impl Alerts {
             } => {
                 let mut query = form_urlencoded::Serializer::new(String::new());
                 query.append_pair("limit", &limit.to_string());
+                let all = alertname.is_none() && host.is_none() && cursor.is_none();
                 for (name, value) in [("alertname", alertname), ("host", host), ("cursor", cursor)]
                 {
                     query.extend_pairs(value.map(|value| (name, value)));
                 }
-                list(&server.ask(Method::GET, &format!("alerts?{}", query.finish()))?)
+                let found = server.ask(Method::GET, &format!("alerts?{}", query.finish()))?;
+                list(
+                    &found,
+                    if all {
+                        "Nothing fires.\n"
+                    } else {
+                        "Nothing of that fires.\n"
+                    },
+                )
             }
             Verb::Types { unbound } => {
                 let query = if unbound { "?unbound=true" } else { "" };
@@ -172,12 +181,12 @@ impl Alerts {
     }
 }
 
-fn list(list: &List) -> Result<(), Failure> {
+fn list(list: &List, nothing: &str) -> Result<(), Failure> {
     let color = colored(&std::io::stdout());
     let episodes: Vec<_> = list.alerts.iter().map(|e| episode(e, color)).collect();
     let mut text = episodes.join("\n");
     if text.is_empty() {
-        text.push_str("nothing of that fires\n");
+        text.push_str(nothing);
     }
     if let Some(next) = &list.next {
         let _ = writeln!(text, "\nthere is more: --cursor={}", plain(next));

@@ -1,5 +1,6 @@
 //! Values that Ansible's own validator judged, and what we say of them: never a refusal of what it takes.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::process::Command;
 
@@ -22,6 +23,7 @@ struct Table {
 fn table(version: Version) -> Table {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/argument_specs.py");
     let python = version.bin_dir().join("python");
+    #[allow(clippy::disallowed_methods)] // it ends by itself
     let printed = Command::new(python).arg(script).output().unwrap();
     assert!(printed.status.success(), "{printed:?}");
     serde_json::from_slice(&printed.stdout).unwrap()
@@ -42,9 +44,9 @@ fn roles(specs: &[String]) -> Roles {
         fs::write(path(file), "").unwrap();
     }
     let text = format!(
-        "ansible: {{playbook_dir: {0:?}, inventory: [{1:?}]}}\n",
-        dir.path(),
-        path("hosts")
+        "ansible: {{playbook_dir: '{}', inventory: ['{}']}}\n",
+        dir.path().display(),
+        path("hosts").display()
     );
     fs::write(path("promansible.yml"), text).unwrap();
     config::load(&path("promansible.yml")).unwrap().roles
@@ -92,7 +94,7 @@ fn what_is_left_to_ansible_is_known() {
         if left.is_empty() {
             continue;
         }
-        report.push_str(&format!("{spec}: {} of {refused}\n", left.len()));
+        let _ = writeln!(report, "{spec}: {} of {refused}", left.len());
         let values = left.iter().map(|line| &line[spec.len()..]);
         report.extend(values.take_while(|_| left.len() < 20));
     }

@@ -183,7 +183,7 @@ fn a_bad_configuration_is_refused_and_the_old_one_stays() {
     let (status, why) = reload(&server);
     assert_eq!(status, 500);
     assert!(
-        why.contains("promansible.yml:8:13: ") && why.contains("\"okay\""),
+        why.contains("promansible.yml:7:13: ") && why.contains("\"okay\""),
         "{why}"
     );
     assert_eq!(

@@ -10,25 +10,25 @@ use crate::bench::{Answer, Server};
 const LANDMARKS: [&str; 4] = ["header", "main", "footer", "h1"];
 
 /// A page without a defect.
-pub struct Page {
+pub(crate) struct Page {
     dom: RcDom,
 }
 
 /// An element.
 #[derive(Clone)]
-pub struct Element(Handle);
+pub(crate) struct Element(Handle);
 
 impl Page {
     /// Reads a page that the server must have; it must be well-formed, guarded, and say the same to everybody.
     #[track_caller]
-    pub fn get(server: &Server, path: &str) -> Self {
+    pub(crate) fn get(server: &Server, path: &str) -> Self {
         let answer = server.get(path);
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
         Self::read(&answer)
     }
 
     #[track_caller]
-    pub fn read(answer: &Answer) -> Self {
+    pub(crate) fn read(answer: &Answer) -> Self {
         let policy = answer.header("content-security-policy").unwrap_or_default();
         assert!(
             policy.starts_with("default-src 'none';") && !policy.contains("unsafe"),
@@ -117,7 +117,7 @@ impl Page {
         go(&self.dom.document, see);
     }
 
-    pub fn all(&self, name: &str) -> Vec<Element> {
+    pub(crate) fn all(&self, name: &str) -> Vec<Element> {
         let mut found = Vec::new();
         self.walk(&mut |element| {
             if element.name() == name {
@@ -127,7 +127,7 @@ impl Page {
         found
     }
 
-    pub fn find(&self, id: &str) -> Option<Element> {
+    pub(crate) fn find(&self, id: &str) -> Option<Element> {
         let mut found = None;
         self.walk(&mut |element| {
             if element.attribute("id") == id {
@@ -138,18 +138,18 @@ impl Page {
     }
 
     #[track_caller]
-    pub fn by_id(&self, id: &str) -> Element {
+    pub(crate) fn by_id(&self, id: &str) -> Element {
         self.find(id)
             .unwrap_or_else(|| panic!("no #{id} in {}", self.text()))
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         text_of(&self.dom.document)
     }
 }
 
 impl Element {
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         match &self.0.data {
             NodeData::Element { name, .. } => name.local.to_string(),
             _ => String::new(),
@@ -167,18 +167,18 @@ impl Element {
         }
     }
 
-    pub fn attribute(&self, name: &str) -> String {
+    pub(crate) fn attribute(&self, name: &str) -> String {
         let mut attributes = self.attributes().into_iter();
         attributes
             .find(|(n, _)| n == name)
             .map_or_else(String::new, |(_, value)| value)
     }
 
-    pub fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.attributes().iter().any(|(n, _)| n == name)
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         text_of(&self.0)
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::bench::{Server, Site, alert};
-use crate::page::Page;
+use crate::page::{Element, Page};
 
 const HOSTILE: &str = "<script>alert('x')</script>\" onload=\"x";
 
@@ -259,7 +259,7 @@ fn roles_are_shown_with_what_they_say_and_who_uses_them() {
         .all("option")
         .iter()
         .filter(|o| o.has("selected"))
-        .map(|o| o.text())
+        .map(Element::text)
         .collect();
     assert_eq!(chosen, ["ok"]);
     assert!(

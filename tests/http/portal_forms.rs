@@ -3,19 +3,19 @@
 use serde_json::json;
 
 use crate::bench::{Answer, Server, Site};
-use crate::page::Page;
+use crate::page::{Element, Page};
 
 const FORM: (&str, &str) = ("Content-Type", "application/x-www-form-urlencoded");
 
 /// Sends a form as a browser does from one of our pages.
-pub fn send(server: &Server, path: &str, form: &str) -> Answer {
+pub(crate) fn send(server: &Server, path: &str, form: &str) -> Answer {
     let origin = format!("http://{}", server.address);
     let headers = [FORM, ("Origin", &origin), ("Sec-Fetch-Site", "same-origin")];
     server.request("POST", path, &headers, form.as_bytes())
 }
 
 #[track_caller]
-pub fn leads_to(answer: &Answer, path: &str) {
+pub(crate) fn leads_to(answer: &Answer, path: &str) {
     let to = answer.header("location");
     assert_eq!((answer.status, to), (303, Some(path)), "{}", answer.text());
 }
@@ -45,7 +45,7 @@ fn a_role_is_run_once_and_again() {
         .all("option")
         .iter()
         .filter(|o| o.has("selected"))
-        .map(|o| o.text())
+        .map(Element::text)
         .collect();
     assert_eq!(chosen, ["ok", "flood"]);
     assert_eq!(again.by_id("hosts-names").attribute("value"), "web1, web2");
@@ -177,6 +177,7 @@ fn a_host_is_added_and_removed() {
 
 #[test]
 fn a_form_must_come_from_our_own_page() {
+    type Headers<'a> = &'a [(&'a str, &'a str)];
     let server = Site::new().start();
     let (ours, run) = (
         format!("http://{}", server.address),
@@ -185,7 +186,6 @@ fn a_form_must_come_from_our_own_page() {
     let port = server.address.port();
     let named = format!("evil.example:{port}");
     let named_origin = format!("http://{named}");
-    type Headers<'a> = &'a [(&'a str, &'a str)];
     let cases: [Headers<'_>; 7] = [
         &[],
         &[("Sec-Fetch-Site", "none")],
