@@ -31,7 +31,7 @@ impl Schedules {
                 GaugeVec::new(
                     opts(
                         "schedule_next_run_timestamp_seconds",
-                        "When a schedule comes next, before jitter; no series while it is paused or not enabled.",
+                        "When a schedule comes next, jitter included; no series while it is paused or not enabled.",
                     ),
                     SCHEDULE,
                 ),

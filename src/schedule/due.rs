@@ -29,6 +29,8 @@ pub struct Due {
     pub waits: bool,
     /// When to look again at the latest; `None` if nothing comes any more.
     pub look_at: Option<DateTime<Utc>>,
+    /// When the first time starts that has not come yet, jitter included.
+    pub next: Option<DateTime<Utc>>,
 }
 
 /// Decides.
@@ -53,8 +55,11 @@ pub fn due(
         settled,
         waits: false,
         look_at: None,
+        next: None,
     };
     let pending = pending(name, timing, settled, now);
+    let come = pending.last().map_or(settled, |last| last.time);
+    due.next = next_start(name, timing, come);
     let candidates = candidates(timing, &pending, now);
     let mut keep = candidates.len();
     if can_start && !candidates.is_empty() {
@@ -73,10 +78,10 @@ pub fn due(
         due.settled = last.time;
     }
     due.missed = (gone.len() - due.start.len()) as u64;
-    due.look_at = match waiting.first() {
-        Some(first) => Some(*first + lateness_allowed(timing) + jitter(name, timing, *first)),
-        None => next_start(name, timing, due.settled),
-    };
+    let too_late = waiting
+        .first()
+        .map(|first| *first + lateness_allowed(timing) + jitter(name, timing, *first));
+    due.look_at = too_late.into_iter().chain(due.next).min();
     due
 }
 

@@ -194,9 +194,31 @@ fn what_cannot_start_waits_as_long_as_it_may_be_late() {
     assert_eq!((missed.missed, missed.waits), (1, false));
     let waits = hourly(Missed::Once, false, "2026-11-25T10:30:00Z");
     assert_eq!((waits.missed, waits.waits), (0, true));
+    assert_eq!(waits.next, Some(at("2026-11-25T11:00:00Z")));
     // A newer time takes the place of the one that waited.
     let waits = hourly(Missed::Once, false, "2026-11-25T11:00:01Z");
     assert_eq!((waits.missed, waits.waits), (1, true));
+}
+
+/// Or what is shown as the next time would lie in the past.
+#[test]
+fn what_waits_for_long_is_looked_at_when_the_next_time_comes() {
+    let mut timing = timing("0 * * * *", "UTC", Missed::All);
+    timing.grace = Duration::from_hours(5);
+    let begun = progress(&timing, "2026-11-25T09:59:00Z");
+    let waits = |now| due("s", &timing, &begun, false, at(now));
+    for (now, next) in [
+        ("2026-11-25T10:00:00Z", "2026-11-25T11:00:00Z"),
+        ("2026-11-25T11:00:00Z", "2026-11-25T12:00:00Z"),
+    ] {
+        let due = waits(now);
+        assert_eq!((due.waits, due.missed), (true, 0));
+        assert_eq!((due.look_at, due.next), (Some(at(next)), Some(at(next))));
+    }
+    assert_eq!(
+        waits("2026-11-25T14:30:00Z").look_at,
+        Some(at("2026-11-25T15:00:00Z"))
+    );
 }
 
 #[test]
@@ -280,9 +302,8 @@ proptest! {
                 prop_assert!(started.insert(*time), "{time} twice");
             }
             settled += due.start.len() as u64 + due.missed;
-            if let Some(look_at) = due.look_at && !due.waits {
-                prop_assert!(look_at > now);
-            }
+            let (look_at, next) = (due.look_at.unwrap(), due.next.unwrap());
+            prop_assert!(look_at > now && next > now && look_at <= next, "{look_at} {next}");
             progress.settled = due.settled;
             while let Some(next) = timing.after(upto).filter(|next| *next <= progress.settled) {
                 (upto, all) = (next, all + 1);

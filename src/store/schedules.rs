@@ -27,7 +27,7 @@ pub struct Ticked {
     pub waits: bool,
     /// When to look again at the latest; `None` if it is not in force, or no time comes any more.
     pub look_at: Option<DateTime<Utc>>,
-    /// The next time, by the clock; `None` as for `look_at`.
+    /// When the next time starts, jitter included; `None` as for `look_at`.
     pub next: Option<DateTime<Utc>>,
     /// How it stands now.
     pub progress: Option<Progress>,
@@ -94,7 +94,7 @@ fn tick(
         ticked.missed = due.missed;
         ticked.waits = due.waits;
         ticked.look_at = due.look_at;
-        ticked.next = timing.after(due.settled.max(now));
+        ticked.next = due.next;
         for time in due.start {
             // There was room for one; where they may overlap it can be more.
             if let Some(full) = queue_full(live, limit) {

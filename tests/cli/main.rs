@@ -11,6 +11,7 @@ mod alerts;
 #[path = "../http/bench/mod.rs"]
 mod bench;
 mod check;
+mod examples;
 mod explain;
 mod generate;
 mod hosts;

@@ -126,6 +126,7 @@ fn every_selector_is_narrowed_by_the_variables() {
                 );
                 let further = match dashboard.name.as_str() {
                     "host" => "host",
+                    "routine" if selector.name.starts_with("promansible_schedule_") => "schedule",
                     "routine" => "role",
                     _ => continue,
                 };

@@ -24,6 +24,12 @@ use crate::stack::{Failure, World, http};
 
 const LIMIT: Duration = Duration::from_mins(1);
 
+/// It runs on the controller, so that the alerts' runs on the hosts do not wait for it.
+const SCHEDULES: &str = "schedules:
+  - {name: every-minute, cron: '* * * * *', roles: [ping], target: controller}
+  - {name: rests, cron: '@daily', roles: [ping], target: controller, enabled: false}
+";
+
 /// The values of a dashboard's variables.
 type Values = BTreeMap<String, String>;
 
@@ -44,6 +50,7 @@ fn every_panel_has_data_after_an_alert_ran_a_role() -> Result<(), Failure> {
     let checks = page::serve()?;
     scrape(&mut world, exporter.port, checks)?;
     know_facts(&world)?;
+    world.promansible.configure(SCHEDULES)?;
 
     let [mended, broken] = &world.sites[..] else {
         panic!("the world has two sites");

@@ -91,12 +91,14 @@ fn names(selector: &promql::Selector) -> Vec<String> {
     plain.into_iter().chain(by_pattern).collect()
 }
 
-/// From the registry, with a binding, a role, a host and a report, so that no family is empty.
+/// From the registry, with a binding, a role, a host, a report and a schedule, so that no family is empty.
 fn of_promansible() -> BTreeSet<String> {
     let metrics = Metrics::new(Registry::new()).expect("a registry of its own");
     metrics.know(["binding"], ["role"]);
     metrics.sd_files().know([Path::new("targets.json")]);
     metrics.last_success("role", "host", now());
+    metrics.schedules().know(["schedule"]);
+    metrics.schedules().stands("schedule", None, Some(now()));
     metrics.declare(&Declared::from([("role".to_owned(), Checks::new())]));
     metrics.reported("role", "host", now(), Findings::new());
     let page = TextEncoder::new().encode_to_string(&metrics.gather(0));

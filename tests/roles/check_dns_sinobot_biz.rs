@@ -1,17 +1,21 @@
 //! `check_dns_sinobot_biz`: names are asked of the host and of resolvers.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::dnsmasq;
 use crate::fleet::Fleet;
 use crate::host::Host;
 use crate::stack::ansible::Release;
+use crate::stack::wait::wait_until;
 use crate::tests;
 use crate::told::Told;
 
 tests![
     right_answers_are_told_from_wrong_ones,
     wrong_answers_are_found_on_2_16,
+    a_schedule_asks_when_its_minute_comes,
 ];
 
 const ROLE: &str = "check_dns_sinobot_biz";
@@ -147,4 +151,57 @@ fn wrong_answers_are_found_on_2_16() {
     let fleet = Fleet::with(Release::V2_16, &["web1"], "");
     break_some(fleet.host("web1"));
     wrong_answers(&fleet);
+}
+
+/// Cron knows no shorter time than a minute.
+const A_MINUTE_COMES: Duration = Duration::from_secs(75);
+
+const EVERY_MINUTE: &str = "schedules:
+  - name: dns
+    cron: '* * * * *'
+    timezone: Asia/Shanghai
+    roles: [check_dns_sinobot_biz]
+    target: {group: servers}
+    vars:
+      check_dns_sinobot_biz_resolvers: [127.0.0.1]
+      check_dns_sinobot_biz_expected: {sinobot.biz: [203.0.113.0/24]}
+    gather_facts: false
+";
+
+fn a_schedule_asks_when_its_minute_comes() {
+    let fleet = Fleet::start(&["web1"], "");
+    let host = fleet.host("web1");
+    let truth = "--address=/sinobot.biz/203.0.113.7";
+    dnsmasq::start(host, "truth", "127.0.0.1", "", truth);
+    host.write("/etc/resolv.conf", "nameserver 127.0.0.1\n")
+        .unwrap();
+    let promansible = &fleet.promansible;
+    promansible.configure(EVERY_MINUTE).unwrap();
+
+    let id = wait_until(A_MINUTE_COMES, "the schedule to come", || {
+        let runs = promansible.runs()?;
+        Ok(runs.first().and_then(|run| run["id"].as_u64()))
+    })
+    .unwrap();
+    let told = fleet.told(id);
+    told.successful().changed(0);
+    let run = &told.detail["run"];
+    assert_eq!(run["trigger"], "schedule");
+    assert_eq!(
+        (&run["schedule"], &run["hosts"]),
+        (&json!("dns"), &json!(["web1"]))
+    );
+    let due_at = run["due_at"].as_str().unwrap();
+    assert!(due_at.ends_with(":00Z"), "{due_at} is no whole minute");
+
+    for resolver in ["system", "127.0.0.1"] {
+        let labels = [("name", "sinobot.biz"), ("resolver", resolver)];
+        let labels = [&labels[..], &[("role", ROLE), ("host", "web1")]].concat();
+        assert_eq!(fleet.gauge("dns_up", &labels), Some(1.0), "{resolver}");
+    }
+    let schedule = [("schedule", "dns")];
+    let shown = |name: &str| promansible.count(name, &schedule).unwrap();
+    let last = shown("schedule_last_run_timestamp_seconds");
+    assert!(last > 0.0 && shown("schedule_next_run_timestamp_seconds") > last);
+    assert_eq!(shown("schedule_missed_total"), 0.0);
 }

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 use super::ansible::project;
@@ -64,6 +65,30 @@ impl Promansible {
     /// The folder that holds its configuration, its store and its temporary files.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Adds sections to its configuration, and has it read again while it runs.
+    pub fn configure(&self, sections: &str) -> Result<(), Failure> {
+        let file = self.dir.join("promansible.yml");
+        let io = |e: std::io::Error| Failure::new(format!("{}: {e}", file.display()));
+        let text = fs::read_to_string(&file).map_err(io)?;
+        fs::write(&file, format!("{}\n{sections}", text.trim_end())).map_err(io)?;
+        let read_at = || {
+            let metrics = self.metrics()?;
+            Ok(metrics.sum(
+                "promansible_config_last_reload_success_timestamp_seconds",
+                &[],
+            ))
+        };
+        let before = read_at()?;
+        let process = self.process.as_ref();
+        let process = process.ok_or_else(|| Failure::new("promansible is down"))?;
+        kill(Pid::from_raw(process.pid()), Signal::SIGHUP)
+            .map_err(|e| Failure::new(format!("SIGHUP for promansible: {e}")))?;
+        wait_until(START, "the configuration to be read again", || {
+            Ok((read_at()? > before).then_some(()))
+        })
+        .map_err(|failure| failure.with_logs([process]))
     }
 
     /// Stops it as a service manager does, and says how it ended.
