@@ -66,6 +66,13 @@ pub(super) fn detail(object: &Map<String, Value>) -> Result<(), Failure> {
                 }
                 _ if name == "target" => target_text(value),
                 Value::Object(map) if map.is_empty() => return None,
+                Value::Object(map) if matches!(name.as_str(), "paused" | "last") => {
+                    let parts = map.iter().map(|(name, value)| match value {
+                        Value::String(text) => format!("{name} {text}"),
+                        value => format!("{name} {value}"),
+                    });
+                    parts.collect::<Vec<_>>().join(", ")
+                }
                 value => value.to_string(),
             };
             (!text.is_empty()).then(|| [Cell::new(name), Cell::new(&text)])

@@ -66,7 +66,7 @@ fn every_routine_role_shows_a_schedule_and_what_is_shown_runs() {
         for schedule in &config.schedules {
             let work = &schedule.work;
             if let Some(role) = &role {
-                assert_eq!(work.roles, [role.clone()], "{place}");
+                assert_eq!(work.roles, std::slice::from_ref(role), "{place}");
             }
             // What is required must be there, for the inventory that goes with it is not known.
             let taken = config.roles.check_vars(&work.roles, &work.vars, &|_| false);

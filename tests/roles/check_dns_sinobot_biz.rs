@@ -203,5 +203,5 @@ fn a_schedule_asks_when_its_minute_comes() {
     let shown = |name: &str| promansible.count(name, &schedule).unwrap();
     let last = shown("schedule_last_run_timestamp_seconds");
     assert!(last > 0.0 && shown("schedule_next_run_timestamp_seconds") > last);
-    assert_eq!(shown("schedule_missed_total"), 0.0);
+    assert!(shown("schedule_missed_total").abs() < 0.5);
 }
