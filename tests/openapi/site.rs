@@ -35,9 +35,10 @@ prometheus: {rule_files: [SITE/rules.yml, SITE/none.yml]}
 ",
         );
     site.write("rules.yml", RULES);
-    let role = "playbook/routine/roles/check_dns";
+    fs::create_dir_all(site.path("playbook/routine/roles/check_dns")).unwrap();
+    let role = "playbook/routine/roles/check_names";
     site.write(&format!("{role}/meta/argument_specs.yml"), SPEC);
-    site.write(&format!("{role}/README.md"), "# check_dns\n");
+    site.write(&format!("{role}/README.md"), "# check_names\n");
     fs::create_dir_all(site.path(&format!("{role}/tasks"))).unwrap();
     let server = site.start();
     server.deliver(&[
@@ -45,7 +46,7 @@ prometheus: {rule_files: [SITE/rules.yml, SITE/none.yml]}
         alert("Elsewhere", "nowhere"),
         alert("DiskWillFill", "web2").since(1).resolved(),
     ]);
-    server.started_run(r#"{"roles": ["check_dns"], "target": {"hosts": ["web2"]}}"#);
+    server.started_run(r#"{"roles": ["check_names"], "target": {"hosts": ["web2"]}}"#);
     server.started_run(r#"{"roles": ["fail"], "target": {"group": "web"}, "vars": {"a": 1}}"#);
     for (path, body) in [
         (
