@@ -2,16 +2,16 @@
 # Installs what the demo and the tests need and this machine lacks; called by the Makefile.
 #
 #     tests/setup.sh demo    Prometheus, Alertmanager, OpenSSH, a C linker, ansible-core 2.19
-#     tests/setup.sh test    the same, node_exporter, ansible-core 2.16, ansible-lint, a C++ compiler, and the servers that
-#                            the roles' tests break: dnsmasq, nginx, vsftpd, strongSwan, xl2tpd, pptpd
+#     tests/setup.sh test    the same, node_exporter, ansible-core 2.16, ansible-lint, schemathesis, a C++ compiler, and the
+#                            servers that the roles' tests break: dnsmasq, nginx, vsftpd, strongSwan, xl2tpd, pptpd
 #
 # Debian's packages are installed as root or through sudo, and none of their services is started or enabled.
 # What comes from PyPI goes into .venv of this project. With nothing missing it says nothing and takes a few milliseconds.
 set -eu
 
 case "${1-}" in
-demo) releases="2.19" ;;
-test) releases="2.19 2.16 lint" ;;
+demo) environments="ansible-2.19" ;;
+test) environments="ansible-2.19 ansible-2.16 ansible-lint schemathesis" ;;
 *)
     echo "usage: tests/setup.sh demo|test" >&2
     exit 2
@@ -131,16 +131,16 @@ install_packages() {
     clean_up
 }
 
-# install_ansible RELEASE (or lint): the venv is made anew where its pins changed or the project was moved.
-install_ansible() {
-    venv=$project/.venv/ansible-$1
-    pins=tests/ansible-$1.txt
-    if cmp -s "$pins" "$venv/installed.txt" && grep -qsF "$venv/" "$venv/bin/ansible-playbook"; then
+# install_environment NAME: .venv/NAME is made anew where tests/NAME.txt changed or the project was moved.
+install_environment() {
+    venv=$project/.venv/$1
+    pins=tests/$1.txt
+    if cmp -s "$pins" "$venv/installed.txt" && grep -qsF "$venv/" "$venv/bin/pip"; then
         return
     fi
     /usr/bin/python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
         fail "ansible-core 2.19 needs Python 3.11 or newer; /usr/bin/python3 is $(/usr/bin/python3 -V)"
-    say "ansible-$1 from PyPI into .venv/ansible-$1"
+    say "$1 from PyPI into .venv/$1"
     rm -rf "$venv"
     log=$(mktemp)
     logged "python3 -m venv" /usr/bin/python3 -m venv "$venv"
@@ -158,4 +158,4 @@ has cargo || fail "cargo is not in PATH; install Rust from https://rustup.rs. If
 
 packages=$(missing_packages | tr '\n' ' ' | sed 's/ $//')
 if [ -n "$packages" ]; then install_packages; fi
-for release in $releases; do install_ansible "$release"; done
+for name in $environments; do install_environment "$name"; done

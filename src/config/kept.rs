@@ -3,7 +3,7 @@
 //! They are kept as they were typed, and read again whenever the file is: what it says (roles, defaults, names) decides what
 //! they mean. Their variables are data, as those of a run by hand.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -167,10 +167,14 @@ impl Config {
             });
         }
         // JSON is YAML, but for surrogates: one reader for both means that both take the same.
-        let json = value.to_string();
+        let json = as_yaml(&value.to_string());
         let object = self
             .build_kept(kind, &json)
             .map_err(|errors| first(&errors, &json))?;
+        // What is wrong in other ways was told in better words.
+        for (field, value) in fields {
+            mistyped(field, value)?;
+        }
         Ok((object, json))
     }
 
@@ -242,6 +246,59 @@ impl Config {
         }
         config
     }
+}
+
+/// The fields that are true or false.
+const SWITCHES: [&str; 5] = ["allow_overlap", "become", "enabled", "gather_facts", "stop"];
+
+/// A file may say 0 here without a unit, and so may JSON. What else is a number has no unit, and is told so.
+const DURATIONS: [&str; 4] = ["batch_window", "grace", "jitter", "timeout"];
+
+/// Refuses what YAML would take for the text that is meant: a name `false`, a role 7.
+fn mistyped(field: &str, value: &Value) -> Result<(), KeptError> {
+    let is_text = |value: &Value| value.is_string();
+    let (good, want) = match value {
+        Value::Null => return Ok(()),
+        _ if field == "vars" => return Ok(()),
+        value if SWITCHES.contains(&field) => (value.is_boolean(), "true or false"),
+        value if DURATIONS.contains(&field) => (is_text(value) || value.is_number(), "a text"),
+        Value::Array(items) => (items.iter().all(is_text), "a list of texts"),
+        Value::Object(map) => {
+            let mut inner = map.values();
+            let good = inner.all(|value| match value {
+                Value::Array(items) => items.iter().all(is_text),
+                other => is_text(other),
+            });
+            (good, "names as texts")
+        }
+        other => (is_text(other), "a text"),
+    };
+    if good {
+        return Ok(());
+    }
+    Err(KeptError {
+        field: Some(field.to_owned()),
+        message: format!("found {value}; want {want}"),
+    })
+}
+
+/// Escapes what JSON may hold as it is and YAML may not: control characters, line breaks of other scripts, marks of byte order.
+fn as_yaml(json: &str) -> String {
+    let is_odd = |c: char| {
+        matches!(
+            c,
+            '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}'
+        )
+    };
+    let mut yaml = String::with_capacity(json.len());
+    for c in json.chars() {
+        if is_odd(c) {
+            let _ = write!(yaml, "\\u{:04x}", u32::from(c));
+        } else {
+            yaml.push(c);
+        }
+    }
+    yaml
 }
 
 /// The first of the defects.

@@ -8,7 +8,7 @@ use hyper::{Method, StatusCode};
 use serde::Serialize;
 
 use super::reply::{self, Reply};
-use super::{Context, path};
+use super::{Context, path, query};
 use crate::alert::{EpisodeKey, LabelSet, Status};
 use crate::alert_types::{self, AlertType, Rule};
 use crate::alert_types_keeper::{Health, Problem};
@@ -199,7 +199,7 @@ impl AlertsQuery {
             limit: PAGE,
             ..Self::default()
         };
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        for (name, value) in query::fields(query)? {
             let value = value.into_owned();
             match &*name {
                 "alertname" => asked.alertname = Some(value),
@@ -297,7 +297,7 @@ async fn types(context: &Context, query: &str) -> Result<Reply, Reply> {
 
 fn unbound(query: &str) -> Result<Option<bool>, String> {
     let mut unbound = None;
-    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+    for (name, value) in query::fields(query)? {
         match (&*name, &*value) {
             ("unbound", "true") => unbound = Some(true),
             ("unbound", "false") => unbound = Some(false),
@@ -382,6 +382,7 @@ mod tests {
                 "cursor=7",
                 "cursor: \"7\" is not what an answer said as `next`",
             ),
+            ("host=a&host=b", "host: given more than once"),
             (
                 "state=firing",
                 "state: unknown; want alertname, host, limit or cursor",

@@ -22,7 +22,7 @@
 //! | GET, PUT, DELETE | `/api/v1/bindings/NAME` | one; changes or removes it if it was made over the API |
 //! | GET, POST | `/api/v1/schedules` | [`schedules`]: the schedules, with their next times; makes one |
 //! | GET, PUT, DELETE | `/api/v1/schedules/NAME` | as for bindings |
-//! | POST | `/api/v1/schedules/NAME/pause`, `…/resume`, `…/run` | stops it for now, lets it go on, runs it at once |
+//! | POST | `/api/v1/schedules/NAME/pause`, `/api/v1/schedules/NAME/resume`, `/api/v1/schedules/NAME/run` | stops it for now, lets it go on, runs it at once |
 //! | GET | `/api/v1/cron` | the next times of a cron expression (`cron`, `timezone`, `count`, `from`) |
 //! | GET | `/api/v1/alerts` | [`alerts`]: what fires, those that began last first (`alertname`, `host`, `limit`, `cursor`) |
 //! | GET | `/api/v1/alert-types` | the alert types, each with where it is known from and its bindings (`unbound`) |
@@ -32,6 +32,7 @@
 //! | GET | `/api/v1/groups` | [`groups`]: the groups of the inventory, with how many hosts they have |
 //! | GET | `/api/v1/groups/NAME` | one, with its hosts |
 //! | GET | `/api/v1/inventory` | the inventory as Ansible's inventory scripts print it, without the envelope |
+//! | GET | `/api/v1/openapi.json` | [`openapi`]: all of this, as an `OpenAPI` document |
 //! | GET | `/metrics` (`--web.telemetry-path`) | the exposition format of Prometheus |
 //! | GET | `/metrics/hosts` | of it, the metrics of hosts alone |
 //! | GET, HEAD | `/-/healthy`, `/-/ready` | 200, or 503 and why not |
@@ -48,6 +49,7 @@ mod hosts;
 mod json;
 mod metrics;
 mod objects;
+mod openapi;
 mod origin;
 mod path;
 mod portal;

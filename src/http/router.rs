@@ -8,7 +8,8 @@ use tokio::sync::oneshot;
 
 use super::reply::{self, Reply};
 use super::{
-    Context, api, events, facts, hosts, metrics, objects, origin, portal, schedules, start, webhook,
+    Context, api, events, facts, hosts, metrics, objects, openapi, origin, portal, schedules,
+    start, webhook,
 };
 
 pub(super) async fn route(
@@ -51,12 +52,15 @@ async fn answer(context: &Context, request: Request<Incoming>) -> Reply {
             schedules::schedules(context, request, &parts).await
         }
         "/api/v1/cron" if reads => schedules::cron(request.uri().query().unwrap_or("")),
+        "/api/v1/openapi.json" if reads => openapi::answer(context, &hosts_path(context)),
         "/api/v1/hosts" if method == Method::POST => hosts::enroll(context, request).await,
         "/-/healthy" if reads => reply::text(StatusCode::OK, "promansible is healthy."),
         "/-/ready" if reads => ready(context),
         "/-/reload" if matches!(method, Method::POST | Method::PUT) => reload(context).await,
         "/-/reload" => reply::method_not_allowed("POST, PUT"),
-        "/-/healthy" | "/-/ready" | "/api/v1/cron" => reply::method_not_allowed("GET, HEAD"),
+        "/-/healthy" | "/-/ready" | "/api/v1/cron" | "/api/v1/openapi.json" => {
+            reply::method_not_allowed("GET, HEAD")
+        }
         path if path == &*context.telemetry_path && reads => {
             metrics::expose(context, request.headers()).await
         }

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::reply::{self, Reply};
-use super::{Context, objects, path};
+use super::{Context, objects, path, query};
 use crate::clock;
 use crate::config::{Config, KeptConflict, KeptKind, Origin, Schedule, format_duration};
 use crate::plan;
@@ -254,7 +254,7 @@ pub(super) fn cron(query: &str) -> Reply {
 
 fn times(query: &str, now: DateTime<Utc>) -> Result<Times, (&'static str, String)> {
     let (mut cron, mut zone, mut count, mut from) = (None, Zone::UTC, NEXT, now);
-    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+    for (name, value) in query::fields(query).map_err(|why| ("query", why))? {
         match &*name {
             "cron" => {
                 let parsed: Result<Cron, _> = value.parse();

@@ -173,3 +173,36 @@ fn what_is_kept_joins_what_the_file_says_or_is_a_conflict() {
     );
     assert!(conflicts[1].starts_with("the schedule \"gone\" takes no part: roles: unknown role"));
 }
+
+#[test]
+fn what_yaml_takes_for_a_text_is_none_in_json() {
+    let with = |field: &str, value: Value| {
+        let mut typed = json!({"name": "n", "cron": "@daily", "roles": ["check_dns"], "target": {"group": "web"}});
+        typed[field] = value;
+        read(KeptKind::Schedule, &typed.to_string()).map(|_| ())
+    };
+    assert_eq!(
+        with("name", json!(false)),
+        Err("name: found false; want a text".to_owned())
+    );
+    assert_eq!(
+        with("target", json!({"hosts": [7]})),
+        Err("target: found {\"hosts\":[7]}; want names as texts".to_owned())
+    );
+    assert_eq!(with("jitter", json!(0)), Ok(()));
+    assert_eq!(with("jitter", Value::Null), Ok(()));
+    assert!(with("enabled", json!("true")).is_err());
+}
+
+#[test]
+fn every_character_of_a_variable_is_kept() {
+    let odd: String = ('\u{1}'..='\u{a0}')
+        .chain("\u{2028}\u{2029}\u{feff}\u{fffe}\u{ffff}😀".chars())
+        .collect();
+    let typed = json!({"name": "n", "cron": "@daily", "roles": ["check_dns"], "target": "controller", "vars": {"odd": odd}});
+    let (object, _) = read(KeptKind::Schedule, &typed.to_string()).unwrap();
+    let KeptObject::Schedule(schedule) = object else {
+        panic!()
+    };
+    assert_eq!(schedule.work.vars["odd"], odd);
+}

@@ -149,7 +149,8 @@ fn last_event_id(request: &Request<Incoming>) -> Result<Option<String>, Refused>
     }
     let header = request.headers().get("last-event-id");
     let header = header.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-    Ok(header.or(asked).filter(|id| !id.is_empty()))
+    let is_said = |id: &String| !id.is_empty();
+    Ok(header.filter(is_said).or(asked).filter(is_said))
 }
 
 fn watcher(context: &Context, place: OwnedSemaphorePermit) -> (Watcher, Reply) {

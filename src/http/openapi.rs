@@ -1,0 +1,56 @@
+//! `/api/v1/openapi.json`: what all of this takes and answers, as an OpenAPI 3.1 document.
+//!
+//! It is written by hand, in `openapi.json` beside this. `tests/openapi` holds it against the server.
+
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use serde_json::{Map, Value};
+
+use super::Context;
+use super::reply::{self, Reply};
+
+const TYPED: &str = include_str!("openapi.json");
+
+/// Where the metrics are unless `--web.telemetry-path` says otherwise, as in the document.
+const METRICS: &str = "/metrics";
+
+pub(super) fn answer(context: &Context, hosts_path: &str) -> Reply {
+    static WRITTEN: OnceLock<Bytes> = OnceLock::new();
+    // Neither changes while this process lives.
+    let text = WRITTEN.get_or_init(|| {
+        let document = document(&context.telemetry_path, hosts_path);
+        document.to_string().into()
+    });
+    reply::typed("application/json", [text.clone()])
+}
+
+/// The document of this build.
+fn document(metrics: &str, hosts: &str) -> Value {
+    let mut document: Value = serde_json::from_str(TYPED).expect("openapi.json is JSON");
+    document["info"]["version"] = crate::build::VERSION.into();
+    let paths = document["paths"].as_object_mut();
+    let paths = std::mem::take(paths.expect("it has paths"));
+    let moved = paths.into_iter().map(|(path, answers)| match &*path {
+        METRICS => (metrics.to_owned(), answers),
+        "/metrics/hosts" => (hosts.to_owned(), answers),
+        _ => (path, answers),
+    });
+    document["paths"] = Value::Object(moved.collect::<Map<_, _>>());
+    document
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_is_of_this_build_and_its_metrics_are_where_they_are() {
+        let document = document("/m", "/m/hosts");
+        assert_eq!(document["openapi"], "3.1.0");
+        assert_eq!(document["info"]["version"], crate::build::VERSION);
+        let paths = document["paths"].as_object().unwrap();
+        assert!(paths.contains_key("/m") && paths.contains_key("/m/hosts"));
+        assert!(!paths.contains_key(METRICS) && !paths.contains_key("/metrics/hosts"));
+    }
+}
