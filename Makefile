@@ -51,9 +51,9 @@ fuzz: ## feed the parsers with noise for a short while
 build: ## build the release binary
 	$(CARGO) build $(LOCKED) --release
 
-clean: ## remove what was built and the Ansible environments
+clean: ## remove what was built, the Ansible environments, and what the browser's tests installed
 	$(CARGO) clean
-	rm -rf .venv
+	rm -rf .venv tests/browser/node_modules
 
 setup-demo:
 	@tests/setup.sh demo

@@ -88,3 +88,9 @@ function swap(part, page) {
 tellTimes(document);
 setInterval(() => tellTimes(document), 15000);
 for (const part of document.querySelectorAll("[data-live]")) follow(part);
+
+// Who types into the field of a choice, or chooses in it, means that choice.
+document.addEventListener("input", (event) => {
+  const radio = event.target.closest(".choice")?.querySelector("input[type=radio]");
+  if (radio && radio !== event.target) radio.checked = true;
+});
