@@ -70,9 +70,10 @@ impl Cron {
         &self.text
     }
 
-    /// In words.
+    /// In words, without a full stop.
     pub fn describe(&self) -> String {
-        self.cron.describe()
+        let words = self.cron.describe();
+        words.strip_suffix('.').unwrap_or(&words).to_owned()
     }
 }
 

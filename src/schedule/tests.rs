@@ -60,6 +60,7 @@ fn a_cron_expression_has_five_fields_or_a_word() {
         "  0   4 * * *".parse::<Cron>().unwrap().as_str(),
         "0 4 * * *"
     );
+    assert_eq!("0 4 * * *".parse::<Cron>().unwrap().describe(), "At 04:00");
     assert!("Asia/Shanghai".parse::<Zone>().is_ok());
     assert_eq!(
         "Mars/Olympus".parse::<Zone>().unwrap_err(),

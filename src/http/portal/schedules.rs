@@ -37,7 +37,7 @@ pub(super) struct ScheduleRow {
 
 /// An expression in words, to be put into a sentence.
 pub(super) fn described(cron: &Cron) -> String {
-    cron.describe().trim_end_matches('.').to_owned()
+    cron.describe()
 }
 
 /// All of them, in the order of the configuration.
