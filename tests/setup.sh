@@ -3,10 +3,12 @@
 #
 #     tests/setup.sh demo    Prometheus, Alertmanager, OpenSSH, a C linker, ansible-core 2.19
 #     tests/setup.sh test    the same, node_exporter, ansible-core 2.16, ansible-lint, schemathesis, a C++ compiler, and the
-#                            servers that the roles' tests break: dnsmasq, nginx, vsftpd, strongSwan, xl2tpd, pptpd
+#                            servers that the roles' tests break: dnsmasq, nginx, vsftpd, strongSwan, xl2tpd, pptpd;
+#                            Chromium, Node.js, and what leads the one by the other
 #
 # Debian's packages are installed as root or through sudo, and none of their services is started or enabled.
-# What comes from PyPI goes into .venv of this project. With nothing missing it says nothing and takes a few milliseconds.
+# What comes from PyPI goes into .venv of this project, what comes from npm into tests/browser/node_modules.
+# With nothing missing it says nothing and takes a few milliseconds.
 set -eu
 
 case "${1-}" in
@@ -74,6 +76,10 @@ missing_packages() {
         { has ipsec && [ -x /usr/lib/ipsec/charon ]; } || echo strongswan-starter strongswan-charon
         has xl2tpd || echo xl2tpd
         has pptpd || echo pptpd
+        # The portal is tested in it.
+        has chromium || echo chromium
+        has node || echo nodejs
+        has npm || echo npm
         # The dashboards are tested with its metrics.
         { has prometheus-node-exporter || has node_exporter; } || echo prometheus-node-exporter
     fi
@@ -153,9 +159,24 @@ install_environment() {
     log=
 }
 
+# No browser comes with it: Debian's is led.
+install_node_modules() {
+    pins=tests/browser/package-lock.json
+    if cmp -s "$pins" tests/browser/node_modules/installed.json; then return; fi
+    node -e 'process.exit(process.versions.node.split(".")[0] < 18 ? 1 : 0)' ||
+        fail "the browser's tests need Node.js 18 or newer; $(command -v node) is $(node --version)"
+    say "playwright-core and axe-core from npm into tests/browser/node_modules"
+    log=$(mktemp)
+    logged "npm ci" npm ci --prefix tests/browser --ignore-scripts --no-audit --no-fund
+    cp "$pins" tests/browser/node_modules/installed.json
+    rm -f "$log"
+    log=
+}
+
 has cargo || fail "cargo is not in PATH; install Rust from https://rustup.rs. If you came here through sudo:" \
     "run make as yourself, it calls sudo where it must"
 
 packages=$(missing_packages | tr '\n' ' ' | sed 's/ $//')
 if [ -n "$packages" ]; then install_packages; fi
 for name in $environments; do install_environment "$name"; done
+if [ "$purpose" = test ]; then install_node_modules; fi

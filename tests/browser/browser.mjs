@@ -12,7 +12,7 @@ const site = process.env.SITE;
 export const scripts = process.env.SCRIPTS !== "off";
 
 /** The longest that anything is waited for. */
-export const PATIENCE = 20_000;
+export const PATIENCE = 45_000;
 
 const executablePath = execFileSync("sh", ["-c", "command -v chromium"], { encoding: "utf8" }).trim();
 // The pages are our own, and root has no sandbox. /dev/shm is small in containers.
@@ -42,7 +42,7 @@ export async function open(look = {}) {
 
 /** One story, told by one reader in one browser. */
 export function story(name, tell, look) {
-  test(name, { timeout: 100_000 }, async () => {
+  test(name, { timeout: 300_000 }, async () => {
     const reader = await open(look);
     try {
       await tell(reader.page, reader);

@@ -1,15 +1,14 @@
 // What every page must pass, however it is looked at.
-import { createRequire } from "node:module";
 import axe from "axe-core";
 
-const version = createRequire(import.meta.url)("axe-core/package.json").version;
-
-/** What axe-core finds; the slightest as well, since a page without any is not much harder to make. */
-export async function axeFinds(page) {
+/** What axe-core finds by all its rules, or by these; the slightest as well: a page without any is not much harder to make. */
+export async function axeFinds(page, only) {
   // Evaluated from outside, which the page's own policy allows to no script of its own.
-  await page.evaluate(axe.source);
-  const found = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"], rules: { "target-size": { enabled: true } } }));
-  if (found.testEngine.version !== version || found.passes.length + found.violations.length < 10) throw new Error("axe-core looked at nothing");
+  if (!await page.evaluate(() => "axe" in globalThis)) await page.evaluate(axe.source);
+  const rules = only ? { runOnly: only } : { rules: { "target-size": { enabled: true } } };
+  const found = await page.evaluate((rules) => globalThis.axe.run(document, { resultTypes: ["violations"], ...rules }), rules);
+  const judged = found.passes.length + found.violations.length + found.incomplete.length;
+  if (found.testEngine.version !== axe.version || judged < (only ? 1 : 10)) throw new Error("axe-core looked at nothing");
   return found.violations.map((of) => `${of.impact} ${of.id}: ${of.help}: ${of.nodes.slice(0, 3).map((node) => `${node.html} (${node.failureSummary})`).join(" | ")}`);
 }
 

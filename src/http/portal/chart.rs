@@ -135,12 +135,14 @@ pub(super) fn resolves(took: &[f64]) -> Option<Chart> {
     }
     let mut sorted = took.to_vec();
     sorted.sort_by(f64::total_cmp);
-    let text = format!(
-        "{} took {} to resolve in the middle, and {} at the longest.",
-        count(took.len(), "episode"),
-        Took(sorted[sorted.len() / 2]),
-        Took(longest)
-    );
+    let text = match took.len() {
+        1 => format!("1 episode took {}.", Took(longest)),
+        n => format!(
+            "half of {n} episodes took {} or less, the longest {}.",
+            Took(sorted[(n - 1) / 2]),
+            Took(longest)
+        ),
+    };
     let base = HEIGHT - BELOW;
     let mut svg = format!(
         r#"<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-labelledby="resolves-title resolves-desc"><title id="resolves-title">Time to resolve</title><desc id="resolves-desc">{text}</desc><line class="axis" x1="0" x2="{WIDTH}" y1="{base}" y2="{base}"/>"#
@@ -249,7 +251,7 @@ mod tests {
         assert!(svg.contains(r#"height="1.0""#), "even the shortest is seen");
         assert_eq!(
             chart.text,
-            "3 episodes took 30 s to resolve in the middle, and 1 min 0 s at the longest."
+            "half of 3 episodes took 30 s or less, the longest 1 min 0 s."
         );
         assert_eq!(resolves(&[]), None);
         assert_eq!(resolves(&[0.0]), None);

@@ -93,9 +93,11 @@ pub(super) async fn read(context: &Context, request: Request<Incoming>) -> Resul
 /// An error of the API as a form shows it: the field's name, and what is wrong with it. Without a field it is the form's.
 pub(super) fn at_field<'a>(why: &'a str, fields: &[&'static str]) -> (&'static str, &'a str) {
     let found = why.split_once(": ").and_then(|(name, rest)| {
-        let name = name.split('.').next().unwrap_or(name);
+        let (name, part) = name.split_once('.').unwrap_or((name, ""));
         let field = fields.iter().find(|field| **field == name)?;
-        Some((*field, rest))
+        // One field has all variables: which of them it is must be said.
+        let which = name == "vars" && !part.is_empty();
+        Some((*field, if which { &why["vars.".len()..] } else { rest }))
     });
     found.unwrap_or(("", why))
 }
@@ -116,10 +118,12 @@ mod tests {
 
     #[test]
     fn an_error_goes_to_its_field() {
-        let fields = ["roles", "target"];
+        let fields = ["roles", "target", "vars"];
         for (why, field, rest) in [
             ("roles: unknown", "roles", "unknown"),
             ("target.group: found 1", "target", "found 1"),
+            ("vars.zone: it is missing", "vars", "zone: it is missing"),
+            ("vars: want a map", "vars", "want a map"),
             ("the queue is full: 1", "", "the queue is full: 1"),
             ("nothing", "", "nothing"),
         ] {

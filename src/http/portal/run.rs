@@ -208,7 +208,7 @@ fn hosts(run: &Run) -> Vec<HostRow> {
                 link: format!("/hosts/{}", part(host)),
                 badge: result.map(|of| of.outcome.into()),
                 counts,
-                message: result.and_then(|of| of.message.clone()).unwrap_or_default(),
+                message: plain(result.and_then(|of| of.message.as_deref())),
             }
         })
         .collect();

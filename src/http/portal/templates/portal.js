@@ -22,7 +22,8 @@ function tellTimes(root) {
     const near = Math.abs(now - at) < 22 * HOUR * 1000;
     // Where times are compared or waited for, how long it is to them is not enough.
     const exact = near && element.closest(".facts, .timeline, #next, .times");
-    const text = exact ? today.format(at) + (element.closest(".times") ? "" : ", " + said(at, now)) : said(at, now);
+    const listed = element.closest(".times");
+    const text = listed && at.toDateString() !== now.toDateString() ? other.format(at) : exact ? today.format(at) + (listed ? "" : ", " + said(at, now)) : said(at, now);
     if (element.textContent !== text) element.textContent = text;
   }
 }
