@@ -25,7 +25,7 @@ const SPEC: &str = "argument_specs:
 
 /// Starts it: runs of every trigger, an alert that fires, facts, a host that was enrolled, a binding and a schedule of
 /// each origin, rules.
-pub fn start() -> (Site, Server) {
+pub(crate) fn start() -> (Site, Server) {
     let site = Site::new()
         .binding("filed", "[ok]", "vars: {a: 1}")
         .arg("--web.enable-lifecycle")
@@ -89,7 +89,7 @@ fn made(server: &Server, path: &str, body: &Value, status: u16) {
 }
 
 /// The document as it is given out.
-pub fn document(server: &Server) -> Value {
+pub(crate) fn document(server: &Server) -> Value {
     let answer = server.get("/api/v1/openapi.json");
     assert_eq!(answer.status, 200);
     assert_eq!(answer.header("content-type"), Some("application/json"));
