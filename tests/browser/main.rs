@@ -26,7 +26,10 @@ use serde_json::{Value, json};
 fn visit(script: &str, scripts: &str, site: &Site, server: &Server) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser");
     let there = folder.join("node_modules/playwright-core").is_dir();
-    assert!(there, "`tests/setup.sh test` installs what the browser needs");
+    assert!(
+        there,
+        "`tests/setup.sh test` installs what the browser needs"
+    );
     let output = Command::new("node")
         .arg(folder.join(script))
         .env("PORTAL", format!("http://{}", server.address))
@@ -38,8 +41,14 @@ fn visit(script: &str, scripts: &str, site: &Site, server: &Server) {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{script}:\n{said}\n{errors}");
     // A script without a story would succeed, too.
-    assert!(said.contains("\n# pass") || said.contains("pass "), "{said}");
-    assert!(!said.contains("# pass 0") && !said.contains("pass 0"), "{said}");
+    assert!(
+        said.contains("\n# pass") || said.contains("pass "),
+        "{said}"
+    );
+    assert!(
+        !said.contains("# pass 0") && !said.contains("pass 0"),
+        "{said}"
+    );
 }
 
 /// Roles for alerts and routine ones, and an Ansible that writes in colours.
@@ -64,7 +73,12 @@ fn program(site: &Site, name: &str, text: &str) {
 fn send(server: &Server, path: &str, body: &Value) {
     let headers = [("Content-Type", "application/json")];
     let text = body.to_string();
-    let answer = server.request("POST", &format!("/api/v1/{path}"), &headers, text.as_bytes());
+    let answer = server.request(
+        "POST",
+        &format!("/api/v1/{path}"),
+        &headers,
+        text.as_bytes(),
+    );
     assert!(answer.status < 300, "{path}: {}", answer.text());
 }
 
@@ -109,7 +123,10 @@ fn a_real_ansible_is_watched() {
     );
     let tasks = "- name: Greet\n  ansible.builtin.debug:\n    msg: \"{{ greet_word }}\"\n- name: Wait for the word to go on\n  ansible.builtin.wait_for:\n    path: GO\n    sleep: 1\n  delegate_to: localhost\n- name: Change something\n  ansible.builtin.command: echo changed\n  changed_when: true\n";
     let go = site.path("go").display().to_string();
-    site.write("playbook/routine/roles/greet/tasks/main.yml", &tasks.replace("GO", &go));
+    site.write(
+        "playbook/routine/roles/greet/tasks/main.yml",
+        &tasks.replace("GO", &go),
+    );
     let spec = "argument_specs:\n  main:\n    options:\n      greet_word: {type: str, required: true, description: What it says.}\n";
     site.write("playbook/routine/roles/greet/meta/argument_specs.yml", spec);
     visit("real.mjs", "on", &site, &site.start());
@@ -132,23 +149,53 @@ fn every_page_can_be_read_by_everybody() {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/facts/debian-12.json"),
     );
     let facts: Value = serde_json::from_str(&facts.unwrap()).unwrap();
-    send(&server, "facts", &json!({"facts": {"web1": facts["ansible_facts"]}}));
+    send(
+        &server,
+        "facts",
+        &json!({"facts": {"web1": facts["ansible_facts"]}}),
+    );
     let long = "a-host-with-a-name-that-is-longer-than-a-telephone-is-wide.example.org";
-    send(&server, "hosts", &json!({"name": long, "groups": ["web"], "vars": {"ansible_port": 2222}}));
-    send(&server, "schedules", &json!({"name": "nightly", "cron": "0 3 * * *", "timezone": "Asia/Shanghai", "roles": ["check_dns"], "target": {"group": "web"}}));
-    send(&server, "bindings", &json!({"name": "by-hand", "matchers": ["alertname = \"SiteSlow\""], "roles": ["ok"], "target": {"alerting_host": "instance"}, "vars": {"ok_zone": "blue"}}));
+    send(
+        &server,
+        "hosts",
+        &json!({"name": long, "groups": ["web"], "vars": {"ansible_port": 2222}}),
+    );
+    send(
+        &server,
+        "schedules",
+        &json!({"name": "nightly", "cron": "0 3 * * *", "timezone": "Asia/Shanghai", "roles": ["check_dns"], "target": {"group": "web"}}),
+    );
+    send(
+        &server,
+        "bindings",
+        &json!({"name": "by-hand", "matchers": ["alertname = \"SiteSlow\""], "roles": ["ok"], "target": {"alerting_host": "instance"}, "vars": {"ok_zone": "blue"}}),
+    );
     server.deliver(&[
-        alert("SiteDown", "web1").label("for", "mend").annotation("summary", "It is down."),
+        alert("SiteDown", "web1")
+            .label("for", "mend")
+            .annotation("summary", "It is down."),
         alert("Unbound", "web2").label("a_label_with_a_long_value", &"x".repeat(80)),
     ]);
     server.wait_run(1, "finished");
     server.deliver(&[alert("SiteDown", "web1").label("for", "mend").resolved()]);
     server.deliver(&[alert("SiteSlow", long)]);
     server.wait_run(2, "finished");
-    send(&server, "runs", &json!({"roles": ["tidy"], "target": {"group": "web"}, "check": true}));
+    send(
+        &server,
+        "runs",
+        &json!({"roles": ["tidy"], "target": {"group": "web"}, "check": true}),
+    );
     server.wait_run(3, "finished");
-    send(&server, "runs", &json!({"roles": ["wait"], "target": {"hosts": ["web1"]}}));
+    send(
+        &server,
+        "runs",
+        &json!({"roles": ["wait"], "target": {"hosts": ["web1"]}}),
+    );
     server.wait_run(4, "running");
-    send(&server, "runs", &json!({"roles": ["wait"], "target": {"hosts": ["web1"]}}));
+    send(
+        &server,
+        "runs",
+        &json!({"roles": ["wait"], "target": {"hosts": ["web1"]}}),
+    );
     visit("pages.mjs", "on", &site, &server);
 }
