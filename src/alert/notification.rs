@@ -246,6 +246,15 @@ impl<'de> Deserialize<'de> for Count {
             fn visit_u64<E: de::Error>(self, number: u64) -> Result<u64, E> {
                 Ok(number)
             }
+
+            // 3.0 is the number 3 in JSON.
+            fn visit_f64<E: de::Error>(self, number: f64) -> Result<u64, E> {
+                let whole = format!("{number:.0}").parse();
+                whole
+                    .ok()
+                    .filter(|_| number.fract() == 0.0)
+                    .ok_or_else(|| E::invalid_type(Unexpected::Float(number), &self))
+            }
         }
         deserializer.deserialize_u64(Number).map(Self)
     }
