@@ -206,6 +206,10 @@ fn vars(value: Value) -> Result<Vars, EnrolmentError> {
             ));
         }
     };
+    let mut vars = vars;
+    if let Some(port) = vars.get_mut("ansible_port") {
+        whole(port);
+    }
     for (name, value) in &vars {
         let why = if !is_identifier(name) {
             "cannot be a variable's name; use letters, digits and _, and no digit first".to_owned()
@@ -229,6 +233,16 @@ fn vars(value: Value) -> Result<Vars, EnrolmentError> {
         return Err(wrong("vars", format_args!("{name:?} {why}")));
     }
     Ok(vars)
+}
+
+/// Writes 22.0, which is the number 22 in JSON, as 22.
+fn whole(value: &mut Value) {
+    if let Some(number) = value.as_f64().filter(|number| number.fract() == 0.0)
+        && value.is_f64()
+        && let Ok(number) = format!("{number:.0}").parse::<u64>()
+    {
+        *value = number.into();
+    }
 }
 
 /// Whether a variable that steers Ansible may be set, and to this.

@@ -2,6 +2,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
+    clippy::format_push_string,
     reason = "the deny list is for the product: a test may panic, and it starts programs itself"
 )]
 

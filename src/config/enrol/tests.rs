@@ -24,6 +24,16 @@ fn all_that_is_said_is_taken() {
 }
 
 #[test]
+fn a_port_may_be_written_as_any_whole_number_of_json() {
+    let port = |port: Value| typed(&json!({"name": "a", "vars": {"ansible_port": port}}));
+    assert_eq!(
+        port(json!(2031.0)).unwrap().vars["ansible_port"],
+        json!(2031)
+    );
+    assert!(port(json!(2031.5)).is_err());
+}
+
+#[test]
 fn a_name_is_enough() {
     for name in ["web3", "10.0.0.5", "fe80::1", "2001:db8::7", "a.b-c_d", "9"] {
         let typed = typed(&json!({ "name": name })).unwrap();
