@@ -103,7 +103,7 @@ impl Refused {
 /// `GET /api/v1/events`.
 pub(super) fn all(context: &Context, request: &Request<Incoming>) -> Reply {
     let begin = || {
-        let last = last_event_id(request)?;
+        let last = last_event_ids(request)?.into_iter().next();
         let place = context.events.place(context)?;
         let (watcher, body) = watcher(context, place);
         tokio::spawn(context.events.all.clone().watch(last, watcher));
@@ -117,12 +117,13 @@ pub(super) async fn run(context: &Context, id: &str, request: &Request<Incoming>
     let begin = async {
         let number = id.parse().map(RunId);
         let id = number.map_err(|_| Refused::Query(format!("{id:?} is not a run's number")))?;
-        let from = match last_event_id(request)? {
-            Some(last) => Position::parse(&last).ok_or_else(|| {
+        let mut positions = Vec::new();
+        for last in last_event_ids(request)? {
+            positions.push(Position::parse(&last).ok_or_else(|| {
                 Refused::Query(format!("last_event_id: no event has the id {last:?}"))
-            })?,
-            None => Position::default(),
-        };
+            })?);
+        }
+        let from = positions.first().copied().unwrap_or_default();
         let place = context.events.place(context)?;
         let joined = context.events.runs.join(id).await;
         let joined = joined.map_err(Refused::Store)?;
@@ -133,8 +134,9 @@ pub(super) async fn run(context: &Context, id: &str, request: &Request<Incoming>
     begin.await.unwrap_or_else(Refused::reply)
 }
 
-/// The id of the last event that the client got. A browser that connects again tells it in the header.
-fn last_event_id(request: &Request<Incoming>) -> Result<Option<String>, Refused> {
+/// The id of the last event that the client got, as the header tells it, then as the query does: a browser that connects
+/// again tells it in the header, and asks for the same address.
+fn last_event_ids(request: &Request<Incoming>) -> Result<Vec<String>, Refused> {
     if request.method() != Method::GET {
         return Err(Refused::Method);
     }
@@ -149,8 +151,8 @@ fn last_event_id(request: &Request<Incoming>) -> Result<Option<String>, Refused>
     }
     let header = request.headers().get("last-event-id");
     let header = header.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-    let is_said = |id: &String| !id.is_empty();
-    Ok(header.filter(is_said).or(asked).filter(is_said))
+    let told = header.into_iter().chain(asked);
+    Ok(told.filter(|id| !id.is_empty()).collect())
 }
 
 fn watcher(context: &Context, place: OwnedSemaphorePermit) -> (Watcher, Reply) {
