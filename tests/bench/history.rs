@@ -40,6 +40,7 @@ pub(crate) fn measure(table: &mut Table) -> Result<(), Failure> {
     complete(&server)?;
     memory(table, &server)?;
     filters(table, &server)?;
+    now(table, &server)?;
     let begin = Instant::now();
     server.stop()?;
     table.note("  stop", &millis(begin.elapsed()));
@@ -164,6 +165,24 @@ fn filters(table: &mut Table, server: &Server) -> Result<(), Failure> {
         "< 500 ms",
         is_quick,
     );
+    Ok(())
+}
+
+/// The portal's first page.
+fn now(table: &mut Table, server: &Server) -> Result<(), Failure> {
+    let mut client = Client::connect(server.port)?;
+    let mut took = Vec::new();
+    for _ in 0..PAGES {
+        let begin = Instant::now();
+        let page = client.get("/")?;
+        took.push(begin.elapsed());
+        if !String::from_utf8_lossy(&page.body).contains("<h1") {
+            return Err("the page Now has no heading".into());
+        }
+    }
+    let took = Samples::new(took);
+    let is_quick = took.median() < Duration::from_millis(20);
+    table.goal("  the page Now", &spread(&took), "< 20 ms", is_quick);
     Ok(())
 }
 
