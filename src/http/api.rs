@@ -1,6 +1,6 @@
 //! `/api/v1/…`, in the envelope of Prometheus's HTTP API.
 
-use hyper::{Method, StatusCode};
+use hyper::Method;
 
 use super::reply::{self, Reply};
 use super::{Context, alerts, groups, hosts, roles, runs, sd};
@@ -16,14 +16,6 @@ pub(super) async fn answer(context: &Context, method: &Method, path: &str, query
         ["groups", rest @ ..] => groups::answer(context, method, rest).await,
         ["hosts" | "inventory", ..] => hosts::answer(context, method, &parts).await,
         ["sd"] => reply::method_not_allowed("GET, HEAD"),
-        _ => not_found(path),
+        _ => reply::not_found(path),
     }
-}
-
-/// There is nothing of this name under `/api/v1/`.
-pub(super) fn not_found(path: &str) -> Reply {
-    reply::error(
-        StatusCode::NOT_FOUND,
-        format_args!("there is no /api/v1/{path}"),
-    )
 }

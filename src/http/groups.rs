@@ -4,7 +4,7 @@ use hyper::{Method, StatusCode};
 use serde::Serialize;
 
 use super::reply::{self, Reply};
-use super::{Context, api, path};
+use super::{Context, path};
 use crate::inventory::Inventory;
 use crate::suggest::did_you_mean;
 
@@ -36,7 +36,7 @@ pub(super) async fn answer(context: &Context, method: &Method, parts: &[&str]) -
     match parts {
         [] | [_] if !reads => return reply::method_not_allowed("GET, HEAD"),
         [] | [_] => {}
-        _ => return api::not_found(&format!("groups/{}", parts.join("/"))),
+        _ => return reply::not_found(&format!("groups/{}", parts.join("/"))),
     }
     let inventory = match context.inventory.fresh().await {
         Ok(inventory) => inventory,

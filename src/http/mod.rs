@@ -64,6 +64,7 @@ mod sd;
 mod server;
 mod start;
 mod stream;
+mod told;
 mod webhook;
 
 use std::sync::Arc;

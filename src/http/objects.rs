@@ -9,90 +9,18 @@ use hyper::body::Incoming;
 use hyper::header::{ETAG, HeaderMap, HeaderValue, IF_MATCH};
 use hyper::{Method, Request, StatusCode};
 use serde::Serialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value, json};
 
 use super::reply::{self, Reply};
-use super::{Context, json as json_body, path, schedules};
-use crate::config::{
-    Binding, Config, Kept, KeptConflict, KeptError, KeptKind, Origin, Target, format_duration,
-};
+use super::told::{self, BindingAnswer};
+use super::{Context, json as json_body, path};
+use crate::config::{Kept, KeptConflict, KeptError, KeptKind};
 use crate::config_keeper::ChangeError;
-use crate::run::Vars;
 use crate::store::Expect;
 
 /// The largest body: as many as [`crate::store::OBJECTS_LIMIT`] says are held in memory.
 const LARGEST: u64 = 64 << 10;
-
-/// What is told of a binding.
-#[derive(Serialize)]
-#[allow(clippy::struct_excessive_bools)] // as in the configuration
-struct BindingAnswer {
-    name: String,
-    source: Origin,
-    matchers: Vec<String>,
-    roles: Vec<String>,
-    target: Value,
-    vars: Map<String, Value>,
-    stop: bool,
-    mode: &'static str,
-    timeout: String,
-    batch_window: String,
-    allow_overlap: bool,
-    on_interrupt: &'static str,
-    r#become: bool,
-    gather_facts: bool,
-}
-
-impl BindingAnswer {
-    fn of(binding: &Binding) -> Self {
-        Self {
-            name: binding.name.clone(),
-            source: binding.origin,
-            matchers: binding.matchers.iter().map(ToString::to_string).collect(),
-            roles: binding.roles.clone(),
-            target: target(&binding.target),
-            vars: vars(&binding.vars, binding.origin),
-            stop: binding.stop,
-            mode: mode(binding.check),
-            timeout: format_duration(binding.timeout),
-            batch_window: format_duration(binding.batch_window),
-            allow_overlap: binding.allow_overlap,
-            on_interrupt: on_interrupt(binding.rerun_on_interrupt),
-            r#become: binding.r#become,
-            gather_facts: binding.gather_facts,
-        }
-    }
-}
-
-/// As a configuration writes it.
-pub(super) fn target(target: &Target) -> Value {
-    match target {
-        Target::AlertingHost { label } => json!({"alerting_host": label}),
-        Target::Group(group) => json!({"group": group}),
-        Target::Hosts(hosts) => json!({"hosts": hosts}),
-        Target::Controller => json!("controller"),
-    }
-}
-
-/// The configuration file's variables may be secrets: only their names are told. Those that came over the API are data.
-pub(super) fn vars(vars: &Vars, origin: Origin) -> Map<String, Value> {
-    let shown = |value: &Value| match origin {
-        Origin::File => Value::from("(hidden)"),
-        Origin::Api => value.clone(),
-    };
-    vars.iter()
-        .map(|(name, value)| (name.clone(), shown(value)))
-        .collect()
-}
-
-pub(super) const fn mode(check: bool) -> &'static str {
-    if check { "check" } else { "run" }
-}
-
-pub(super) const fn on_interrupt(rerun: bool) -> &'static str {
-    if rerun { "rerun" } else { "leave" }
-}
 
 #[derive(Serialize)]
 struct Bindings {
@@ -135,19 +63,11 @@ pub(super) async fn bindings(
                     .iter()
                     .map(|b| BindingAnswer::of(b))
                     .collect(),
-                conflicts: conflicts(&config, KeptKind::Binding),
+                conflicts: told::conflicts(&config, KeptKind::Binding),
             })
         }
         _ => answer(context, request, KeptKind::Binding, parts).await,
     }
-}
-
-pub(super) fn conflicts(config: &Config, kind: KeptKind) -> Vec<KeptConflict> {
-    let conflicts = config.conflicts.iter();
-    conflicts
-        .filter(|conflict| conflict.kind == kind)
-        .cloned()
-        .collect()
 }
 
 /// Answers what is alike for both kinds.
@@ -268,7 +188,7 @@ async fn shown(
                 .iter()
                 .find(|schedule| schedule.name == name);
             match found {
-                Some(schedule) => Some(to_value(&schedules::one(context, schedule).await?)),
+                Some(schedule) => Some(to_value(&told::one(context, schedule).await?)),
                 None => None,
             }
         }

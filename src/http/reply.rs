@@ -238,6 +238,14 @@ pub(super) fn status_of(e: &StoreError) -> StatusCode {
     }
 }
 
+/// There is nothing of this name under `/api/v1/`.
+pub(super) fn not_found(path: &str) -> Reply {
+    error(
+        StatusCode::NOT_FOUND,
+        format_args!("there is no /api/v1/{path}"),
+    )
+}
+
 /// The path is right, the method is not.
 pub(super) fn method_not_allowed(allowed: &'static str) -> Reply {
     let mut reply = error(

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::reply::{self, Reply};
 use super::runs::without_values;
-use super::{Context, api, path};
+use super::{Context, path};
 use crate::argument_spec::Spec;
 use crate::check::Checks;
 use crate::config::{About, Config, RoleKind};
@@ -97,7 +97,7 @@ pub(super) async fn answer(context: &Context, method: &Method, parts: &[&str]) -
             Ok(detail) => reply::long_success(move || detail).await,
             Err(refused) => refused,
         },
-        _ => api::not_found(&format!("roles/{}", parts.join("/"))),
+        _ => reply::not_found(&format!("roles/{}", parts.join("/"))),
     }
 }
 

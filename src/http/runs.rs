@@ -4,7 +4,7 @@ use hyper::{Method, StatusCode};
 use serde::Serialize;
 
 use super::reply::{self, Reply};
-use super::{Context, api, query};
+use super::{Context, query};
 use crate::clock;
 use crate::run::{Outcome, Run, RunId, TaskEvent};
 use crate::store::{Canceled, EpisodeOfRun, RunFilter, Text};
@@ -33,7 +33,7 @@ pub(super) async fn answer(
         [id, rest @ ..] => (id, rest),
     };
     if !matches!(rest, [] | ["output" | "cancel"]) {
-        return api::not_found(&format!("runs/{}", parts.join("/")));
+        return reply::not_found(&format!("runs/{}", parts.join("/")));
     }
     let Ok(number) = id.parse().map(RunId) else {
         let why = format_args!("{id:?} is not a run's number");

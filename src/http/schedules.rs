@@ -9,92 +9,18 @@ use chrono::{DateTime, Utc};
 use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 use serde::Serialize;
-use serde_json::{Map, Value};
 
 use super::reply::{self, Reply};
+use super::told::{self, NEXT, ScheduleAnswer};
 use super::{Context, objects, path, query};
 use crate::clock;
-use crate::config::{Config, KeptConflict, KeptKind, Origin, Schedule, format_duration};
+use crate::config::{Config, KeptConflict, KeptKind, Schedule};
 use crate::plan;
 use crate::run::RunId;
-use crate::schedule::{Cron, LastRun, Missed, Paused, Progress, Zone};
-
-/// How many of the next times are shown.
-const NEXT: usize = 5;
+use crate::schedule::{Cron, Paused, Zone};
 
 /// How many are shown at most.
 const NEXT_LIMIT: usize = 100;
-
-/// What is told of a schedule.
-#[derive(Serialize)]
-#[allow(clippy::struct_excessive_bools)] // as in the configuration
-pub(super) struct ScheduleAnswer {
-    name: String,
-    source: Origin,
-    cron: String,
-    /// The same in words.
-    description: String,
-    timezone: &'static str,
-    roles: Vec<String>,
-    target: Value,
-    vars: Map<String, Value>,
-    enabled: bool,
-    missed: Missed,
-    grace: String,
-    jitter: String,
-    mode: &'static str,
-    timeout: String,
-    allow_overlap: bool,
-    on_interrupt: &'static str,
-    r#become: bool,
-    gather_facts: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    paused: Option<Paused>,
-    /// The next times; none while it is not in force.
-    next: Vec<DateTime<Utc>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    last: Option<LastRun>,
-    missed_times: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    why_missed: Option<String>,
-}
-
-impl ScheduleAnswer {
-    fn of(schedule: &Schedule, progress: Option<&Progress>, now: DateTime<Utc>) -> Self {
-        let (timing, work) = (&schedule.timing, &schedule.work);
-        let paused = progress.and_then(|progress| progress.paused.clone());
-        let next = if schedule.enabled && paused.is_none() {
-            timing.next(now, NEXT)
-        } else {
-            Vec::new()
-        };
-        Self {
-            name: schedule.name.clone(),
-            source: schedule.origin,
-            cron: timing.cron.to_string(),
-            description: timing.cron.describe(),
-            timezone: timing.zone.name(),
-            roles: work.roles.clone(),
-            target: objects::target(&schedule.target),
-            vars: objects::vars(&work.vars, schedule.origin),
-            enabled: schedule.enabled,
-            missed: timing.missed,
-            grace: format_duration(timing.grace),
-            jitter: format_duration(timing.jitter),
-            mode: objects::mode(work.check),
-            timeout: format_duration(work.timeout),
-            allow_overlap: work.allow_overlap,
-            on_interrupt: objects::on_interrupt(work.rerun_on_interrupt),
-            r#become: work.r#become,
-            gather_facts: work.gather_facts,
-            paused,
-            next,
-            last: progress.and_then(|progress| progress.last),
-            missed_times: progress.map_or(0, |progress| progress.missed),
-            why_missed: progress.and_then(|progress| progress.why_missed.clone()),
-        }
-    }
-}
 
 #[derive(Serialize)]
 struct Schedules {
@@ -148,18 +74,10 @@ async fn list(context: &Context) -> Result<Reply, Reply> {
             schedules: all
                 .map(|schedule| ScheduleAnswer::of(schedule, progress.get(&schedule.name), now))
                 .collect(),
-            conflicts: objects::conflicts(&config, KeptKind::Schedule),
+            conflicts: told::conflicts(&config, KeptKind::Schedule),
         }
     };
     Ok(reply::long_success(answer).await)
-}
-
-/// What is told of one.
-pub(super) async fn one(context: &Context, schedule: &Schedule) -> Result<ScheduleAnswer, Reply> {
-    let progress = context.store.schedules().await;
-    let progress = progress.map_err(|e| reply::failed(&e))?;
-    let progress = progress.get(&schedule.name);
-    Ok(ScheduleAnswer::of(schedule, progress, clock::now()))
 }
 
 #[allow(clippy::result_large_err)] // it is answered at once
@@ -184,7 +102,7 @@ async fn do_it(context: &Context, name: &str, act: &str, who: &str) -> Result<Re
     pause(context, name, (act == "pause").then_some(who)).await?;
     let config = Arc::clone(&context.config.borrow());
     let schedule = find(&config, name)?;
-    Ok(reply::success(&one(context, &schedule).await?))
+    Ok(reply::success(&told::one(context, &schedule).await?))
 }
 
 /// Stops a schedule for now in the name of somebody, or lets it go on.

@@ -2,13 +2,11 @@
 //!
 //! Episodes are written and deleted here alone, so that the indexes are always right.
 
-use std::collections::HashMap;
-
 use chrono::TimeDelta;
 use redb::{ReadableTable, ReadableTableMetadata};
 
 use super::StoreError;
-use super::tables::{Episode, Tables, decode, encode, episode_key, grown};
+use super::tables::{Episode, Noted, Tables, decode, encode, episode_key, grown};
 use crate::alert::{ALERTNAME, EpisodeKey, LabelSet, Status};
 use crate::alert_types::SeenType;
 
@@ -23,16 +21,6 @@ const TYPES_SLICE: usize = 1_000;
 
 /// As much of a name tells one alert type from another. *Units*: bytes.
 const NAME_LIMIT: usize = 1024;
-
-/// What a transaction has to say of alert types: each is read once, and written once if there is news.
-#[derive(Debug, Default)]
-pub(super) struct Types(HashMap<String, Noted>);
-
-#[derive(Debug, Default)]
-struct Noted {
-    seen: Option<SeenType>,
-    changed: bool,
-}
 
 /// The alert type of these labels, as it is a key; nothing where they have no name.
 fn type_name(labels: &LabelSet) -> &str {

@@ -1,6 +1,6 @@
 //! What is kept, and how. Values are JSON, so that a field can be added without rewriting the table.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 use redb::{ReadTransaction, ReadableTable, Table, TableDefinition, TableError, WriteTransaction};
@@ -8,8 +8,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
-use super::episodes::Types;
 use crate::alert::{Alert, EpisodeKey, Fingerprint, LabelSet, Status};
+use crate::alert_types::SeenType;
 use crate::check::Findings;
 use crate::run::RunId;
 
@@ -92,6 +92,16 @@ pub(super) const OBJECTS: TableDefinition<'_, (&str, &str), &[u8]> =
 
 /// Key: schedule. Value: JSON of [`crate::schedule::Progress`].
 pub(super) const SCHEDULES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("schedules_v1");
+
+/// What a transaction has to say of alert types: each is read once, and written once if there is news.
+#[derive(Debug, Default)]
+pub(super) struct Types(pub(super) HashMap<String, Noted>);
+
+#[derive(Debug, Default)]
+pub(super) struct Noted {
+    pub(super) seen: Option<SeenType>,
+    pub(super) changed: bool,
+}
 
 /// One episode of an alert, as last heard.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -68,9 +68,9 @@ const STATES: [State; 3] = [State::Queued, State::Running, State::Finished];
 const ORDERS: [Order; 2] = [Order::Newest, Order::Oldest];
 
 #[derive(Deserialize)]
-pub(super) struct Page {
-    pub(super) runs: Vec<Run>,
-    pub(super) next: Option<RunId>,
+struct Page {
+    runs: Vec<Run>,
+    next: Option<RunId>,
 }
 
 impl List {
@@ -81,7 +81,7 @@ impl List {
             return print_json(&server.ask(Method::GET, &path)?);
         }
         let page: Page = server.ask(Method::GET, &path)?;
-        print(&text::table(&page, clock::now(), color))
+        print(&text::table(&page.runs, page.next, clock::now(), color))
     }
 
     fn fields(self) -> [(&'static str, Option<String>); 14] {

@@ -5,12 +5,11 @@ use std::fmt::Write;
 use chrono::{DateTime, Utc};
 
 use super::findings::findings;
-use super::list::Page;
 use super::{Detail, Episode};
 use crate::cli::table::{Cell, columns};
 use crate::cli::terminal::{Ink, cut, folded, plain};
 use crate::cli::words::{alert_name, duration, firing, labels, second};
-use crate::run::{HostResult, Outcome, Run, State, TaskEvent, TaskStatus};
+use crate::run::{HostResult, Outcome, Run, RunId, State, TaskEvent, TaskStatus};
 
 /// What a run's state is called in a list: how it ended, or where it is.
 fn status(run: &Run) -> &'static str {
@@ -67,14 +66,15 @@ fn time(at: DateTime<Utc>) -> String {
     at.format("%Y-%m-%d %H:%M:%S%.3f UTC").to_string()
 }
 
-pub(super) fn table(page: &Page, now: DateTime<Utc>, color: bool) -> String {
-    let mut text = match page.runs.as_slice() {
+/// The runs of a page, and where the next one begins.
+pub(super) fn table(runs: &[Run], next: Option<RunId>, now: DateTime<Utc>, color: bool) -> String {
+    let mut text = match runs {
         // A search for a text looks at so many runs at a time.
-        [] if page.next.is_some() => "No runs so far.\n".to_owned(),
+        [] if next.is_some() => "No runs so far.\n".to_owned(),
         [] => "No runs.\n".to_owned(),
         runs => table_of(runs, now, color),
     };
-    if let Some(next) = page.next {
+    if let Some(next) = next {
         let _ = writeln!(text, "\nMore: --cursor={next}");
     }
     text

@@ -1,0 +1,174 @@
+//! What is told of bindings and schedules.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::Context;
+use super::reply::{self, Reply};
+use crate::clock;
+use crate::config::{
+    Binding, Config, KeptConflict, KeptKind, Origin, Schedule, Target, format_duration,
+};
+use crate::run::Vars;
+use crate::schedule::{LastRun, Missed, Paused, Progress};
+
+/// How many of the next times are shown.
+pub(super) const NEXT: usize = 5;
+
+/// What is told of a binding.
+#[derive(Serialize)]
+#[allow(clippy::struct_excessive_bools)] // as in the configuration
+pub(super) struct BindingAnswer {
+    name: String,
+    source: Origin,
+    matchers: Vec<String>,
+    roles: Vec<String>,
+    target: Value,
+    vars: Map<String, Value>,
+    stop: bool,
+    mode: &'static str,
+    timeout: String,
+    batch_window: String,
+    allow_overlap: bool,
+    on_interrupt: &'static str,
+    r#become: bool,
+    gather_facts: bool,
+}
+
+impl BindingAnswer {
+    pub(super) fn of(binding: &Binding) -> Self {
+        Self {
+            name: binding.name.clone(),
+            source: binding.origin,
+            matchers: binding.matchers.iter().map(ToString::to_string).collect(),
+            roles: binding.roles.clone(),
+            target: target(&binding.target),
+            vars: vars(&binding.vars, binding.origin),
+            stop: binding.stop,
+            mode: mode(binding.check),
+            timeout: format_duration(binding.timeout),
+            batch_window: format_duration(binding.batch_window),
+            allow_overlap: binding.allow_overlap,
+            on_interrupt: on_interrupt(binding.rerun_on_interrupt),
+            r#become: binding.r#become,
+            gather_facts: binding.gather_facts,
+        }
+    }
+}
+
+/// As a configuration writes it.
+pub(super) fn target(target: &Target) -> Value {
+    match target {
+        Target::AlertingHost { label } => json!({"alerting_host": label}),
+        Target::Group(group) => json!({"group": group}),
+        Target::Hosts(hosts) => json!({"hosts": hosts}),
+        Target::Controller => json!("controller"),
+    }
+}
+
+/// The configuration file's variables may be secrets: only their names are told. Those that came over the API are data.
+pub(super) fn vars(vars: &Vars, origin: Origin) -> Map<String, Value> {
+    let shown = |value: &Value| match origin {
+        Origin::File => Value::from("(hidden)"),
+        Origin::Api => value.clone(),
+    };
+    vars.iter()
+        .map(|(name, value)| (name.clone(), shown(value)))
+        .collect()
+}
+
+pub(super) const fn mode(check: bool) -> &'static str {
+    if check { "check" } else { "run" }
+}
+
+pub(super) const fn on_interrupt(rerun: bool) -> &'static str {
+    if rerun { "rerun" } else { "leave" }
+}
+
+pub(super) fn conflicts(config: &Config, kind: KeptKind) -> Vec<KeptConflict> {
+    let conflicts = config.conflicts.iter();
+    conflicts
+        .filter(|conflict| conflict.kind == kind)
+        .cloned()
+        .collect()
+}
+
+/// What is told of a schedule.
+#[derive(Serialize)]
+#[allow(clippy::struct_excessive_bools)] // as in the configuration
+pub(super) struct ScheduleAnswer {
+    name: String,
+    source: Origin,
+    cron: String,
+    /// The same in words.
+    description: String,
+    timezone: &'static str,
+    roles: Vec<String>,
+    target: Value,
+    vars: Map<String, Value>,
+    enabled: bool,
+    missed: Missed,
+    grace: String,
+    jitter: String,
+    mode: &'static str,
+    timeout: String,
+    allow_overlap: bool,
+    on_interrupt: &'static str,
+    r#become: bool,
+    gather_facts: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    paused: Option<Paused>,
+    /// The next times; none while it is not in force.
+    next: Vec<DateTime<Utc>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last: Option<LastRun>,
+    missed_times: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why_missed: Option<String>,
+}
+
+impl ScheduleAnswer {
+    pub(super) fn of(schedule: &Schedule, progress: Option<&Progress>, now: DateTime<Utc>) -> Self {
+        let (timing, work) = (&schedule.timing, &schedule.work);
+        let paused = progress.and_then(|progress| progress.paused.clone());
+        let next = if schedule.enabled && paused.is_none() {
+            timing.next(now, NEXT)
+        } else {
+            Vec::new()
+        };
+        Self {
+            name: schedule.name.clone(),
+            source: schedule.origin,
+            cron: timing.cron.to_string(),
+            description: timing.cron.describe(),
+            timezone: timing.zone.name(),
+            roles: work.roles.clone(),
+            target: target(&schedule.target),
+            vars: vars(&work.vars, schedule.origin),
+            enabled: schedule.enabled,
+            missed: timing.missed,
+            grace: format_duration(timing.grace),
+            jitter: format_duration(timing.jitter),
+            mode: mode(work.check),
+            timeout: format_duration(work.timeout),
+            allow_overlap: work.allow_overlap,
+            on_interrupt: on_interrupt(work.rerun_on_interrupt),
+            r#become: work.r#become,
+            gather_facts: work.gather_facts,
+            paused,
+            next,
+            last: progress.and_then(|progress| progress.last),
+            missed_times: progress.map_or(0, |progress| progress.missed),
+            why_missed: progress.and_then(|progress| progress.why_missed.clone()),
+        }
+    }
+}
+
+/// What is told of one.
+pub(super) async fn one(context: &Context, schedule: &Schedule) -> Result<ScheduleAnswer, Reply> {
+    let progress = context.store.schedules().await;
+    let progress = progress.map_err(|e| reply::failed(&e))?;
+    let progress = progress.get(&schedule.name);
+    Ok(ScheduleAnswer::of(schedule, progress, clock::now()))
+}
