@@ -155,6 +155,14 @@ impl Fleet {
         self.told(answer["data"]["id"].as_u64().expect("a run's number"))
     }
 
+    /// Asks for a run that is not taken because of its variables, and yields what was said.
+    pub fn not_taken(&self, role: &str, hosts: &[&str], vars: &Value) -> String {
+        let body = json!({"roles": [role], "target": {"hosts": hosts}, "vars": vars});
+        let answer = http::post(self.promansible.port, "/api/v1/runs", &body.to_string()).unwrap();
+        assert_eq!(answer.status, 400, "{}", answer.body);
+        answer.body
+    }
+
     /// Has the configuration read again.
     pub fn reload(&self) {
         let process = self.promansible.process.as_ref().expect("it runs");
