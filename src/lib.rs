@@ -2,10 +2,8 @@
 //!
 //! The rooms, from the ground up (a room uses only rooms above it in this list):
 //!
-//! - [`alert`], [`run`], [`task`], [`check`], [`facts`], [`metrics`], [`clock`], [`shutdown`]: the words.
+//! - [`alert`], [`run`], [`task`], [`check`], [`facts`], [`zone`], [`schedule`], [`time_interval`], [`suggest`], [`argument_spec`], [`metrics`], [`clock`], [`shutdown`]: the words.
 //! - [`config`], [`inventory`], [`sd`], [`alert_types`], [`plan`]: thought; no file, process, clock or network is touched in `plan`.
-//! - [`alert`], [`run`], [`task`], [`check`], [`facts`], [`suggest`], [`argument_spec`], [`metrics`], [`clock`], [`shutdown`]: the words.
-//! - [`config`], [`inventory`], [`sd`], [`plan`]: thought; no file, process, clock or network is touched in `plan`.
 //! - [`store`], [`ansible`]: the engines; only `store` opens transactions, only `ansible` starts processes.
 //! - [`http`], [`worker`], [`inventory_keeper`], [`facts_keeper`], [`alert_types_keeper`], [`sd_keeper`], [`sd_files`]: the edges; `http` and `worker` never call each other and meet at the store.
 //! - [`app`]: wiring, in one straight line.
@@ -42,4 +40,6 @@ pub mod shutdown;
 pub mod store;
 pub mod suggest;
 pub mod task;
+pub mod time_interval;
 pub mod worker;
+pub mod zone;

@@ -10,6 +10,7 @@ use super::prometheus;
 use super::schedules;
 use super::sd;
 use super::text::{AnsibleText, FileText, Pairs, ReceiverText, RunsText, Scalar, StorageText};
+use super::time_intervals;
 use super::values::{BATCH_WINDOW, TIMEOUT, count, duration, is_identifier, path, size, text};
 use super::{Ansible, Config, Receiver, Roles, Runs, Storage};
 
@@ -28,6 +29,7 @@ pub(super) fn check(
     let storage = storage(typed.storage.unwrap_or_default(), check);
     let runs = self::runs(&typed.runs.unwrap_or_default(), check);
     let receiver = receiver(&typed.receiver.unwrap_or_default(), check);
+    let time_intervals = time_intervals::check(typed.time_intervals.unwrap_or_default(), check);
     let bindings = bindings::check(
         typed.bindings.unwrap_or_default(),
         &ansible,
@@ -50,6 +52,7 @@ pub(super) fn check(
         storage,
         runs,
         receiver,
+        time_intervals,
         bindings,
         schedules,
         conflicts: Vec::new(),

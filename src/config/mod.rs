@@ -4,8 +4,8 @@
 //! only a file without defects becomes a [`Config`].
 //!
 //! The way of a file: `load` reads it, `text` is what was typed, `files` looks at what it names, `checks` and `about` read
-//! what the roles declare, `check`, `bindings`, `schedules` and `sd` build the objects, and `error` is the one form in which all of them, `yaml` too, say what is
-//! wrong. `kept` puts what was made over the API beside what the file says.
+//! what the roles declare, `check`, `time_intervals`, `bindings`, `schedules` and `sd` build the objects, and `error` is the one form in which all
+//! of them, `yaml` too, say what is wrong. `kept` puts what was made over the API beside what the file says.
 
 mod about;
 mod bindings;
@@ -27,6 +27,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 mod text;
+mod time_intervals;
 mod units;
 mod values;
 mod vars;
@@ -55,6 +56,7 @@ use crate::facts::HostOptions;
 use crate::run::{Vars, Work};
 use crate::schedule::Timing;
 use crate::sd::{Endpoint, Exposed, Filter};
+use crate::time_interval::TimeInterval;
 
 /// A configuration without defects.
 #[derive(Debug, Clone)]
@@ -67,6 +69,8 @@ pub struct Config {
     pub runs: Runs,
     /// The limits of the receiver.
     pub receiver: Receiver,
+    /// The named intervals of time that bindings speak of. Their names are unique.
+    pub time_intervals: Vec<Arc<TimeInterval>>,
     /// The bindings, in the order in which they are searched. Their names are unique.
     pub bindings: Vec<Arc<Binding>>,
     /// The schedules. Their names are unique.

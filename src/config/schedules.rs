@@ -10,11 +10,10 @@ use super::entry::{Kind, Known, Names, is_second, name, role_names, vars};
 use super::error::{Place, Report, place};
 use super::target::target;
 use super::text::{Scalar, ScheduleText, TargetText};
-use super::values::{TIMEOUT, duration};
-use super::yaml::nearest;
+use super::values::{TIMEOUT, duration, zone};
 use super::{Ansible, Origin, Roles, Runs, Schedule, Target};
 use crate::run::Work;
-use crate::schedule::{Cron, CronError, Missed, Timing, Zone};
+use crate::schedule::{Cron, CronError, Missed, Timing};
 
 const GRACE: RangeInclusive<Duration> = Duration::from_mins(1)..=Duration::from_hours(7 * 24);
 const JITTER: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(24);
@@ -61,7 +60,7 @@ pub(super) fn schedule(
         enabled: typed.enabled.unwrap_or(true),
         timing: Timing {
             cron: cron(typed.cron, whole, report),
-            zone: zone(typed.timezone, report),
+            zone: zone("timezone", typed.timezone.as_ref(), report),
             jitter: duration(
                 "jitter",
                 typed.jitter.as_ref(),
@@ -157,21 +156,6 @@ fn cron(typed: Option<Scalar>, whole: Option<Place>, report: &mut Report<'_>) ->
             Some(help.to_owned()),
         );
         Cron::default()
-    })
-}
-
-fn zone(typed: Option<Scalar>, report: &mut Report<'_>) -> Zone {
-    let Some(typed) = typed else { return Zone::UTC };
-    typed.value.parse().unwrap_or_else(|error: String| {
-        let names: Vec<String> = Zone::names().map(str::to_owned).collect();
-        let meant = nearest(&typed.value, &names);
-        let meant = meant.map_or_else(String::new, |name| format!("did you mean {name:?}? "));
-        report.add(
-            place(typed.referenced),
-            error,
-            Some(meant + "write a name of the IANA data base, as in timezone: Asia/Shanghai"),
-        );
-        Zone::UTC
     })
 }
 

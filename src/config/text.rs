@@ -24,6 +24,7 @@ pub(super) struct FileText {
     pub(super) storage: Option<StorageText>,
     pub(super) runs: Option<RunsText>,
     pub(super) receiver: Option<ReceiverText>,
+    pub(super) time_intervals: Option<Vec<Spanned<TimeIntervalText>>>,
     pub(super) bindings: Option<Vec<Spanned<BindingText>>>,
     pub(super) schedules: Option<Vec<Spanned<ScheduleText>>>,
     pub(super) facts: Option<FactsText>,
@@ -118,6 +119,31 @@ pub(super) struct ExtraFactText {
     pub(super) name: Option<Scalar>,
     pub(super) path: Option<Scalar>,
     pub(super) help: Option<Scalar>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TimeIntervalText {
+    pub(super) name: Option<Scalar>,
+    pub(super) time_intervals: Option<Spanned<Vec<SpanText>>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SpanText {
+    pub(super) times: Option<Spanned<Vec<Spanned<TimeRangeText>>>>,
+    pub(super) weekdays: Option<Spanned<Vec<Scalar>>>,
+    pub(super) days_of_month: Option<Spanned<Vec<Scalar>>>,
+    pub(super) months: Option<Spanned<Vec<Scalar>>>,
+    pub(super) years: Option<Spanned<Vec<Scalar>>>,
+    pub(super) location: Option<Scalar>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TimeRangeText {
+    pub(super) start_time: Option<Scalar>,
+    pub(super) end_time: Option<Scalar>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -11,6 +11,8 @@ use super::text::Scalar;
 use super::units::{
     DURATION_HELP, SIZE_HELP, UnitError, format_duration, format_size, parse_duration, parse_size,
 };
+use super::yaml::nearest;
+use crate::zone::Zone;
 
 /// The bounds that `runs.timeout` and a binding's `timeout` share.
 pub(super) const TIMEOUT: RangeInclusive<Duration> =
@@ -137,6 +139,31 @@ pub(super) fn text(key: &str, typed: Option<Scalar>, report: &mut Report<'_>) ->
         return None;
     }
     Some(typed.value)
+}
+
+/// A time zone, or UTC where nothing is typed or it was noted as a defect.
+pub(super) fn zone(key: &str, typed: Option<&Scalar>, report: &mut Report<'_>) -> Zone {
+    let Some(typed) = typed else { return Zone::UTC };
+    let error: String = match typed.value.parse() {
+        Ok(zone) => return zone,
+        Err(error) => error,
+    };
+    let names: Vec<&str> = Zone::names().collect();
+    let meant = match nearest(&typed.value, &names) {
+        _ if typed.value.eq_ignore_ascii_case("local") => {
+            "it would be another one on another machine: ".to_owned()
+        }
+        Some(name) => format!("did you mean {name:?}? "),
+        None => String::new(),
+    };
+    report.add(
+        place(typed.referenced),
+        error,
+        Some(format!(
+            "{meant}write a name of the IANA data base, as in {key}: Asia/Shanghai"
+        )),
+    );
+    Zone::UTC
 }
 
 /// Whether a value can be a path or an argument.

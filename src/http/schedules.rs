@@ -17,7 +17,8 @@ use crate::clock;
 use crate::config::{Config, KeptConflict, KeptKind, Schedule};
 use crate::plan;
 use crate::run::RunId;
-use crate::schedule::{Cron, Paused, Zone};
+use crate::schedule::{Cron, Paused};
+use crate::zone::Zone;
 
 /// How many are shown at most.
 const NEXT_LIMIT: usize = 100;

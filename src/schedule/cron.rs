@@ -4,8 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
-use chrono_tz::Tz;
 use croner::parser::{CronParser, Seconds, Year};
+
+use crate::zone::Zone;
 
 /// Five fields (minute, hour, day of the month, month, day of the week) or a word such as `@daily`.
 ///
@@ -56,7 +57,7 @@ impl FromStr for Cron {
 impl Cron {
     /// The first time after this one, by the clock of this zone.
     pub fn after(&self, zone: &Zone, time: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        let there = time.with_timezone(&zone.0);
+        let there = time.with_timezone(&zone.tz());
         let mut next = self.cron.find_next_occurrence(&there, false).ok()?;
         // Whatever the library makes of a change of clocks: a time that is not later would come for ever.
         while next.with_timezone(&Utc) <= time {
@@ -87,40 +88,5 @@ impl Default for Cron {
     /// Midnight.
     fn default() -> Self {
         "0 0 * * *".parse().expect("it is a cron expression")
-    }
-}
-
-/// A time zone of the IANA's data base, as `Asia/Shanghai`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Zone(Tz);
-
-impl Zone {
-    /// The default.
-    pub const UTC: Self = Self(Tz::UTC);
-
-    /// Its name.
-    pub fn name(&self) -> &'static str {
-        self.0.name()
-    }
-
-    /// Every name.
-    pub fn names() -> impl Iterator<Item = &'static str> {
-        chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name())
-    }
-}
-
-impl FromStr for Zone {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        name.parse()
-            .map(Self)
-            .map_err(|_| format!("there is no time zone {name:?}"))
-    }
-}
-
-impl fmt::Display for Zone {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }

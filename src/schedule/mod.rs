@@ -11,8 +11,9 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::run::RunId;
+use crate::zone::Zone;
 
-pub use cron::{Cron, CronError, Zone};
+pub use cron::{Cron, CronError};
 pub use due::{Due, ON_TIME, due};
 
 /// What is done about a time that could not be kept: promansible was not running, a run was still under way, or the hosts

@@ -4,6 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use proptest::prelude::*;
 
 use super::*;
+use crate::zone::Zone;
 
 fn timing(cron: &str, zone: &str, missed: Missed) -> Timing {
     Timing {

@@ -16,7 +16,8 @@ use crate::clock;
 use crate::config::{KeptKind, Origin};
 use crate::http::Context;
 use crate::http::refusal::Refusal;
-use crate::schedule::{Cron, Zone};
+use crate::schedule::Cron;
+use crate::zone::Zone;
 
 /// The fields that an error can be at.
 const FIELDS: [&str; 9] = [
