@@ -23,6 +23,10 @@ use crate::store::{Store, StoreError};
 /// How long to leave it alone after it could not be done.
 const RETRY: TimeDelta = TimeDelta::seconds(5);
 
+/// How long at most until the clock is looked at. The timer waits for a time by that clock, and one that was set to a far year
+/// for a while would be waited for until then.
+const CLOCK_IS_LOOKED_AT: Duration = Duration::from_mins(1);
+
 /// How far the clock may go back before every schedule is looked at anew.
 const SET_BACK: TimeDelta = TimeDelta::seconds(5);
 
@@ -50,6 +54,32 @@ struct Look {
     waits: bool,
 }
 
+/// What is known of the time since the schedules were last looked at.
+struct Since {
+    now: DateTime<Utc>,
+    /// Whether the clock was set back.
+    set_back: bool,
+    queue_changed: bool,
+}
+
+/// Which schedules are to be looked at: those that are new or were changed, those whose time has come, those that wait
+/// for the queue, and all of them if what their times were reckoned from was wrong.
+fn to_look_at<'a>(
+    schedules: &'a [Arc<Schedule>],
+    looks: &BTreeMap<String, Look>,
+    since: &Since,
+) -> Vec<&'a Arc<Schedule>> {
+    let is_due = |schedule: &&Arc<Schedule>| {
+        looks.get(&schedule.name).is_none_or(|look| {
+            since.set_back
+                || !Arc::ptr_eq(&look.schedule, schedule)
+                || look.at.is_some_and(|at| at <= since.now)
+                || (look.waits && since.queue_changed)
+        })
+    };
+    schedules.iter().filter(is_due).collect()
+}
+
 impl Scheduler {
     /// Works until shutdown.
     pub async fn run(mut self) {
@@ -63,20 +93,19 @@ impl Scheduler {
             let queue_changed = queue.has_changed().unwrap_or(false);
             queue.borrow_and_update();
             let now = clock::now();
-            let set_back = before - now > SET_BACK;
+            let since = Since {
+                now,
+                set_back: before - now > SET_BACK,
+                queue_changed,
+            };
             before = now;
             self.keep_only(&config, &mut looks).await;
-            for schedule in &config.schedules {
-                let due = looks.get(&schedule.name).is_none_or(|look| {
-                    set_back
-                        || !Arc::ptr_eq(&look.schedule, schedule)
-                        || look.at.is_some_and(|at| at <= now)
-                        || (look.waits && queue_changed)
-                });
-                if due && !shutdown.is_asked() {
-                    let look = self.look_at(&config, schedule).await;
-                    looks.insert(schedule.name.clone(), look);
+            for schedule in to_look_at(&config.schedules, &looks, &since) {
+                if shutdown.is_asked() {
+                    break;
                 }
+                let look = self.look_at(&config, schedule).await;
+                looks.insert(schedule.name.clone(), look);
             }
             let next = looks.values().filter_map(|look| look.at).min();
             timer.set(next).await;
@@ -86,6 +115,7 @@ impl Scheduler {
                 changed = self.config.changed() => if changed.is_err() { return },
                 Some(name) = self.touched.recv() => { looks.remove(&name); }
                 () = timer.fired() => {}
+                () = tokio::time::sleep(CLOCK_IS_LOOKED_AT) => {}
                 changed = queue.changed(), if waits => if changed.is_err() { return } else { queue.mark_changed() },
             }
         }
@@ -249,6 +279,108 @@ impl Timer {
     async fn stop(&mut self) {
         if let Some(scheduler) = &mut self.scheduler {
             let _ = scheduler.shutdown().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Roles, build};
+
+    fn schedules() -> Vec<Arc<Schedule>> {
+        let roles = Roles {
+            routine: vec!["r".to_owned()],
+            ..Roles::default()
+        };
+        let text = "ansible: {playbook_dir: p, inventory: [i]}\nschedules:\n\
+            - {name: a, cron: '@daily', roles: [r], target: controller}\n\
+            - {name: b, cron: '@daily', roles: [r], target: controller}\n";
+        build("f.yml", text, &roles).expect("a good text").schedules
+    }
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().expect("a time")
+    }
+
+    #[test]
+    fn a_schedule_is_looked_at_when_something_may_have_become_due() {
+        let schedules = schedules();
+        let now = at("2026-11-25T10:00:00Z");
+        let quiet = || Since {
+            now,
+            set_back: false,
+            queue_changed: false,
+        };
+        let queue_changed = || Since {
+            queue_changed: true,
+            ..quiet()
+        };
+        let set_back = || Since {
+            set_back: true,
+            ..quiet()
+        };
+        let look = |n: usize, at: Option<DateTime<Utc>>, waits| {
+            let schedule = Arc::clone(&schedules[n]);
+            (
+                schedule.name.clone(),
+                Look {
+                    schedule,
+                    at,
+                    waits,
+                },
+            )
+        };
+        let (later, past) = (at("2038-01-19T00:00:00Z"), at("2026-11-25T09:00:00Z"));
+        let mut changed = look(0, Some(later), false);
+        changed.1.schedule = Arc::new(Schedule::clone(&schedules[0]));
+        for (what, looks, since, due) in [
+            ("new ones", vec![], quiet(), "ab"),
+            (
+                "nothing yet",
+                vec![look(0, Some(later), false), look(1, None, false)],
+                quiet(),
+                "",
+            ),
+            (
+                "one is new",
+                vec![look(0, Some(later), false)],
+                quiet(),
+                "b",
+            ),
+            (
+                "its time has come",
+                vec![look(0, Some(past), false), look(1, Some(now), true)],
+                quiet(),
+                "ab",
+            ),
+            (
+                "the queue",
+                vec![look(0, Some(later), true), look(1, Some(later), false)],
+                queue_changed(),
+                "a",
+            ),
+            (
+                "waits in vain",
+                vec![look(0, Some(later), true), look(1, None, true)],
+                quiet(),
+                "",
+            ),
+            (
+                "the clock",
+                vec![look(0, Some(later), false), look(1, None, false)],
+                set_back(),
+                "ab",
+            ),
+            ("changed", vec![changed, look(1, None, false)], quiet(), "a"),
+        ] {
+            let looks: BTreeMap<String, Look> = looks.into_iter().collect();
+            let names = to_look_at(&schedules, &looks, &since);
+            let names: String = names
+                .iter()
+                .map(|schedule| schedule.name.as_str())
+                .collect();
+            assert_eq!(names, due, "{what}");
         }
     }
 }
