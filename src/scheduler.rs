@@ -124,21 +124,15 @@ impl Scheduler {
 
     /// Forgets schedules that are gone.
     async fn keep_only(&self, config: &Config, looks: &mut BTreeMap<String, Look>) {
-        let names = || {
-            config
-                .schedules
-                .iter()
-                .map(|schedule| schedule.name.as_str())
-        };
-        let known: BTreeSet<String> = names().map(str::to_owned).collect();
+        let schedules = config.schedules.iter();
+        let known: BTreeSet<String> = schedules.map(|schedule| schedule.name.clone()).collect();
         // At the start nothing was looked at yet, and some may have gone while promansible was away.
         let before = looks.len();
         looks.retain(|name, _| known.contains(name));
-        if looks.len() < before || before == 0 {
-            self.metrics.schedules().know(names());
-            if let Err(e) = self.store.forget_schedules_but(known).await {
-                tracing::error!(error = %e, "schedules that are gone are not forgotten yet");
-            }
+        if (looks.len() < before || before == 0)
+            && let Err(e) = self.store.forget_schedules_but(known).await
+        {
+            tracing::error!(error = %e, "schedules that are gone are not forgotten yet");
         }
     }
 
