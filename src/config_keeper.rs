@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, watch};
 
 use crate::clock;
-use crate::config::{Config, Kept, KeptConflict, KeptError, KeptKind, KeptObject};
+use crate::config::{Config, Kept, KeptConflict, KeptError, KeptKind};
 use crate::metrics::Metrics;
 use crate::store::{Expect, Store, StoreError};
 
@@ -42,7 +42,7 @@ impl ConfigKeeper {
     /// Puts what is kept beside what the file says.
     pub async fn new(file: Config, store: Store, metrics: Metrics) -> Result<Self, StoreError> {
         let file = Arc::new(file);
-        let in_force = file.with_kept(&store.objects().await?);
+        let in_force = with_kept(&file, &store).await?;
         let keeper = Self {
             file: Arc::new(Mutex::new(Arc::clone(&file))),
             in_force: Arc::new(watch::channel(file).0),
@@ -67,9 +67,10 @@ impl ConfigKeeper {
         before: impl FnOnce(),
     ) -> Result<(), StoreError> {
         let mut held = self.file.lock().await;
-        let in_force = file.with_kept(&self.store.objects().await?);
+        let file = Arc::new(file);
+        let in_force = with_kept(&file, &self.store).await?;
         before();
-        *held = Arc::new(file);
+        *held = file;
         self.put_in_force(in_force);
         Ok(())
     }
@@ -82,7 +83,8 @@ impl ConfigKeeper {
 
     /// Makes a binding or schedule, or (`name`) changes the one of this name.
     ///
-    /// *Errors*: it is in force as it was before.
+    /// *Errors*: what is in force is as it was before. After one of the store's the change may be on disk all the same, where
+    /// what is kept could not be read again: it is then in force after the next change, reload or start.
     pub async fn put(
         &self,
         kind: KeptKind,
@@ -107,6 +109,8 @@ impl ConfigKeeper {
     }
 
     /// Takes one away.
+    ///
+    /// *Errors*: as [`put`](Self::put).
     pub async fn remove(
         &self,
         kind: KeptKind,
@@ -126,14 +130,8 @@ impl ConfigKeeper {
         Ok(())
     }
 
-    /// Reads one without keeping it.
-    pub async fn try_out(&self, kind: KeptKind, json: &[u8]) -> Result<KeptObject, KeptError> {
-        let (object, _) = self.file.lock().await.read_kept(kind, json)?;
-        Ok(object)
-    }
-
-    async fn read_again(&self, file: &Config) -> Result<(), StoreError> {
-        let in_force = file.with_kept(&self.store.objects().await?);
+    async fn read_again(&self, file: &Arc<Config>) -> Result<(), StoreError> {
+        let in_force = with_kept(file, &self.store).await?;
         self.put_in_force(in_force);
         Ok(())
     }
@@ -162,6 +160,14 @@ impl ConfigKeeper {
         self.metrics.objects_in_conflict(config.conflicts.len());
         self.in_force.send_replace(Arc::new(config));
     }
+}
+
+/// What a file says, and beside it what is kept, which may be much to read.
+async fn with_kept(file: &Arc<Config>, store: &Store) -> Result<Config, StoreError> {
+    let kept = store.objects().await?;
+    let file = Arc::clone(file);
+    let read = tokio::task::spawn_blocking(move || file.with_kept(&kept));
+    read.await.map_err(|_| StoreError::Closed)
 }
 
 fn not_provisioned(file: &Config, kind: KeptKind, name: &str) -> Result<(), ChangeError> {
