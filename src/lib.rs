@@ -42,4 +42,5 @@ pub mod shutdown;
 pub mod store;
 pub mod suggest;
 pub mod task;
+pub mod web_client;
 pub mod worker;
