@@ -131,7 +131,7 @@ async fn ask(settings: &Prometheus, old: Option<Asked>) -> Option<Asked> {
     {
         return old;
     }
-    let said = prometheus::rules(url, settings.timeout).await;
+    let said = prometheus::rules(url, settings).await;
     let asked_at = clock::now();
     let failing_since = old.and_then(|old| old.health.since);
     let (holds, rules, why) = match said {

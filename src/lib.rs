@@ -41,5 +41,6 @@ pub mod store;
 pub mod suggest;
 pub mod task;
 pub mod time_interval;
+pub mod web_client;
 pub mod worker;
 pub mod zone;

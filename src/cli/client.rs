@@ -1,21 +1,24 @@
 //! A client for a running promansible.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Args;
-use http_body_util::{BodyExt, Full};
-use hyper::header::{CONTENT_TYPE, HOST};
-use hyper::{Method, Request, StatusCode, Uri};
-use hyper_util::rt::TokioIo;
+use hyper::header::CONTENT_TYPE;
+use hyper::{Method, Request, Uri};
 use serde::de::DeserializeOwned;
-use tokio::net::TcpStream;
 
 use super::Failure;
 use super::terminal::plain;
+use crate::config::load_http_client;
+use crate::web_client::{WebClient, WebError, under};
 
 /// How long an answer may take. A cancel waits for a commit; a list reads the history.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The largest answer that is read: a run's whole output, many times over.
+const LARGEST: usize = 1 << 30;
 
 /// Which server to talk to.
 #[derive(Debug, Clone, Args)]
@@ -30,6 +33,15 @@ pub(super) struct Server {
         global = true
     )]
     url: Uri,
+    /// How it wants to be asked: a YAML file with who asks and whom to trust, as promtool and amtool take it.
+    #[arg(
+        long = "http.config.file",
+        value_name = "FILE",
+        env = "PROMANSIBLE_HTTP_CONFIG_FILE",
+        hide_env_values = true,
+        global = true
+    )]
+    http_config_file: Option<PathBuf>,
 }
 
 #[derive(serde::Deserialize)]
@@ -71,21 +83,16 @@ impl Server {
     /// Whether somebody listens there.
     pub(super) async fn answers(&self) -> Result<bool, Failure> {
         self.check()?;
-        let connected = tokio::time::timeout(PATIENCE, self.connect()).await;
-        Ok(matches!(connected, Ok(Ok(_))))
+        Ok(self.client()?.reaches(&self.url).await)
     }
 
-    async fn connect(&self) -> std::io::Result<TcpStream> {
-        let bare = self.host().trim_start_matches('[').trim_end_matches(']');
-        TcpStream::connect((bare, self.port())).await
-    }
-
-    fn host(&self) -> &str {
-        self.url.host().unwrap_or("127.0.0.1")
-    }
-
-    fn port(&self) -> u16 {
-        self.url.port_u16().unwrap_or(80)
+    fn client(&self) -> Result<WebClient, Failure> {
+        let http = self.http_config_file.as_deref().map(load_http_client);
+        Ok(WebClient {
+            http: http.transpose()?.unwrap_or_default(),
+            timeout: PATIENCE,
+            largest: LARGEST,
+        })
     }
 
     /// Asks for a text.
@@ -104,18 +111,41 @@ impl Server {
         path: &str,
         json: Option<&serde_json::Value>,
     ) -> Result<Bytes, Failure> {
-        let exchange = self.exchange_once(method, path, json);
-        let exchanged = tokio::time::timeout(PATIENCE, exchange).await;
-        let late = format!("{} took longer than {PATIENCE:?} to answer", self.url);
-        let (status, json, body) = exchanged.map_err(|_| Failure::new(late))??;
-        if status.is_success() {
-            return Ok(body);
+        self.check()?;
+        let mut request = Request::builder()
+            .method(method)
+            .uri(under(&self.url, &format!("/api/v1/{path}")));
+        if json.is_some() {
+            request = request.header(CONTENT_TYPE, "application/json");
         }
-        let why = match serde_json::from_slice::<Envelope>(&body) {
-            Ok(envelope) if json => envelope.error,
-            _ => String::from_utf8_lossy(&body).trim().to_owned(),
+        let body = json.map_or_else(Bytes::new, |json| json.to_string().into());
+        let answer = self.client()?.send(request.body(body)?).await;
+        let answer = answer.map_err(|e| self.unanswered(&e))?;
+        if answer.status.is_success() {
+            return Ok(answer.body);
+        }
+        let is_json = answer
+            .headers
+            .get(CONTENT_TYPE)
+            .is_some_and(|t| t.as_bytes().starts_with(b"application/json"));
+        let why = match serde_json::from_slice::<Envelope>(&answer.body) {
+            Ok(envelope) if is_json => envelope.error,
+            _ => String::from_utf8_lossy(&answer.body).trim().to_owned(),
         };
-        Err(Failure::new(format!("{} ({status})", plain(&why))))
+        Err(Failure::new(format!("{} ({})", plain(&why), answer.status)))
+    }
+
+    fn unanswered(&self, e: &WebError) -> Failure {
+        Failure::new(match e {
+            WebError::Connect(e) => format!(
+                "no promansible answers at {}: {e}. Is it running? --server.url names another address",
+                self.url
+            ),
+            WebError::Late(patience) => {
+                format!("{} took longer than {patience:?} to answer", self.url)
+            }
+            e => format!("{}: {e}", self.url),
+        })
     }
 
     /// Refuses what would be silently left out of the request.
@@ -127,12 +157,12 @@ impl Server {
         {
             // A password that was typed is not repeated.
             return Err(Failure::new(
-                "--server.url holds a user or a password: want a URL without, such as http://127.0.0.1:10942; a proxy's password is not supported yet",
+                "--server.url holds a user or a password: want a URL without, such as http://127.0.0.1:10942; --http.config.file names a file with basic_auth",
             ));
         }
-        if self.url.scheme_str() != Some("http") || self.url.query().is_some() {
+        if !matches!(self.url.scheme_str(), Some("http" | "https")) || self.url.query().is_some() {
             return Err(Failure::new(format!(
-                "--server.url {}: want an http:// address without a query, such as http://127.0.0.1:10942; TLS is not supported yet",
+                "--server.url {}: want an http:// or https:// address without a query, such as http://127.0.0.1:10942",
                 self.url
             )));
         }
@@ -144,53 +174,6 @@ impl Server {
             "{} does not answer like promansible: {e}",
             self.url
         ))
-    }
-
-    async fn exchange_once(
-        &self,
-        method: Method,
-        path: &str,
-        json: Option<&serde_json::Value>,
-    ) -> Result<(StatusCode, bool, Bytes), Failure> {
-        self.check()?;
-        let (host, port) = (self.host(), self.port());
-        let stream = self.connect().await.map_err(|e| {
-            Failure::new(format!(
-                "no promansible answers at {}: {e}. Is it running? --server.url names another address",
-                self.url
-            ))
-        })?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|e| self.odd(&e))?;
-        let driver = tokio::spawn(connection);
-        let prefix = self.url.path().trim_end_matches('/');
-        let mut request = Request::builder()
-            .method(method)
-            .uri(format!("{prefix}/api/v1/{path}"))
-            .header(HOST, format!("{host}:{port}"));
-        if json.is_some() {
-            request = request.header(CONTENT_TYPE, "application/json");
-        }
-        let body = json.map_or_else(Bytes::new, |json| json.to_string().into());
-        let request = request.body(Full::new(body))?;
-        let answer = sender
-            .send_request(request)
-            .await
-            .map_err(|e| self.odd(&e))?;
-        let status = answer.status();
-        let json = answer
-            .headers()
-            .get(CONTENT_TYPE)
-            .is_some_and(|t| t.as_bytes().starts_with(b"application/json"));
-        let body = answer
-            .into_body()
-            .collect()
-            .await
-            .map_err(|e| self.odd(&e))?
-            .to_bytes();
-        driver.abort();
-        Ok((status, json, body))
     }
 }
 

@@ -210,13 +210,26 @@ impl<'a> Report<'a> {
         message: impl Into<String>,
         help: Option<String>,
     ) {
+        self.add_unseen(place, message, help);
         let source_line = place
             .and_then(|place| self.text.split('\n').nth(place.line - 1))
             .map(|line| line.trim_end_matches('\r').to_owned());
+        if let Some(error) = self.errors.last_mut() {
+            error.source_line = source_line;
+        }
+    }
+
+    /// The same, without showing the line: it holds a secret.
+    pub(super) fn add_unseen(
+        &mut self,
+        place: Option<Place>,
+        message: impl Into<String>,
+        help: Option<String>,
+    ) {
         self.errors.push(ConfigError {
             file: None,
             place,
-            source_line,
+            source_line: None,
             message: message.into(),
             help,
         });

@@ -16,6 +16,7 @@ mod entry;
 mod error;
 mod facts;
 mod files;
+mod http_client;
 mod kept;
 mod load;
 mod manual;
@@ -37,6 +38,7 @@ pub use about::{About, RoleKind, VarsError};
 pub use enrol::{Enrolment, EnrolmentError, enrolment};
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use facts::GATHER_ROLE;
+pub use http_client::{HttpAuth, HttpClient, Identity, TlsClient, load_http_client};
 pub use kept::{Kept, KeptConflict, KeptError, KeptKind, KeptObject};
 pub use load::{build, load};
 pub use manual::{Manual, ManualError, manual};
@@ -221,8 +223,10 @@ impl Facts {
 /// Where alert types are looked for. Each field says its default.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prometheus {
-    /// Where Prometheus answers, `http` only; `None` (the default) means that it is not asked.
+    /// Where Prometheus answers; `None` (the default) means that it is not asked.
     pub url: Option<hyper::Uri>,
+    /// How it wants to be asked.
+    pub http: HttpClient,
     /// Patterns of rule files, as Prometheus has them; none.
     pub rule_files: Vec<String>,
     /// How long its answer may take; 5s.

@@ -3,10 +3,9 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use hyper::Uri;
-
 use super::Prometheus;
 use super::error::{Report, place};
+use super::http_client::{self, HttpClientText, url};
 use super::text::{PrometheusText, Scalar};
 use super::values::{duration, is_usable};
 
@@ -15,9 +14,17 @@ const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration:
 const WRITE_A_URL: &str = "write where Prometheus answers: url: http://127.0.0.1:9090";
 
 pub(super) fn check(typed: PrometheusText, report: &mut Report<'_>) -> Prometheus {
+    let http = HttpClientText {
+        basic_auth: typed.basic_auth,
+        authorization: typed.authorization,
+        tls_config: typed.tls_config,
+    };
     let patterns = typed.rule_files.unwrap_or_default().into_iter();
     Prometheus {
-        url: typed.url.and_then(|typed| url(&typed, report)),
+        url: typed
+            .url
+            .and_then(|typed| url("prometheus.url", WRITE_A_URL, &typed, report)),
+        http: http_client::check("prometheus", http, report),
         rule_files: patterns
             .filter_map(|typed| pattern(typed, report))
             .collect(),
@@ -29,41 +36,6 @@ pub(super) fn check(typed: PrometheusText, report: &mut Report<'_>) -> Prometheu
             report,
         ),
     }
-}
-
-fn url(typed: &Scalar, report: &mut Report<'_>) -> Option<Uri> {
-    let parsed = typed.value.parse::<Uri>();
-    let (message, help) = match &parsed {
-        Ok(url) if url.scheme_str() == Some("https") => (
-            "prometheus.url: https is not supported yet".to_owned(),
-            "write an http:// address, of Prometheus itself or of a proxy that speaks TLS to it",
-        ),
-        Ok(url) if url.authority().is_some_and(|a| a.as_str().contains('@')) => {
-            // Without its place: the line, which would be shown, holds the password.
-            report.add(
-                None,
-                "prometheus.url holds a user or a password",
-                Some("write a URL without: passwords are not supported yet".to_owned()),
-            );
-            return None;
-        }
-        Ok(url)
-            if url.scheme_str() == Some("http")
-                && url.host().is_some_and(|host| !host.is_empty())
-                && url.query().is_none() =>
-        {
-            return parsed.ok();
-        }
-        _ => (
-            format!(
-                "prometheus.url is not an http:// address without a query: {:?}",
-                typed.value
-            ),
-            WRITE_A_URL,
-        ),
-    };
-    report.add(place(typed.referenced), message, Some(help.to_owned()));
-    None
 }
 
 fn pattern(typed: Scalar, report: &mut Report<'_>) -> Option<String> {

@@ -11,6 +11,7 @@ use serde::de::{self, DeserializeOwned, Deserializer, MapAccess, SeqAccess, Visi
 use serde_saphyr::Spanned;
 
 use super::error::{ConfigErrors, Place, Report, place};
+use super::http_client::{AuthorizationText, BasicAuthText, TlsConfigText};
 use super::vars::VarValue;
 use super::yaml;
 
@@ -103,6 +104,9 @@ pub(super) struct PrometheusText {
     pub(super) url: Option<Scalar>,
     pub(super) rule_files: Option<Vec<Scalar>>,
     pub(super) timeout: Option<Scalar>,
+    pub(super) basic_auth: Option<Spanned<BasicAuthText>>,
+    pub(super) authorization: Option<Spanned<AuthorizationText>>,
+    pub(super) tls_config: Option<Spanned<TlsConfigText>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -182,13 +182,13 @@ fn a_server_that_is_not_there_is_named_with_what_to_do() {
         "{why}"
     );
     for other in [
-        "https://127.0.0.1:1",
+        "ftp://127.0.0.1:1",
         "127.0.0.1:10942",
         "http://127.0.0.1:1/?a=b",
     ] {
         let why = error(&runs(other, &["list"]));
         assert!(
-            why.contains("want an http:// address without a query, such as http://127.0.0.1:10942"),
+            why.contains("want an http:// or https:// address without a query, such as http://127.0.0.1:10942"),
             "{why}"
         );
     }
@@ -202,7 +202,7 @@ fn a_password_is_refused_and_not_repeated() {
             .env("PROMANSIBLE_SERVER_URL", url));
         assert_eq!(
             error(&listed),
-            "promansible: --server.url holds a user or a password: want a URL without, such as http://127.0.0.1:10942; a proxy's password is not supported yet\n"
+            "promansible: --server.url holds a user or a password: want a URL without, such as http://127.0.0.1:10942; --http.config.file names a file with basic_auth\n"
         );
     }
 }

@@ -1,0 +1,329 @@
+//! `http_config` as typed → [`HttpClient`]: how a server that promansible asks wants to be asked.
+//!
+//! The names are those of Prometheus and Alertmanager. Secrets stand in files of their own: a configuration is shown,
+//! copied and kept in git.
+//!
+//! *Source*: `HTTPClientConfig` of prometheus/common.
+
+use std::path::{Path, PathBuf};
+
+use hyper::Uri;
+use serde::Deserialize;
+use serde_saphyr::Spanned;
+
+use super::error::{ConfigErrors, Report, place};
+use super::read::read;
+use super::text::{Scalar, parse};
+use super::values::{path, text};
+
+/// How a server wants to be asked. Without anything: no authentication, and the system's certificate authorities.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HttpClient {
+    /// What is sent as `Authorization`; nothing.
+    pub auth: Option<HttpAuth>,
+    /// How TLS is spoken.
+    pub tls: TlsClient,
+}
+
+/// What is sent as `Authorization`. The secret is read from its file whenever it is used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HttpAuth {
+    /// `basic_auth`.
+    Basic {
+        /// Who.
+        username: String,
+        /// The file that holds the password; `None` means an empty one.
+        password_file: Option<PathBuf>,
+    },
+    /// `authorization`.
+    Authorization {
+        /// The word before the credentials (`type`); Bearer.
+        scheme: String,
+        /// The file that holds the credentials.
+        credentials_file: PathBuf,
+    },
+}
+
+/// How TLS is spoken. The files are read whenever they are used.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TlsClient {
+    /// The certificate authorities that are trusted; the system's.
+    pub ca_file: Option<PathBuf>,
+    /// The certificate that is shown, and its key; none.
+    pub identity: Option<Identity>,
+    /// The name that the server's certificate must have; the URL's host.
+    pub server_name: Option<String>,
+    /// Whether any certificate will do; false.
+    pub insecure_skip_verify: bool,
+}
+
+/// A client's certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The certificate and those between it and its authority, in PEM.
+    pub cert_file: PathBuf,
+    /// Its key, in PEM.
+    pub key_file: PathBuf,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HttpClientText {
+    pub(super) basic_auth: Option<Spanned<BasicAuthText>>,
+    pub(super) authorization: Option<Spanned<AuthorizationText>>,
+    pub(super) tls_config: Option<Spanned<TlsConfigText>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BasicAuthText {
+    username: Option<Scalar>,
+    password: Option<Scalar>,
+    pub(super) password_file: Option<Scalar>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AuthorizationText {
+    r#type: Option<Scalar>,
+    credentials: Option<Scalar>,
+    pub(super) credentials_file: Option<Scalar>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TlsConfigText {
+    pub(super) ca_file: Option<Scalar>,
+    pub(super) cert_file: Option<Scalar>,
+    pub(super) key_file: Option<Scalar>,
+    server_name: Option<Scalar>,
+    insecure_skip_verify: Option<bool>,
+}
+
+/// Reads a file that holds an `http_config` alone, as `promtool --http.config.file` does. Relative paths in it start at its
+/// folder.
+///
+/// *Errors*: as [`super::load`].
+pub fn load_http_client(file: &Path) -> Result<HttpClient, ConfigErrors> {
+    let name = file.display().to_string();
+    let text = read(file, &name)?;
+    let typed: Option<HttpClientText> = parse(&name, &text)?;
+    let mut report = Report::new(&name, &text);
+    let mut client = check("http_config", typed.unwrap_or_default(), &mut report);
+    let folder = file.parent().unwrap_or(Path::new("."));
+    client
+        .files_mut()
+        .for_each(|path| *path = folder.join(&*path));
+    report.finish(client)
+}
+
+impl HttpClient {
+    fn files_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        let secret = match &mut self.auth {
+            Some(HttpAuth::Basic { password_file, .. }) => password_file.as_mut(),
+            Some(HttpAuth::Authorization {
+                credentials_file, ..
+            }) => Some(credentials_file),
+            None => None,
+        };
+        let identity = self.tls.identity.as_mut();
+        let identity = identity.map(|i| [&mut i.cert_file, &mut i.key_file]);
+        let ca_file = self.tls.ca_file.as_mut();
+        secret
+            .into_iter()
+            .chain(ca_file)
+            .chain(identity.into_iter().flatten())
+    }
+}
+
+pub(super) fn check(key: &str, typed: HttpClientText, report: &mut Report<'_>) -> HttpClient {
+    if let (Some(_), Some(authorization)) = (&typed.basic_auth, &typed.authorization) {
+        report.add(
+            place(authorization.referenced),
+            format!("{key} has basic_auth and authorization, and a request has one of them"),
+            Some("keep the one that the server wants".to_owned()),
+        );
+    }
+    let basic = typed.basic_auth.and_then(|typed| basic(key, typed, report));
+    let authorization = typed
+        .authorization
+        .and_then(|typed| authorization(key, typed, report));
+    HttpClient {
+        auth: basic.or(authorization),
+        tls: typed
+            .tls_config
+            .map(|typed| tls(&format!("{key}.tls_config"), typed, report))
+            .unwrap_or_default(),
+    }
+}
+
+fn basic(key: &str, typed: Spanned<BasicAuthText>, report: &mut Report<'_>) -> Option<HttpAuth> {
+    let at = place(typed.referenced);
+    let typed = typed.value;
+    refuse_inline(
+        key,
+        "basic_auth.password",
+        "password_file",
+        typed.password,
+        report,
+    );
+    let password_file = path(
+        &format!("{key}.basic_auth.password_file"),
+        typed.password_file,
+        report,
+    );
+    if typed.username.is_none() {
+        let help = "name the user: basic_auth: {username: promansible, password_file: /etc/promansible/password}";
+        let message = format!("{key}.basic_auth has no username");
+        report.add(at, message, Some(help.to_owned()));
+    }
+    let name = format!("{key}.basic_auth.username");
+    if let Some(typed) = typed.username.as_ref().filter(|u| u.value.contains(':')) {
+        let message = format!(
+            "{name} holds a colon, which ends a user's name: {:?}",
+            typed.value
+        );
+        let help = "the password stands in password_file";
+        report.add(place(typed.referenced), message, Some(help.to_owned()));
+    }
+    Some(HttpAuth::Basic {
+        username: text(&name, typed.username, report)?,
+        password_file,
+    })
+}
+
+fn authorization(
+    key: &str,
+    typed: Spanned<AuthorizationText>,
+    report: &mut Report<'_>,
+) -> Option<HttpAuth> {
+    let at = place(typed.referenced);
+    let typed = typed.value;
+    let inline = typed.credentials.is_some();
+    refuse_inline(
+        key,
+        "authorization.credentials",
+        "credentials_file",
+        typed.credentials,
+        report,
+    );
+    if typed.credentials_file.is_none() && !inline {
+        let help = "name the file that holds the token: authorization: {credentials_file: /etc/promansible/token}";
+        let message = format!("{key}.authorization has no credentials_file");
+        report.add(at, message, Some(help.to_owned()));
+    }
+    let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    let scheme = match typed.r#type {
+        Some(typed) if typed.value.eq_ignore_ascii_case("basic") => {
+            let message = format!("{key}.authorization.type cannot be Basic");
+            let help = "write basic_auth: {username: …, password_file: …}";
+            report.add(place(typed.referenced), message, Some(help.to_owned()));
+            typed.value
+        }
+        Some(typed) if typed.value.is_empty() || !typed.value.chars().all(token) => {
+            let message = format!("{key}.authorization.type is not a word: {:?}", typed.value);
+            let help = "write the scheme alone, such as Bearer, and the rest into credentials_file";
+            report.add(place(typed.referenced), message, Some(help.to_owned()));
+            typed.value
+        }
+        Some(typed) => typed.value,
+        None => "Bearer".to_owned(),
+    };
+    let name = format!("{key}.authorization.credentials_file");
+    Some(HttpAuth::Authorization {
+        scheme,
+        credentials_file: path(&name, typed.credentials_file, report)?,
+    })
+}
+
+pub(super) fn tls(key: &str, typed: Spanned<TlsConfigText>, report: &mut Report<'_>) -> TlsClient {
+    let at = place(typed.referenced);
+    let typed = typed.value;
+    let cert = path(&format!("{key}.cert_file"), typed.cert_file, report);
+    let key_file = path(&format!("{key}.key_file"), typed.key_file, report);
+    let identity = match (cert, key_file) {
+        (Some(cert_file), Some(key_file)) => Some(Identity {
+            cert_file,
+            key_file,
+        }),
+        (None, None) => None,
+        _ => {
+            let message =
+                format!("{key} has one of cert_file and key_file, and both belong together");
+            report.add(at, message, Some("name both, or none".to_owned()));
+            None
+        }
+    };
+    let name = format!("{key}.server_name");
+    if let Some(typed) = &typed.server_name
+        && tokio_rustls::rustls::pki_types::ServerName::try_from(typed.value.as_str()).is_err()
+    {
+        let message = format!("{name} is not a host's name: {:?}", typed.value);
+        let help = "write the name that is in the server's certificate";
+        report.add(place(typed.referenced), message, Some(help.to_owned()));
+    }
+    TlsClient {
+        ca_file: path(&format!("{key}.ca_file"), typed.ca_file, report),
+        identity,
+        server_name: text(&name, typed.server_name, report),
+        insecure_skip_verify: typed.insecure_skip_verify.unwrap_or(false),
+    }
+}
+
+/// Says where a secret belongs. The line, which holds it, is not shown.
+pub(super) fn refuse_inline(
+    key: &str,
+    inline: &str,
+    file: &str,
+    typed: Option<Scalar>,
+    report: &mut Report<'_>,
+) {
+    if let Some(typed) = typed {
+        report.add_unseen(
+            place(typed.referenced),
+            format!("{key}.{inline} is a secret, and this file is none"),
+            Some(format!(
+                "write it into a file that only promansible can read, and name that: {file}: /etc/promansible/secret"
+            )),
+        );
+    }
+}
+
+/// An address to ask, with `http` or `https` and no query; noted as a defect if not.
+pub(super) fn url(
+    key: &str,
+    example: &str,
+    typed: &Scalar,
+    report: &mut Report<'_>,
+) -> Option<Uri> {
+    let message = match typed.value.parse::<Uri>() {
+        Ok(url) if has_user(&url) => {
+            report.add_unseen(
+                place(typed.referenced),
+                format!("{key} holds a user or a password"),
+                Some(
+                    "write a URL without, and basic_auth: {username: …, password_file: …}"
+                        .to_owned(),
+                ),
+            );
+            return None;
+        }
+        Ok(url) if is_base(&url) => return Some(url),
+        _ => format!(
+            "{key} is not an http:// or https:// address without a query: {:?}",
+            typed.value
+        ),
+    };
+    report.add(place(typed.referenced), message, Some(example.to_owned()));
+    None
+}
+
+fn has_user(url: &Uri) -> bool {
+    url.authority().is_some_and(|a| a.as_str().contains('@'))
+}
+
+fn is_base(url: &Uri) -> bool {
+    matches!(url.scheme_str(), Some("http" | "https"))
+        && url.host().is_some_and(|host| !host.is_empty())
+        && url.query().is_none()
+}

@@ -1,0 +1,237 @@
+//! Asks other servers by HTTP/1.1, in the clear or through TLS: Prometheus, Alertmanager, receivers of messages, and for
+//! the command line a running promansible.
+//!
+//! Every exchange is bounded in time and size, on a connection of its own: servers are asked seldom, and a connection that
+//! is kept is one more thing that can have died. Redirects are not followed: a secret would go with them. Secrets are read
+//! from their files for each exchange, and are in no log line and no error.
+
+mod secret;
+mod tls;
+
+pub use secret::{SecretError, read_secret};
+pub use tls::{TlsError, client_config};
+
+use std::io;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::header::{AUTHORIZATION, HOST, HeaderValue};
+use hyper::{HeaderMap, Request, StatusCode, Uri};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
+
+use crate::config::{HttpAuth, HttpClient, format_duration, format_size};
+
+/// Who asks, as servers log it.
+const USER_AGENT: &str = concat!("promansible/", env!("CARGO_PKG_VERSION"));
+
+/// A way to ask servers. Cheap to make.
+#[derive(Debug, Clone)]
+pub struct WebClient {
+    /// How they want to be asked.
+    pub http: HttpClient,
+    /// How long an exchange may take in all.
+    pub timeout: Duration,
+    /// The largest answer that is read, in bytes.
+    pub largest: usize,
+}
+
+/// What a server said.
+#[derive(Debug)]
+pub struct Answer {
+    /// Whether it did what it was asked.
+    pub status: StatusCode,
+    /// What it said of the body.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// Why there is no answer. The sentence is about the server that was asked: who tells it names it.
+#[derive(Debug, thiserror::Error)]
+pub enum WebError {
+    /// It took too long.
+    #[error("it did not answer within {}", format_duration(*.0))]
+    Late(Duration),
+    /// Nobody listens.
+    #[error("nothing answers there: {0}")]
+    Connect(io::Error),
+    /// TLS failed: another certificate than it should be, or no TLS at all.
+    #[error("no TLS with it: {0}")]
+    Handshake(io::Error),
+    /// It answers something else.
+    #[error("it does not speak HTTP: {0}")]
+    Odd(hyper::Error),
+    /// Its answer broke off.
+    #[error("its answer cannot be read: {0}")]
+    Broken(Box<dyn std::error::Error + Send + Sync>),
+    /// Its answer is too large.
+    #[error("its answer has more than {}", format_size(*.0 as u64))]
+    Large(usize),
+    /// A secret cannot be had.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// A certificate or key cannot be had.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The request cannot be made.
+    #[error("cannot be asked: {0}")]
+    Request(String),
+}
+
+impl WebError {
+    /// Whether nobody was reached at all.
+    pub fn is_unreached(&self) -> bool {
+        matches!(self, Self::Connect(_))
+    }
+}
+
+impl WebClient {
+    /// Sends a request whose URI is absolute, and reads the whole answer.
+    ///
+    /// *Cancel safety*: dropping it closes the connection.
+    pub async fn send(&self, request: Request<Bytes>) -> Result<Answer, WebError> {
+        tokio::time::timeout(self.timeout, self.exchange(request))
+            .await
+            .map_err(|_| WebError::Late(self.timeout))?
+    }
+
+    /// Whether somebody listens at an address; whatever he speaks.
+    pub async fn reaches(&self, url: &Uri) -> bool {
+        let connected = tokio::time::timeout(self.timeout, connect(url)).await;
+        matches!(connected, Ok(Ok(_)))
+    }
+
+    async fn exchange(&self, request: Request<Bytes>) -> Result<Answer, WebError> {
+        let (mut parts, body) = request.into_parts();
+        let url = std::mem::take(&mut parts.uri);
+        let authority = url
+            .authority()
+            .ok_or_else(|| WebError::Request("the address names no host".to_owned()))?;
+        let word =
+            |text: &str| HeaderValue::from_str(text).map_err(|e| WebError::Request(e.to_string()));
+        parts.headers.insert(HOST, word(authority.as_str())?);
+        parts.headers.insert(
+            hyper::header::USER_AGENT,
+            HeaderValue::from_static(USER_AGENT),
+        );
+        if let Some(auth) = &self.http.auth {
+            parts
+                .headers
+                .insert(AUTHORIZATION, authorization(auth).await?);
+        }
+        parts.uri = url
+            .path_and_query()
+            .map_or("/", |path| path.as_str())
+            .parse()
+            .map_err(|e: hyper::http::uri::InvalidUri| WebError::Request(e.to_string()))?;
+        let request = Request::from_parts(parts, Full::new(body));
+        if url.scheme_str() == Some("https") {
+            let settings = self.http.tls.clone();
+            let config = tokio::task::spawn_blocking(move || client_config(&settings));
+            let config = config
+                .await
+                .map_err(|e| WebError::Request(e.to_string()))??;
+            let name = self.http.tls.server_name.as_deref();
+            let name = name.unwrap_or_else(|| bare_host(&url)).to_owned();
+            let name = ServerName::try_from(name).map_err(|e| WebError::Request(e.to_string()))?;
+            let stream = connect(&url).await.map_err(WebError::Connect)?;
+            let stream = TlsConnector::from(config).connect(name, stream).await;
+            self.speak(stream.map_err(WebError::Handshake)?, request)
+                .await
+        } else {
+            let stream = connect(&url).await.map_err(WebError::Connect)?;
+            self.speak(stream, request).await
+        }
+    }
+
+    async fn speak(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Answer, WebError> {
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(WebError::Odd)?;
+        // Ends with this function, also where the time is up.
+        let mut driver = JoinSet::new();
+        driver.spawn(connection);
+        let answer = sender.send_request(request).await.map_err(WebError::Odd)?;
+        let (parts, body) = answer.into_parts();
+        let body = Limited::new(body, self.largest).collect().await;
+        let body = body.map_err(|e| {
+            if e.is::<LengthLimitError>() {
+                WebError::Large(self.largest)
+            } else {
+                WebError::Broken(e)
+            }
+        })?;
+        Ok(Answer {
+            status: parts.status,
+            headers: parts.headers,
+            body: body.to_bytes(),
+        })
+    }
+}
+
+/// The address of a path under another address, which may have a path of its own.
+pub fn under(base: &Uri, path: &str) -> String {
+    format!("{}{path}", base.to_string().trim_end_matches('/'))
+}
+
+async fn connect(url: &Uri) -> io::Result<TcpStream> {
+    let usual = if url.scheme_str() == Some("https") {
+        443
+    } else {
+        80
+    };
+    TcpStream::connect((bare_host(url), url.port_u16().unwrap_or(usual))).await
+}
+
+/// Without the brackets of an IPv6 address.
+fn bare_host(url: &Uri) -> &str {
+    let host = url.host().unwrap_or_default();
+    host.trim_start_matches('[').trim_end_matches(']')
+}
+
+async fn authorization(auth: &HttpAuth) -> Result<HeaderValue, WebError> {
+    let (value, file) = match auth {
+        HttpAuth::Basic {
+            username,
+            password_file,
+        } => {
+            let password = match password_file {
+                Some(file) => secret::read_secret_async(file).await?,
+                None => String::new(),
+            };
+            let pair = STANDARD.encode(format!("{username}:{password}"));
+            (format!("Basic {pair}"), password_file.as_ref())
+        }
+        HttpAuth::Authorization {
+            scheme,
+            credentials_file,
+        } => {
+            let credentials = secret::read_secret_async(credentials_file).await?;
+            (format!("{scheme} {credentials}"), Some(credentials_file))
+        }
+    };
+    // The library's error would say nothing of where it comes from, and ours must not say what it is.
+    let mut value = HeaderValue::from_str(&value).map_err(|_| {
+        let file = file.map(|f| f.display().to_string()).unwrap_or_default();
+        WebError::Request(format!(
+            "{file} holds what no HTTP header can: want one line"
+        ))
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests;
