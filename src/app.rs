@@ -21,6 +21,7 @@ use crate::facts_cache::FirstReading;
 use crate::facts_keeper::FactsKeeper;
 use crate::http::{self, Context, ReloadRequest};
 use crate::inventory_keeper::{self, Keeping};
+use crate::left_out::LeftOut;
 use crate::metrics::Metrics;
 use crate::reload::{AnsibleMaker, Reloader, read_config};
 use crate::scheduler::Scheduler;
@@ -166,6 +167,13 @@ impl App {
             config: config.clone(),
             configs: configs.clone(),
             touched_schedules,
+            left_out: LeftOut::new(
+                opened.store.clone(),
+                config.clone(),
+                inventory.clone(),
+                metrics.clone(),
+                ending.clone(),
+            ),
             inventory,
             alert_types: AlertTypesKeeper::new(config.clone()),
             discovery,

@@ -12,6 +12,7 @@
 pub mod alert;
 pub mod alert_types;
 pub mod alert_types_keeper;
+pub mod alertmanager;
 pub mod ansible;
 pub mod app;
 pub mod argument_spec;
@@ -27,6 +28,7 @@ pub mod facts_keeper;
 pub mod http;
 pub mod inventory;
 pub mod inventory_keeper;
+pub mod left_out;
 pub mod metrics;
 pub mod plan;
 mod reload;

@@ -23,6 +23,8 @@ pub struct Notification {
     pub receiver: String,
     /// The group that this notification is about.
     pub group_key: String,
+    /// The labels that all alerts of the group have by being in it.
+    pub group_labels: LabelSet,
     /// How many alerts Alertmanager left out because of its `max_alerts`.
     pub truncated_alerts: u64,
     /// Where the Alertmanager says that it can be reached.
@@ -92,6 +94,7 @@ impl Notification {
         Ok(Self {
             receiver: read.receiver,
             group_key: read.group_key,
+            group_labels: read.group_labels,
             truncated_alerts: read.truncated_alerts.0,
             external_url: read.external_url,
             alerts: read.alerts.into_iter().map(|a| a.0.into()).collect(),
@@ -176,6 +179,8 @@ struct Body {
     receiver: String,
     #[serde(default, deserialize_with = "null_is_empty")]
     group_key: String,
+    #[serde(default, deserialize_with = "null_is_empty")]
+    group_labels: LabelSet,
     #[serde(default, deserialize_with = "null_is_empty")]
     truncated_alerts: Count,
     #[serde(default, rename = "externalURL", deserialize_with = "null_is_empty")]

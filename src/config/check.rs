@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::alertmanager;
 use super::bindings;
 use super::error::{ConfigErrors, Report, place};
 use super::facts;
@@ -46,6 +47,7 @@ pub(super) fn check(
     );
     let facts = facts::check(typed.facts.unwrap_or_default(), check);
     let prometheus = prometheus::check(typed.prometheus.unwrap_or_default(), check);
+    let alertmanager = alertmanager::check(typed.alertmanager, check);
     let service_discovery = sd::check(typed.service_discovery.unwrap_or_default(), check);
     report.finish(Config {
         ansible,
@@ -58,6 +60,7 @@ pub(super) fn check(
         conflicts: Vec::new(),
         facts,
         prometheus,
+        alertmanager,
         service_discovery,
         roles: roles.cloned().unwrap_or_default(),
     })

@@ -43,6 +43,17 @@ pub(super) fn look(typed: &FileText, report: &mut Report<'_>) -> Option<Roles> {
             tls,
         );
     }
+    if let Some(alertmanager) = &typed.alertmanager {
+        let (basic, authorization) = (&alertmanager.basic_auth, &alertmanager.authorization);
+        let tls = alertmanager.tls_config.as_ref();
+        http_client(
+            report,
+            "alertmanager",
+            basic.as_ref(),
+            authorization.as_ref(),
+            tls,
+        );
+    }
     let ansible = typed.ansible.as_ref()?;
     if let Some(dir) = ansible.bin_dir.as_ref().filter(|dir| is_usable(dir)) {
         for program in ["ansible-playbook", "ansible-inventory"] {

@@ -8,6 +8,7 @@
 //! of them, `yaml` too, say what is wrong. `kept` puts what was made over the API beside what the file says.
 
 mod about;
+mod alertmanager;
 mod bindings;
 mod check;
 mod checks;
@@ -83,6 +84,8 @@ pub struct Config {
     pub facts: Facts,
     /// Where alert types are looked for.
     pub prometheus: Prometheus,
+    /// The Alertmanager that can be asked; none.
+    pub alertmanager: Option<Alertmanager>,
     /// What Prometheus is told of the hosts.
     pub service_discovery: ServiceDiscovery,
     /// The roles that were found under `playbook_dir`.
@@ -231,6 +234,21 @@ pub struct Prometheus {
     pub rule_files: Vec<String>,
     /// How long its answer may take; 5s.
     pub timeout: Duration,
+}
+
+/// The Alertmanager that sends the notifications, so that it can be asked. Each field says its default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alertmanager {
+    /// Where it answers. Required.
+    pub url: hyper::Uri,
+    /// How it wants to be asked.
+    pub http: HttpClient,
+    /// How long its answer may take; 5s.
+    pub timeout: Duration,
+}
+
+impl Alertmanager {
+    const TIMEOUT: Duration = Duration::from_secs(5);
 }
 
 impl Prometheus {

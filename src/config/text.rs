@@ -30,6 +30,7 @@ pub(super) struct FileText {
     pub(super) schedules: Option<Vec<Spanned<ScheduleText>>>,
     pub(super) facts: Option<FactsText>,
     pub(super) prometheus: Option<PrometheusText>,
+    pub(super) alertmanager: Option<AlertmanagerText>,
     pub(super) service_discovery: Option<ServiceDiscoveryText>,
 }
 
@@ -103,6 +104,16 @@ pub(super) struct FactsText {
 pub(super) struct PrometheusText {
     pub(super) url: Option<Scalar>,
     pub(super) rule_files: Option<Vec<Scalar>>,
+    pub(super) timeout: Option<Scalar>,
+    pub(super) basic_auth: Option<Spanned<BasicAuthText>>,
+    pub(super) authorization: Option<Spanned<AuthorizationText>>,
+    pub(super) tls_config: Option<Spanned<TlsConfigText>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AlertmanagerText {
+    pub(super) url: Option<Scalar>,
     pub(super) timeout: Option<Scalar>,
     pub(super) basic_auth: Option<Spanned<BasicAuthText>>,
     pub(super) authorization: Option<Spanned<AuthorizationText>>,

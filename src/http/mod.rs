@@ -75,6 +75,7 @@ use crate::alert_types_keeper::AlertTypesKeeper;
 use crate::config::Config;
 use crate::config_keeper::ConfigKeeper;
 use crate::inventory_keeper::InventoryKeeper;
+use crate::left_out::LeftOut;
 use crate::metrics::Metrics;
 use crate::sd_keeper::Discovery;
 use crate::shutdown::Shutdown;
@@ -103,6 +104,8 @@ pub struct Context {
     pub inventory: InventoryKeeper,
     /// Knows the rules that alert types come from.
     pub alert_types: AlertTypesKeeper,
+    /// Fetches the alerts that notifications lack.
+    pub left_out: LeftOut,
     /// Has the scrape targets.
     pub discovery: Discovery,
     /// Tells what happens, as it happens.

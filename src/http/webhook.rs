@@ -78,6 +78,7 @@ async fn take(context: &Context, request: Request<Incoming>) -> Result<String, R
                 unavailable(e.to_string())
             }
         })?;
+    context.left_out.see(&notification).await;
     let line = accepted(notification.alerts.len(), &admitted.decisions);
     if admitted.decisions.len() <= FEW {
         log(&notification, &admitted);
@@ -144,13 +145,6 @@ fn unavailable(why: String) -> Refused {
 
 /// One line for each decision. What repeats itself by design is for those who look closely.
 fn log(notification: &Notification, admitted: &Admitted) {
-    if notification.truncated_alerts > 0 {
-        tracing::warn!(
-            receiver = notification.receiver,
-            truncated = notification.truncated_alerts,
-            "Alertmanager left out alerts because of max_alerts: they were not handled"
-        );
-    }
     for decision in &admitted.decisions {
         let alert = &notification.alerts[decision.alert];
         let (fingerprint, alertname) = (alert.fingerprint, alert.name());

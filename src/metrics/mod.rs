@@ -42,6 +42,7 @@ pub struct Metrics {
     notifications: IntCounterVec,
     alerts_received: IntCounterVec,
     alerts_truncated: IntCounter,
+    alerts_unhandled: IntCounter,
     decisions: IntCounterVec,
     runs: IntCounterVec,
     run_hosts: IntCounterVec,
@@ -98,7 +99,12 @@ impl Metrics {
             alerts_truncated: counter(
                 r,
                 "alerts_truncated_total",
-                "Alerts that Alertmanager left out of its notifications because of max_alerts: they were not handled.",
+                "Alerts that Alertmanager left out of its notifications because of max_alerts.",
+            )?,
+            alerts_unhandled: counter(
+                r,
+                "alerts_unhandled_total",
+                "Alerts that Alertmanager left out of its notifications and that could not be fetched from it either.",
             )?,
             decisions: counters(
                 r,
@@ -407,6 +413,11 @@ impl Metrics {
     /// Counts that as many connections are open as may be.
     pub fn connections_limited(&self) {
         self.connections_limited.inc();
+    }
+
+    /// Counts alerts that were left out and could not be fetched.
+    pub fn alerts_unhandled(&self, alerts: u64) {
+        self.alerts_unhandled.inc_by(alerts);
     }
 
     /// Counts a notification's answer.

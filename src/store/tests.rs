@@ -175,6 +175,7 @@ bindings:
         let notification = Notification {
             receiver: String::new(),
             group_key: String::new(),
+            group_labels: std::collections::BTreeMap::new(),
             truncated_alerts: 0,
             external_url: String::new(),
             alerts: vec![alert],

@@ -14,6 +14,7 @@ mod shutdown;
 mod stack;
 mod story;
 mod torture;
+mod truncated;
 
 use std::path::Path;
 

@@ -17,6 +17,8 @@ pub struct Timing {
     pub group_interval: Duration,
     /// Between notifications of a group that did not change.
     pub repeat_interval: Duration,
+    /// How many alerts a notification has at most; 0 means all.
+    pub max_alerts: u32,
 }
 
 impl Default for Timing {
@@ -25,6 +27,7 @@ impl Default for Timing {
             group_wait: Duration::from_millis(200),
             group_interval: Duration::from_secs(1),
             repeat_interval: Duration::from_hours(1),
+            max_alerts: 0,
         }
     }
 }
@@ -130,10 +133,11 @@ fn settings(timing: Timing, promansible: u16) -> String {
 receivers:
   - name: promansible
     webhook_configs:
-      - {{url: 'http://127.0.0.1:{promansible}/api/v1/webhook', send_resolved: true, max_alerts: 0}}
+      - {{url: 'http://127.0.0.1:{promansible}/api/v1/webhook', send_resolved: true, max_alerts: {}}}
 ",
         millis(timing.group_wait),
         millis(timing.group_interval),
         millis(timing.repeat_interval),
+        timing.max_alerts,
     )
 }

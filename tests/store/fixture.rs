@@ -70,6 +70,7 @@ pub fn notification(alerts: Vec<Alert>) -> Arc<Notification> {
     Arc::new(Notification {
         receiver: "r".into(),
         group_key: "g".into(),
+        group_labels: std::collections::BTreeMap::new(),
         truncated_alerts: 0,
         external_url: String::new(),
         alerts,

@@ -136,6 +136,19 @@ async fn warnings(context: &Context, now: DateTime<Utc>) -> Result<Vec<Warning>,
             link,
         );
     }
+    for of in context.left_out.unhandled(now) {
+        let alerts = count(usize::try_from(of.alerts).unwrap_or(usize::MAX), "alert");
+        let then = if of.trying {
+            "It is tried again."
+        } else {
+            "They come with the group's next notification, if max_alerts lets them."
+        };
+        let why = format!(
+            "Alertmanager left {alerts} of the group {} out of a notification (max_alerts), and they could not be fetched: {}. {then}",
+            of.group, of.why
+        );
+        warn("Alerts were not handled", why, "");
+    }
     let inventory = match context.inventory.latest() {
         Ok(inventory) => inventory,
         Err(why) => {
