@@ -23,6 +23,7 @@ use crate::http::{self, Context, ReloadRequest};
 use crate::inventory_keeper::{self, Keeping};
 use crate::left_out::LeftOut;
 use crate::metrics::Metrics;
+use crate::notifier::Teller;
 use crate::reload::{AnsibleMaker, Reloader, read_config};
 use crate::scheduler::Scheduler;
 use crate::sd_files;
@@ -152,6 +153,14 @@ impl App {
             shutdown: ending.clone(),
         };
         helpers.spawn(scheduler.run());
+        let teller = Teller {
+            store: opened.store.clone(),
+            config: config.clone(),
+            metrics: metrics.clone(),
+            external_origin: options.external_origin.as_deref().map(Into::into),
+            shutdown: ending.clone(),
+        };
+        helpers.spawn(teller.run());
         let worker = Worker {
             store: opened.store.clone(),
             config: config.clone(),

@@ -1,12 +1,14 @@
 //! From the text as typed to a [`Config`]: every value is read, bounded and given its default.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::alertmanager;
 use super::bindings;
 use super::error::{ConfigErrors, Report, place};
 use super::facts;
+use super::notifiers;
 use super::prometheus;
 use super::schedules;
 use super::sd;
@@ -47,7 +49,10 @@ pub(super) fn check(
     );
     let facts = facts::check(typed.facts.unwrap_or_default(), check);
     let prometheus = prometheus::check(typed.prometheus.unwrap_or_default(), check);
+    let has_alertmanager = typed.alertmanager.is_some();
     let alertmanager = alertmanager::check(typed.alertmanager, check);
+    let notifiers = typed.notifiers.unwrap_or_default();
+    let notifiers = notifiers::check(notifiers, has_alertmanager, check);
     let service_discovery = sd::check(typed.service_discovery.unwrap_or_default(), check);
     report.finish(Config {
         ansible,
@@ -61,6 +66,7 @@ pub(super) fn check(
         facts,
         prometheus,
         alertmanager,
+        notifiers: notifiers.into_iter().map(Arc::new).collect(),
         service_discovery,
         roles: roles.cloned().unwrap_or_default(),
     })

@@ -289,6 +289,37 @@ pub(super) fn refuse_inline(
     }
 }
 
+/// An address as it is, query and all; noted as a defect if it is none.
+pub(super) fn whole_url(
+    key: &str,
+    example: &str,
+    typed: &Scalar,
+    report: &mut Report<'_>,
+) -> Option<Uri> {
+    match parse_url(&typed.value) {
+        Ok(url) => return Some(url),
+        Err(why) => report.add_unseen(
+            place(typed.referenced),
+            format!("{key} {why}"),
+            Some(example.to_owned()),
+        ),
+    }
+    None
+}
+
+/// An `http` or `https` address without a user. The error is the rest of a sentence, and does not repeat the text.
+pub fn parse_url(text: &str) -> Result<Uri, &'static str> {
+    let url: Uri = text.parse().map_err(|_| "is not an address")?;
+    if has_user(&url) {
+        return Err("holds a user or a password: those belong into http_config");
+    }
+    let is_http = matches!(url.scheme_str(), Some("http" | "https"));
+    if !is_http || url.host().is_none_or(str::is_empty) {
+        return Err("is not an http:// or https:// address");
+    }
+    Ok(url)
+}
+
 /// An address to ask, with `http` or `https` and no query; noted as a defect if not.
 pub(super) fn url(
     key: &str,

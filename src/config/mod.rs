@@ -21,6 +21,7 @@ mod http_client;
 mod kept;
 mod load;
 mod manual;
+mod notifiers;
 mod prometheus;
 mod read;
 mod schedules;
@@ -39,10 +40,11 @@ pub use about::{About, RoleKind, VarsError};
 pub use enrol::{Enrolment, EnrolmentError, enrolment};
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use facts::GATHER_ROLE;
-pub use http_client::{HttpAuth, HttpClient, Identity, TlsClient, load_http_client};
+pub use http_client::{HttpAuth, HttpClient, Identity, TlsClient, load_http_client, parse_url};
 pub use kept::{Kept, KeptConflict, KeptError, KeptKind, KeptObject};
 pub use load::{build, load};
 pub use manual::{Manual, ManualError, manual};
+pub use notifiers::{Address, Email, Notifier, Via};
 pub use units::{UnitError, format_duration, format_size, parse_duration, parse_size};
 pub use vars::parse_vars;
 
@@ -86,6 +88,8 @@ pub struct Config {
     pub prometheus: Prometheus,
     /// The Alertmanager that can be asked; none.
     pub alertmanager: Option<Alertmanager>,
+    /// Who is told what. Their names are unique.
+    pub notifiers: Vec<Arc<Notifier>>,
     /// What Prometheus is told of the hosts.
     pub service_discovery: ServiceDiscovery,
     /// The roles that were found under `playbook_dir`.

@@ -12,6 +12,7 @@ use serde_saphyr::Spanned;
 
 use super::error::{ConfigErrors, Place, Report, place};
 use super::http_client::{AuthorizationText, BasicAuthText, TlsConfigText};
+use super::notifiers::NotifierText;
 use super::vars::VarValue;
 use super::yaml;
 
@@ -31,6 +32,7 @@ pub(super) struct FileText {
     pub(super) facts: Option<FactsText>,
     pub(super) prometheus: Option<PrometheusText>,
     pub(super) alertmanager: Option<AlertmanagerText>,
+    pub(super) notifiers: Option<Vec<Spanned<NotifierText>>>,
     pub(super) service_discovery: Option<ServiceDiscoveryText>,
 }
 

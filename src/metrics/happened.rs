@@ -1,5 +1,6 @@
 //! What the store tells the metrics.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -60,6 +61,11 @@ pub enum Happened {
         schedule: String,
         /// How many.
         times: u64,
+    },
+    /// The outbox was full, so that its oldest message went untold.
+    MessageDropped {
+        /// The notifiers that had it.
+        settled: BTreeSet<String>,
     },
     /// An episode that had a run resolved.
     Resolved {

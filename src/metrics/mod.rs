@@ -8,6 +8,7 @@ mod facts;
 mod happened;
 pub mod hosts;
 mod make;
+mod messages;
 mod schedules;
 mod sd;
 
@@ -23,6 +24,7 @@ use facts::FactMetrics;
 pub use happened::Happened;
 use hosts::Page;
 use make::{counter, counters, float, gauge, gauges, histogram, histograms};
+pub use messages::{MessageResult, Messages};
 pub use schedules::Schedules;
 pub use sd::SdFiles;
 
@@ -67,6 +69,7 @@ pub struct Metrics {
     facts_stale_after: Gauge,
     sd_files: SdFiles,
     schedules: Schedules,
+    messages: Messages,
     objects_in_conflict: IntGauge,
 }
 
@@ -217,6 +220,7 @@ impl Metrics {
             )?,
             sd_files: SdFiles::register(r)?,
             schedules: Schedules::register(r)?,
+            messages: Messages::register(r)?,
             objects_in_conflict: gauge(
                 r,
                 "objects_in_conflict",
@@ -324,6 +328,7 @@ impl Metrics {
                 let _ = self.last_success.remove_label_values(&[role, host]);
             }
             Happened::ScheduleMissed { schedule, times } => self.schedules.missed(schedule, *times),
+            Happened::MessageDropped { settled } => self.messages.dropped(settled),
             Happened::Resolved { binding, took } => self
                 .alert_to_resolved
                 .with_label_values(&[binding])
@@ -403,6 +408,11 @@ impl Metrics {
     /// The schedules.
     pub fn schedules(&self) -> &Schedules {
         &self.schedules
+    }
+
+    /// Messages to people.
+    pub fn messages(&self) -> &Messages {
+        &self.messages
     }
 
     /// The files of scrape targets.

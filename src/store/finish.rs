@@ -7,8 +7,9 @@ use redb::ReadableTable;
 
 use super::live::Live;
 use super::tables::{Reported, Tables, encode};
-use super::{Ended, RoleFindings, StoreError, facts, index};
+use super::{Ended, RoleFindings, StoreError, facts, index, messages};
 use crate::alert::{EpisodeKey, Status};
+use crate::message::Message;
 use crate::metrics::Happened;
 use crate::run::{CONTROLLER, HostResult, Outcome, Run, RunId, State};
 
@@ -105,6 +106,9 @@ fn end(
     }
     if run.outcome == Some(Outcome::Interrupted) && run.work.rerun_on_interrupt {
         rerun(tables, live, &run, now)?;
+    }
+    if let Some(message) = Message::of_run(&run) {
+        messages::put(tables, live, &message)?;
     }
     live.happened
         .push(Happened::Finished(Box::new(run.clone())));

@@ -16,7 +16,7 @@ use crate::run::RunId;
 /// The layout of all tables together. A file with a higher number was written by a newer promansible.
 pub(super) const FORMAT: u64 = 1;
 
-/// Key: a name (`format`, `store_id`, `commits`, `next_run`, `runs_bytes`, `episodes_bytes`, `inventory`, `run_index`). Value: bytes, by name.
+/// Key: a name (`format`, `store_id`, `commits`, `next_run`, `next_message`, `runs_bytes`, `episodes_bytes`, `inventory`, `run_index`). Value: bytes, by name.
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta_v1");
 
 /// Key: run. Value: JSON of [`crate::run::Run`].
@@ -92,6 +92,9 @@ pub(super) const OBJECTS: TableDefinition<'_, (&str, &str), &[u8]> =
 
 /// Key: schedule. Value: JSON of [`crate::schedule::Progress`].
 pub(super) const SCHEDULES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("schedules_v1");
+
+/// Key: message. Value: JSON of [`super::messages::Pending`].
+pub(super) const MESSAGES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("messages_v1");
 
 /// What a transaction has to say of alert types: each is read once, and written once if there is news.
 #[derive(Debug, Default)]
@@ -250,6 +253,7 @@ pub(super) struct Tables<'t> {
     pub hosts: Table<'t, &'static str, &'static [u8]>,
     pub objects: Table<'t, (&'static str, &'static str), &'static [u8]>,
     pub schedules: Table<'t, &'static str, &'static [u8]>,
+    pub messages: Table<'t, u64, &'static [u8]>,
     pub runs_change: i64,
     pub episodes_change: i64,
     pub types: Types,
@@ -278,6 +282,7 @@ impl<'t> Tables<'t> {
             hosts: txn.open_table(HOSTS)?,
             objects: txn.open_table(OBJECTS)?,
             schedules: txn.open_table(SCHEDULES)?,
+            messages: txn.open_table(MESSAGES)?,
             runs_change: 0,
             episodes_change: 0,
             types: Types::default(),

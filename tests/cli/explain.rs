@@ -277,7 +277,7 @@ fn hostile_text_drives_no_terminal() {
         .chars()
         .filter(|c| *c != '\n' && c.is_control() || *c == '\u{202e}')
         .collect();
-    assert_eq!(bad, [], "{text:?}");
+    assert!(bad.is_empty(), "{text:?}: {bad:?}");
     assert_eq!(
         text.lines().count(),
         2 * 4 + 1,

@@ -47,9 +47,11 @@ fn what_a_notification_lacks_is_fetched_or_said() -> Result<(), Failure> {
     world.wait(limit, "both hosts to have had their run", || {
         Ok((touched()? == ["web01", "web02"]).then_some(()))
     })?;
-    world.wait(limit, "the warning to go", || {
-        Ok((!warned()?).then_some(()))
-    })?;
+    world.wait(
+        limit,
+        "the warning to go",
+        || Ok((!warned()?).then_some(())),
+    )?;
     assert_eq!(before.len(), 1);
     let counted = unhandled()?;
     let left_out = || world.promansible.count("alerts_truncated_total", &[]);

@@ -1,0 +1,399 @@
+//! `notifiers` as typed → [`Notifier`]s: who is told what.
+//!
+//! *Source*: the receivers of prometheus/alertmanager, whose names are used where they exist.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use hyper::Uri;
+use serde::Deserialize;
+use serde_saphyr::Spanned;
+
+use super::error::{Report, place};
+use super::http_client::{self, HttpClient, HttpClientText, TlsClient, TlsConfigText};
+use super::text::Scalar;
+use super::values::{path, text};
+use crate::message::Kind;
+
+/// Who is told of messages, and of which.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notifier {
+    /// Its name, unique among notifiers.
+    pub name: String,
+    /// What it is told of; everything.
+    pub on: BTreeSet<Kind>,
+    /// How.
+    pub via: Via,
+}
+
+/// How a message goes out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Via {
+    /// JSON to an address.
+    Webhook {
+        /// The address.
+        url: Address,
+        /// How it wants to be asked.
+        http: HttpClient,
+    },
+    /// A text to a Slack-compatible incoming webhook.
+    Slack {
+        /// The address, which is a secret.
+        url: Address,
+        /// The channel, where it is another than the webhook's own.
+        channel: Option<String>,
+        /// How it wants to be asked.
+        http: HttpClient,
+    },
+    /// A letter.
+    Email(Email),
+    /// An alert for the Alertmanager of [`super::Alertmanager`].
+    Alertmanager,
+}
+
+/// Where to send to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// As typed.
+    Url(Uri),
+    /// In a file, since whoever knows it can send too. It is read whenever it is used.
+    File(PathBuf),
+}
+
+/// How letters are sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Email {
+    /// To whom. At least one.
+    pub to: Vec<lettre::message::Mailbox>,
+    /// From whom.
+    pub from: lettre::message::Mailbox,
+    /// The host that takes them.
+    pub host: String,
+    /// Its port. At 465 TLS begins at once, at others by STARTTLS.
+    pub port: u16,
+    /// Whether nothing goes out without TLS; true.
+    pub require_tls: bool,
+    /// How TLS is spoken. A certificate of one's own is not among it.
+    pub tls: TlsClient,
+    /// Who logs in, and the file that holds his password; nobody.
+    pub auth: Option<(String, PathBuf)>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NotifierText {
+    name: Option<Scalar>,
+    on: Option<Vec<Scalar>>,
+    pub(super) webhook: Option<HookText>,
+    pub(super) slack: Option<SlackText>,
+    pub(super) email: Option<EmailText>,
+    alertmanager: Option<NothingText>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HookText {
+    url: Option<Scalar>,
+    url_file: Option<Scalar>,
+    http_config: Option<HttpClientText>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SlackText {
+    api_url: Option<Scalar>,
+    api_url_file: Option<Scalar>,
+    channel: Option<Scalar>,
+    http_config: Option<HttpClientText>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EmailText {
+    to: Option<Vec<Scalar>>,
+    from: Option<Scalar>,
+    smarthost: Option<Scalar>,
+    require_tls: Option<bool>,
+    tls_config: Option<Spanned<TlsConfigText>>,
+    auth_username: Option<Scalar>,
+    auth_password: Option<Scalar>,
+    auth_password_file: Option<Scalar>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NothingText {}
+
+pub(super) fn check(
+    typed: Vec<Spanned<NotifierText>>,
+    has_alertmanager: bool,
+    report: &mut Report<'_>,
+) -> Vec<Notifier> {
+    let mut names = BTreeSet::new();
+    let mut notifiers = Vec::new();
+    for typed in typed {
+        let at = place(typed.referenced);
+        let typed = typed.value;
+        let named = typed
+            .name
+            .as_ref()
+            .map(|name| (name.value.clone(), place(name.referenced)));
+        let Some((name, at_name)) = named.filter(|(name, _)| is_name(name)) else {
+            let at = typed
+                .name
+                .as_ref()
+                .and_then(|name| place(name.referenced))
+                .or(at);
+            let help = "letters, digits and _ . : -, up to 64: - {name: team, webhook: {url: …}}";
+            report.add(
+                at,
+                "a notifier has no name that can be a label",
+                Some(help.to_owned()),
+            );
+            continue;
+        };
+        if !names.insert(name.clone()) {
+            let message = format!("the notifier {name:?} stands twice");
+            report.add(
+                at_name,
+                message,
+                Some("give each a name of its own".to_owned()),
+            );
+        }
+        let on = kinds(typed.on, report);
+        let key = format!("notifiers.{name}");
+        let mut ways = Vec::new();
+        if let Some(hook) = typed.webhook {
+            ways.push(webhook(&key, hook, at, report));
+        }
+        if let Some(hook) = typed.slack {
+            ways.push(slack(&key, hook, at, report));
+        }
+        if let Some(letters) = typed.email {
+            ways.push(email(&format!("{key}.email"), letters, at, report).map(Via::Email));
+        }
+        if typed.alertmanager.is_some() {
+            if !has_alertmanager {
+                let message = format!("{key} posts to Alertmanager, and there is none");
+                let help = "name it: alertmanager: {url: http://127.0.0.1:9093}";
+                report.add(at, message, Some(help.to_owned()));
+            }
+            ways.push(Some(Via::Alertmanager));
+        }
+        if ways.len() != 1 {
+            report.add(
+                at,
+                format!("{key} has {} ways to tell, and wants one", ways.len()),
+                Some("write one of webhook, slack, email and alertmanager, and a notifier for each further one".to_owned()),
+            );
+        }
+        if let Some(via) = ways.pop().flatten() {
+            notifiers.push(Notifier { name, on, via });
+        }
+    }
+    notifiers
+}
+
+fn is_name(name: &str) -> bool {
+    let good = |c: char| c.is_ascii_alphanumeric() || "_.:-".contains(c);
+    (1..=64).contains(&name.len()) && name.chars().all(good)
+}
+
+fn kinds(typed: Option<Vec<Scalar>>, report: &mut Report<'_>) -> BTreeSet<Kind> {
+    let Some(typed) = typed else {
+        return Kind::ALL.into();
+    };
+    let mut kinds = BTreeSet::new();
+    for typed in typed {
+        match Kind::ALL
+            .into_iter()
+            .find(|kind| kind.as_str() == typed.value)
+        {
+            Some(kind) => {
+                kinds.insert(kind);
+            }
+            None => report.add(
+                place(typed.referenced),
+                format!("{:?} is nothing that a notifier is told of", typed.value),
+                Some(format!(
+                    "write some of {}",
+                    Kind::ALL.map(Kind::as_str).join(", ")
+                )),
+            ),
+        }
+    }
+    kinds
+}
+
+fn webhook(
+    key: &str,
+    typed: HookText,
+    at: Option<super::Place>,
+    report: &mut Report<'_>,
+) -> Option<Via> {
+    let key = format!("{key}.webhook");
+    let http = typed.http_config.unwrap_or_default();
+    let http = http_client::check(&format!("{key}.http_config"), http, report);
+    let url = address(
+        &key,
+        ["url", "url_file"],
+        typed.url,
+        typed.url_file,
+        at,
+        report,
+    );
+    Some(Via::Webhook { url: url?, http })
+}
+
+fn slack(
+    key: &str,
+    typed: SlackText,
+    at: Option<super::Place>,
+    report: &mut Report<'_>,
+) -> Option<Via> {
+    let key = format!("{key}.slack");
+    http_client::refuse_inline(&key, "api_url", "api_url_file", typed.api_url, report);
+    let http = typed.http_config.unwrap_or_default();
+    let http = http_client::check(&format!("{key}.http_config"), http, report);
+    let channel = text(&format!("{key}.channel"), typed.channel, report);
+    let names = ["api_url_file", "api_url_file"];
+    let url = address(&key, names, None, typed.api_url_file, at, report);
+    Some(Via::Slack {
+        url: url?,
+        channel,
+        http,
+    })
+}
+
+fn address(
+    key: &str,
+    [url, file]: [&str; 2],
+    typed: Option<Scalar>,
+    typed_file: Option<Scalar>,
+    at: Option<super::Place>,
+    report: &mut Report<'_>,
+) -> Option<Address> {
+    match (typed, typed_file) {
+        (Some(typed), None) => {
+            let name = format!("{key}.{url}");
+            let example = "write where the receiver answers: url: https://receiver.example/hook";
+            http_client::whole_url(&name, example, &typed, report).map(Address::Url)
+        }
+        (None, Some(typed)) => {
+            path(&format!("{key}.{file}"), Some(typed), report).map(Address::File)
+        }
+        (both, _) => {
+            let has = if both.is_some() { "both" } else { "none" };
+            let message = format!("{key} has {has} of url and url_file, and wants one");
+            let help =
+                format!("name the file that holds the address: {file}: /etc/promansible/hook");
+            let message = if url == file {
+                format!("{key}.{file} is missing")
+            } else {
+                message
+            };
+            report.add(at, message, Some(help));
+            None
+        }
+    }
+}
+
+fn email(
+    key: &str,
+    typed: EmailText,
+    at: Option<super::Place>,
+    report: &mut Report<'_>,
+) -> Option<Email> {
+    http_client::refuse_inline(
+        key,
+        "auth_password",
+        "auth_password_file",
+        typed.auth_password,
+        report,
+    );
+    let mut mailbox = |typed: Scalar| match typed.value.parse() {
+        Ok(mailbox) => Some(mailbox),
+        Err(_) => {
+            let message = format!("{key}: {:?} is not a mail address", typed.value);
+            let help = "write one such as on-call@example.org or On-call <on-call@example.org>";
+            report.add(place(typed.referenced), message, Some(help.to_owned()));
+            None
+        }
+    };
+    let missing = [
+        ("to", typed.to.as_ref().is_none_or(Vec::is_empty)),
+        ("from", typed.from.is_none()),
+        ("smarthost", typed.smarthost.is_none()),
+    ];
+    let to: Vec<_> = typed
+        .to
+        .into_iter()
+        .flatten()
+        .filter_map(&mut mailbox)
+        .collect();
+    let from = typed.from.and_then(&mut mailbox);
+    for (name, _) in missing.into_iter().filter(|(_, missing)| *missing) {
+        let help = "email: {to: [on-call@example.org], from: promansible@example.org, smarthost: mail.example.org:587}";
+        report.add(
+            at,
+            format!("{key}.{name} is missing"),
+            Some(help.to_owned()),
+        );
+    }
+    let tls = typed.tls_config;
+    let tls = tls.map(|typed| http_client::tls(&format!("{key}.tls_config"), typed, report));
+    let tls = tls.unwrap_or_default();
+    if tls.identity.is_some() {
+        let message =
+            format!("{key}.tls_config: a certificate of one's own cannot be used for mail");
+        report.add(
+            at,
+            message,
+            Some("leave cert_file and key_file out".to_owned()),
+        );
+    }
+    let username = text(&format!("{key}.auth_username"), typed.auth_username, report);
+    let file = typed.auth_password_file;
+    let file = path(&format!("{key}.auth_password_file"), file, report);
+    let auth = match (username, file) {
+        (Some(username), Some(file)) => Some((username, file)),
+        (None, None) => None,
+        _ => {
+            let message = format!(
+                "{key} has one of auth_username and auth_password_file, and both belong together"
+            );
+            report.add(at, message, Some("name both, or none".to_owned()));
+            None
+        }
+    };
+    let typed_host = typed.smarthost?;
+    let host = typed_host.value.rsplit_once(':').and_then(|(host, port)| {
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        Some((host.to_owned(), port.parse().ok()?)).filter(|(host, _)| !host.is_empty())
+    });
+    let Some((host, port)) = host else {
+        let message = format!("{key}.smarthost is not HOST:PORT: {:?}", typed_host.value);
+        let help = "write the port too: smarthost: mail.example.org:587";
+        report.add(place(typed_host.referenced), message, Some(help.to_owned()));
+        return None;
+    };
+    let require_tls = typed.require_tls.unwrap_or(true);
+    let is_loopback = host == "localhost"
+        || host
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|ip| ip.is_loopback());
+    if !require_tls && !is_loopback {
+        let message = format!("{key}.require_tls is false, and {host:?} is not this machine");
+        let help = "leave require_tls out: whoever is on the way could read and change the letters";
+        report.add(place(typed_host.referenced), message, Some(help.to_owned()));
+    }
+    Some(Email {
+        to,
+        from: from?,
+        host,
+        port,
+        require_tls,
+        tls,
+        auth,
+    })
+}

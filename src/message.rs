@@ -1,0 +1,267 @@
+//! Messages to people: what happened that somebody should know. A message is whole: it is rendered without the store.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::run::{Outcome, Run, RunId};
+
+/// Something that somebody should know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// Its number in the store; 0 until it is kept.
+    pub id: u64,
+    /// When it happened.
+    pub at: DateTime<Utc>,
+    /// What happened.
+    #[serde(flatten)]
+    pub matter: Matter,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Matter {
+    /// A run failed.
+    RunFailed {
+        /// The run.
+        run: RunId,
+        /// How it ended.
+        outcome: Outcome,
+        /// Its roles.
+        roles: Vec<String>,
+        /// The hosts on which it did not end well.
+        hosts: Vec<String>,
+        /// The binding that made it, if an alert did.
+        binding: Option<String>,
+        /// The schedule that made it, if one did.
+        schedule: Option<String>,
+        /// Why, as far as it is known.
+        why: Option<String>,
+    },
+    /// A run ended well, and its alert fires all the same.
+    #[serde(rename = "ineffective")]
+    RemediationIneffective {
+        /// The binding.
+        binding: String,
+        /// The alert type.
+        alertname: String,
+        /// The host.
+        host: String,
+        /// The run.
+        run: RunId,
+        /// The episode: the alert's fingerprint and since when it fires.
+        episode: String,
+    },
+    /// Something is not run until a person lets it.
+    Held {
+        /// What is held.
+        what: Held,
+        /// The reason, as a word.
+        reason: String,
+        /// The reason, as a sentence.
+        why: String,
+    },
+    /// A run waits for somebody's consent.
+    #[serde(rename = "approval")]
+    ApprovalWanted {
+        /// The run.
+        run: RunId,
+        /// Its roles.
+        roles: Vec<String>,
+        /// Its hosts.
+        hosts: Vec<String>,
+        /// The binding that made it.
+        binding: Option<String>,
+        /// When it lapses.
+        until: Option<DateTime<Utc>>,
+    },
+}
+
+/// What is held.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Held {
+    /// A binding.
+    Binding(String),
+    /// A role.
+    Role(String),
+    /// A host.
+    Host(String),
+    /// Everything.
+    All,
+}
+
+/// What a receiver of messages may choose among.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// [`Matter::RunFailed`].
+    RunFailed,
+    /// [`Matter::RemediationIneffective`].
+    Ineffective,
+    /// [`Matter::Held`].
+    Held,
+    /// [`Matter::ApprovalWanted`].
+    Approval,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [
+        Self::RunFailed,
+        Self::Ineffective,
+        Self::Held,
+        Self::Approval,
+    ];
+
+    /// Its name in the configuration, and a message's `event`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RunFailed => "run_failed",
+            Self::Ineffective => "ineffective",
+            Self::Held => "held",
+            Self::Approval => "approval",
+        }
+    }
+}
+
+impl Message {
+    /// One that is not kept yet.
+    pub fn new(matter: Matter, at: DateTime<Utc>) -> Self {
+        Self { id: 0, at, matter }
+    }
+
+    /// That a run failed; `None` if it did not, or if somebody ended it.
+    pub fn of_run(run: &Run) -> Option<Self> {
+        let outcome = run.outcome?;
+        if !matches!(
+            outcome,
+            Outcome::Failed | Outcome::Unreachable | Outcome::Timeout
+        ) {
+            return None;
+        }
+        let bad = |(_, result): &(&String, &crate::run::HostResult)| {
+            result.outcome != Outcome::Successful
+        };
+        let first = run.results.iter().find(bad);
+        let why = run.message.clone();
+        let matter = Matter::RunFailed {
+            run: run.id,
+            outcome,
+            roles: run.work.roles.clone(),
+            hosts: run
+                .results
+                .iter()
+                .filter(bad)
+                .map(|(h, _)| h.clone())
+                .collect(),
+            binding: run.binding.clone(),
+            schedule: run.schedule.clone(),
+            why: why.or_else(|| first.and_then(|(_, result)| result.message.clone())),
+        };
+        Some(Self::new(matter, run.finished_at?))
+    }
+
+    /// Its kind.
+    pub const fn kind(&self) -> Kind {
+        match self.matter {
+            Matter::RunFailed { .. } => Kind::RunFailed,
+            Matter::RemediationIneffective { .. } => Kind::Ineffective,
+            Matter::Held { .. } => Kind::Held,
+            Matter::ApprovalWanted { .. } => Kind::Approval,
+        }
+    }
+
+    /// The run that it is about, if it is about one.
+    pub const fn run(&self) -> Option<RunId> {
+        match self.matter {
+            Matter::RunFailed { run, .. }
+            | Matter::RemediationIneffective { run, .. }
+            | Matter::ApprovalWanted { run, .. } => Some(run),
+            Matter::Held { .. } => None,
+        }
+    }
+
+    /// In one line, as the subject of a letter. It may hold text from alerts and inventories: data, to be escaped.
+    pub fn summary(&self) -> String {
+        match &self.matter {
+            Matter::RunFailed {
+                run,
+                outcome,
+                roles,
+                hosts,
+                ..
+            } => format!("Run {run} of {} on {}: {outcome}", list(roles), list(hosts)),
+            Matter::RemediationIneffective {
+                alertname,
+                host,
+                run,
+                ..
+            } => format!("Run {run} ended well, but {alertname} still fires on {host}"),
+            Matter::Held { what, reason, .. } => format!("{what} is held: {reason}"),
+            Matter::ApprovalWanted {
+                run, roles, hosts, ..
+            } => format!(
+                "Run {run} of {} on {} waits for approval",
+                list(roles),
+                list(hosts)
+            ),
+        }
+    }
+
+    /// What is known beyond the summary, a line for each thing.
+    pub fn details(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        let mut say = |what: &str, text: &Option<String>| {
+            if let Some(text) = text {
+                lines.push(format!("{what}: {text}"));
+            }
+        };
+        match &self.matter {
+            Matter::RunFailed {
+                binding,
+                schedule,
+                why,
+                ..
+            } => {
+                say("Binding", binding);
+                say("Schedule", schedule);
+                say("Why", why);
+            }
+            Matter::RemediationIneffective {
+                binding, episode, ..
+            } => {
+                say("Binding", &Some(binding.clone()));
+                say("Episode", &Some(episode.clone()));
+            }
+            Matter::Held { why, .. } => say("Why", &Some(why.clone())),
+            Matter::ApprovalWanted { binding, until, .. } => {
+                say("Binding", binding);
+                say("It lapses at", &until.map(|at| at.to_rfc3339()));
+            }
+        }
+        lines
+    }
+}
+
+/// How many names of a list are said.
+const NAMED: usize = 5;
+
+fn list(names: &[String]) -> String {
+    let named = names.iter().take(NAMED).cloned().collect::<Vec<_>>();
+    match names.len().saturating_sub(NAMED) {
+        0 if names.is_empty() => "nothing".to_owned(),
+        0 => named.join(", "),
+        more => format!("{} and {more} more", named.join(", ")),
+    }
+}
+
+impl std::fmt::Display for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Binding(name) => write!(f, "The binding {name}"),
+            Self::Role(name) => write!(f, "The role {name}"),
+            Self::Host(name) => write!(f, "The host {name}"),
+            Self::All => f.write_str("Everything"),
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Messages as letters.
+
+use std::path::PathBuf;
+
+use lettre::message::header::ContentType;
+use lettre::transport::smtp::authentication::Credentials;
+use lettre::transport::smtp::client::{Certificate, CertificateStore, Tls, TlsParameters};
+use lettre::{AsyncSmtpTransport, AsyncTransport as _, Tokio1Executor};
+
+use super::{Letterhead, Refused, TIMEOUT};
+use crate::config::Email;
+use crate::message::Message;
+use crate::web_client::read_secret;
+
+/// Where TLS begins at once.
+const SUBMISSIONS: u16 = 465;
+
+/// A subject is one line, and not too long to be read.
+const SUBJECT_CHARS: usize = 200;
+
+pub(super) async fn send(
+    head: &Letterhead,
+    settings: &Email,
+    message: &Message,
+) -> Result<(), Refused> {
+    let letter = letter(head, settings, message).map_err(|why| Refused {
+        why,
+        unreachable: false,
+    })?;
+    let unreachable = |why| Refused {
+        why,
+        unreachable: true,
+    };
+    let owned = settings.clone();
+    let transport = tokio::task::spawn_blocking(move || transport(&owned));
+    let transport = transport.await.map_err(|e| unreachable(e.to_string()))?;
+    let sent = transport.map_err(unreachable)?;
+    let sent = tokio::time::timeout(TIMEOUT, sent.send(letter)).await;
+    let sent = sent.map_err(|_| unreachable(format!("it did not take it within {TIMEOUT:?}")))?;
+    sent.map(|_| ()).map_err(|e| Refused {
+        unreachable: !e.is_permanent(),
+        why: e.to_string(),
+    })
+}
+
+pub(super) fn letter(
+    head: &Letterhead,
+    settings: &Email,
+    message: &Message,
+) -> Result<lettre::Message, String> {
+    let line: String = message
+        .summary()
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(SUBJECT_CHARS)
+        .collect();
+    let mut body = vec![message.summary(), String::new()];
+    body.extend(message.details());
+    body.push(format!("When: {}", message.at.to_rfc3339()));
+    body.extend(head.link(message));
+    let mut builder = lettre::Message::builder()
+        .from(settings.from.clone())
+        .subject(format!("[promansible] {line}"))
+        .message_id(Some(format!("<{}@promansible>", head.key(message))))
+        .header(ContentType::TEXT_PLAIN);
+    for to in &settings.to {
+        builder = builder.to(to.clone());
+    }
+    let body = body.join("\n") + "\n";
+    builder.body(body).map_err(|e| e.to_string())
+}
+
+/// Reads the files. It blocks.
+fn transport(settings: &Email) -> Result<AsyncSmtpTransport<Tokio1Executor>, String> {
+    let tls = tls(settings)?;
+    let tls = if settings.port == SUBMISSIONS {
+        Tls::Wrapper(tls)
+    } else if settings.require_tls {
+        Tls::Required(tls)
+    } else {
+        Tls::Opportunistic(tls)
+    };
+    let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&settings.host)
+        .port(settings.port)
+        .tls(tls)
+        .timeout(Some(TIMEOUT));
+    if let Some((username, file)) = &settings.auth {
+        let password = read_secret(file).map_err(|e| e.to_string())?;
+        builder = builder.credentials(Credentials::new(username.clone(), password));
+    }
+    Ok(builder.build())
+}
+
+fn tls(settings: &Email) -> Result<TlsParameters, String> {
+    let name = settings.tls.server_name.as_ref().unwrap_or(&settings.host);
+    let mut builder = TlsParameters::builder(name.clone())
+        .dangerous_accept_invalid_certs(settings.tls.insecure_skip_verify);
+    if let Some(file) = &settings.tls.ca_file {
+        let wrong = |file: &PathBuf, e: &dyn std::fmt::Display| format!("{}: {e}", file.display());
+        let pem = std::fs::read(file).map_err(|e| wrong(file, &e))?;
+        let authority = Certificate::from_pem(&pem).map_err(|e| wrong(file, &e))?;
+        builder = builder
+            .certificate_store(CertificateStore::None)
+            .add_root_certificate(authority);
+    }
+    builder.build().map_err(|e| e.to_string())
+}
