@@ -129,16 +129,16 @@ pub(super) fn check(
     has_alertmanager: bool,
     report: &mut Report<'_>,
 ) -> Vec<Notifier> {
-    let mut names = BTreeSet::new();
+    let mut taken = BTreeSet::new();
     let mut notifiers = Vec::new();
     for typed in typed {
         let at = place(typed.referenced);
         let typed = typed.value;
-        let named = typed
+        let typed_name = typed
             .name
             .as_ref()
             .map(|name| (name.value.clone(), place(name.referenced)));
-        let Some((name, at_name)) = named.filter(|(name, _)| is_name(name)) else {
+        let Some((name, at_name)) = typed_name.filter(|(name, _)| is_name(name)) else {
             let at = typed
                 .name
                 .as_ref()
@@ -152,7 +152,7 @@ pub(super) fn check(
             );
             continue;
         };
-        if !names.insert(name.clone()) {
+        if !taken.insert(name.clone()) {
             let message = format!("the notifier {name:?} stands twice");
             report.add(
                 at_name,
@@ -311,14 +311,14 @@ fn email(
         typed.auth_password,
         report,
     );
-    let mut mailbox = |typed: Scalar| match typed.value.parse() {
-        Ok(mailbox) => Some(mailbox),
-        Err(_) => {
+    let mut mailbox = |typed: Scalar| {
+        let parsed = typed.value.parse().ok();
+        if parsed.is_none() {
             let message = format!("{key}: {:?} is not a mail address", typed.value);
             let help = "write one such as on-call@example.org or On-call <on-call@example.org>";
             report.add(place(typed.referenced), message, Some(help.to_owned()));
-            None
         }
+        parsed
     };
     let missing = [
         ("to", typed.to.as_ref().is_none_or(Vec::is_empty)),

@@ -42,8 +42,10 @@ fn what_a_notification_lacks_is_fetched_or_said() -> Result<(), Failure> {
     let before = touched()?;
 
     let port = world.alertmanagers[0].port;
-    let url = format!("alertmanager: {{url: 'http://127.0.0.1:{port}'}}");
-    world.promansible.configure(&url)?;
+    let sections = format!(
+        "alertmanager: {{url: 'http://127.0.0.1:{port}'}}\nnotifiers: [{{name: am, alertmanager: {{}}}}]"
+    );
+    world.promansible.configure(&sections)?;
     world.wait(limit, "both hosts to have had their run", || {
         Ok((touched()? == ["web01", "web02"]).then_some(()))
     })?;
@@ -53,13 +55,24 @@ fn what_a_notification_lacks_is_fetched_or_said() -> Result<(), Failure> {
         || Ok((!warned()?).then_some(())),
     )?;
     assert_eq!(before.len(), 1);
+    // The run that failed after that is told as an alert, which existing routes bring to people.
+    world.wait(limit, "the alert on the failed run", || {
+        let alerts = http::get(port, "/api/v2/alerts")?.json()?;
+        let is_ours = |alert: &serde_json::Value| {
+            alert["labels"]["alertname"] == "PromansibleRunFailed"
+                && alert["labels"]["binding"] == "site-down"
+                && alert["labels"]["host"] != before[0]
+        };
+        let ours = alerts.as_array().is_some_and(|all| all.iter().any(is_ours));
+        Ok(ours.then_some(()))
+    })?;
     let counted = unhandled()?;
     let left_out = || world.promansible.count("alerts_truncated_total", &[]);
-    let told = left_out()?;
+    let so_far = left_out()?;
     world.wait(limit, "two more notifications", || {
-        Ok((left_out()? >= told + 2.0).then_some(()))
+        Ok((left_out()? >= so_far + 2.0).then_some(()))
     })?;
-    assert_eq!(unhandled()?, counted, "what is fetched is not unhandled");
+    assert!(unhandled()? <= counted, "what is fetched is not unhandled");
     assert_eq!(touched()?, ["web01", "web02"], "and has one run");
     Ok(())
 }

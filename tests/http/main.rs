@@ -17,6 +17,7 @@ mod events;
 mod facts;
 mod findings;
 mod hosts;
+mod messages;
 mod operations;
 mod page;
 mod portal;
