@@ -3,12 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-use serde_saphyr::Spanned;
-
 use super::about::about;
 use super::checks;
 use super::error::{Report, place};
-use super::http_client::{AuthorizationText, BasicAuthText, TlsConfigText};
+use super::http_client;
 use super::text::{FileText, Scalar};
 use super::values::is_usable;
 use super::{About, RoleKind, Roles};
@@ -32,27 +30,25 @@ pub(super) fn look(typed: &FileText, report: &mut Report<'_>) -> Option<Roles> {
             wrong(report, path, &message, Some("name a file in it".to_owned()));
         }
     }
-    if let Some(prometheus) = &typed.prometheus {
-        let (basic, authorization) = (&prometheus.basic_auth, &prometheus.authorization);
-        let tls = prometheus.tls_config.as_ref();
-        http_client(
-            report,
-            "prometheus",
-            basic.as_ref(),
-            authorization.as_ref(),
-            tls,
-        );
+    let prometheus = typed.prometheus.iter().flat_map(|of| {
+        let tls = of.tls_config.as_ref();
+        http_client::files(of.basic_auth.as_ref(), of.authorization.as_ref(), tls)
+            .map(|(key, file)| (format!("prometheus.{key}"), file))
+    });
+    let alertmanager = typed.alertmanager.iter().flat_map(|of| {
+        let tls = of.tls_config.as_ref();
+        http_client::files(of.basic_auth.as_ref(), of.authorization.as_ref(), tls)
+            .map(|(key, file)| (format!("alertmanager.{key}"), file))
+    });
+    for (key, file) in prometheus.chain(alertmanager) {
+        if let Some(file) = file {
+            exists(report, &key, file);
+        }
     }
-    if let Some(alertmanager) = &typed.alertmanager {
-        let (basic, authorization) = (&alertmanager.basic_auth, &alertmanager.authorization);
-        let tls = alertmanager.tls_config.as_ref();
-        http_client(
-            report,
-            "alertmanager",
-            basic.as_ref(),
-            authorization.as_ref(),
-            tls,
-        );
+    for notifier in typed.notifiers.iter().flatten() {
+        for (key, file) in notifier.value.files() {
+            exists(report, &format!("notifiers: {key}"), file);
+        }
     }
     let ansible = typed.ansible.as_ref()?;
     if let Some(dir) = ansible.bin_dir.as_ref().filter(|dir| is_usable(dir)) {
@@ -98,37 +94,6 @@ pub(super) fn look(typed: &FileText, report: &mut Report<'_>) -> Option<Roles> {
         report,
         ansible.playbook_dir.as_ref().filter(|dir| is_usable(dir))?,
     )
-}
-
-/// The files of an `http_config`.
-fn http_client(
-    report: &mut Report<'_>,
-    key: &str,
-    basic: Option<&Spanned<BasicAuthText>>,
-    authorization: Option<&Spanned<AuthorizationText>>,
-    tls: Option<&Spanned<TlsConfigText>>,
-) {
-    let of_tls = |name, file: fn(&TlsConfigText) -> &Option<Scalar>| {
-        (name, tls.and_then(|tls| file(&tls.value).as_ref()))
-    };
-    let files = [
-        (
-            "basic_auth.password_file",
-            basic.and_then(|auth| auth.value.password_file.as_ref()),
-        ),
-        (
-            "authorization.credentials_file",
-            authorization.and_then(|auth| auth.value.credentials_file.as_ref()),
-        ),
-        of_tls("tls_config.ca_file", |tls| &tls.ca_file),
-        of_tls("tls_config.cert_file", |tls| &tls.cert_file),
-        of_tls("tls_config.key_file", |tls| &tls.key_file),
-    ];
-    for (name, file) in files {
-        if let Some(file) = file {
-            exists(report, &format!("{key}.{name}"), file);
-        }
-    }
 }
 
 /// The roles under a playbook folder that has all its parts.

@@ -79,7 +79,7 @@ pub(super) struct HttpClientText {
 pub(super) struct BasicAuthText {
     username: Option<Scalar>,
     password: Option<Scalar>,
-    pub(super) password_file: Option<Scalar>,
+    password_file: Option<Scalar>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -87,17 +87,60 @@ pub(super) struct BasicAuthText {
 pub(super) struct AuthorizationText {
     r#type: Option<Scalar>,
     credentials: Option<Scalar>,
-    pub(super) credentials_file: Option<Scalar>,
+    credentials_file: Option<Scalar>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TlsConfigText {
-    pub(super) ca_file: Option<Scalar>,
-    pub(super) cert_file: Option<Scalar>,
-    pub(super) key_file: Option<Scalar>,
+    ca_file: Option<Scalar>,
+    cert_file: Option<Scalar>,
+    key_file: Option<Scalar>,
     server_name: Option<Scalar>,
     insecure_skip_verify: Option<bool>,
+}
+
+/// A key, and the file that stands there.
+type Named<'a> = (&'static str, Option<&'a Scalar>);
+
+impl HttpClientText {
+    /// The files that it may name.
+    pub(super) fn files(&self) -> impl Iterator<Item = Named<'_>> {
+        let tls = self.tls_config.as_ref();
+        files(self.basic_auth.as_ref(), self.authorization.as_ref(), tls)
+    }
+}
+
+/// The files that these parts of an `http_config` may name.
+pub(super) fn files<'a>(
+    basic: Option<&'a Spanned<BasicAuthText>>,
+    authorization: Option<&'a Spanned<AuthorizationText>>,
+    tls: Option<&'a Spanned<TlsConfigText>>,
+) -> impl Iterator<Item = Named<'a>> {
+    [
+        (
+            "basic_auth.password_file",
+            basic.and_then(|auth| auth.value.password_file.as_ref()),
+        ),
+        (
+            "authorization.credentials_file",
+            authorization.and_then(|auth| auth.value.credentials_file.as_ref()),
+        ),
+    ]
+    .into_iter()
+    .chain(tls.into_iter().flat_map(|tls| tls.value.files()))
+}
+
+impl TlsConfigText {
+    /// The files that it may name.
+    pub(super) fn files(&self) -> impl Iterator<Item = Named<'_>> {
+        [
+            ("tls_config.ca_file", self.ca_file.as_ref()),
+            ("tls_config.cert_file", self.cert_file.as_ref()),
+            ("tls_config.key_file", self.key_file.as_ref()),
+        ]
+        .into_iter()
+    }
 }
 
 /// Reads a file that holds an `http_config` alone, as `promtool --http.config.file` does. Relative paths in it start at its

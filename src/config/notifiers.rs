@@ -84,10 +84,48 @@ pub struct Email {
 pub(super) struct NotifierText {
     name: Option<Scalar>,
     on: Option<Vec<Scalar>>,
-    pub(super) webhook: Option<HookText>,
-    pub(super) slack: Option<SlackText>,
-    pub(super) email: Option<EmailText>,
+    webhook: Option<HookText>,
+    slack: Option<SlackText>,
+    email: Option<EmailText>,
     alertmanager: Option<NothingText>,
+}
+
+impl NotifierText {
+    /// The files that it names, each with its key.
+    pub(super) fn files(&self) -> impl Iterator<Item = (&'static str, &Scalar)> {
+        let http = [
+            self.webhook
+                .as_ref()
+                .and_then(|hook| hook.http_config.as_ref()),
+            self.slack
+                .as_ref()
+                .and_then(|hook| hook.http_config.as_ref()),
+        ];
+        let email = self.email.as_ref();
+        let own = [
+            (
+                "webhook.url_file",
+                self.webhook
+                    .as_ref()
+                    .and_then(|hook| hook.url_file.as_ref()),
+            ),
+            (
+                "slack.api_url_file",
+                self.slack
+                    .as_ref()
+                    .and_then(|hook| hook.api_url_file.as_ref()),
+            ),
+            (
+                "email.auth_password_file",
+                email.and_then(|email| email.auth_password_file.as_ref()),
+            ),
+        ];
+        let tls = email.and_then(|email| email.tls_config.as_ref());
+        own.into_iter()
+            .chain(http.into_iter().flatten().flat_map(HttpClientText::files))
+            .chain(tls.into_iter().flat_map(|tls| tls.value.files()))
+            .filter_map(|(key, file)| Some((key, file?)))
+    }
 }
 
 #[derive(Debug, Deserialize)]
