@@ -98,6 +98,7 @@ fn of_promansible() -> BTreeSet<String> {
     metrics.sd_files().know([Path::new("targets.json")]);
     metrics.last_success("role", "host", now());
     metrics.schedules().know(["schedule"]);
+    metrics.messages().know(["notifier"]);
     metrics.schedules().stands("schedule", None, Some(now()));
     metrics.declare(&Declared::from([("role".to_owned(), Checks::new())]));
     metrics.reported("role", "host", now(), Findings::new());
