@@ -81,18 +81,16 @@ impl Look {
 
     /// Waits a little for the verdict. Yields the look if it takes longer; the file can then be opened.
     pub(super) fn wait(self, patience: Duration) -> Result<Option<Self>, OpenError> {
-        match self.verdict.recv_timeout(patience) {
-            Ok(verdict) => verdict.map(|()| None),
-            Err(_) => {
-                // Shared among the handles of this file, and now nobody's.
-                let unlocked = self.view.lock.unlock();
-                unlocked.map_err(|error| OpenError::Io {
-                    path: self.path.clone(),
-                    error,
-                })?;
-                Ok(Some(self))
-            }
+        if let Ok(verdict) = self.verdict.recv_timeout(patience) {
+            return verdict.map(|()| None);
         }
+        // The lock is shared among the handles of this view, and now nobody's.
+        let unlocked = self.view.lock.unlock();
+        unlocked.map_err(|error| OpenError::Io {
+            path: self.path.clone(),
+            error,
+        })?;
+        Ok(Some(self))
     }
 
     /// Lets it go on beside the work with a file that was opened and not yet written to.

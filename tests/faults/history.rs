@@ -185,31 +185,34 @@ pub async fn read_everything(store: &Store, metrics: &Metrics) -> Answers {
         let page = store.runs(filter, None, 1000).await;
         note(&mut all, format!("runs {name}"), page);
     }
+    read_the_rest(store, &mut all).await;
+    all.insert("metrics".into(), Ok(page(metrics)));
+    all
+}
+
+/// All that is not of a run or a list of runs.
+async fn read_the_rest(store: &Store, all: &mut Answers) {
     let ends = store.outcomes_since(at(0), Duration::from_mins(10)).await;
-    note(&mut all, "outcomes".into(), ends);
+    note(all, "outcomes".into(), ends);
     let firing = store.firing(None, |_| true, None, 1000).await;
-    note(&mut all, "firing".into(), firing);
+    note(all, "firing".into(), firing);
+    note(all, "firing counts".into(), store.firing_counts().await);
+    note(all, "alert types".into(), store.alert_types().await);
     note(
-        &mut all,
-        "firing counts".into(),
-        store.firing_counts().await,
-    );
-    note(&mut all, "alert types".into(), store.alert_types().await);
-    note(
-        &mut all,
+        all,
         "alert type A".into(),
         store.alert_type("A".into()).await,
     );
     let episodes = store.episodes_of_type("A".into(), None, 1000).await;
-    note(&mut all, "episodes of A".into(), episodes);
-    note(&mut all, "facts".into(), store.facts_list().await);
+    note(all, "episodes of A".into(), episodes);
+    note(all, "facts".into(), store.facts_list().await);
     for host in HOSTS.map(str::to_owned) {
         let changes = store.fact_changes(host.clone()).await;
-        note(&mut all, format!("changes of {host}"), changes);
+        note(all, format!("changes of {host}"), changes);
         let json = store.facts_json(host.clone()).await;
-        note(&mut all, format!("facts of {host} as JSON"), json);
+        note(all, format!("facts of {host} as JSON"), json);
         let facts = store.facts_of(host.clone()).await;
-        note(&mut all, format!("facts of {host}"), facts);
+        note(all, format!("facts of {host}"), facts);
     }
     let each = Arc::new(Mutex::new(BTreeMap::new()));
     let taken = Arc::clone(&each);
@@ -219,12 +222,10 @@ pub async fn read_everything(store: &Store, metrics: &Metrics) -> Answers {
     let read = read
         .await
         .map(|()| std::mem::take(&mut *each.lock().unwrap()));
-    note(&mut all, "each host's facts".into(), read);
-    note(&mut all, "enrolled hosts".into(), store.hosts().await);
-    note(&mut all, "objects".into(), store.objects().await);
-    note(&mut all, "schedules".into(), store.schedules().await);
-    all.insert("metrics".into(), Ok(page(metrics)));
-    all
+    note(all, "each host's facts".into(), read);
+    note(all, "enrolled hosts".into(), store.hosts().await);
+    note(all, "objects".into(), store.objects().await);
+    note(all, "schedules".into(), store.schedules().await);
 }
 
 /// The page of metrics, without what is of this process and not of the file.
@@ -235,7 +236,7 @@ fn page(metrics: &Metrics) -> String {
         .unwrap();
     let text = String::from_utf8(text).unwrap();
     let lines = text.lines().filter(|line| !line.contains("process_"));
-    lines.map(|line| format!("{line}\n")).collect()
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// How many bytes a file has.

@@ -68,16 +68,15 @@ fn one_that_hangs_and_has_daemons_that_ignore_signals_is_ended() {
     let daemon = "trap '' INT TERM HUP QUIT; echo $$ >>\"$0\"; while :; do sleep 0.2; done";
     site.write(
         "bin/ansible-playbook",
-        &format!(
-            "#!/bin/sh\ntrap '' INT TERM HUP QUIT\nhere=$(dirname \"$0\")/..\n\
-             (setsid sh -c '(setsid sh -c \"$1\" \"$0\" &) ' \"$here/daemons\" \"$DAEMON\" &)\n\
-             (setsid env -i PATH=\"$PATH\" sh -c \"$DAEMON\" \"$here/daemons\" &)\n\
-             while :; do sleep 0.2; done\n"
-        )
-        .replace(
-            "#!/bin/sh\n",
-            &format!("#!/bin/sh\nDAEMON='{}'\n", daemon.replace('\'', "'\\''")),
-        ),
+        &r#"#!/bin/sh
+DAEMON='TEXT'
+trap '' INT TERM HUP QUIT
+here=$(dirname "$0")/..
+(setsid sh -c '(setsid sh -c "$1" "$0" &) ' "$here/daemons" "$DAEMON" &)
+(setsid env -i PATH="$PATH" sh -c "$DAEMON" "$here/daemons" &)
+while :; do sleep 0.2; done
+"#
+        .replace("TEXT", &daemon.replace('\'', r"'\''")),
     );
     let server = site.start();
     server.deliver(&[alert("A", "web1")]);
