@@ -8,8 +8,9 @@ use std::sync::Arc;
 use redb::backends::FileBackend;
 use redb::{Builder, Database, DatabaseError, ReadableDatabase};
 
+use super::StoreError;
+use super::integrity::{guarded, open_untouched};
 use super::tables::{FORMAT, META, meta_number, open_for_reading};
-use super::{StoreError, untouched};
 
 /// What redb may keep of the file in memory.
 const CACHE_BYTES: usize = 16 << 20;
@@ -124,25 +125,28 @@ pub(super) fn open_error(path: &Path, error: DatabaseError) -> OpenError {
 
 /// Refuses a file that a newer version wrote, and leaves it as it is.
 pub(super) fn refuse_newer(path: &Path) -> Result<(), OpenError> {
-    read_untouched(path).map(|_| ())
+    read_untouched(path, false).map(|_| ())
 }
 
 /// Opens a file of a format that we know without changing a byte of it, unclean or not: redb writes to a file as soon as
-/// it opens it. `None` where there is no file, or an empty one.
-pub(super) fn read_untouched(path: &Path) -> Result<Option<Database>, OpenError> {
-    let Some(backend) = untouched::Untouched::open(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::WouldBlock => OpenError::InUse(path.to_owned()),
-        _ => OpenError::Io {
-            path: path.to_owned(),
-            error,
-        },
-    })?
-    else {
+/// it opens it. `None` where there is no file, or an empty one. Of a `checked` one every page was looked at.
+pub(super) fn read_untouched(path: &Path, checked: bool) -> Result<Option<Database>, OpenError> {
+    let Some(file) = open_untouched(path)? else {
         return Ok(None);
     };
-    let database = builder().create_with_backend(backend);
-    let database = database.map_err(|e| open_error(path, e))?;
-    let found = format_of(&database).map_err(|e| unusable(path, e))?;
+    guarded(path, || {
+        let database = builder()
+            .set_check_integrity_on_open(checked)
+            .create_with_backend(file);
+        let database = database.map_err(|e| open_error(path, e))?;
+        let found = format_of(&database).map_err(|e| unusable(path, e))?;
+        refuse_format(path, found)?;
+        Ok(Some(database))
+    })
+}
+
+/// Refuses a format that we do not know.
+pub(super) fn refuse_format(path: &Path, found: u64) -> Result<(), OpenError> {
     if found > FORMAT {
         return Err(OpenError::Newer {
             path: path.to_owned(),
@@ -150,10 +154,10 @@ pub(super) fn read_untouched(path: &Path) -> Result<Option<Database>, OpenError>
             known: FORMAT,
         });
     }
-    Ok(Some(database))
+    Ok(())
 }
 
-fn format_of(database: &Database) -> Result<u64, StoreError> {
+pub(super) fn format_of(database: &Database) -> Result<u64, StoreError> {
     let txn = database.begin_read()?;
     match open_for_reading(&txn, META)? {
         Some(meta) => meta_number(&meta, "format"),

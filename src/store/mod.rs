@@ -17,6 +17,7 @@ mod finish;
 mod follow;
 mod hosts;
 mod index;
+mod integrity;
 mod kept;
 mod listing;
 mod live;
@@ -60,6 +61,7 @@ pub use facts::{ChangedAt, FactsOf};
 pub use file::OpenError;
 pub use follow::{Followed, Piece, Told};
 pub use index::Ends;
+use integrity::Integrity;
 pub use listing::{Order, Page, RunFilter};
 use live::Live;
 pub use messages::{MESSAGE_TTL, Pending, Told as MessageTold, Tries};
@@ -164,6 +166,7 @@ pub struct Store {
     news: news::News,
     path: Arc<PathBuf>,
     id: Arc<str>,
+    integrity: watch::Receiver<Integrity>,
 }
 
 impl Store {
@@ -331,6 +334,7 @@ impl Store {
     /// Whether it can be written to, as far as is known.
     pub fn is_open(&self) -> bool {
         !self.writer.is_closed()
+            && integrity::believe(&self.integrity).is_ok()
             && self
                 .database
                 .read()
@@ -358,6 +362,7 @@ impl Store {
         &self,
         work: impl FnMut(&mut Tables<'_>, &mut Live) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        integrity::believe(&self.integrity)?;
         let (reply, answer) = oneshot::channel();
         let operation: Box<dyn Operation> = Box::new(writer::Asked::new(work, reply));
         self.writer

@@ -10,6 +10,7 @@ use redb::{Database, ReadableDatabase, ReadableTable};
 use tokio::sync::{mpsc, watch};
 
 use super::file::{OpenError, Opener, make_parent, open_file, refuse_newer, unusable};
+use super::integrity::{Integrity, Look, PATIENCE, guarded};
 use super::live::Live;
 use super::news::News;
 use super::tables::{
@@ -64,15 +65,27 @@ pub(super) fn open_with(
     see: See<'_>,
 ) -> Result<Opened, OpenError> {
     make_parent(path)?;
-    refuse_newer(path)?;
-    let database = opener(path, true)?;
-    let prepared = prepare(&database, metrics, now, see).map_err(|e| unusable(path, e))?;
+    let look = match Look::begin(path)? {
+        Some(look) => look.wait(PATIENCE)?,
+        None => None,
+    };
+    if look.is_some() {
+        refuse_newer(path)?;
+    }
+    let database = Arc::new(guarded(path, || opener(path, true))?);
+    let integrity = match look {
+        Some(look) => look.go_on(&database).map_err(|e| unusable(path, e))?,
+        None => watch::channel(Integrity::Sound).1,
+    };
+    let prepared = guarded(path, || {
+        prepare(&database, metrics, now, see).map_err(|e| unusable(path, e))
+    })?;
     let (messages, receiver) = mpsc::channel(WAITING);
     let (changed, watching) = watch::channel(0);
     let (facts_changed, watching_facts) = watch::channel(0);
     let news = News::new();
     metrics.queue(prepared.live.queue.len(), prepared.live.running.len());
-    let database = Arc::new(RwLock::new(Some(Arc::new(database))));
+    let database = Arc::new(RwLock::new(Some(database)));
     let id: Arc<str> = prepared.id.into();
     let writer = Writer {
         id: Arc::clone(&id),
@@ -105,6 +118,7 @@ pub(super) fn open_with(
             news,
             path: Arc::new(path.to_owned()),
             id,
+            integrity,
         },
         interrupted: prepared.interrupted,
         inventory: prepared.inventory,

@@ -26,7 +26,7 @@ pub struct Peeked {
 ///
 /// *Errors*: [`OpenError::InUse`] while a server has it: ask that.
 pub fn peek(path: &Path) -> Result<Peeked, OpenError> {
-    let Some(database) = read_untouched(path)? else {
+    let Some(database) = read_untouched(path, true)? else {
         return Ok(Peeked::default());
     };
     let read = || -> Result<Peeked, StoreError> {
@@ -48,7 +48,7 @@ pub fn peek(path: &Path) -> Result<Peeked, OpenError> {
 
 /// Host → by what else it is known, as its facts tell; read and refused as by [`peek`].
 pub fn peek_aliases(path: &Path) -> Result<BTreeMap<String, BTreeSet<String>>, OpenError> {
-    let Some(database) = read_untouched(path)? else {
+    let Some(database) = read_untouched(path, true)? else {
         return Ok(BTreeMap::new());
     };
     let found = Mutex::new(BTreeMap::new());

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable};
 
+use super::integrity::{believe, panicked};
 use super::kept::TAIL;
 use super::tables::{
     EPISODES, EVENTS, OUTPUT, RUN_EPISODES, RUNS, decode, episode_key, open_for_reading,
@@ -80,13 +81,19 @@ impl Store {
         &self,
         query: impl FnOnce(&ReadTransaction) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        believe(&self.integrity)?;
         let database = self.reading()?;
-        tokio::task::spawn_blocking(move || {
+        let read = tokio::task::spawn_blocking(move || {
             let txn = database.begin_read()?;
             query(&txn)
+        });
+        read.await.unwrap_or_else(|e| {
+            Err(match e.try_into_panic() {
+                // redb panics at what it did not write.
+                Ok(panic) => StoreError::Corrupt(panicked(&*panic)),
+                Err(_) => StoreError::Closed,
+            })
         })
-        .await
-        .map_err(|_| StoreError::Closed)?
     }
 
     fn reading(&self) -> Result<Arc<Database>, StoreError> {

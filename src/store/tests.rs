@@ -111,21 +111,21 @@ impl StorageBackend for Faulty {
     }
 }
 
-fn at(seconds: i64) -> DateTime<Utc> {
+pub(super) fn at(seconds: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(1_800_000_000, 0).unwrap() + TimeDelta::seconds(seconds)
 }
 
-struct Fixture {
+pub(super) struct Fixture {
     _folder: tempfile::TempDir,
     faults: Arc<Faults>,
     metrics: Metrics,
-    store: Store,
+    pub(super) store: Store,
     config: Arc<Config>,
     inventory: Arc<Inventory>,
 }
 
 impl Fixture {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let faults = Arc::new(Faults::default());
         let given = Arc::clone(&faults);
@@ -161,7 +161,7 @@ bindings:
         }
     }
 
-    async fn admit(&self) -> Result<Admitted, StoreError> {
+    pub(super) async fn admit(&self) -> Result<Admitted, StoreError> {
         let labels = [("alertname", "A"), ("instance", "h")];
         let alert = Alert {
             status: Status::Firing,
@@ -187,7 +187,7 @@ bindings:
             .await
     }
 
-    async fn append(&self, number: usize) -> Result<(), StoreError> {
+    pub(super) async fn append(&self, number: usize) -> Result<(), StoreError> {
         let event = TaskEvent {
             at: at(2),
             host: "h".into(),

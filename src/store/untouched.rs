@@ -15,6 +15,9 @@ use redb::StorageBackend;
 /// How finely the overlay is cut.
 const BLOCK: u64 = 4096;
 
+/// What redb keeps before its pages: which commit counts, and where its trees begin.
+pub(super) const HEADER_BYTES: usize = 320;
+
 /// The file, and over it what was written since.
 #[derive(Debug)]
 pub(super) struct Untouched {
@@ -47,14 +50,30 @@ impl Untouched {
             Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::WouldBlock.into()),
             Err(TryLockError::Error(e)) => return Err(e),
         }
-        Ok(Some(Self {
+        let untouched = Self {
             file,
             state: Mutex::new(State {
                 len,
                 file_len: len,
                 blocks: BTreeMap::new(),
             }),
-        }))
+        };
+        // The header stays as it is now, also if somebody writes to the file later.
+        let first = untouched.block_from_file(0, len)?;
+        untouched.state().blocks.insert(0, first);
+        Ok(Some(untouched))
+    }
+
+    /// The first bytes.
+    pub(super) fn header(&self) -> Vec<u8> {
+        let state = self.state();
+        let first = state.blocks.get(&0);
+        first.map_or_else(Vec::new, |block| block[..HEADER_BYTES].to_vec())
+    }
+
+    /// A handle that shares the file's lock.
+    pub(super) fn lock(&self) -> io::Result<File> {
+        self.file.try_clone()
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -98,6 +117,11 @@ impl StorageBackend for Untouched {
         let state = self.state();
         if offset + out.len() as u64 > state.len {
             return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let end = offset + out.len() as u64;
+        let written = offset / BLOCK..end.div_ceil(BLOCK);
+        if end <= state.file_len && state.blocks.range(written).next().is_none() {
+            return self.file.read_exact_at(out, offset);
         }
         for (number, within, bytes, at) in pieces(offset, out.len()) {
             let target = &mut out[at..at + bytes];
