@@ -19,6 +19,7 @@ use crate::config_keeper::ConfigKeeper;
 use crate::facts::HostFacts;
 use crate::facts_cache::FirstReading;
 use crate::facts_keeper::FactsKeeper;
+use crate::follow_up::FollowUp;
 use crate::http::{self, Context, ReloadRequest};
 use crate::inventory_keeper::{self, Keeping};
 use crate::left_out::LeftOut;
@@ -154,6 +155,13 @@ impl App {
             shutdown: ending.clone(),
         };
         helpers.spawn(scheduler.run());
+        let follow_up = FollowUp {
+            store: opened.store.clone(),
+            config: config.clone(),
+            inventory: inventory.clone(),
+            shutdown: ending.clone(),
+        };
+        helpers.spawn(follow_up.run());
         let teller = Teller {
             store: opened.store.clone(),
             config: config.clone(),

@@ -7,7 +7,9 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+pub use crate::skip::{Skip, Spared};
 pub use crate::task::{TaskEvent, TaskStatus};
+use crate::verdict::Verdicts;
 
 /// Trusted variables for a role, as JSON.
 pub type Vars = serde_json::Map<String, serde_json::Value>;
@@ -199,6 +201,18 @@ pub struct Run {
     /// Why it ended so, where the outcome alone does not say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// What it has to do with the guards, if an alert made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<Remedy>,
+    /// The consent that it needs, where it needs some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Approval>,
+    /// Hosts that it leaves out, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spared: Vec<Spared>,
+    /// Whether it helped, by its episodes.
+    #[serde(default, skip_serializing_if = "Verdicts::is_empty")]
+    pub verdicts: Verdicts,
     /// The interrupted run that this one repeats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rerun_of: Option<RunId>,
@@ -211,6 +225,41 @@ pub struct Run {
     /// How many events were left out because of `runs.events_limit`.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub events_dropped: u64,
+}
+
+/// A run as one step of a binding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remedy {
+    /// Which of the binding's steps it is, from 1.
+    pub step: u32,
+    /// Of how many.
+    pub steps: u32,
+    /// How long its alerts have to resolve after it.
+    #[serde(rename = "verify_within_seconds", with = "seconds")]
+    pub verify_within: Duration,
+    /// Whether it tries an open role out, on one host.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub probe: bool,
+}
+
+/// A person's consent to a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approval {
+    /// Until when it can be given.
+    pub until: DateTime<Utc>,
+    /// Who gave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// When.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<DateTime<Utc>>,
+}
+
+impl Approval {
+    /// Whether it is still to be given.
+    pub const fn is_wanted(&self) -> bool {
+        self.at.is_none()
+    }
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // the signature is serde's
@@ -254,81 +303,6 @@ impl HostResult {
             unreachable: 0,
             skipped: 0,
             message,
-        }
-    }
-}
-
-/// Why an alert × binding is not run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Skip {
-    /// No binding's matchers match the alert.
-    NoBinding,
-    /// The alert is resolved, or its episode already was.
-    Resolved,
-    /// This episode already has its run under this binding.
-    Duplicate,
-    /// The host that is named is not in the inventory.
-    UnknownHost,
-    /// More than one host of the inventory answers to the name.
-    AmbiguousHost,
-    /// The name is a group's.
-    GroupName,
-    /// The target's group is not in the inventory.
-    UnknownGroup,
-    /// The target's group has no hosts.
-    EmptyTarget,
-    /// The host's inventory name could be read as a pattern by Ansible.
-    UnsafeHostName,
-    /// The alert lacks the label that names the host.
-    MissingLabel,
-    /// A label or annotation has a name that Ansible keeps for itself (`__…`).
-    ReservedLabel,
-    /// The alert's text could be a template, and this ansible-core may take it for one.
-    TemplateText,
-    /// The queue is full; Alertmanager is told to come again.
-    QueueFull,
-}
-
-impl Skip {
-    /// Every reason, for metrics that must exist at zero.
-    pub const ALL: [Self; 13] = [
-        Self::NoBinding,
-        Self::Resolved,
-        Self::Duplicate,
-        Self::UnknownHost,
-        Self::AmbiguousHost,
-        Self::GroupName,
-        Self::UnknownGroup,
-        Self::EmptyTarget,
-        Self::UnsafeHostName,
-        Self::MissingLabel,
-        Self::ReservedLabel,
-        Self::TemplateText,
-        Self::QueueFull,
-    ];
-
-    /// Whether it says no more than that everything is as it should be.
-    pub const fn is_routine(self) -> bool {
-        matches!(self, Self::NoBinding | Self::Resolved | Self::Duplicate)
-    }
-
-    /// Its label value.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NoBinding => "no_binding",
-            Self::Resolved => "resolved",
-            Self::Duplicate => "duplicate",
-            Self::UnknownHost => "unknown_host",
-            Self::AmbiguousHost => "ambiguous_host",
-            Self::GroupName => "group_name",
-            Self::UnknownGroup => "unknown_group",
-            Self::EmptyTarget => "empty_target",
-            Self::UnsafeHostName => "unsafe_host_name",
-            Self::MissingLabel => "missing_label",
-            Self::ReservedLabel => "reserved_label",
-            Self::TemplateText => "template_text",
-            Self::QueueFull => "queue_full",
         }
     }
 }

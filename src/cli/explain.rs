@@ -19,7 +19,8 @@ use super::{Failure, colored, print};
 use crate::alert::{Alert, Limits, Notification};
 use crate::ansible::{Ansible, ListError, Setup};
 use crate::clock;
-use crate::config::{self, Config};
+use crate::config::{self, Binding, Config};
+use crate::guards::{Mode, State};
 use crate::inventory::{Inventory, InventoryError};
 use crate::plan::{self, Choice, Decision};
 use crate::run::RUN;
@@ -67,7 +68,8 @@ impl Explain {
             Failure::new(format!("{}: {why}", called(&self.notification)))
         })?;
         let inventory = self.inventory(&config)?;
-        let explained = plan::explain(&config, &inventory, &notification, clock::now());
+        let state = State::default();
+        let explained = plan::explain(&config, &inventory, &state, &notification, clock::now());
         print(&match self.format {
             Format::Text => as_text(&notification, &explained, colored(&std::io::stdout())),
             Format::Json => as_json(&notification, &explained)?,
@@ -274,11 +276,20 @@ fn line(decision: &Decision, width: usize, color: bool) -> String {
     };
     let reason = ink.paint(&format!("{reason:<16}"), color);
     let why = match (&decision.choice, &decision.binding) {
-        (Choice::Run { hosts }, Some(binding)) => {
-            let check = if binding.check { " (check mode)" } else { "" };
+        (Choice::Run { hosts, step, .. }, Some(binding)) => {
+            let check = if binding.mode == Mode::Check {
+                " (check mode)"
+            } else {
+                ""
+            };
+            let waits = if binding.approval.is_some() {
+                ", once somebody approves"
+            } else {
+                ""
+            };
             format!(
-                "{} on {}{check}",
-                binding.roles.join(", "),
+                "{} on {}{check}{waits}",
+                roles_of(binding, *step).join(", "),
                 hosts.join(", ")
             )
         }
@@ -286,6 +297,10 @@ fn line(decision: &Decision, width: usize, color: bool) -> String {
         (Choice::Run { .. }, None) => String::new(),
     };
     format!("    {binding:<width$}  {reason} {why}")
+}
+
+fn roles_of(binding: &Binding, step: u32) -> &[String] {
+    plan::step_of(binding, step).map_or(&[], |step| &step.roles)
 }
 
 #[derive(Serialize)]
@@ -332,7 +347,7 @@ fn as_json(notification: &Notification, explained: &[Explained<'_>]) -> Result<S
 
 fn decision_document(decision: &Decision) -> DecisionDocument<'_> {
     let (why, hosts): (_, &[String]) = match &decision.choice {
-        Choice::Run { hosts } => (None, hosts),
+        Choice::Run { hosts, .. } => (None, hosts),
         Choice::Skip { why, .. } => (Some(why.as_str()), &[]),
     };
     let runs = decision.choice.as_str() == RUN;
@@ -340,11 +355,15 @@ fn decision_document(decision: &Decision) -> DecisionDocument<'_> {
         binding: decision.binding.as_ref().map(|b| b.name.as_str()),
         decision: decision.choice.as_str(),
         why,
-        roles: match &decision.binding {
-            Some(binding) if runs => &binding.roles,
+        roles: match (&decision.binding, &decision.choice) {
+            (Some(binding), Choice::Run { step, .. }) => roles_of(binding, *step),
             _ => &[],
         },
         hosts,
-        check: runs && decision.binding.as_ref().is_some_and(|b| b.check),
+        check: runs
+            && decision
+                .binding
+                .as_ref()
+                .is_some_and(|b| b.mode == Mode::Check),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_saphyr::Spanned;
 
@@ -11,22 +12,63 @@ use crate::alert::{Matcher, Matchers};
 use super::entry::{Kind, Known, Names, is_second, name, role_names, vars};
 use super::error::{Place, Report, place};
 use super::target::target;
-use super::text::{BindingText, Scalar, exact_place};
+use super::text::{BindingText, Scalar, StepText, exact_place};
+use super::time_intervals::windows;
 use super::values::{BATCH_WINDOW, TIMEOUT, duration};
-use super::{Ansible, Binding, Origin, Roles, Runs, Target};
+use super::{Ansible, Binding, Guards, Origin, Roles, Runs, Target, guards};
+use crate::guards::Storm;
+use crate::time_interval::TimeInterval;
 
 const EVERY_ALERT: &str = r#"for every alert, say so: matchers: ['alertname=~".+"']"#;
+
+/// One step of a binding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// The alert roles, in their order; at least one.
+    pub roles: Vec<String>,
+    /// How long the alert has to resolve after it; [`Guards::verify_within`].
+    pub verify_within: Duration,
+}
+
+impl Binding {
+    /// The roles of all its steps, each once.
+    pub fn roles(&self) -> Vec<&str> {
+        let mut roles: Vec<&str> = Vec::new();
+        for role in self.steps.iter().flat_map(|step| &step.roles) {
+            if !roles.contains(&role.as_str()) {
+                roles.push(role);
+            }
+        }
+        roles
+    }
+
+    /// Whether one of its steps runs a role.
+    pub fn runs(&self, role: &str) -> bool {
+        let mut steps = self.steps.iter();
+        steps.any(|step| step.roles.iter().any(|r| r == role))
+    }
+}
+
+/// What stands elsewhere in the file and a binding builds on.
+pub(super) struct Around<'a> {
+    pub(super) ansible: &'a Ansible,
+    pub(super) runs: &'a Runs,
+    pub(super) guards: &'a Guards,
+    pub(super) time_intervals: &'a [Arc<TimeInterval>],
+}
 
 /// Checks every binding, and that no name stands twice.
 pub(super) fn check(
     typed: Vec<Spanned<BindingText>>,
-    ansible: &Ansible,
-    runs: &Runs,
+    around: &Around<'_>,
     roles: Option<&Roles>,
     report: &mut Report<'_>,
 ) -> Vec<Arc<Binding>> {
     let mut names = Names::default();
-    let known = roles.map(|roles| Known { roles, ansible });
+    let known = roles.map(|roles| Known {
+        roles,
+        ansible: around.ansible,
+    });
     let mut bindings = Vec::with_capacity(typed.len());
     for Spanned {
         value, referenced, ..
@@ -35,7 +77,7 @@ pub(super) fn check(
         names.take(Kind::Binding, value.name.as_ref(), report);
         let whole = place(referenced);
         let known = known.as_ref();
-        let binding = binding(value, whole, ansible, runs, known, report);
+        let binding = binding(value, whole, around, known, report);
         bindings.push(Arc::new(binding));
     }
     bindings
@@ -44,31 +86,73 @@ pub(super) fn check(
 pub(super) fn binding(
     typed: BindingText,
     whole: Option<Place>,
-    ansible: &Ansible,
-    runs: &Runs,
+    around: &Around<'_>,
     known: Option<&Known<'_>>,
     report: &mut Report<'_>,
 ) -> Binding {
+    let Around {
+        ansible,
+        runs,
+        guards: defaults,
+        time_intervals,
+    } = around;
     let target = target(typed.target, report);
     let r#become = typed
         .r#become
         .unwrap_or(ansible.r#become && target != Target::Controller);
+    let verify_within = guards::verify_within(
+        "verify_within",
+        typed.verify_within.as_ref(),
+        defaults.verify_within,
+        report,
+    );
+    let steps = match typed.steps {
+        None => vec![Step {
+            roles: role_names(Kind::Binding, typed.roles, whole, known, report),
+            verify_within,
+        }],
+        Some(steps) => {
+            if let Some(roles) = &typed.roles {
+                report.add(
+                    place(roles.referenced),
+                    "roles and steps are both there",
+                    Some(
+                        "keep steps, and put these roles into its first: steps: [{roles: […]}, …]"
+                            .to_owned(),
+                    ),
+                );
+            }
+            self::steps(steps, verify_within, known, report)
+        }
+    };
+    let storm = typed.storm.as_ref().map(|typed| {
+        let none = Storm {
+            max_hosts: 0,
+            max_percent: 0,
+            within: defaults.storm.within,
+        };
+        guards::storm("", Some(typed), none, report)
+    });
     Binding {
         name: name(Kind::Binding, typed.name, whole, report),
         matchers: matchers(typed.matchers, whole, report),
-        roles: role_names(Kind::Binding, typed.roles, whole, known, report),
+        steps,
         target,
         vars: vars(typed.vars.unwrap_or_default(), report),
         inert_vars: false,
         origin: Origin::File,
         stop: typed.stop.unwrap_or(false),
-        check: is_second(
-            "mode",
-            typed.mode.as_ref(),
-            ["run", "check"],
-            "write run or check (only say what would change)",
+        mode: guards::mode("mode", typed.mode.as_ref(), report).max(defaults.mode),
+        limits: guards::limits(
+            "",
+            typed.cooldown.as_ref(),
+            typed.attempts.as_ref(),
+            defaults.limits,
             report,
         ),
+        storm,
+        approval: guards::approval(typed.approval.as_ref(), report),
+        windows: windows(typed.active_times, typed.mute_times, time_intervals, report),
         timeout: duration(
             "timeout",
             typed.timeout.as_ref(),
@@ -94,6 +178,46 @@ pub(super) fn binding(
         r#become,
         gather_facts: typed.gather_facts.unwrap_or(ansible.gather_facts),
     }
+}
+
+/// More steps than this are a program, and belong into a role.
+const STEPS: usize = 10;
+
+fn steps(
+    typed: Spanned<Vec<Spanned<StepText>>>,
+    verify_within: Duration,
+    known: Option<&Known<'_>>,
+    report: &mut Report<'_>,
+) -> Vec<Step> {
+    if !(1..=STEPS).contains(&typed.value.len()) {
+        report.add(
+            place(typed.referenced),
+            format!("steps holds {} steps", typed.value.len()),
+            Some(format!(
+                "write 1 to {STEPS}: steps: [{{roles: [restart_service], verify_within: 5m}}, {{roles: [reboot]}}]"
+            )),
+        );
+    }
+    let step = |typed: Spanned<StepText>, report: &mut Report<'_>| Step {
+        roles: role_names(
+            Kind::Binding,
+            typed.value.roles,
+            place(typed.referenced),
+            known,
+            report,
+        ),
+        verify_within: guards::verify_within(
+            "verify_within",
+            typed.value.verify_within.as_ref(),
+            verify_within,
+            report,
+        ),
+    };
+    typed
+        .value
+        .into_iter()
+        .map(|typed| step(typed, report))
+        .collect()
 }
 
 fn matchers(

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::alertmanager;
-use super::bindings;
+use super::bindings::{self, Around};
 use super::error::{ConfigErrors, Report, place};
 use super::facts;
+use super::guards;
 use super::notifiers;
 use super::prometheus;
 use super::schedules;
@@ -33,13 +34,14 @@ pub(super) fn check(
     let runs = self::runs(&typed.runs.unwrap_or_default(), check);
     let receiver = receiver(&typed.receiver.unwrap_or_default(), check);
     let time_intervals = time_intervals::check(typed.time_intervals.unwrap_or_default(), check);
-    let bindings = bindings::check(
-        typed.bindings.unwrap_or_default(),
-        &ansible,
-        &runs,
-        roles,
-        check,
-    );
+    let guards = guards::check(&typed.guards.unwrap_or_default(), check);
+    let around = Around {
+        ansible: &ansible,
+        runs: &runs,
+        guards: &guards,
+        time_intervals: &time_intervals,
+    };
+    let bindings = bindings::check(typed.bindings.unwrap_or_default(), &around, roles, check);
     let schedules = schedules::check(
         typed.schedules.unwrap_or_default(),
         &ansible,
@@ -59,6 +61,7 @@ pub(super) fn check(
         storage,
         runs,
         receiver,
+        guards,
         time_intervals,
         bindings,
         schedules,

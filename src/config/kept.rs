@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::bindings;
+use super::bindings::{self, Around};
 use super::entry::Known;
 use super::error::{ConfigErrors, Report};
 use super::manual::defect_of_vars;
@@ -127,10 +127,16 @@ impl KeptObject {
     /// *Errors*: all defects in one.
     pub fn check_vars(&self, known: &Roles) -> Result<(), KeptError> {
         let (roles, vars) = match self {
-            Self::Binding(binding) => (&binding.roles, &binding.vars),
-            Self::Schedule(schedule) => (&schedule.work.roles, &schedule.work.vars),
+            Self::Binding(binding) => {
+                let roles = binding.roles();
+                (
+                    roles.into_iter().map(str::to_owned).collect(),
+                    &binding.vars,
+                )
+            }
+            Self::Schedule(schedule) => (schedule.work.roles.clone(), &schedule.work.vars),
         };
-        let checked = known.check_vars(roles, vars, &|_| true);
+        let checked = known.check_vars(&roles, vars, &|_| true);
         checked.map_err(|e| {
             let (field, message) = e.first();
             KeptError {
@@ -190,7 +196,13 @@ impl Config {
         let object = match kind {
             KeptKind::Binding => {
                 let typed = text::parse(file, json)?;
-                let mut binding = bindings::binding(typed, None, ansible, runs, known, &mut report);
+                let around = Around {
+                    ansible,
+                    runs,
+                    guards: &self.guards,
+                    time_intervals: &self.time_intervals,
+                };
+                let mut binding = bindings::binding(typed, None, &around, known, &mut report);
                 binding.origin = Origin::Api;
                 binding.inert_vars = true;
                 KeptObject::Binding(Box::new(binding))
@@ -252,7 +264,14 @@ impl Config {
 const SWITCHES: [&str; 5] = ["allow_overlap", "become", "enabled", "gather_facts", "stop"];
 
 /// A file may say 0 here without a unit, and so may JSON. What else is a number has no unit, and is told so.
-const DURATIONS: [&str; 4] = ["batch_window", "grace", "jitter", "timeout"];
+const DURATIONS: [&str; 6] = [
+    "batch_window",
+    "cooldown",
+    "grace",
+    "jitter",
+    "timeout",
+    "verify_within",
+];
 
 /// Refuses what YAML would take for the text that is meant: a name `false`, a role 7.
 fn mistyped(field: &str, value: &Value) -> Result<(), KeptError> {
@@ -261,6 +280,32 @@ fn mistyped(field: &str, value: &Value) -> Result<(), KeptError> {
         Value::Null => return Ok(()),
         _ if field == "vars" => return Ok(()),
         value if SWITCHES.contains(&field) => (value.is_boolean(), "true or false"),
+        Value::Object(map) if ["attempts", "storm"].contains(&field) => {
+            let good = map.values().all(|v| is_text(v) || v.is_number());
+            (good, "whole numbers and texts")
+        }
+        Value::Object(map) if field == "approval" => {
+            let good = |(name, v): (&String, &Value)| {
+                if name == "required" {
+                    v.is_boolean()
+                } else {
+                    is_text(v)
+                }
+            };
+            (
+                map.iter().all(good),
+                "required as true or false, and ttl as a text",
+            )
+        }
+        Value::Array(items) if field == "steps" => {
+            let good = |item: &Value| {
+                item["roles"]
+                    .as_array()
+                    .is_some_and(|roles| roles.iter().all(is_text))
+                    && item.get("verify_within").is_none_or(is_text)
+            };
+            (items.iter().all(good), "steps whose roles are texts")
+        }
         value if DURATIONS.contains(&field) => (is_text(value) || value.is_number(), "a text"),
         Value::Array(items) => (items.iter().all(is_text), "a list of texts"),
         Value::Object(map) => {

@@ -8,12 +8,12 @@ use serde::de::{Deserializer, Error as _};
 use serde_json::{Map, Value};
 
 use super::target::{EXACT_NAME, is_exact_name};
-use super::units::{DURATION_HELP, format_duration, parse_duration};
 use super::values::{TIMEOUT, is_identifier};
 use super::vars::VarValue;
 use super::yaml::did_you_mean;
 use super::{Config, Roles, Target};
 use crate::run::{Vars, Work};
+use crate::units::{DURATION_HELP, format_duration, parse_duration};
 
 /// What a person asks to be run, and where.
 #[derive(Debug, Clone, PartialEq)]

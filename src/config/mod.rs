@@ -4,7 +4,7 @@
 //! only a file without defects becomes a [`Config`].
 //!
 //! The way of a file: `load` reads it, `text` is what was typed, `files` looks at what it names, `checks` and `about` read
-//! what the roles declare, `check`, `time_intervals`, `bindings`, `schedules` and `sd` build the objects, and `error` is the one form in which all
+//! what the roles declare, `check`, `time_intervals`, `guards`, `bindings`, `schedules` and `sd` build the objects, and `error` is the one form in which all
 //! of them, `yaml` too, say what is wrong. `kept` puts what was made over the API beside what the file says.
 
 mod about;
@@ -17,6 +17,7 @@ mod entry;
 mod error;
 mod facts;
 mod files;
+mod guards;
 mod http_client;
 mod kept;
 mod load;
@@ -31,21 +32,23 @@ mod target;
 mod tests;
 mod text;
 mod time_intervals;
-mod units;
+
 mod values;
 mod vars;
 mod yaml;
 
+pub use crate::units::{UnitError, format_duration, format_size, parse_duration, parse_size};
 pub use about::{About, RoleKind, VarsError};
+pub use bindings::Step;
 pub use enrol::{Enrolment, EnrolmentError, enrolment};
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use facts::GATHER_ROLE;
+pub use guards::{FARTHEST, Guards};
 pub use http_client::{HttpAuth, HttpClient, Identity, TlsClient, load_http_client, parse_url};
 pub use kept::{Kept, KeptConflict, KeptError, KeptKind, KeptObject};
 pub use load::{build, load};
 pub use manual::{Manual, ManualError, manual};
 pub use notifiers::{Address, Email, Notifier, Via};
-pub use units::{UnitError, format_duration, format_size, parse_duration, parse_size};
 pub use vars::parse_vars;
 
 use std::collections::BTreeMap;
@@ -58,10 +61,11 @@ use serde::Serialize;
 use crate::alert::Matchers;
 use crate::check::Declared;
 use crate::facts::HostOptions;
+use crate::guards::{Limits, Mode, Storm};
 use crate::run::{Vars, Work};
 use crate::schedule::Timing;
 use crate::sd::{Endpoint, Exposed, Filter};
-use crate::time_interval::TimeInterval;
+use crate::time_interval::{TimeInterval, Windows};
 
 /// A configuration without defects.
 #[derive(Debug, Clone)]
@@ -74,6 +78,8 @@ pub struct Config {
     pub runs: Runs,
     /// The limits of the receiver.
     pub receiver: Receiver,
+    /// What keeps remediation from doing harm.
+    pub guards: Guards,
     /// The named intervals of time that bindings speak of. Their names are unique.
     pub time_intervals: Vec<Arc<TimeInterval>>,
     /// The bindings, in the order in which they are searched. Their names are unique.
@@ -267,8 +273,8 @@ pub struct Binding {
     pub name: String,
     /// What an alert must look like; all must match, and there is at least one.
     pub matchers: Matchers,
-    /// The alert roles, in their order; at least one.
-    pub roles: Vec<String>,
+    /// What is done, one after the other as long as the alert fires; at least one step.
+    pub steps: Vec<Step>,
     /// Which hosts; the alerting one, by the label `instance`.
     pub target: Target,
     /// Variables for the roles.
@@ -279,8 +285,16 @@ pub struct Binding {
     pub origin: Origin,
     /// Whether bindings after this one are left out for an alert that it matches; false.
     pub stop: bool,
-    /// Whether its runs only say what they would change (`mode: check`); false (`run`).
-    pub check: bool,
+    /// Whether its runs act; [`Guards::mode`] if that is weaker.
+    pub mode: Mode,
+    /// How often something is started on one host; [`Guards::limits`].
+    pub limits: Limits,
+    /// On how many hosts before all of it is held; [`Guards::storm`] for all bindings together, no limit of its own.
+    pub storm: Option<Storm>,
+    /// For how long its runs wait for a person's consent; `None` means that they need none.
+    pub approval: Option<Duration>,
+    /// When it is in force; always.
+    pub windows: Windows,
     /// How long a run may take; [`Runs::timeout`].
     pub timeout: Duration,
     /// How long a run waits for further hosts; [`Runs::batch_window`].

@@ -11,6 +11,7 @@ use serde::de::{self, DeserializeOwned, Deserializer, MapAccess, SeqAccess, Visi
 use serde_saphyr::Spanned;
 
 use super::error::{ConfigErrors, Place, Report, place};
+use super::guards::{ApprovalText, AttemptsText, GuardsText, StormText};
 use super::http_client::{AuthorizationText, BasicAuthText, TlsConfigText};
 use super::notifiers::NotifierText;
 use super::vars::VarValue;
@@ -26,6 +27,7 @@ pub(super) struct FileText {
     pub(super) storage: Option<StorageText>,
     pub(super) runs: Option<RunsText>,
     pub(super) receiver: Option<ReceiverText>,
+    pub(super) guards: Option<GuardsText>,
     pub(super) time_intervals: Option<Vec<Spanned<TimeIntervalText>>>,
     pub(super) bindings: Option<Vec<Spanned<BindingText>>>,
     pub(super) schedules: Option<Vec<Spanned<ScheduleText>>>,
@@ -140,6 +142,13 @@ pub(super) struct ExtraFactText {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub(super) struct StepText {
+    pub(super) roles: Option<Spanned<Vec<Scalar>>>,
+    pub(super) verify_within: Option<Scalar>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct TimeIntervalText {
     pub(super) name: Option<Scalar>,
     pub(super) time_intervals: Option<Spanned<Vec<SpanText>>>,
@@ -169,10 +178,18 @@ pub(super) struct BindingText {
     pub(super) name: Option<Scalar>,
     pub(super) matchers: Option<Spanned<Vec<Scalar>>>,
     pub(super) roles: Option<Spanned<Vec<Scalar>>>,
+    pub(super) verify_within: Option<Scalar>,
+    pub(super) steps: Option<Spanned<Vec<Spanned<StepText>>>>,
     pub(super) target: Option<Spanned<TargetText>>,
     pub(super) vars: Option<Pairs<VarValue>>,
     pub(super) stop: Option<bool>,
     pub(super) mode: Option<Scalar>,
+    pub(super) cooldown: Option<Scalar>,
+    pub(super) attempts: Option<AttemptsText>,
+    pub(super) storm: Option<StormText>,
+    pub(super) approval: Option<ApprovalText>,
+    pub(super) active_times: Option<Spanned<Vec<Scalar>>>,
+    pub(super) mute_times: Option<Spanned<Vec<Scalar>>>,
     pub(super) timeout: Option<Scalar>,
     pub(super) batch_window: Option<Scalar>,
     pub(super) allow_overlap: Option<bool>,

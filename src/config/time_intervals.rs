@@ -167,8 +167,7 @@ fn note(key: &str, at: Option<Place>, error: SyntaxError, report: &mut Report<'_
     report.add(at, format!("{key}: {message}"), Some(help));
 }
 
-/// The time intervals that `active_time_intervals` and `mute_time_intervals` name.
-#[cfg_attr(not(test), expect(dead_code, reason = "no object has these keys yet"))]
+/// The time intervals that `active_times` and `mute_times` name.
 pub(super) fn windows(
     active: Option<Spanned<Vec<Scalar>>>,
     mute: Option<Spanned<Vec<Scalar>>>,
@@ -176,8 +175,8 @@ pub(super) fn windows(
     report: &mut Report<'_>,
 ) -> Windows {
     Windows {
-        active: named("active_time_intervals", active, known, report),
-        mute: named("mute_time_intervals", mute, known, report),
+        active: named("active_times", active, known, report),
+        mute: named("mute_times", mute, known, report),
     }
 }
 
@@ -217,8 +216,8 @@ mod tests {
 
     #[derive(Deserialize)]
     struct Typed {
-        active_time_intervals: Option<Spanned<Vec<Scalar>>>,
-        mute_time_intervals: Option<Spanned<Vec<Scalar>>>,
+        active_times: Option<Spanned<Vec<Scalar>>>,
+        mute_times: Option<Spanned<Vec<Scalar>>>,
     }
 
     fn read(text: &str, known: &[&str]) -> Result<Windows, String> {
@@ -231,18 +230,13 @@ mod tests {
         let known: Vec<_> = known.iter().map(named).collect();
         let typed: Typed = parse("f.yml", text).map_err(|e| e.to_string())?;
         let mut report = Report::new("f.yml", text);
-        let windows = windows(
-            typed.active_time_intervals,
-            typed.mute_time_intervals,
-            &known,
-            &mut report,
-        );
+        let windows = windows(typed.active_times, typed.mute_times, &known, &mut report);
         report.finish(windows).map_err(|e| e.to_string())
     }
 
     #[test]
     fn a_binding_names_time_intervals() {
-        let text = "{active_time_intervals: [day, dusk], mute_time_intervals: [noon]}";
+        let text = "{active_times: [day, dusk], mute_times: [noon]}";
         let windows = read(text, &["noon", "dusk", "day"]).expect("known names");
         let names = |found: &[Arc<TimeInterval>]| -> Vec<String> {
             found.iter().map(|i| i.name.clone()).collect()
@@ -254,12 +248,12 @@ mod tests {
 
     #[test]
     fn an_unknown_name_is_told_with_the_one_that_was_meant() {
-        let said = read("mute_time_intervals: [wekend]", &["weekend", "night"]).unwrap_err();
+        let said = read("mute_times: [wekend]", &["weekend", "night"]).unwrap_err();
         assert_eq!(
             said,
-            "f.yml:1:23: mute_time_intervals: there is no time interval \"wekend\"\n 1 | mute_time_intervals: [wekend]\n   |                       ^~~~~~\n  = help: did you mean \"weekend\"? the time intervals are weekend, night"
+            "f.yml:1:14: mute_times: there is no time interval \"wekend\"\n 1 | mute_times: [wekend]\n   |              ^~~~~~\n  = help: did you mean \"weekend\"? the time intervals are weekend, night"
         );
-        let said = read("active_time_intervals: [weekend]", &[]).unwrap_err();
+        let said = read("active_times: [weekend]", &[]).unwrap_err();
         assert!(
             said.ends_with("has no time_intervals: add one of this name there"),
             "{said}"

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use super::error::{Report, place};
 use super::text::Scalar;
-use super::units::{
+use super::yaml::nearest;
+use crate::units::{
     DURATION_HELP, SIZE_HELP, UnitError, format_duration, format_size, parse_duration, parse_size,
 };
-use super::yaml::nearest;
 use crate::zone::Zone;
 
 /// The bounds that `runs.timeout` and a binding's `timeout` share.

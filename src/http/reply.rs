@@ -227,6 +227,8 @@ pub(super) fn status_of(e: &StoreError) -> StatusCode {
         | StoreError::NoSuchObject(..) => StatusCode::NOT_FOUND,
         StoreError::ObjectChanged { .. } => StatusCode::PRECONDITION_FAILED,
         StoreError::Finished(_)
+        | StoreError::HostHeld(_)
+        | StoreError::NoApprovalWanted(_)
         | StoreError::HostEnrolled(_)
         | StoreError::TooManyHosts
         | StoreError::ObjectExists(..)

@@ -170,7 +170,7 @@ impl RoleAnswer {
         let bindings = config
             .bindings
             .iter()
-            .filter(|binding| about.kind == RoleKind::Alert && runs(&binding.roles));
+            .filter(|binding| about.kind == RoleKind::Alert && binding.runs(&about.name));
         let schedules = config
             .schedules
             .iter()

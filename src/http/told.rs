@@ -1,5 +1,7 @@
 //! What is told of bindings and schedules.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -8,10 +10,12 @@ use super::Context;
 use super::reply::{self, Reply};
 use crate::clock;
 use crate::config::{
-    Binding, Config, KeptConflict, KeptKind, Origin, Schedule, Target, format_duration,
+    Binding, Config, KeptConflict, KeptKind, Origin, Schedule, Step, Target, format_duration,
 };
+use crate::guards::{Attempts, Storm};
 use crate::run::Vars;
 use crate::schedule::{LastRun, Missed, Paused, Progress};
+use crate::time_interval::TimeInterval;
 
 /// How many of the next times are shown.
 pub(super) const NEXT: usize = 5;
@@ -23,11 +27,21 @@ pub(super) struct BindingAnswer {
     name: String,
     source: Origin,
     matchers: Vec<String>,
+    /// Those of all steps, each once.
     roles: Vec<String>,
+    steps: Vec<StepAnswer>,
     target: Value,
     vars: Map<String, Value>,
     stop: bool,
     mode: &'static str,
+    cooldown: String,
+    attempts: AttemptsAnswer,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    storm: Option<StormAnswer>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approval: Option<ApprovalAnswer>,
+    active_times: Vec<String>,
+    mute_times: Vec<String>,
     timeout: String,
     batch_window: String,
     allow_overlap: bool,
@@ -42,11 +56,21 @@ impl BindingAnswer {
             name: binding.name.clone(),
             source: binding.origin,
             matchers: binding.matchers.iter().map(ToString::to_string).collect(),
-            roles: binding.roles.clone(),
+            roles: binding.roles().into_iter().map(str::to_owned).collect(),
+            steps: binding.steps.iter().map(StepAnswer::of).collect(),
             target: target(&binding.target),
             vars: vars(&binding.vars, binding.origin),
             stop: binding.stop,
-            mode: mode(binding.check),
+            mode: binding.mode.as_str(),
+            cooldown: format_duration(binding.limits.cooldown),
+            attempts: AttemptsAnswer::of(binding.limits.attempts),
+            storm: binding.storm.as_ref().map(StormAnswer::of),
+            approval: binding.approval.map(|ttl| ApprovalAnswer {
+                required: true,
+                ttl: format_duration(ttl),
+            }),
+            active_times: names(&binding.windows.active),
+            mute_times: names(&binding.windows.mute),
             timeout: format_duration(binding.timeout),
             batch_window: format_duration(binding.batch_window),
             allow_overlap: binding.allow_overlap,
@@ -55,6 +79,69 @@ impl BindingAnswer {
             gather_facts: binding.gather_facts,
         }
     }
+}
+
+/// What is told of a step.
+#[derive(Serialize)]
+struct StepAnswer {
+    roles: Vec<String>,
+    verify_within: String,
+}
+
+impl StepAnswer {
+    fn of(step: &Step) -> Self {
+        Self {
+            roles: step.roles.clone(),
+            verify_within: format_duration(step.verify_within),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct AttemptsAnswer {
+    max: u32,
+    per: String,
+    then: &'static str,
+}
+
+impl AttemptsAnswer {
+    fn of(attempts: Attempts) -> Self {
+        Self {
+            max: attempts.max,
+            per: format_duration(attempts.per),
+            then: attempts.then.as_str(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct StormAnswer {
+    max_hosts: usize,
+    max_percent: usize,
+    within: String,
+}
+
+impl StormAnswer {
+    fn of(storm: &Storm) -> Self {
+        Self {
+            max_hosts: storm.max_hosts,
+            max_percent: storm.max_percent,
+            within: format_duration(storm.within),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct ApprovalAnswer {
+    required: bool,
+    ttl: String,
+}
+
+fn names(intervals: &[Arc<TimeInterval>]) -> Vec<String> {
+    intervals
+        .iter()
+        .map(|interval| interval.name.clone())
+        .collect()
 }
 
 /// As a configuration writes it.

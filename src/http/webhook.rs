@@ -150,11 +150,13 @@ fn log(notification: &Notification, admitted: &Admitted) {
         let (fingerprint, alertname) = (alert.fingerprint, alert.name());
         let (binding, reason) = (decision.binding.as_str(), decision.choice.as_str());
         match &decision.choice {
-            Choice::Run { hosts } => tracing::info!(
+            Choice::Run { hosts, .. } => tracing::info!(
                 decision = reason, binding, alertname, %fingerprint,
                 run = decision.run.map(|id| id.0), hosts = hosts.join(","), "decided"
             ),
-            Choice::Skip { reason: skip, why } if skip.is_routine() => tracing::debug!(
+            Choice::Skip {
+                reason: skip, why, ..
+            } if skip.is_routine() => tracing::debug!(
                 decision = reason, binding, alertname, %fingerprint, why, "decided"
             ),
             // Nothing handles this alert, although a binding is for it.
@@ -227,9 +229,17 @@ mod tests {
             decision(Choice::Skip {
                 reason,
                 why: String::new(),
+                until: None,
             })
         };
-        let run = || decision(Choice::Run { hosts: Vec::new() });
+        let run = || {
+            decision(Choice::Run {
+                hosts: Vec::new(),
+                step: 1,
+                probe: false,
+                spared: Vec::new(),
+            })
+        };
         assert_eq!(accepted(0, &[]), "accepted: 0 alerts");
         assert_eq!(accepted(1, &[run()]), "accepted: 1 alert: 1 run");
         let decisions = [

@@ -9,6 +9,7 @@ use crate::alert::Status;
 use crate::check::Findings;
 use crate::facts::HostFacts;
 use crate::run::Run;
+use crate::verdict::Verdict;
 
 /// Something that is now on disk, to be counted.
 #[derive(Debug, Clone)]
@@ -61,6 +62,15 @@ pub enum Happened {
         schedule: String,
         /// How many.
         times: u64,
+    },
+    /// It was seen whether a run helped in an episode.
+    Verdict {
+        /// The run's binding.
+        binding: String,
+        /// Its roles.
+        roles: Vec<String>,
+        /// What was seen.
+        verdict: Verdict,
     },
     /// The outbox was full, so that its oldest message went untold.
     MessageDropped {

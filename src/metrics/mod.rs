@@ -5,6 +5,7 @@
 
 mod checks;
 mod facts;
+mod guards;
 mod happened;
 pub mod hosts;
 mod make;
@@ -12,6 +13,7 @@ mod messages;
 mod schedules;
 mod sd;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -21,6 +23,7 @@ use prometheus::{
 
 use checks::CheckCollector;
 use facts::FactMetrics;
+use guards::Guards;
 pub use happened::Happened;
 use hosts::Page;
 use make::{counter, counters, float, gauge, gauges, histogram, histograms};
@@ -31,6 +34,7 @@ pub use sd::SdFiles;
 use crate::alert::Status;
 use crate::check::{Declared, Findings};
 use crate::facts::{HostFacts, HostOptions};
+use crate::guards::{Book, Hold};
 use crate::run::{Outcome, RUN, Run, Skip, Trigger};
 
 /// The codes that the receiver answers with.
@@ -70,6 +74,7 @@ pub struct Metrics {
     sd_files: SdFiles,
     schedules: Schedules,
     messages: Messages,
+    guards: Guards,
     objects_in_conflict: IntGauge,
 }
 
@@ -221,6 +226,7 @@ impl Metrics {
             sd_files: SdFiles::register(r)?,
             schedules: Schedules::register(r)?,
             messages: Messages::register(r)?,
+            guards: Guards::register(r)?,
             objects_in_conflict: gauge(
                 r,
                 "objects_in_conflict",
@@ -266,6 +272,10 @@ impl Metrics {
         bindings: impl IntoIterator<Item = &'a str>,
         roles: impl IntoIterator<Item = &'a str>,
     ) {
+        let (bindings, roles): (Vec<_>, Vec<_>) =
+            (bindings.into_iter().collect(), roles.into_iter().collect());
+        self.guards
+            .know(bindings.iter().copied(), roles.iter().copied());
         for binding in bindings {
             self.decisions.with_label_values(&[binding, RUN]);
             for skip in Skip::ALL.into_iter().filter(|s| *s != Skip::NoBinding) {
@@ -289,6 +299,16 @@ impl Metrics {
     /// Shows reported figures as these declarations say, those from before too.
     pub fn declare(&self, declared: &Declared) {
         self.checks.declare(declared);
+    }
+
+    /// Shows what is paused, held and open.
+    pub fn guards(&self, book: &Book) {
+        self.guards.book(book);
+    }
+
+    /// Shows how many queued runs wait for a person.
+    pub fn held(&self, held: &BTreeMap<Hold, usize>) {
+        self.guards.held(held);
     }
 
     /// Counts what is on disk.
@@ -327,6 +347,11 @@ impl Metrics {
                 self.checks.forget(role, host);
                 let _ = self.last_success.remove_label_values(&[role, host]);
             }
+            Happened::Verdict {
+                binding,
+                roles,
+                verdict,
+            } => self.guards.fell(binding, roles, *verdict),
             Happened::ScheduleMissed { schedule, times } => self.schedules.missed(schedule, *times),
             Happened::MessageDropped { settled } => self.messages.dropped(settled),
             Happened::Resolved { binding, took } => self

@@ -1,18 +1,21 @@
 //! What is to be done about an alert. Pure: no I/O, no clock, no randomness; the same input gives the same decisions,
 //! which is why `explain` can show them without running anything.
 
+mod guarded;
 mod target;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::alert::{Alert, EpisodeKey, Notification, Status};
-use crate::config::{Binding, Config, Target};
+use crate::config::{Binding, Config, Step, Target};
+use crate::guards::{Mode, State};
 use crate::inventory::{Inventory, is_template};
-use crate::run::{RUN, Skip, Work};
+use crate::run::{RUN, Remedy, Skip, Spared, Work};
 
+pub use guarded::{closed, refused};
 pub use target::hosts;
 
 /// Names that begin so are Ansible's own (`__ansible_unsafe`, `__ansible_vault`), or Prometheus's.
@@ -28,8 +31,30 @@ pub const LATE: TimeDelta = TimeDelta::hours(1);
 pub struct Past {
     /// When it was heard that the episode has ended.
     pub resolved_at: Option<DateTime<Utc>>,
-    /// The bindings under which it already has its run. One that ended unstarted because the episode resolved is none.
-    pub ran: BTreeSet<String>,
+    /// Binding → how far it has come under it. A run that ended unstarted because the episode resolved is none.
+    pub under: BTreeMap<String, Under>,
+    /// Whether it is looked at again without anybody having said that it fires.
+    pub unheard: bool,
+}
+
+/// How far an episode has come under a binding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Under {
+    /// The last step that ran or runs for it, from 1.
+    pub step: u32,
+    /// What that makes of the next.
+    pub standing: Standing,
+}
+
+/// What a step makes of the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It is queued or under way, or it is yet to be seen whether it helped.
+    Open,
+    /// There is to be no next one.
+    Done,
+    /// It did not help: the next one is due if the episode still fires.
+    Next,
 }
 
 impl Past {
@@ -60,6 +85,12 @@ pub enum Choice {
     Run {
         /// Never empty.
         hosts: Vec<String>,
+        /// Which step of the binding, from 1.
+        step: u32,
+        /// Whether it is on one host only, to try out a role that failed too often.
+        probe: bool,
+        /// Hosts that are left out, and why.
+        spared: Vec<Spared>,
     },
     /// Do not run.
     Skip {
@@ -67,6 +98,8 @@ pub enum Choice {
         reason: Skip,
         /// The same as a sentence.
         why: String,
+        /// When to look again, if nothing is heard before.
+        until: Option<DateTime<Utc>>,
     },
 }
 
@@ -75,6 +108,7 @@ impl Choice {
         Self::Skip {
             reason,
             why: why.into(),
+            until: None,
         }
     }
 
@@ -98,6 +132,7 @@ impl Decision {
 pub fn decide(
     config: &Config,
     inventory: &Inventory,
+    state: &State,
     alert: &Alert,
     past: &Past,
     now: DateTime<Utc>,
@@ -109,7 +144,7 @@ pub fn decide(
         }
         decisions.push(Decision {
             binding: Some(Arc::clone(binding)),
-            choice: choose(binding, inventory, alert, past, now),
+            choice: choose(binding, inventory, state, alert, past, now),
         });
         if binding.stop {
             break;
@@ -127,6 +162,7 @@ pub fn decide(
 fn choose(
     binding: &Binding,
     inventory: &Inventory,
+    state: &State,
     alert: &Alert,
     past: &Past,
     now: DateTime<Utc>,
@@ -140,12 +176,12 @@ fn choose(
             "this episode already resolved: the notification is late",
         );
     }
-    if past.ran.contains(&binding.name) {
+    let Some(step) = step(binding, past) else {
         return Choice::skip(
             Skip::Duplicate,
             "this episode already has its run under this binding",
         );
-    }
+    };
     if let Some(name) = reserved_name(alert) {
         return Choice::skip(
             Skip::ReservedLabel,
@@ -164,9 +200,25 @@ fn choose(
         );
     }
     match hosts(&binding.target, inventory, Some(alert)) {
-        Ok(hosts) => Choice::Run { hosts },
+        Ok(hosts) => guarded::choose(binding, state, step, hosts, now),
         Err(unresolved) => Choice::skip(unresolved.reason, unresolved.why),
     }
+}
+
+/// The step that is due, from 1; `None` if none is.
+fn step(binding: &Binding, past: &Past) -> Option<u32> {
+    let Some(under) = past.under.get(&binding.name) else {
+        return Some(1);
+    };
+    let next = under.step + 1;
+    let due = under.standing == Standing::Next && !past.unheard && step_of(binding, next).is_some();
+    due.then_some(next)
+}
+
+/// A step by its number, from 1.
+pub fn step_of(binding: &Binding, number: u32) -> Option<&Step> {
+    let index = usize::try_from(number).ok()?.checked_sub(1)?;
+    binding.steps.get(index)
 }
 
 fn reserved_name(alert: &Alert) -> Option<&str> {
@@ -185,19 +237,29 @@ fn texts(alert: &Alert) -> impl Iterator<Item = &str> {
     texts.chain([alert.generator_url.as_str()])
 }
 
-/// What a binding's runs do, apart from where. Alerts share a run only if this is equal.
-pub fn work(binding: &Binding) -> Work {
+/// What the runs of a binding's step do, apart from where. Alerts share a run only if this is equal.
+pub fn work(binding: &Binding, step: u32) -> Work {
     Work {
-        roles: binding.roles.clone(),
+        roles: step_of(binding, step).map_or_else(Vec::new, |step| step.roles.clone()),
         controller: binding.target == Target::Controller,
         vars: binding.vars.clone(),
         r#become: binding.r#become,
         gather_facts: binding.gather_facts,
-        check: binding.check,
+        check: binding.mode == Mode::Check,
         timeout: binding.timeout,
         allow_overlap: binding.allow_overlap,
         rerun_on_interrupt: binding.rerun_on_interrupt,
         inert_vars: binding.inert_vars,
+    }
+}
+
+/// What a run of this step has to do with the guards.
+pub fn remedy(binding: &Binding, step: u32, probe: bool) -> Remedy {
+    Remedy {
+        step,
+        steps: u32::try_from(binding.steps.len()).unwrap_or(u32::MAX),
+        verify_within: step_of(binding, step).map_or_else(Default::default, |s| s.verify_within),
+        probe,
     }
 }
 
@@ -206,6 +268,7 @@ pub fn work(binding: &Binding) -> Work {
 pub fn explain<'a>(
     config: &Config,
     inventory: &Inventory,
+    state: &State,
     notification: &'a Notification,
     now: DateTime<Utc>,
 ) -> Vec<(&'a Alert, Vec<Decision>)> {
@@ -215,7 +278,7 @@ pub fn explain<'a>(
         .iter()
         .map(|alert| {
             let known = past.entry(alert.episode()).or_default();
-            let decisions = decide(config, inventory, alert, known, now);
+            let decisions = decide(config, inventory, state, alert, known, now);
             note(known, alert, &decisions, now);
             (alert, decisions)
         })
@@ -230,8 +293,10 @@ pub fn note(past: &mut Past, alert: &Alert, decisions: &[Decision], now: DateTim
         past.resolved_at = None;
     }
     for decision in decisions {
-        if matches!(decision.choice, Choice::Run { .. }) {
-            past.ran.insert(decision.binding_name().to_owned());
+        if let Choice::Run { step, .. } = decision.choice {
+            let standing = Standing::Open;
+            let under = Under { step, standing };
+            past.under.insert(decision.binding_name().to_owned(), under);
         }
     }
 }

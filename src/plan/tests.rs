@@ -63,20 +63,27 @@ fn at(minutes: i64) -> DateTime<Utc> {
 
 /// `binding: decision hosts`, one for each decision.
 fn decided(alert: &Alert, past: &Past) -> Vec<String> {
-    decide(&config(), &inventory(), alert, past, at(0))
-        .iter()
-        .map(|decision| {
-            let hosts = match &decision.choice {
-                Choice::Run { hosts } => format!(" {}", hosts.join(",")),
-                Choice::Skip { .. } => String::new(),
-            };
-            format!(
-                "{}: {}{hosts}",
-                decision.binding_name(),
-                decision.choice.as_str()
-            )
-        })
-        .collect()
+    decide(
+        &config(),
+        &inventory(),
+        &State::default(),
+        alert,
+        past,
+        at(0),
+    )
+    .iter()
+    .map(|decision| {
+        let hosts = match &decision.choice {
+            Choice::Run { hosts, .. } => format!(" {}", hosts.join(",")),
+            Choice::Skip { .. } => String::new(),
+        };
+        format!(
+            "{}: {}{hosts}",
+            decision.binding_name(),
+            decision.choice.as_str()
+        )
+    })
+    .collect()
 }
 
 fn fresh(labels: &[(&str, &str)]) -> Vec<String> {
@@ -156,7 +163,14 @@ fn text_that_an_old_ansible_could_take_for_a_template_stops_the_alert() {
     let good = [("sev", "c"), ("summary", "{ 1 } %} # {")];
     let decide = |alert: &Alert, version| {
         let inventory = inventory().read_by(version);
-        let decisions = super::decide(&config(), &inventory, alert, &Past::default(), at(0));
+        let decisions = super::decide(
+            &config(),
+            &inventory,
+            &State::default(),
+            alert,
+            &Past::default(),
+            at(0),
+        );
         decisions[0].choice.as_str()
     };
     assert_eq!(decide(&alert(&good), Some((2, 18))), "run");
@@ -179,9 +193,13 @@ fn text_that_an_old_ansible_could_take_for_a_template_stops_the_alert() {
 #[test]
 fn the_past_decides_first() {
     let mut one = alert(&[("sev", "a"), ("instance", "nowhere")]);
+    let under = |binding: &str| {
+        let standing = Standing::Open;
+        BTreeMap::from([(binding.to_owned(), Under { step: 1, standing })])
+    };
     let ran = Past {
-        resolved_at: None,
-        ran: ["first".to_owned()].into(),
+        under: under("first"),
+        ..Past::default()
     };
     assert_eq!(
         decided(&one, &ran),
@@ -189,7 +207,8 @@ fn the_past_decides_first() {
     );
     let over = |minutes_ago: i64| Past {
         resolved_at: Some(at(-minutes_ago)),
-        ran: ["named".to_owned()].into(),
+        under: under("named"),
+        ..Past::default()
     };
     // A clock that was set back makes nothing fire again.
     for late in [-90, 0, 59] {
@@ -255,9 +274,9 @@ proptest! {
     #[test]
     fn only_hosts_of_the_inventory_are_ever_named(alert in any_alert()) {
         let inventory = inventory();
-        for decision in decide(&config(), &inventory, &alert, &Past::default(), at(0)) {
+        for decision in decide(&config(), &inventory, &State::default(), &alert, &Past::default(), at(0)) {
             let binding = decision.binding.as_ref();
-            if let Choice::Run { hosts } = &decision.choice {
+            if let Choice::Run { hosts, .. } = &decision.choice {
                 prop_assert!(!hosts.is_empty());
                 let controller = binding.is_some_and(|b| b.target == Target::Controller);
                 for host in hosts {
@@ -285,7 +304,7 @@ proptest! {
             alerts,
         };
         let (config, inventory) = (config(), inventory());
-        let explained = explain(&config, &inventory, &notification, at(0));
+        let explained = explain(&config, &inventory, &State::default(), &notification, at(0));
         let mut runs: BTreeMap<_, usize> = BTreeMap::new();
         let mut over = BTreeSet::new();
         for (alert, decisions) in &explained {
@@ -302,6 +321,6 @@ proptest! {
         }
         prop_assert!(runs.values().all(|n| *n == 1), "{runs:?}");
         // The same again gives the same: nothing but the input decides.
-        prop_assert_eq!(explained, explain(&config, &inventory, &notification, at(0)));
+        prop_assert_eq!(explained, explain(&config, &inventory, &State::default(), &notification, at(0)));
     }
 }

@@ -5,15 +5,18 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::intake::Intake;
 use super::live::Live;
-use super::tables::{Decided, Episode, RunEpisode, Tables};
-use super::{Admitted, AdmittedDecision, StoreError, finish};
-use crate::alert::{Alert, EpisodeKey, Notification, Status};
+use super::records::{Decided, Episode, RunEpisode};
+use super::tables::Tables;
+use super::{Admitted, AdmittedDecision, StoreError, finish, verdicts};
+use crate::alert::{ALERTNAME, Alert, EpisodeKey, Notification, Status};
 use crate::config::{Binding, Config};
 use crate::inventory::Inventory;
 use crate::metrics::Happened;
 use crate::plan::{self, Choice, Decision, Past};
-use crate::run::{Outcome, RunId, Skip, Trigger};
+use crate::run::{Outcome, RunId, Skip};
+use crate::verdict::Heard;
 
 /// How stale `last_seen` may be: a repeated alert is not worth a write each time.
 const LAST_SEEN_STEP: TimeDelta = TimeDelta::minutes(10);
@@ -29,11 +32,19 @@ pub(super) fn admit(
     inventory: &Inventory,
     now: DateTime<Utc>,
 ) -> Result<Admitted, StoreError> {
+    live.guards.clock(now);
     let mut known = Episodes::default();
-    let decided = decide_all(tables, &mut known, notification, config, inventory, now)?;
+    let decided = decide_all(
+        tables,
+        live,
+        &mut known,
+        notification,
+        config,
+        inventory,
+        now,
+    )?;
     refuse_overflow(live, config, &decided, now)?;
 
-    let first_new = RunId(live.next_run);
     let mut admitted = Admitted {
         decisions: Vec::new(),
         canceled: Vec::new(),
@@ -41,6 +52,7 @@ pub(super) fn admit(
     let mut thinned = BTreeSet::new();
     live.happened
         .push(Happened::Truncated(notification.truncated_alerts));
+    let mut intake = Intake::new(config, inventory, live, now);
     for (index, (alert, decisions)) in notification.alerts.iter().zip(decided).enumerate() {
         live.happened.push(Happened::Alert(alert.status));
         let key = alert.episode();
@@ -48,7 +60,8 @@ pub(super) fn admit(
         match (alert.status, episode.value.status) {
             (Status::Resolved, Status::Firing) => {
                 episode.changed = true;
-                let left = resolve(tables, live, &key, &mut episode.value, alert, now)?;
+                let ends_at = alert.ends_at.unwrap_or(now);
+                let left = resolve(tables, live, &key, &mut episode.value, ends_at, now)?;
                 admitted.canceled.extend(left.ended);
                 thinned.extend(left.thinned);
             }
@@ -60,32 +73,32 @@ pub(super) fn admit(
                 episode.value.resolved_at = None;
                 episode.value.ends_at = None;
             }
+            (Status::Firing, Status::Firing) => {
+                // That it fires after its run is what a verdict may have to go by.
+                let decided = &episode.value.decisions;
+                episode.changed |= decided.values().any(Decided::awaits_verdict);
+                let heard = Heard::Firing;
+                episode.changed |=
+                    verdicts::judge(tables, live, &key, &mut episode.value, heard, now)?;
+            }
             _ => {}
         }
         for decision in decisions {
-            let run = match &decision.choice {
-                Choice::Run { hosts } => {
-                    let binding = decision.binding.as_ref().expect("a run has a binding");
-                    let run = run_for(tables, live, config, binding, first_new, now)?;
-                    join(live, run, &key, alert, hosts);
-                    Some(run)
-                }
-                Choice::Skip { .. } => None,
-            };
-            episode.record(&decision, run, now);
+            let (choice, run) = intake.take(tables, live, &key, &mut episode, &decision)?;
             live.happened.push(Happened::Decision {
                 binding: decision.binding_name().to_owned(),
-                decision: decision.choice.as_str(),
+                decision: choice.as_str(),
             });
             admitted.decisions.push(AdmittedDecision {
                 alert: index,
                 binding: decision.binding_name().to_owned(),
                 run: run.or_else(|| episode.run_of(&decision)),
-                choice: decision.choice,
+                choice,
             });
         }
         known.put_back(key, episode);
     }
+    intake.finish(tables, live)?;
     for id in thinned {
         live.tidy(id);
     }
@@ -102,26 +115,37 @@ struct Episodes {
     touched: BTreeMap<EpisodeKey, Touched>,
 }
 
-struct Touched {
-    value: Episode,
-    changed: bool,
+/// An episode, and whether it is to be written.
+pub(super) struct Touched {
+    pub(super) value: Episode,
+    pub(super) changed: bool,
+}
+
+/// What is known of an episode before a decision.
+pub(super) fn past_of(episode: &Episode, now: DateTime<Utc>) -> Past {
+    let decisions = episode.decisions.iter();
+    let under = decisions.filter_map(|(binding, d)| Some((binding.clone(), d.under(now)?)));
+    Past {
+        resolved_at: episode.resolved_at,
+        under: under.collect(),
+        unheard: false,
+    }
 }
 
 impl Episodes {
-    fn past(&mut self, tables: &Tables<'_>, key: EpisodeKey) -> Result<Past, StoreError> {
+    fn past(
+        &mut self,
+        tables: &Tables<'_>,
+        key: EpisodeKey,
+        now: DateTime<Utc>,
+    ) -> Result<Past, StoreError> {
         let stored = match self.stored.entry(key) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => entry.insert(tables.episode(&key)?),
         };
-        Ok(stored.as_ref().map_or_else(Past::default, |episode| Past {
-            resolved_at: episode.resolved_at,
-            ran: episode
-                .decisions
-                .iter()
-                .filter(|(_, decided)| decided.handled_by().is_some())
-                .map(|(binding, _)| binding.clone())
-                .collect(),
-        }))
+        Ok(stored
+            .as_ref()
+            .map_or_else(Past::default, |episode| past_of(episode, now)))
     }
 
     fn take(
@@ -156,7 +180,7 @@ impl Episodes {
         for (key, mut touched) in self.touched {
             if touched.changed || now - touched.value.last_seen > LAST_SEEN_STEP {
                 touched.value.last_seen = now;
-                tables.put_episode(&key, &touched.value)?;
+                tables.put_episode(&key, &mut touched.value)?;
                 written += 1;
             }
         }
@@ -166,29 +190,58 @@ impl Episodes {
 
 impl Touched {
     /// Notes a decision. What has its run keeps it: a later `duplicate` or `resolved` is no news.
-    fn record(&mut self, decision: &Decision, run: Option<RunId>, now: DateTime<Utc>) {
-        let Some(binding) = &decision.binding else {
-            return;
-        };
-        let why = match &decision.choice {
-            Choice::Run { .. } => None,
+    pub(super) fn record(
+        &mut self,
+        binding: &str,
+        choice: &Choice,
+        run: Option<RunId>,
+        now: DateTime<Utc>,
+    ) {
+        let decisions = &mut self.value.decisions;
+        let (why, until) = match choice {
+            Choice::Run { step, .. } => {
+                let decided = Decided {
+                    run,
+                    step: *step,
+                    ..Decided::new(choice.as_str(), None, now)
+                };
+                decisions.insert(binding.to_owned(), decided);
+                self.changed = true;
+                return;
+            }
             Choice::Skip {
                 reason: Skip::Resolved | Skip::Duplicate,
                 ..
             } => return,
-            Choice::Skip { why, .. } => Some(why.clone()),
+            Choice::Skip { why, until, .. } => (why, *until),
         };
-        let decided = Decided {
-            decision: decision.choice.as_str().to_owned(),
-            why,
-            at: now,
-            run,
-            left_out: false,
-        };
-        let old = self.value.decisions.insert(binding.name.clone(), decided);
-        let new = self.value.decisions.get(&binding.name);
-        self.changed |=
-            old.as_ref().map(|d| (&d.decision, &d.run)) != new.map(|d| (&d.decision, &d.run));
+        let old = decisions.get_mut(binding);
+        // A time that is still to come may stay: what is new of it is not worth a write each time.
+        let news = old.as_ref().is_none_or(|old| {
+            old.decision != choice.as_str()
+                || old.until.is_none_or(|at| at <= now) && until.is_some()
+        });
+        if !news {
+            return;
+        }
+        self.changed = true;
+        match old {
+            // How far it has come stays known.
+            Some(old) if old.under(now).is_some() => {
+                old.why = Some(why.clone());
+                old.until = until;
+                if old.left_out {
+                    choice.as_str().clone_into(&mut old.decision);
+                }
+            }
+            _ => {
+                let decided = Decided {
+                    until,
+                    ..Decided::new(choice.as_str(), Some(why.clone()), now)
+                };
+                decisions.insert(binding.to_owned(), decided);
+            }
+        }
     }
 
     fn run_of(&self, decision: &Decision) -> Option<RunId> {
@@ -198,6 +251,7 @@ impl Touched {
 
 fn decide_all(
     tables: &Tables<'_>,
+    live: &Live,
     known: &mut Episodes,
     notification: &Notification,
     config: &Config,
@@ -210,9 +264,9 @@ fn decide_all(
         let key = alert.episode();
         let known = match past.entry(key) {
             Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => entry.insert(known.past(tables, key)?),
+            Entry::Vacant(entry) => entry.insert(known.past(tables, key, now)?),
         };
-        let decisions = plan::decide(config, inventory, alert, known, now);
+        let decisions = plan::decide(config, inventory, &live.guards, alert, known, now);
         plan::note(known, alert, &decisions, now);
         all.push(decisions);
     }
@@ -223,17 +277,18 @@ fn decide_all(
 ///
 /// It counts by the queue as it stands. What the notification itself ends frees no place, and where that is the run that
 /// was to be joined, the one that replaces it takes its place.
-fn refuse_overflow(
+pub(super) fn refuse_overflow(
     live: &mut Live,
     config: &Config,
     decided: &[Vec<Decision>],
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    let mut alerts: BTreeMap<&str, (&Binding, usize)> = BTreeMap::new();
+    let mut alerts: BTreeMap<(&str, u32), (&Binding, usize)> = BTreeMap::new();
     let mut refused = Vec::new();
     for decision in decided.iter().flatten() {
-        if let (Some(binding), Choice::Run { .. }) = (&decision.binding, &decision.choice) {
-            alerts.entry(&binding.name).or_insert((binding, 0)).1 += 1;
+        if let (Some(binding), Choice::Run { step, .. }) = (&decision.binding, &decision.choice) {
+            let of = (binding.name.as_str(), *step);
+            alerts.entry(of).or_insert((binding, 0)).1 += 1;
             refused.push(Happened::Decision {
                 binding: binding.name.clone(),
                 decision: Skip::QueueFull.as_str(),
@@ -242,8 +297,8 @@ fn refuse_overflow(
     }
     let limits = &config.runs;
     let no_new_run = RunId(u64::MAX);
-    let new_runs = alerts.values().map(|(binding, alerts)| {
-        let work = plan::work(binding);
+    let new_runs = alerts.iter().map(|((_, step), (binding, alerts))| {
+        let work = plan::work(binding, *step);
         let open = live.open_batch(&binding.name, &work, no_new_run, now, limits.alerts_limit);
         let room = open.map_or(0, |id| limits.alerts_limit - live.queue[&id].episodes.len());
         alerts.saturating_sub(room).div_ceil(limits.alerts_limit)
@@ -283,65 +338,36 @@ fn refuse_overflow(
     }
 }
 
-/// The queued run of this binding that still takes hosts, or a new one.
-fn run_for(
-    tables: &mut Tables<'_>,
-    live: &mut Live,
-    config: &Config,
-    binding: &Binding,
-    first_new: RunId,
-    now: DateTime<Utc>,
-) -> Result<RunId, StoreError> {
-    let work = plan::work(binding);
-    let limit = config.runs.alerts_limit;
-    if let Some(id) = live.open_batch(&binding.name, &work, first_new, now, limit) {
-        return Ok(id);
-    }
-    let mut run = live.new_run(Trigger::Alert, work, now);
-    run.binding = Some(binding.name.clone());
-    run.ready_at = now + binding.batch_window;
-    let id = run.id;
-    live.enqueue(tables, run, BTreeMap::new())?;
-    Ok(id)
-}
-
-fn join(live: &mut Live, id: RunId, key: &EpisodeKey, alert: &Alert, hosts: &[String]) {
-    live.join(id, *key, hosts);
-    let of_run = RunEpisode {
-        alertname: alert.name().to_owned(),
-        hosts: hosts.to_vec(),
-        left_out: false,
-    };
-    live.note_joined(id, key, of_run);
-}
-
 /// Queued runs that an episode has left.
 #[derive(Default)]
-struct Left {
+pub(super) struct Left {
     /// Nothing else needed them.
-    ended: Vec<RunId>,
+    pub(super) ended: Vec<RunId>,
     /// Other episodes still do.
-    thinned: Vec<RunId>,
+    pub(super) thinned: Vec<RunId>,
 }
 
 /// Marks an episode as resolved, and takes it out of the queued runs that were made for it.
-fn resolve(
+pub(super) fn resolve(
     tables: &mut Tables<'_>,
     live: &mut Live,
     key: &EpisodeKey,
     episode: &mut Episode,
-    alert: &Alert,
+    ends_at: DateTime<Utc>,
     now: DateTime<Utc>,
 ) -> Result<Left, StoreError> {
     episode.status = Status::Resolved;
     episode.resolved_at = Some(now);
-    episode.ends_at = alert.ends_at.or(Some(now));
+    episode.ends_at = Some(ends_at);
+    verdicts::resolved(tables, live, key, episode, now)?;
+    let alertname = episode.labels.get(ALERTNAME).cloned();
+    let alertname = alertname.unwrap_or_default();
     let mut left = Left::default();
     for (binding, decided) in &mut episode.decisions {
         let Some(id) = decided.handled_by() else {
             continue;
         };
-        let took = episode.ends_at.unwrap_or(now) - episode.starts_at;
+        let took = ends_at - episode.starts_at;
         live.happened.push(Happened::Resolved {
             binding: binding.clone(),
             took: took.to_std().unwrap_or_default(),
@@ -352,7 +378,7 @@ fn resolve(
         decided.left_out = true;
         let needed = !live.queue[&id].episodes.is_empty();
         let of_run = RunEpisode {
-            alertname: alert.name().to_owned(),
+            alertname: alertname.clone(),
             hosts,
             left_out: true,
         };

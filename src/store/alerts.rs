@@ -7,9 +7,9 @@ use redb::{ReadTransaction, ReadableTable};
 use serde::{Deserialize, Serialize};
 
 use super::episodes::cut;
+use super::records::Episode;
 use super::tables::{
-    ALERT_TYPES, EPISODES, EPISODES_BY_TYPE, Episode, FIRING, RUNS, decode, episode_key,
-    open_for_reading,
+    ALERT_TYPES, EPISODES, EPISODES_BY_TYPE, FIRING, RUNS, decode, episode_key, open_for_reading,
 };
 use super::{Store, StoreError};
 use crate::alert::{EpisodeKey, Fingerprint};

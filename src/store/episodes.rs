@@ -6,7 +6,8 @@ use chrono::TimeDelta;
 use redb::{ReadableTable, ReadableTableMetadata};
 
 use super::StoreError;
-use super::tables::{Episode, Noted, Tables, decode, encode, episode_key, grown};
+use super::records::Episode;
+use super::tables::{Noted, Tables, decode, encode, episode_key, grown};
 use crate::alert::{ALERTNAME, EpisodeKey, LabelSet, Status};
 use crate::alert_types::SeenType;
 
@@ -36,9 +37,11 @@ impl Tables<'_> {
     pub(super) fn put_episode(
         &mut self,
         key: &EpisodeKey,
-        episode: &Episode,
+        episode: &mut Episode,
     ) -> Result<(), StoreError> {
-        let (json, at) = (encode(episode), episode_key(key));
+        let at = episode_key(key);
+        self.put_due(at, episode)?;
+        let json = encode(episode);
         let old = self.episodes.insert(at, json.as_slice())?;
         let old = old.map(|v| v.value().len());
         self.episodes_change += grown(json.len(), old);
@@ -68,6 +71,25 @@ impl Tables<'_> {
         let name = type_name(&episode.labels);
         self.episodes_by_type.remove((name, at.0, at.1))?;
         self.firing.remove(at)?;
+        if let Some(due) = episode.due_at {
+            self.due.remove((due.timestamp_millis(), at.0, at.1))?;
+        }
+        Ok(())
+    }
+
+    /// Keeps when an episode is to be looked at again.
+    fn put_due(&mut self, at: (i64, u64), episode: &mut Episode) -> Result<(), StoreError> {
+        let next = episode.next_look();
+        if next == episode.due_at {
+            return Ok(());
+        }
+        if let Some(old) = episode.due_at {
+            self.due.remove((old.timestamp_millis(), at.0, at.1))?;
+        }
+        if let Some(next) = next {
+            self.due.insert((next.timestamp_millis(), at.0, at.1), ())?;
+        }
+        episode.due_at = next;
         Ok(())
     }
 

@@ -36,6 +36,12 @@ pub enum StoreError {
         /// The limit's name in the configuration.
         key: &'static str,
     },
+    /// A person holds a host of the run.
+    #[error("{0}: release it first, or leave it out")]
+    HostHeld(String),
+    /// The run waits for nobody's consent.
+    #[error("run {0} does not wait for approval")]
+    NoApprovalWanted(RunId),
     /// There is no such run.
     #[error("there is no run {0}")]
     NoSuchRun(RunId),

@@ -6,12 +6,14 @@ use chrono::{DateTime, Utc};
 use redb::ReadableTable;
 
 use super::live::Live;
-use super::tables::{Reported, Tables, encode};
-use super::{Ended, RoleFindings, StoreError, facts, index, messages};
+use super::records::Reported;
+use super::tables::{Tables, encode};
+use super::{Ended, RoleFindings, StoreError, facts, guarded, index, messages, verdicts};
 use crate::alert::{EpisodeKey, Status};
 use crate::message::Message;
 use crate::metrics::Happened;
 use crate::run::{CONTROLLER, HostResult, Outcome, Run, RunId, State};
+use crate::verdict::Verdicts;
 
 pub(super) fn finish(
     tables: &mut Tables<'_>,
@@ -92,6 +94,10 @@ fn end(
     run.message.clone_from(&ended.message);
     run.finished_at = Some(now);
     tables.open.remove(run.id.0)?;
+    if run.started_at.is_some() {
+        verdicts::conclude(tables, live, &mut run, now)?;
+    }
+    guarded::count_failures(tables, live, &run, now)?;
     tables.put_run(&run)?;
     let joined = live.joined.get(&run.id).map_or(&[][..], Vec::as_slice);
     index::add(tables, &run, joined)?;
@@ -217,8 +223,10 @@ fn rerun(
             .and_then(|b| episode.decisions.get_mut(b));
         if let Some(decided) = decided {
             decided.run = Some(id);
+            decided.outcome = None;
+            decided.ended_at = None;
         }
-        tables.put_episode(&key, &episode)?;
+        tables.put_episode(&key, &mut episode)?;
         episodes.insert(key, of_run.hosts.clone());
         live.note_joined(id, &key, of_run);
     }
@@ -237,6 +245,7 @@ fn rerun(
         outcome: None,
         results: BTreeMap::new(),
         message: None,
+        verdicts: Verdicts::default(),
         rerun_of: Some(old.id),
         output_bytes: 0,
         events_dropped: 0,

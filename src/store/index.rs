@@ -9,7 +9,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use redb::ReadableTable;
 
-use super::tables::{Joined, RUN_ENDS, Tables, decode, meta_number, open_for_reading};
+use super::records::Joined;
+use super::tables::{RUN_ENDS, Tables, decode, meta_number, open_for_reading};
 use super::{Store, StoreError};
 use crate::run::{Outcome, Run, RunId, State};
 

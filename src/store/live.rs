@@ -6,12 +6,15 @@ use chrono::{DateTime, Utc};
 use redb::ReadableTable;
 use tokio::sync::watch;
 
-use super::StoreError;
 use super::kept::Kept;
-use super::tables::{Joined, RunEpisode, Tables, decode, meta_number};
+use super::records::{Joined, RunEpisode};
+use super::tables::{Tables, decode, meta_number};
+use super::{StoreError, guards};
 use crate::alert::EpisodeKey;
+use crate::guards::State;
 use crate::metrics::Happened;
-use crate::run::{Run, RunId, State, Trigger, Work};
+use crate::run::{Run, RunId, State as RunState, Trigger, Work};
+use crate::verdict::Verdicts;
 
 /// The writer's memory.
 #[derive(Debug, Default)]
@@ -32,6 +35,12 @@ pub(super) struct Live {
     pub queued_alerts: usize,
     /// How far the queue was looked through for a run that can start.
     pub scan: Option<Scan>,
+    /// What is remembered for the guards.
+    pub guards: State,
+    /// Until when the queued runs that want an approval can get it.
+    pub approvals: BTreeSet<(DateTime<Utc>, RunId)>,
+    /// Whether this transaction changed what is paused, held or open.
+    pub guards_changed: bool,
     /// Runs that are under way.
     pub running: BTreeMap<RunId, Running>,
     /// Binding → the queued runs that were made for its alerts. Further hosts may join the newest while it waits; a
@@ -151,6 +160,7 @@ impl Live {
             runs_bytes: i64::try_from(meta_number(&tables.meta, "runs_bytes")?).unwrap_or(i64::MAX),
             episodes_bytes: i64::try_from(meta_number(&tables.meta, "episodes_bytes")?)
                 .unwrap_or(i64::MAX),
+            guards: guards::load(tables)?,
             ..Self::default()
         };
         for row in tables.open.iter()? {
@@ -159,7 +169,7 @@ impl Live {
                 Some(value) => decode(value.value())?,
                 None => return Err(StoreError::Corrupt(format!("open run {id} is missing"))),
             };
-            if run.state == State::Running {
+            if run.state == RunState::Running {
                 let held = held.get(&id);
                 // Nobody writes any more to a run that nobody holds.
                 let limit = held.map_or(0, |held| held.output_limit_bytes);
@@ -176,6 +186,11 @@ impl Live {
                 );
             } else {
                 let episodes = tables.still_about(id)?;
+                if let Some(binding) = &run.binding {
+                    for host in &run.hosts {
+                        guards::note_recent(&mut live.guards, binding, host, run.created_at);
+                    }
+                }
                 live.put(run, episodes);
             }
         }
@@ -202,7 +217,7 @@ impl Live {
             due_at: None,
             work,
             hosts: Vec::new(),
-            state: State::Queued,
+            state: RunState::Queued,
             created_at: now,
             ready_at: now,
             started_at: None,
@@ -210,6 +225,10 @@ impl Live {
             outcome: None,
             results: BTreeMap::new(),
             message: None,
+            remedy: None,
+            approval: None,
+            spared: Vec::new(),
+            verdicts: Verdicts::default(),
             rerun_of: None,
             location: None,
             output_bytes: 0,
@@ -246,6 +265,9 @@ impl Live {
             let batches = self.batches.entry(binding.to_owned()).or_default();
             batches.insert(run.id);
         }
+        if let Some(approval) = run.approval.as_ref().filter(|a| a.is_wanted()) {
+            self.approvals.insert((approval.until, run.id));
+        }
         self.queue.insert(run.id, Queued::new(run, episodes));
     }
 
@@ -253,6 +275,9 @@ impl Live {
     pub(super) fn take(&mut self, id: RunId) -> Option<Queued> {
         let queued = self.queue.remove(&id)?;
         self.queued_alerts -= queued.episodes.len();
+        if let Some(approval) = &queued.run.approval {
+            self.approvals.remove(&(approval.until, id));
+        }
         if let Some(binding) = batch_of(&queued.run)
             && let Some(batches) = self.batches.get_mut(binding)
         {
@@ -355,5 +380,6 @@ impl Live {
 
 /// The binding whose further alerts may join this run.
 fn batch_of(run: &Run) -> Option<&str> {
-    run.binding.as_deref().filter(|_| run.rerun_of.is_none())
+    let joins = run.rerun_of.is_none() && !run.remedy.is_some_and(|remedy| remedy.probe);
+    run.binding.as_deref().filter(|_| joins)
 }

@@ -9,14 +9,18 @@
 
 mod admit;
 mod alerts;
+mod due;
 mod episodes;
 mod error;
 mod facts;
 mod file;
 mod finish;
 mod follow;
+mod guarded;
+mod guards;
 mod hosts;
 mod index;
+mod intake;
 mod integrity;
 mod kept;
 mod listing;
@@ -29,6 +33,7 @@ mod output;
 mod peek;
 mod query;
 mod queue;
+mod records;
 mod retention;
 mod schedules;
 mod search;
@@ -36,6 +41,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 mod untouched;
+mod verdicts;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,6 +62,7 @@ use crate::plan::Choice;
 use crate::run::{HostResult, Outcome, Run, RunId, TaskEvent, Work};
 
 pub use alerts::{EpisodePage, RunBrief};
+pub use due::Due;
 pub use error::{HOSTS_LIMIT, OBJECTS_LIMIT, StoreError};
 pub use facts::{ChangedAt, FactsOf};
 pub use file::OpenError;
@@ -69,11 +76,11 @@ pub use news::Change;
 pub use objects::Expect;
 pub use open::{Opened, open, open_seeing};
 pub use peek::{Peeked, peek, peek_aliases};
+pub use records::{Decided, Episode, RunEpisode};
 pub use retention::Retained;
 pub use schedules::Ticked;
 pub use search::Text;
 use tables::Tables;
-pub use tables::{Decided, Episode, RunEpisode};
 use writer::{Message, Operation};
 
 /// What was made of a notification.
@@ -227,17 +234,18 @@ impl Store {
     }
 
     /// Hands out the oldest run that can start now: its window closed, none of its hosts busy, and no older run
-    /// waiting for one of them.
+    /// waiting for one of them, and nothing that holds it. What a guard of this configuration refuses leaves the run: hosts,
+    /// or all of it.
     ///
     /// *Durability*: the run is on disk as running before this returns, so it is never handed out twice.
     ///
     /// *Cancel safety*: none. Whoever drops this may own a run without knowing it.
     pub async fn claim(
         &self,
+        config: Arc<Config>,
         now: DateTime<Utc>,
-        output_limit_bytes: u64,
     ) -> Result<Claim, StoreError> {
-        self.ask(move |tables, live| queue::claim(tables, live, now, output_limit_bytes))
+        self.ask(move |tables, live| queue::claim(tables, live, &config, now))
             .await
     }
 

@@ -13,9 +13,9 @@ use super::file::{OpenError, Opener, make_parent, open_file, refuse_newer, unusa
 use super::integrity::{Integrity, Look, PATIENCE, guarded};
 use super::live::Live;
 use super::news::News;
+use super::records::Reported;
 use super::tables::{
-    FINDINGS, FORMAT, LAST_SUCCESS, Reported, Tables, decode, meta_number, open_for_reading,
-    read_id,
+    FINDINGS, FORMAT, LAST_SUCCESS, Tables, decode, meta_number, open_for_reading, read_id,
 };
 use super::writer::Writer;
 use super::{Store, StoreError, facts, finish, index};
@@ -85,6 +85,8 @@ pub(super) fn open_with(
     let (facts_changed, watching_facts) = watch::channel(0);
     let news = News::new();
     metrics.queue(prepared.live.queue.len(), prepared.live.running.len());
+    metrics.guards(&prepared.live.guards.book);
+    metrics.held(&super::guards::held(&prepared.live));
     let database = Arc::new(RwLock::new(Some(database)));
     let id: Arc<str> = prepared.id.into();
     let writer = Writer {

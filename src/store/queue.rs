@@ -11,8 +11,9 @@ use tokio::sync::watch;
 use super::kept::Kept;
 use super::live::{Held, Live, Queued, Running, Scan};
 use super::tables::{Tables, meta_number};
-use super::{Canceled, Claim, Claimed, StoreError, finish};
+use super::{Canceled, Claim, Claimed, StoreError, finish, guarded, guards};
 use crate::alert::Alert;
+use crate::config::Config;
 use crate::metrics::Happened;
 use crate::run::{Outcome, Run, RunId, State, Trigger, Work};
 
@@ -106,9 +107,11 @@ pub(super) fn queue_run(
     limit: usize,
     now: DateTime<Utc>,
 ) -> Result<RunId, StoreError> {
-    if let Some(full) = queue_full(live, limit) {
+    let refused =
+        queue_full(live, limit).map_or_else(|| guards::refuse_held(live, trigger, hosts, now), Err);
+    if let Err(refused) = refused {
         live.idle += 1;
-        return Err(full);
+        return Err(refused);
     }
     let mut run = live.new_run(trigger, work.clone(), now);
     run.hosts = hosts.to_vec();
@@ -121,16 +124,25 @@ pub(super) fn queue_run(
 pub(super) fn claim(
     tables: &mut Tables<'_>,
     live: &mut Live,
+    config: &Config,
     now: DateTime<Utc>,
-    output_limit_bytes: u64,
 ) -> Result<Claim, StoreError> {
-    let mut ended_any = false;
+    live.guards.clock(now);
+    live.guards.circuit = Some(config.guards.circuit);
+    let mut ended_any = guarded::end_lapsed(tables, live, now)?;
     let (id, alerts) = loop {
         let Some(id) = choose(live, now) else {
             live.idle += usize::from(!ended_any);
             let next = live.scan.as_ref().and_then(|scan| scan.next);
-            return Ok(Claim::Nothing { next });
+            let lapse = live.approvals.first().map(|(until, _)| *until);
+            return Ok(Claim::Nothing {
+                next: [next, lapse].into_iter().flatten().min(),
+            });
         };
+        if !guarded::admit_start(tables, live, config, id, now)? {
+            ended_any = true;
+            continue;
+        }
         if let Some(alerts) = alerts_of(tables, &live.queue[&id])? {
             break (id, alerts);
         }
@@ -139,6 +151,7 @@ pub(super) fn claim(
         ended_any = true;
     };
     let Queued { mut run, .. } = live.take(id).expect("it was just chosen");
+    guarded::touch(tables, live, config, &run, now)?;
     if let Some(scan) = &mut live.scan {
         scan.taken.extend(run.hosts.iter().cloned());
     }
@@ -154,7 +167,7 @@ pub(super) fn claim(
         Running {
             run: run.clone(),
             cancel,
-            kept: Kept::new(output_limit_bytes),
+            kept: Kept::new(config.runs.output_limit_bytes),
             events: 0,
         },
     );
@@ -199,7 +212,9 @@ fn choose(live: &mut Live, now: DateTime<Utc>) -> Option<RunId> {
     let mut chosen = None;
     for (id, queued) in live.queue.range((Excluded(scan.upto), Unbounded)) {
         let run = &queued.run;
-        if queued.waits(now) {
+        if live.guards.book.hold(run).is_some() {
+            // Nobody waits behind it: it may be held for days.
+        } else if queued.waits(now) {
             let first = scan.next.map_or(run.ready_at, |at| at.min(run.ready_at));
             scan.next = Some(first);
         } else if run.work.allow_overlap || !run.hosts.iter().any(|h| scan.taken.contains(h)) {
@@ -216,12 +231,14 @@ fn choose(live: &mut Live, now: DateTime<Utc>) -> Option<RunId> {
 
 /// Puts the runs back that were handed out by a commit whose outcome nobody learned, so that nobody owns them.
 pub(super) fn put_back_unowned(
-    tables: &Tables<'_>,
+    tables: &mut Tables<'_>,
     live: &mut Live,
     held: &BTreeMap<RunId, Held>,
 ) -> Result<(), StoreError> {
     let unowned = live.running.keys().filter(|id| !held.contains_key(id));
     for id in unowned.copied().collect::<Vec<_>>() {
+        let run = live.running[&id].run.clone();
+        guarded::untouch(tables, live, &run)?;
         queue_again(tables, live, id)?;
     }
     Ok(())
@@ -236,6 +253,8 @@ pub(super) fn put_back(
 ) -> Result<(), StoreError> {
     let running = live.running.get(&id).ok_or(StoreError::NoSuchRun(id))?;
     let canceled = running.cancel.borrow().clone();
+    let run = running.run.clone();
+    guarded::untouch(tables, live, &run)?;
     queue_again(tables, live, id)?;
     if let Some(who) = canceled {
         let why = canceled_by(&who);

@@ -4,8 +4,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use redb::ReadableTable;
 
 use super::live::Live;
-use super::tables::{Decided, Episode, Tables, decode, grown};
-use super::{StoreError, index};
+use super::records::{Decided, Episode};
+use super::tables::{Tables, decode, grown};
+use super::{StoreError, guards, index};
 use crate::alert::{EpisodeKey, Fingerprint, Status};
 use crate::config::Storage;
 use crate::plan::LATE;
@@ -66,6 +67,7 @@ pub(super) fn retain(
     let episodes_bytes = live.episodes_bytes + tables.episodes_change;
     slice.excess = live.runs_bytes + tables.runs_change - (limit - episodes_bytes.min(share));
     slice.runs(tables)?;
+    guards::forget_touches(tables, live, now, SLICE)?;
     Ok(slice.done)
 }
 

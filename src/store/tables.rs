@@ -1,16 +1,15 @@
-//! What is kept, and how. Values are JSON, so that a field can be added without rewriting the table.
+//! The tables. Values are JSON, so that a field can be added without rewriting the table.
 
 use std::collections::{BTreeMap, HashMap};
 
-use chrono::{DateTime, Utc};
 use redb::{ReadTransaction, ReadableTable, Table, TableDefinition, TableError, WriteTransaction};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
 use super::StoreError;
-use crate::alert::{Alert, EpisodeKey, Fingerprint, LabelSet, Status};
+use super::records::{Episode, Joined, RunEpisode};
+use crate::alert::EpisodeKey;
 use crate::alert_types::SeenType;
-use crate::check::Findings;
 use crate::run::RunId;
 
 /// The layout of all tables together. A file with a higher number was written by a newer promansible.
@@ -68,14 +67,6 @@ pub(super) const LAST_SUCCESS: TableDefinition<'_, (&str, &str), i64> =
 pub(super) const FINDINGS: TableDefinition<'_, (&str, &str), &[u8]> =
     TableDefinition::new("findings_v1");
 
-/// What a role reported of a host in one run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Reported {
-    pub at: DateTime<Utc>,
-    pub run: RunId,
-    pub findings: Findings,
-}
-
 /// Key: host. Value: see [`super::facts`]: when its facts were gathered, and the facts, deflated.
 pub(super) const FACTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("facts_v1");
 
@@ -96,6 +87,21 @@ pub(super) const SCHEDULES: TableDefinition<'_, &str, &[u8]> = TableDefinition::
 /// Key: message. Value: JSON of [`super::messages::Pending`].
 pub(super) const MESSAGES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("messages_v1");
 
+/// Key: kind (`pause`, `host`, `storm`, `streak`, `released`), name. Value: JSON, by kind: see [`crate::guards::Book`].
+pub(super) const GUARDS: TableDefinition<'_, (&str, &str), &[u8]> =
+    TableDefinition::new("guards_v1");
+
+/// Key: binding, host. Value: JSON of a list of [`crate::guards::Touch`].
+pub(super) const TOUCHES: TableDefinition<'_, (&str, &str), &[u8]> =
+    TableDefinition::new("touches_v1");
+
+/// Key: milliseconds since 1970 at which an episode is looked at again, then as of [`EPISODES`]. Value: nothing.
+pub(super) const DUE: TableDefinition<'_, (i64, i64, u64), ()> = TableDefinition::new("due_v1");
+
+/// Key: role, binding. Value: JSON of [`crate::verdict::Verdicts`].
+pub(super) const VERDICTS: TableDefinition<'_, (&str, &str), &[u8]> =
+    TableDefinition::new("verdicts_v1");
+
 /// What a transaction has to say of alert types: each is read once, and written once if there is news.
 #[derive(Debug, Default)]
 pub(super) struct Types(pub(super) HashMap<String, Noted>);
@@ -104,132 +110,6 @@ pub(super) struct Types(pub(super) HashMap<String, Noted>);
 pub(super) struct Noted {
     pub(super) seen: Option<SeenType>,
     pub(super) changed: bool,
-}
-
-/// One episode of an alert, as last heard.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Episode {
-    /// The alert's fingerprint.
-    pub fingerprint: Fingerprint,
-    /// Firing or resolved, as last heard and believed: see [`crate::plan::LATE`].
-    pub status: Status,
-    /// Its labels.
-    pub labels: LabelSet,
-    /// Its annotations, as first heard.
-    pub annotations: LabelSet,
-    /// When it began to fire.
-    pub starts_at: DateTime<Utc>,
-    /// When it ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ends_at: Option<DateTime<Utc>>,
-    /// The rule's page.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub generator_url: String,
-    /// Alertmanager's receiver.
-    pub receiver: String,
-    /// When it was first heard of.
-    pub first_seen: DateTime<Utc>,
-    /// When it was last heard of, to within ten minutes.
-    pub last_seen: DateTime<Utc>,
-    /// When it was heard that it has ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub resolved_at: Option<DateTime<Utc>>,
-    /// Binding → what was decided.
-    #[serde(default)]
-    pub decisions: BTreeMap<String, Decided>,
-}
-
-/// What was decided of an episode under one binding.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Decided {
-    /// `run`, or the reason for skipping.
-    pub decision: String,
-    /// The reason as a sentence.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub why: Option<String>,
-    /// When.
-    pub at: DateTime<Utc>,
-    /// The run, where there is one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub run: Option<RunId>,
-    /// Whether that run went without it, because the episode resolved before it began.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub left_out: bool,
-}
-
-impl Decided {
-    /// The run that handles, or handled, the episode.
-    pub fn handled_by(&self) -> Option<RunId> {
-        self.run.filter(|_| !self.left_out)
-    }
-}
-
-/// One episode that a run is about.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RunEpisode {
-    /// The alert type, kept here because a run may outlive its episodes.
-    pub alertname: String,
-    /// The hosts that the run touches because of it.
-    pub hosts: Vec<String>,
-    /// Whether it resolved before the run began, so that the run left it out.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub left_out: bool,
-}
-
-/// An episode and what a run has to do with it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Joined {
-    fingerprint: Fingerprint,
-    starts_at_nanos: i64,
-    #[serde(flatten)]
-    of_run: RunEpisode,
-}
-
-impl Joined {
-    pub(super) fn new(key: &EpisodeKey, of_run: RunEpisode) -> Self {
-        Self {
-            fingerprint: key.fingerprint,
-            starts_at_nanos: key.starts_at_nanos,
-            of_run,
-        }
-    }
-
-    pub(super) fn alertname(&self) -> &str {
-        &self.of_run.alertname
-    }
-}
-
-impl Episode {
-    /// An episode that is heard of for the first time, and not known to have ended.
-    pub(super) fn new(alert: &Alert, receiver: &str, now: DateTime<Utc>) -> Self {
-        Self {
-            fingerprint: alert.fingerprint,
-            status: Status::Firing,
-            labels: alert.labels.clone(),
-            annotations: alert.annotations.clone(),
-            starts_at: alert.starts_at,
-            ends_at: None,
-            generator_url: alert.generator_url.clone(),
-            receiver: receiver.to_owned(),
-            first_seen: now,
-            last_seen: now,
-            resolved_at: None,
-            decisions: BTreeMap::new(),
-        }
-    }
-
-    /// The alert as its roles are to see it.
-    pub(super) fn alert(self) -> Alert {
-        Alert {
-            status: self.status,
-            labels: self.labels,
-            annotations: self.annotations,
-            starts_at: self.starts_at,
-            ends_at: self.ends_at,
-            generator_url: self.generator_url,
-            fingerprint: self.fingerprint,
-        }
-    }
 }
 
 /// All tables, open for writing, and by how many bytes the history grew.
@@ -254,6 +134,10 @@ pub(super) struct Tables<'t> {
     pub objects: Table<'t, (&'static str, &'static str), &'static [u8]>,
     pub schedules: Table<'t, &'static str, &'static [u8]>,
     pub messages: Table<'t, u64, &'static [u8]>,
+    pub guards: Table<'t, (&'static str, &'static str), &'static [u8]>,
+    pub touches: Table<'t, (&'static str, &'static str), &'static [u8]>,
+    pub due: Table<'t, (i64, i64, u64), ()>,
+    pub verdicts: Table<'t, (&'static str, &'static str), &'static [u8]>,
     pub runs_change: i64,
     pub episodes_change: i64,
     pub types: Types,
@@ -283,6 +167,10 @@ impl<'t> Tables<'t> {
             objects: txn.open_table(OBJECTS)?,
             schedules: txn.open_table(SCHEDULES)?,
             messages: txn.open_table(MESSAGES)?,
+            guards: txn.open_table(GUARDS)?,
+            touches: txn.open_table(TOUCHES)?,
+            due: txn.open_table(DUE)?,
+            verdicts: txn.open_table(VERDICTS)?,
             runs_change: 0,
             episodes_change: 0,
             types: Types::default(),
@@ -344,13 +232,11 @@ pub(super) fn read_run_episodes(
     let mut episodes = BTreeMap::new();
     for row in table.range((run.0, 0)..=(run.0, u32::MAX))? {
         let joined: Vec<Joined> = decode(row?.1.value())?;
-        episodes.extend(joined.into_iter().map(|joined| {
-            let key = EpisodeKey {
-                fingerprint: joined.fingerprint,
-                starts_at_nanos: joined.starts_at_nanos,
-            };
-            (key, joined.of_run)
-        }));
+        episodes.extend(
+            joined
+                .into_iter()
+                .map(|joined| (joined.key(), joined.of_run)),
+        );
     }
     Ok(episodes.into_iter().collect())
 }

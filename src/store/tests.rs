@@ -120,7 +120,7 @@ pub(super) struct Fixture {
     faults: Arc<Faults>,
     metrics: Metrics,
     pub(super) store: Store,
-    config: Arc<Config>,
+    pub(super) config: Arc<Config>,
     inventory: Arc<Inventory>,
 }
 
@@ -150,6 +150,7 @@ ansible: {playbook_dir: p, inventory: [i]}
 runs: {batch_window: 0s}
 bindings:
   - {name: b, matchers: ['alertname="A"'], roles: [r]}
+guards: {attempts: {max: 0}, storm: {max_hosts: 0}}
 "#;
         Self {
             _folder: folder,
@@ -242,7 +243,7 @@ async fn one_run_is_one_run(disk: Disk, pass: u32, fail: u32) -> bool {
     fixture.faults.plan(disk, pass, fail);
 
     patiently(|| fixture.admit()).await;
-    let claim = patiently(|| store.claim(at(1), 1000)).await;
+    let claim = patiently(|| store.claim(Arc::clone(&fixture.config), at(1))).await;
     let Claim::Run(claimed) = claim else {
         panic!("the run is lost: {claim:?}")
     };
@@ -335,7 +336,12 @@ async fn what_shares_a_failed_commit_is_done_once() {
     loop {
         let fixture = Fixture::new();
         fixture.admit().await.unwrap();
-        let Claim::Run(_claimed) = fixture.store.claim(at(1), 1 << 20).await.unwrap() else {
+        let Claim::Run(_claimed) = fixture
+            .store
+            .claim(Arc::clone(&fixture.config), at(1))
+            .await
+            .unwrap()
+        else {
             panic!()
         };
         fixture.faults.plan(Disk::Fsyncs, pass, 1);

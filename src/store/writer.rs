@@ -12,8 +12,8 @@ use super::StoreError;
 use super::file::Opener;
 use super::live::{Held, Live};
 use super::news::News;
-use super::queue;
 use super::tables::{Tables, meta_number, read_id};
+use super::{guards, queue};
 use crate::metrics::{Happened, Metrics};
 use crate::run::RunId;
 
@@ -262,6 +262,12 @@ impl Writer {
         self.live.moved.clear();
         self.metrics
             .queue(self.live.queue.len(), self.live.running.len());
+        if std::mem::take(&mut self.live.guards_changed) {
+            self.metrics.guards(&self.live.guards.book);
+        }
+        if self.live.queue_changed {
+            self.metrics.held(&guards::held(&self.live));
+        }
         if std::mem::take(&mut self.live.queue_changed) {
             self.held = self.live.held();
             self.changed.send_modify(|n| *n += 1);
@@ -309,6 +315,8 @@ impl Writer {
                     None => Reopened::AsBefore,
                 };
                 live.queue_changed = true;
+                live.guards_changed = true;
+                live.guards.circuit = self.live.guards.circuit;
                 self.live = live;
                 *self
                     .database
@@ -349,7 +357,7 @@ impl Writer {
                 .and_then(|doubt| doubt.held.as_ref());
             let held = attempted.unwrap_or(&self.held);
             let mut live = Live::load(&tables, held)?;
-            queue::put_back_unowned(&tables, &mut live, held)?;
+            queue::put_back_unowned(&mut tables, &mut live, held)?;
             if live.dirty.is_empty() {
                 drop(tables);
                 txn.abort()?;

@@ -57,15 +57,13 @@ impl Worker {
         let mut under_way = JoinSet::new();
         while !shutdown.is_asked() {
             while under_way.try_join_next().is_some() {}
-            let (max, output_limit) = {
-                let runs = &config.borrow_and_update().runs;
-                (runs.max_concurrent, runs.output_limit_bytes)
-            };
+            let current = Arc::clone(&config.borrow_and_update());
+            let max = current.runs.max_concurrent;
             changed.borrow_and_update();
             let mut next = None;
             // Ansible reads the same inventory: what cannot be read now would only fail.
             if inventory.is_usable() && under_way.len() < max {
-                match self.store.claim(clock::now(), output_limit).await {
+                match self.store.claim(current, clock::now()).await {
                     Ok(Claim::Run(claimed)) => {
                         under_way.spawn(self.clone().execute(*claimed));
                         continue;

@@ -94,7 +94,7 @@ impl Seeder {
         // A little later, for the other tasks' clocks are not ours.
         let later = now + TimeDelta::days(1);
         let runs = &self.config.runs;
-        let claimed = match self.store.claim(later, runs.output_limit_bytes).await? {
+        let claimed = match self.store.claim(Arc::clone(&self.config), later).await? {
             Claim::Run(claimed) => claimed.run,
             Claim::Nothing { .. } => return Err("a run that was made cannot be claimed".into()),
         };

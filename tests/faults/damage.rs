@@ -83,7 +83,7 @@ fn work_with(path: &Path) -> Found {
         let _ = store
             .admit(firing, config(""), inventory(), at(300_000))
             .await;
-        let _ = store.claim(at(300_100), 1 << 20).await;
+        let _ = store.claim(config(""), at(300_100)).await;
         store.close().await;
         Found::Opened(answers)
     })

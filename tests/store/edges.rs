@@ -8,7 +8,7 @@ use promansible::metrics::Metrics;
 use promansible::run::{Outcome, RunId, State};
 use promansible::store::{self, OpenError};
 
-use crate::fixture::{Fixture, alert, at, ended, event, one_running, open, sample};
+use crate::fixture::{Fixture, alert, at, ended, event, keeping, one_running, open, sample};
 
 #[tokio::test]
 async fn many_notifications_share_a_commit() {
@@ -85,7 +85,7 @@ async fn output_is_kept_head_and_tail_with_a_mark_where_it_was_cut() {
     let fixture = Fixture::new(10);
     let firing = alert(1, 0, "a", "h3", Status::Firing);
     fixture.admit(vec![firing], at(0)).await.unwrap();
-    let claim = fixture.store.claim(at(0), 10_000).await.unwrap();
+    let claim = fixture.store.claim(keeping(10_000), at(0)).await.unwrap();
     assert!(matches!(claim, store::Claim::Run(_)));
     let id = RunId(1);
     let mut all = Vec::new();

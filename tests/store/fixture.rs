@@ -15,26 +15,43 @@ use prometheus::Registry;
 
 pub const HOSTS: [&str; 4] = ["h1", "h2", "h3", "h4"];
 
+/// The guards let everything pass.
+pub const NO_GUARDS: &str =
+    "guards: {attempts: {max: 0}, storm: {max_hosts: 0}, circuit: {failures: 0}}";
+
 /// A configuration with these limits of runs.
 pub fn config(runs: &str) -> Arc<Config> {
-    let text = format!(
+    let guards = NO_GUARDS;
+    built(&format!(
         r#"
-ansible: {{playbook_dir: p, inventory: [i]}}
-storage: {{path: unused}}
 runs: {{{runs}}}
+{guards}
 bindings:
   - {{name: one, matchers: ['sev="a"'], roles: [r1], batch_window: 0s}}
   - {{name: batched, matchers: ['sev=~"a|b"'], roles: [r1, r2], batch_window: 10s, on_interrupt: rerun}}
   - {{name: group, matchers: ['sev="c"'], roles: [r2], target: {{group: web}}, batch_window: 5s}}
   - {{name: overlap, matchers: ['sev="d"'], roles: [r2], allow_overlap: true, batch_window: 0s}}
 "#
-    );
+    ))
+}
+
+/// A configuration with this besides the playbook and the inventory; its roles are r1 and r2.
+pub fn built(text: &str) -> Arc<Config> {
+    let ansible = "ansible: {playbook_dir: p, inventory: [i]}\nstorage: {path: unused}\n";
+    let text = format!("{ansible}{text}");
     let roles = Roles {
         alert: vec!["r1".into(), "r2".into()],
         routine: Vec::new(),
         ..Roles::default()
     };
     Arc::new(config::build("test.yml", &text, &roles).unwrap())
+}
+
+/// A configuration that keeps so many bytes of a run's output.
+pub fn keeping(output_limit_bytes: u64) -> Arc<Config> {
+    let mut config = Config::clone(&config(""));
+    config.runs.output_limit_bytes = output_limit_bytes;
+    Arc::new(config)
 }
 
 pub fn inventory() -> Arc<Inventory> {
@@ -126,7 +143,7 @@ impl Fixture {
     ) -> Result<RunId, store::StoreError> {
         let work = Work {
             allow_overlap: overlap,
-            ..plan::work(&self.config.bindings[0])
+            ..plan::work(&self.config.bindings[0], 1)
         };
         let limit = self.config.runs.queue_limit;
         let hosts = hosts.to_vec();
@@ -134,7 +151,12 @@ impl Fixture {
     }
 
     pub async fn claim(&self, now: DateTime<Utc>) -> Option<Claimed> {
-        match self.store.claim(now, 1 << 20).await.unwrap() {
+        match self
+            .store
+            .claim(Arc::clone(&self.config), now)
+            .await
+            .unwrap()
+        {
             Claim::Run(claimed) => Some(*claimed),
             Claim::Nothing { .. } => None,
         }

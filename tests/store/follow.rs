@@ -4,7 +4,7 @@ use bytes::Bytes;
 use promansible::run::{Outcome, RunId};
 use promansible::store::{Change, Store, StoreError, Told};
 
-use crate::fixture::{Fixture, at, ended, event, one_running};
+use crate::fixture::{Fixture, at, ended, event, keeping, one_running};
 
 /// Follows to the end, and yields the events' tasks and the pieces of output, each with where it begins.
 async fn followed(
@@ -89,7 +89,7 @@ async fn everything_is_told_once_from_wherever_one_begins() {
 async fn what_was_not_kept_is_a_gap() {
     let fixture = Fixture::new(10);
     fixture.ask(&["h1".to_owned()], false, at(0)).await.unwrap();
-    let claimed = fixture.store.claim(at(0), 100).await.unwrap();
+    let claimed = fixture.store.claim(keeping(100), at(0)).await.unwrap();
     let promansible::store::Claim::Run(claimed) = claimed else {
         panic!("nothing to claim");
     };

@@ -318,7 +318,7 @@ async fn a_text_is_looked_for_in_so_many_runs_at_a_time() {
     for _ in 0..10_003 {
         let (store, work) = (
             fixture.store.clone(),
-            plan::work(&fixture.config.bindings[0]),
+            plan::work(&fixture.config.bindings[0], 1),
         );
         asked.spawn(async move {
             let hosts = vec![HOSTS[1].to_owned()];

@@ -13,6 +13,7 @@ mod edges;
 mod findings;
 mod fixture;
 mod follow;
+mod guards;
 mod hosts;
 mod listing;
 mod model;

@@ -107,8 +107,8 @@ pub(super) async fn page(context: &Context, query: &str) -> Answer {
         name: binding.name.clone(),
         link: format!("/bindings/{}", part(&binding.name)),
         matchers: binding.matchers.iter().map(ToString::to_string).collect(),
-        roles: binding.roles.join(", "),
-        check: binding.check,
+        roles: binding.roles().join(", "),
+        check: binding.mode != crate::guards::Mode::Run,
         provisioned: binding.origin == Origin::File,
     });
     let conflicts = config

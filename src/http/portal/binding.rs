@@ -11,6 +11,7 @@ use super::frame::{self, Frame, Wrong};
 use super::kept;
 use super::words::part;
 use crate::config::{Binding, KeptKind, Origin, Target, format_duration};
+use crate::guards::Mode;
 use crate::http::Context;
 use crate::http::refusal::Refusal;
 
@@ -79,7 +80,7 @@ pub(super) async fn one(context: &Context, name: &str) -> Answer {
 
 async fn provisioned(context: &Context, binding: &Binding) -> Answer {
     let mut facts = vec![
-        ("Roles", binding.roles.join(", ")),
+        ("Roles", steps_in_words(binding)),
         ("Where", target_in_words(&binding.target)),
         ("Time limit", format_duration(binding.timeout)),
         (
@@ -95,7 +96,11 @@ async fn provisioned(context: &Context, binding: &Binding) -> Answer {
         ));
     }
     for (on, what) in [
-        (binding.check, "Check mode"),
+        (binding.mode == Mode::Check, "Check mode"),
+        (
+            binding.mode == Mode::Observe,
+            "Observes only: nothing is run",
+        ),
         (binding.stop, "Ends the search (stop)"),
         (binding.allow_overlap, "May meet other runs"),
         (
@@ -240,4 +245,10 @@ mod tests {
             assert_eq!(matcher.to_string(), format!("alertname={}", quoted(value)));
         }
     }
+}
+
+fn steps_in_words(binding: &Binding) -> String {
+    let steps = binding.steps.iter();
+    let steps: Vec<String> = steps.map(|step| step.roles.join(", ")).collect();
+    steps.join("; then ")
 }

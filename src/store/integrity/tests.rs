@@ -12,7 +12,10 @@ use crate::run::RunId;
 async fn written() -> (Fixture, PathBuf) {
     let fixture = Fixture::new();
     fixture.admit().await.unwrap();
-    let claim = fixture.store.claim(super::super::tests::at(1), 1 << 20);
+    let claim = fixture.store.claim(
+        std::sync::Arc::clone(&fixture.config),
+        super::super::tests::at(1),
+    );
     claim.await.unwrap();
     for number in 0..20 {
         fixture.append(number).await.unwrap();

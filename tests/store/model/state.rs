@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use promansible::alert::{Alert, EpisodeKey, Status};
 use promansible::config::Config;
+use promansible::guards;
 use promansible::inventory::Inventory;
 use promansible::plan::{self, Choice, Past};
 use promansible::run::{Outcome, State};
@@ -68,7 +69,14 @@ impl Model {
         for alert in alerts {
             let key = alert.episode();
             let past = after.past.entry(key).or_default();
-            let decisions = plan::decide(config, inventory, alert, past, at(self.now));
+            let decisions = plan::decide(
+                config,
+                inventory,
+                &guards::State::default(),
+                alert,
+                past,
+                at(self.now),
+            );
             let ends = alert.status == Status::Resolved && past.resolved_at.is_none();
             let left = if ends {
                 after.resolve(&key)
@@ -77,11 +85,11 @@ impl Model {
             };
             let past = after.past.entry(key).or_default();
             for binding in left {
-                past.ran.remove(&binding);
+                past.under.remove(&binding);
             }
             plan::note(past, alert, &decisions, at(self.now));
             for decision in decisions {
-                if let (Choice::Run { hosts }, Some(binding)) =
+                if let (Choice::Run { hosts, .. }, Some(binding)) =
                     (&decision.choice, &decision.binding)
                 {
                     *joining.entry(binding.name.clone()).or_default() += 1;

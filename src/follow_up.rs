@@ -1,0 +1,134 @@
+//! Looks again at alerts whose time has come: whether their run helped, whether the next step is due, and what a guard
+//! refused for a time.
+//!
+//! What is due stands in the store, so that a restart forgets none of it. Where an Alertmanager can be asked it is, before a
+//! verdict falls: the end of an alert may never be told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::sync::watch;
+
+use crate::alert::EpisodeKey;
+use crate::alertmanager::Alertmanager;
+use crate::clock;
+use crate::config::Config;
+use crate::inventory_keeper::InventoryKeeper;
+use crate::shutdown::Shutdown;
+use crate::store::{Due, Store, StoreError};
+use crate::verdict::Heard;
+
+/// How many episodes are looked at in one transaction.
+const SLICE: usize = 200;
+
+/// What comes together is looked at together.
+const GATHER: Duration = Duration::from_millis(100);
+
+/// How long at most until the clock is looked at, for it may be set.
+const IDLE: Duration = Duration::from_mins(1);
+
+/// How long to leave alone what could not be done.
+const RETRY: TimeDelta = TimeDelta::seconds(15);
+
+/// How long an Alertmanager that does not answer is waited for, before it is decided without it.
+const PATIENCE: TimeDelta = TimeDelta::minutes(10);
+
+/// Who looks.
+pub struct FollowUp {
+    /// Where it stands what is due.
+    pub store: Store,
+    /// The configuration that is in force.
+    pub config: watch::Receiver<Arc<Config>>,
+    /// Knows the inventory.
+    pub inventory: InventoryKeeper,
+    /// When to end.
+    pub shutdown: Shutdown,
+}
+
+impl FollowUp {
+    /// Looks until promansible ends.
+    pub async fn run(mut self) {
+        let mut changed = self.store.changed();
+        loop {
+            changed.mark_unchanged();
+            let config = Arc::clone(&self.config.borrow_and_update());
+            let next = match self.pass(&config).await {
+                Ok(next) => next,
+                Err(why) => {
+                    tracing::warn!(why, "alerts cannot be looked at again now");
+                    Some(clock::now() + RETRY)
+                }
+            };
+            let pause = next.map_or(IDLE, |at| (at - clock::now()).to_std().unwrap_or_default());
+            tokio::select! {
+                () = self.shutdown.asked() => return,
+                () = tokio::time::sleep(pause.clamp(GATHER, IDLE)) => {}
+                changed = changed.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    tokio::time::sleep(GATHER).await;
+                }
+                changed = self.config.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    /// Looks at all that is due, a slice at a time. Yields when the next is.
+    async fn pass(&self, config: &Arc<Config>) -> Result<Option<DateTime<Utc>>, String> {
+        let told = |e: StoreError| e.to_string();
+        loop {
+            let now = clock::now();
+            let due = self.store.due(now, SLICE).await.map_err(told)?;
+            if due.episodes.is_empty() {
+                return Ok(due.next);
+            }
+            let inventory = self.inventory.fresh().await.map_err(|e| e.to_string())?;
+            let heard = self.hear(config, due, now).await?;
+            self.store
+                .follow_up(heard, Arc::clone(config), inventory, now)
+                .await
+                .map_err(told)?;
+        }
+    }
+
+    /// Asks Alertmanager which of these fire, where that is of use.
+    async fn hear(
+        &self,
+        config: &Config,
+        due: Due,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<(EpisodeKey, Heard)>, String> {
+        let nothing = |due: Due| -> Vec<(EpisodeKey, Heard)> {
+            let episodes = due.episodes.into_iter();
+            episodes.map(|key| (key, Heard::Nothing)).collect()
+        };
+        let Some(settings) = &config.alertmanager else {
+            return Ok(nothing(due));
+        };
+        let needed = self.store.need_hearing(due.episodes.clone()).await;
+        if !needed.map_err(|e| e.to_string())? {
+            return Ok(nothing(due));
+        }
+        let firing = match Alertmanager::new(settings).firing().await {
+            Ok(firing) => firing,
+            Err(e) if due.since.is_none_or(|since| now - since < PATIENCE) => {
+                return Err(format!("Alertmanager cannot be asked what fires: {e}"));
+            }
+            Err(e) => {
+                tracing::warn!(error = %e, "Alertmanager cannot be asked what fires: it is decided without it");
+                return Ok(nothing(due));
+            }
+        };
+        let heard = |key: EpisodeKey| {
+            let heard = if firing.contains(&key) {
+                Heard::Firing
+            } else {
+                Heard::Resolved
+            };
+            (key, heard)
+        };
+        Ok(due.episodes.into_iter().map(heard).collect())
+    }
+}

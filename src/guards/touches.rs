@@ -1,0 +1,155 @@
+//! What ran on which host under which binding, and whether it may run there again.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::{Limits, after};
+use crate::run::{RunId, Skip};
+
+/// A start of one step on one host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Touch {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// Which step, from 1.
+    pub step: u32,
+    /// By which run.
+    pub run: RunId,
+}
+
+/// Why something may not start on a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// The reason.
+    pub reason: Skip,
+    /// When it may, if nothing else comes; `None` if a person has to act.
+    pub until: Option<DateTime<Utc>>,
+    /// The same as a sentence.
+    pub why: String,
+}
+
+/// Whether a step may start on a host, by what was started there before.
+pub fn may_start(
+    limits: &Limits,
+    step: u32,
+    touches: &[Touch],
+    now: DateTime<Utc>,
+) -> Result<(), Refused> {
+    let cooldown = limits.cooldown;
+    // A step that did not help is no reason to wait with the next one.
+    let last = touches
+        .iter()
+        .filter(|t| t.step >= step)
+        .max_by_key(|t| t.at);
+    if let Some(last) = last
+        && after(last.at, cooldown) > now
+    {
+        return Err(Refused {
+            reason: Skip::Cooldown,
+            until: Some(after(last.at, cooldown)),
+            why: format!(
+                "run {} began there {} ago, and the cooldown is {}",
+                last.run,
+                words(now - last.at),
+                crate::units::format_duration(cooldown)
+            ),
+        });
+    }
+    let attempts = limits.attempts;
+    let max = usize::try_from(attempts.max).unwrap_or(usize::MAX);
+    if max == 0 {
+        return Ok(());
+    }
+    let of_step = touches.iter().filter(|t| t.step == step);
+    let mut lately: Vec<DateTime<Utc>> = of_step
+        .map(|t| t.at)
+        .filter(|at| after(*at, attempts.per) > now)
+        .collect();
+    lately.sort_unstable();
+    let Some(first) = lately.len().checked_sub(max) else {
+        return Ok(());
+    };
+    Err(Refused {
+        reason: Skip::AttemptsExhausted,
+        until: Some(after(lately[first], attempts.per)),
+        why: format!(
+            "it was tried there {} within {}, and max is {max}",
+            times(lately.len()),
+            crate::units::format_duration(attempts.per)
+        ),
+    })
+}
+
+fn times(n: usize) -> String {
+    match n {
+        1 => "once".to_owned(),
+        2 => "twice".to_owned(),
+        n => format!("{n} times"),
+    }
+}
+
+fn words(time: chrono::TimeDelta) -> String {
+    let seconds = u64::try_from(time.num_seconds()).unwrap_or(0);
+    crate::units::format_duration(Duration::from_secs(seconds))
+}
+
+/// The starts, by binding and host.
+#[derive(Debug, Clone, Default)]
+pub struct Touches(HashMap<String, BTreeMap<String, Vec<Touch>>>);
+
+impl Touches {
+    /// What was started on a host under a binding, oldest first.
+    pub fn on(&self, binding: &str, host: &str) -> &[Touch] {
+        let hosts = self.0.get(binding);
+        let touches = hosts.and_then(|hosts| hosts.get(host));
+        touches.map_or(&[], Vec::as_slice)
+    }
+
+    /// Replaces what was started on a host under a binding.
+    pub fn set(&mut self, binding: &str, host: &str, touches: Vec<Touch>) {
+        let hosts = self.0.entry(binding.to_owned()).or_default();
+        if !touches.is_empty() {
+            hosts.insert(host.to_owned(), touches);
+            return;
+        }
+        hosts.remove(host);
+        if hosts.is_empty() {
+            self.0.remove(binding);
+        }
+    }
+
+    /// Adds a start, and lets those go that no limit asks for any more: of each step the newest `max` stay, and one at least.
+    pub fn add(&mut self, binding: &str, host: &str, touch: Touch, max: u32) -> &[Touch] {
+        let hosts = self.0.entry(binding.to_owned()).or_default();
+        let touches = hosts.entry(host.to_owned()).or_default();
+        touches.push(touch);
+        let keep = usize::try_from(max.max(1)).unwrap_or(usize::MAX);
+        let of_step = touches.iter().filter(|t| t.step == touch.step).count();
+        let mut drop = of_step.saturating_sub(keep);
+        touches.retain(|t| {
+            let goes = drop > 0 && t.step == touch.step;
+            drop -= usize::from(goes);
+            !goes
+        });
+        touches
+    }
+
+    /// All of them: binding, host, starts.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str, &[Touch])> {
+        self.0.iter().flat_map(|(binding, hosts)| {
+            hosts
+                .iter()
+                .map(move |(host, touches)| (binding.as_str(), host.as_str(), touches.as_slice()))
+        })
+    }
+
+    pub(super) fn not_after(&mut self, now: DateTime<Utc>) {
+        let hosts = self.0.values_mut();
+        for touch in hosts.flat_map(BTreeMap::values_mut).flatten() {
+            touch.at = touch.at.min(now);
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Verdicts, and what is paused, held and open.
+
+use std::collections::BTreeMap;
+
+use prometheus::{GaugeVec, IntCounterVec, IntGauge, Registry};
+
+use super::make::{counters, gauge, gauges};
+use crate::guards::{Book, Hold};
+use crate::verdict::Verdict;
+
+/// The metrics of guards and verdicts.
+#[derive(Debug, Clone)]
+pub(super) struct Guards {
+    remediations: IntCounterVec,
+    role_verdicts: IntCounterVec,
+    paused: IntGauge,
+    hosts_held: IntGauge,
+    runs_held: GaugeVec,
+    storm_held: GaugeVec,
+    circuit_open: GaugeVec,
+}
+
+impl Guards {
+    pub(super) fn register(r: &Registry) -> Result<Self, prometheus::Error> {
+        let guards = Self {
+            remediations: counters(
+                r,
+                "remediations_total",
+                "Alerts after a run that ended well, by whether they resolved in time.",
+                &["binding", "verdict"],
+            )?,
+            role_verdicts: counters(
+                r,
+                "role_verdicts_total",
+                "The same by role. A run of several roles counts once for each.",
+                &["role", "verdict"],
+            )?,
+            paused: gauge(r, "paused", "Whether a person has paused everything.")?,
+            hosts_held: gauge(r, "hosts_held", "Hosts that a person has put on hold.")?,
+            runs_held: gauges(
+                r,
+                "runs_held",
+                "Queued runs that wait for a person, by why.",
+                &["reason"],
+            )?,
+            storm_held: gauges(
+                r,
+                "storm_held",
+                "Whether runs are held because too many hosts would be touched; without a binding, those of all.",
+                &["binding"],
+            )?,
+            circuit_open: gauges(
+                r,
+                "circuit_open",
+                "Whether a role is not run because it failed too often in a row.",
+                &["role"],
+            )?,
+        };
+        guards.storm_held.with_label_values(&[crate::guards::ALL]);
+        guards.held(&BTreeMap::new());
+        Ok(guards)
+    }
+
+    pub(super) fn know<'a>(
+        &self,
+        bindings: impl IntoIterator<Item = &'a str>,
+        roles: impl IntoIterator<Item = &'a str>,
+    ) {
+        for binding in bindings {
+            self.storm_held.with_label_values(&[binding]);
+            for verdict in Verdict::ALL {
+                let labels = [binding, verdict.as_str()];
+                self.remediations.with_label_values(&labels);
+            }
+        }
+        for role in roles {
+            self.circuit_open.with_label_values(&[role]);
+            for verdict in Verdict::ALL {
+                let labels = [role, verdict.as_str()];
+                self.role_verdicts.with_label_values(&labels);
+            }
+        }
+    }
+
+    pub(super) fn fell(&self, binding: &str, roles: &[String], verdict: Verdict) {
+        let labels = [binding, verdict.as_str()];
+        self.remediations.with_label_values(&labels).inc();
+        for role in roles {
+            let labels = [role.as_str(), verdict.as_str()];
+            self.role_verdicts.with_label_values(&labels).inc();
+        }
+    }
+
+    #[allow(clippy::cast_precision_loss)] // runs in a queue
+    pub(super) fn held(&self, held: &BTreeMap<Hold, usize>) {
+        for reason in Hold::ALL {
+            let runs = held.get(&reason).copied().unwrap_or(0);
+            self.runs_held
+                .with_label_values(&[reason.as_str()])
+                .set(runs as f64);
+        }
+    }
+
+    pub(super) fn book(&self, book: &Book) {
+        self.paused.set(i64::from(book.pause.is_some()));
+        self.hosts_held
+            .set(i64::try_from(book.hosts.len()).unwrap_or(i64::MAX));
+        let storms = book.storms.keys().map(String::as_str);
+        show(&self.storm_held, "binding", storms);
+        let open = book
+            .streaks
+            .iter()
+            .filter(|(_, streak)| streak.open.is_some());
+        show(
+            &self.circuit_open,
+            "role",
+            open.map(|(role, _)| role.as_str()),
+        );
+    }
+}
+
+/// Sets these to 1 and all others that are there to 0.
+fn show<'a>(gauges: &GaugeVec, label: &str, ones: impl Iterator<Item = &'a str>) {
+    for family in prometheus::core::Collector::collect(gauges) {
+        for metric in family.get_metric() {
+            let of_it = metric.get_label().iter().find(|l| l.name() == label);
+            if let Some(value) = of_it {
+                gauges.with_label_values(&[value.value()]).set(0.0);
+            }
+        }
+    }
+    for one in ones {
+        gauges.with_label_values(&[one]).set(1.0);
+    }
+}

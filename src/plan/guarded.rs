@@ -1,0 +1,148 @@
+//! What the guards leave of a choice to run.
+
+use chrono::{DateTime, Utc};
+
+use super::{Choice, step_of};
+use crate::config::Binding;
+use crate::guards::{Gate, Mode, Refused, State, Then, may_start};
+use crate::run::{Skip, Spared};
+
+/// Runs a step on those of these hosts on which it may start, or says why on none.
+pub(super) fn choose(
+    binding: &Binding,
+    state: &State,
+    first: u32,
+    hosts: Vec<String>,
+    now: DateTime<Utc>,
+) -> Choice {
+    if let Some(refused) = closed(binding, now) {
+        return skip(refused);
+    }
+    let mut step = first;
+    let (mut free, refused) = loop {
+        let (free, refused) = sort(binding, state, step, &hosts, now);
+        let exhausted = |r: &(String, Refused)| r.1.reason == Skip::AttemptsExhausted;
+        let goes_on = free.is_empty()
+            && refused.iter().all(exhausted)
+            && binding.limits.attempts.then == Then::NextStep
+            && step_of(binding, step + 1).is_some();
+        if !goes_on {
+            break (free, refused);
+        }
+        step += 1;
+    };
+    if free.is_empty() {
+        return skip(together(refused));
+    }
+    let roles = step_of(binding, step).map_or(&[][..], |step| &step.roles);
+    let mut spared: Vec<Spared> = refused.into_iter().map(spare).collect();
+    let probe = match state.book.gate(roles, now) {
+        Gate::Open(refused) => return skip(refused),
+        Gate::Closed => false,
+        Gate::Probe => {
+            for host in free.drain(1..) {
+                let refused = Refused {
+                    reason: Skip::CircuitOpen,
+                    until: None,
+                    why: "the role is tried out on one host first".to_owned(),
+                };
+                spared.push(spare((host, refused)));
+            }
+            true
+        }
+    };
+    if binding.mode == Mode::Observe {
+        return skip(Refused {
+            reason: Skip::Observe,
+            until: None,
+            why: format!("it would run {} on {}", roles.join(", "), free.join(", ")),
+        });
+    }
+    Choice::Run {
+        hosts: free,
+        step,
+        probe,
+        spared,
+    }
+}
+
+/// Why a binding is out of force at this time, if it is.
+pub fn closed(binding: &Binding, now: DateTime<Utc>) -> Option<Refused> {
+    let closed = binding.windows.closed(now)?;
+    Some(Refused {
+        reason: Skip::Muted,
+        until: binding.windows.next_change(now),
+        why: closed.to_string(),
+    })
+}
+
+/// Why a step may not start on a host at this time, if so.
+pub fn refused(
+    binding: &Binding,
+    state: &State,
+    step: u32,
+    host: &str,
+    now: DateTime<Utc>,
+) -> Option<Refused> {
+    let touches = state.touches.on(&binding.name, host);
+    let held = state.book.host(host, now);
+    held.and_then(|()| may_start(&binding.limits, step, touches, now))
+        .err()
+}
+
+fn sort(
+    binding: &Binding,
+    state: &State,
+    step: u32,
+    hosts: &[String],
+    now: DateTime<Utc>,
+) -> (Vec<String>, Vec<(String, Refused)>) {
+    let (mut free, mut out) = (Vec::new(), Vec::new());
+    for host in hosts {
+        match refused(binding, state, step, host, now) {
+            None => free.push(host.clone()),
+            Some(refused) => out.push((host.clone(), refused)),
+        }
+    }
+    (free, out)
+}
+
+/// One refusal for all hosts: the first reason, and the first time at which one of them may be free.
+fn together(refused: Vec<(String, Refused)>) -> Refused {
+    let until = refused.iter().filter_map(|(_, r)| r.until).min();
+    let more = refused.len().saturating_sub(1);
+    let mut all = refused.into_iter();
+    let (host, first) = all.next().unwrap_or_else(|| {
+        let nobody = Refused {
+            reason: Skip::EmptyTarget,
+            until: None,
+            why: "there is no host".to_owned(),
+        };
+        (String::new(), nobody)
+    });
+    let others = match more {
+        0 => String::new(),
+        n => format!(", and {n} more hosts are refused too"),
+    };
+    Refused {
+        reason: first.reason,
+        until,
+        why: format!("{host}: {}{others}", first.why),
+    }
+}
+
+fn spare((host, refused): (String, Refused)) -> Spared {
+    Spared {
+        host,
+        reason: refused.reason,
+        why: refused.why,
+    }
+}
+
+fn skip(refused: Refused) -> Choice {
+    Choice::Skip {
+        reason: refused.reason,
+        why: refused.why,
+        until: refused.until,
+    }
+}

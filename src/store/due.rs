@@ -1,0 +1,251 @@
+//! What is looked at again without a notification: verdicts, next steps, and what a guard refused for a time.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use redb::ReadableTable;
+
+use super::admit::{Touched, past_of, refuse_overflow, resolve};
+use super::intake::Intake;
+use super::live::Live;
+use super::tables::{DUE, EPISODES, Tables, decode, episode_key, open_for_reading};
+use super::{Episode, Store, StoreError, verdicts};
+use crate::alert::{EpisodeKey, Fingerprint, Status};
+use crate::config::Config;
+use crate::guards::after;
+use crate::inventory::Inventory;
+use crate::metrics::Happened;
+use crate::plan::{self, Choice, Decision};
+use crate::run::Skip;
+use crate::verdict::Heard;
+
+/// How soon to try again where the queue is full.
+const QUEUE_FULL: std::time::Duration = std::time::Duration::from_mins(1);
+
+/// What is due.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Due {
+    /// The episodes, the longest due first.
+    pub episodes: Vec<EpisodeKey>,
+    /// Since when the first of them is.
+    pub since: Option<DateTime<Utc>>,
+    /// When the next one will be, if none is now.
+    pub next: Option<DateTime<Utc>>,
+}
+
+/// Makes those episodes due now that fire and were not run for this reason.
+pub(super) fn look_again(
+    tables: &mut Tables<'_>,
+    live: &mut Live,
+    reason: Skip,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let mut keys = Vec::new();
+    for row in tables.firing.iter()? {
+        keys.push(key_of(row?.0.value()));
+    }
+    for key in keys {
+        let Some(mut episode) = tables.episode(&key)? else {
+            continue;
+        };
+        let mut found = false;
+        for decided in episode.decisions.values_mut() {
+            if decided.decision == reason.as_str() {
+                decided.until = Some(now);
+                found = true;
+            }
+        }
+        if found {
+            tables.put_episode(&key, &mut episode)?;
+            live.queue_changed = true;
+        }
+    }
+    Ok(())
+}
+
+fn key_of((starts_at_nanos, fingerprint): (i64, u64)) -> EpisodeKey {
+    EpisodeKey {
+        fingerprint: Fingerprint(fingerprint),
+        starts_at_nanos,
+    }
+}
+
+fn follow_up(
+    tables: &mut Tables<'_>,
+    live: &mut Live,
+    heard: &[(EpisodeKey, Heard)],
+    config: &Config,
+    inventory: &Inventory,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    live.guards.clock(now);
+    let mut intake = Intake::new(config, inventory, live, now);
+    let mut written = 0;
+    for (key, heard) in heard {
+        let Some(value) = tables.episode(key)? else {
+            continue;
+        };
+        // A clock that was set back makes it due later.
+        if value.due_at.is_none_or(|due| due > now) {
+            continue;
+        }
+        written += 1;
+        let mut episode = Touched {
+            value,
+            changed: true,
+        };
+        look(
+            tables,
+            live,
+            &mut intake,
+            key,
+            *heard,
+            &mut episode,
+            (config, inventory),
+            now,
+        )?;
+        tables.put_episode(key, &mut episode.value)?;
+    }
+    intake.finish(tables, live)?;
+    if written == 0 {
+        live.idle += 1;
+    } else {
+        live.queue_changed = true;
+    }
+    Ok(())
+}
+
+#[allow(clippy::too_many_arguments)] // all that a decision needs
+fn look(
+    tables: &mut Tables<'_>,
+    live: &mut Live,
+    intake: &mut Intake<'_>,
+    key: &EpisodeKey,
+    heard: Heard,
+    episode: &mut Touched,
+    (config, inventory): (&Config, &Inventory),
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    for decided in episode.value.decisions.values_mut() {
+        decided.until = decided.until.filter(|until| *until > now);
+    }
+    if episode.value.status != Status::Firing {
+        return Ok(());
+    }
+    if heard == Heard::Resolved {
+        verdicts::judge(tables, live, key, &mut episode.value, heard, now)?;
+        let left = resolve(tables, live, key, &mut episode.value, now, now)?;
+        for id in left.thinned {
+            live.tidy(id);
+        }
+        return Ok(());
+    }
+    if heard == Heard::Firing {
+        episode.value.last_seen = now;
+    }
+    verdicts::judge(tables, live, key, &mut episode.value, heard, now)?;
+    let mut past = past_of(&episode.value, now);
+    past.unheard = heard == Heard::Nothing && !fires_since(&episode.value);
+    let alert = episode.value.clone().alert();
+    let decisions = plan::decide(config, inventory, &live.guards, &alert, &past, now);
+    let full = refuse_overflow(live, config, std::slice::from_ref(&decisions), now).is_err();
+    for decision in decisions {
+        let decision = if full {
+            postponed(decision, now)
+        } else {
+            decision
+        };
+        let (choice, _) = intake.take(tables, live, key, episode, &decision)?;
+        if let Choice::Run { .. } = choice {
+            live.happened.push(Happened::Decision {
+                binding: decision.binding_name().to_owned(),
+                decision: choice.as_str(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Whether it was heard that it fires after the run whose verdict fell.
+fn fires_since(episode: &Episode) -> bool {
+    let mut decisions = episode.decisions.values();
+    decisions.any(|d| d.ended_at.is_some_and(|at| episode.last_seen > at))
+}
+
+fn postponed(decision: Decision, now: DateTime<Utc>) -> Decision {
+    match decision.choice {
+        Choice::Run { .. } => Decision {
+            choice: Choice::Skip {
+                reason: Skip::QueueFull,
+                why: "the queue is full".to_owned(),
+                until: Some(after(now, QUEUE_FULL)),
+            },
+            ..decision
+        },
+        Choice::Skip { .. } => decision,
+    }
+}
+
+impl Store {
+    /// What is to be looked at now, at most so many.
+    pub async fn due(&self, now: DateTime<Utc>, most: usize) -> Result<Due, StoreError> {
+        self.read(move |txn| {
+            let mut due = Due::default();
+            let Some(table) = open_for_reading(txn, DUE)? else {
+                return Ok(due);
+            };
+            let now = now.timestamp_millis();
+            for row in table.iter()? {
+                let (millis, starts_at_nanos, fingerprint) = row?.0.value();
+                let at = DateTime::from_timestamp_millis(millis);
+                if millis >= now || due.episodes.len() == most {
+                    due.next = at;
+                    break;
+                }
+                due.since = due.since.or(at);
+                due.episodes.push(key_of((starts_at_nanos, fingerprint)));
+            }
+            Ok(due)
+        })
+        .await
+    }
+
+    /// Whether it is of use to know if these fire: a verdict falls, or a next step is due.
+    pub async fn need_hearing(&self, keys: Vec<EpisodeKey>) -> Result<bool, StoreError> {
+        self.read(move |txn| {
+            let Some(table) = open_for_reading(txn, EPISODES)? else {
+                return Ok(false);
+            };
+            for key in &keys {
+                let Some(value) = table.get(episode_key(key))? else {
+                    continue;
+                };
+                let episode: Episode = decode(value.value())?;
+                if episode
+                    .decisions
+                    .values()
+                    .any(|d| d.verify_at.is_some() && d.verdict.is_none())
+                {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        })
+        .await
+    }
+
+    /// Looks again at episodes that are due, with what was heard of each: verdicts fall, next steps and what was refused for
+    /// a time are decided.
+    ///
+    /// *Durability*: `Ok` is on disk. *Cancel safety*: done twice, the second time finds nothing due.
+    pub async fn follow_up(
+        &self,
+        heard: Vec<(EpisodeKey, Heard)>,
+        config: Arc<Config>,
+        inventory: Arc<Inventory>,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        self.ask(move |tables, live| follow_up(tables, live, &heard, &config, &inventory, now))
+            .await
+    }
+}

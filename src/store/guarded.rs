@@ -1,0 +1,372 @@
+//! A run that may start by its place in the queue is asked once more whether it may: what was decided may be minutes old.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use redb::ReadableTable;
+
+use super::live::Live;
+use super::records::RunEpisode;
+use super::tables::Tables;
+use super::{StoreError, finish, guards};
+use crate::alert::EpisodeKey;
+use crate::config::{Binding, Config};
+use crate::guards::{Gate, Mode, Refused, Touch};
+use crate::message::Held;
+use crate::metrics::Happened;
+use crate::plan;
+use crate::run::{Outcome, Run, RunId, Skip, Spared};
+
+/// Ends the runs for whose approval it is too late. Whether there were any.
+pub(super) fn end_lapsed(
+    tables: &mut Tables<'_>,
+    live: &mut Live,
+    now: DateTime<Utc>,
+) -> Result<bool, StoreError> {
+    let mut any = false;
+    while let Some((until, id)) = live.approvals.first().copied()
+        && until <= now
+    {
+        let why = "nobody approved it in time";
+        finish::end_queued(tables, live, id, Outcome::Canceled, why, now)?;
+        any = true;
+    }
+    Ok(any)
+}
+
+/// Takes the hosts out of a queued run on which it may not start now. Whether the run is still there: without hosts it ends,
+/// and its alerts are decided again when they may be.
+pub(super) fn admit_start(
+    tables: &mut Tables<'_>,
+    live: &mut Live,
+    config: &Config,
+    id: RunId,
+    now: DateTime<Utc>,
+) -> Result<bool, StoreError> {
+    let run = &live.queue[&id].run;
+    let binding = run.binding.as_ref();
+    let binding = binding.and_then(|name| config.bindings.iter().find(|b| b.name == *name));
+    let refused = refused(live, run, binding.map(AsRef::as_ref), now);
+    if refused.is_empty() {
+        return Ok(true);
+    }
+    let alerts = run.binding.is_some();
+    if alerts {
+        leave_out(tables, live, id, &refused, now)?;
+    }
+    let queued = live.queue.get_mut(&id).expect("the caller found it queued");
+    let names_none = queued.episodes.is_empty();
+    for (host, refused) in &refused {
+        queued.run.spared.push(Spared {
+            host: host.clone(),
+            reason: refused.reason,
+            why: refused.why.clone(),
+        });
+    }
+    if !alerts {
+        queued.run.hosts.retain(|host| !refused.contains_key(host));
+    }
+    let gone = if alerts {
+        names_none
+    } else {
+        queued.run.hosts.is_empty()
+    };
+    if !gone {
+        if alerts {
+            live.tidy(id);
+        }
+        live.dirty.insert(id);
+        return Ok(true);
+    }
+    // It keeps its hosts: what it would have touched is what a reader asks for.
+    queued.run.hosts = refused.keys().cloned().collect();
+    let why = refused.values().next().map_or("", |refused| &refused.why);
+    let why = format!("it was not started: {why}");
+    finish::end_queued(tables, live, id, Outcome::Canceled, &why, now)?;
+    Ok(false)
+}
+
+/// The hosts on which a run may not start now, and why.
+fn refused(
+    live: &Live,
+    run: &Run,
+    binding: Option<&Binding>,
+    now: DateTime<Utc>,
+) -> BTreeMap<String, Refused> {
+    let state = &live.guards;
+    let every = |refused: &Refused| {
+        let hosts = run.hosts.iter();
+        hosts.map(|host| (host.clone(), refused.clone())).collect()
+    };
+    let remedy = run.remedy;
+    if let Some(binding) = binding {
+        if let Some(closed) = plan::closed(binding, now) {
+            return every(&closed);
+        }
+        if binding.mode == Mode::Observe {
+            return every(&Refused {
+                reason: Skip::Observe,
+                until: None,
+                why: "the mode is observe now".to_owned(),
+            });
+        }
+    }
+    // The mode may have become weaker since.
+    if binding.is_some_and(|b| b.mode == Mode::Check) && !run.work.check {
+        return every(&Refused {
+            reason: Skip::Observe,
+            until: Some(now),
+            why: "the mode is check now".to_owned(),
+        });
+    }
+    if run.binding.is_some() && !remedy.is_some_and(|remedy| remedy.probe) {
+        match state.book.gate(&run.work.roles, now) {
+            Gate::Closed => {}
+            Gate::Open(refused) => return every(&refused),
+            Gate::Probe => {
+                return every(&Refused {
+                    reason: Skip::CircuitOpen,
+                    until: Some(now),
+                    why: "its role is to be tried out on one host first".to_owned(),
+                });
+            }
+        }
+    }
+    let mut out = BTreeMap::new();
+    for host in &run.hosts {
+        // A repetition was asked for: it is not one more attempt.
+        let refused = match (binding, remedy) {
+            (Some(binding), Some(remedy)) if run.rerun_of.is_none() => {
+                plan::refused(binding, state, remedy.step, host, now)
+            }
+            _ => state.book.host(host, now).err(),
+        };
+        if let Some(refused) = refused {
+            out.insert(host.clone(), refused);
+        }
+    }
+    out
+}
+
+/// Takes these hosts out of what the run is about, and notes in the episodes why.
+fn leave_out(
+    tables: &mut Tables<'_>,
+    live: &mut Live,
+    id: RunId,
+    refused: &BTreeMap<String, Refused>,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let queued = &live.queue[&id];
+    let binding = queued.run.binding.clone().unwrap_or_default();
+    let touched: Vec<(EpisodeKey, Vec<String>)> = queued
+        .episodes
+        .iter()
+        .filter(|(_, hosts)| hosts.iter().any(|host| refused.contains_key(host)))
+        .map(|(key, hosts)| (*key, hosts.clone()))
+        .collect();
+    for (key, hosts) in touched {
+        let Some(mut episode) = tables.episode(&key)? else {
+            continue;
+        };
+        live.leave(id, &key);
+        let remaining: Vec<String> = hosts
+            .iter()
+            .filter(|host| !refused.contains_key(*host))
+            .cloned()
+            .collect();
+        let left_out = remaining.is_empty();
+        let of_run = RunEpisode {
+            alertname: episode
+                .labels
+                .get(crate::alert::ALERTNAME)
+                .cloned()
+                .unwrap_or_default(),
+            hosts: if left_out {
+                hosts.clone()
+            } else {
+                remaining.clone()
+            },
+            left_out,
+        };
+        live.note_joined(id, &key, of_run);
+        if !left_out {
+            live.join(id, key, &remaining);
+            continue;
+        }
+        let first = hosts.iter().find_map(|host| refused.get(host));
+        if let (Some(decided), Some(first)) = (episode.decisions.get_mut(&binding), first) {
+            let untils = hosts.iter().filter_map(|host| refused.get(host)?.until);
+            decided.decision = first.reason.as_str().to_owned();
+            decided.why = Some(first.why.clone());
+            decided.left_out = true;
+            decided.until = untils.min();
+            decided.at = now;
+            live.happened.push(Happened::Decision {
+                binding: binding.clone(),
+                decision: first.reason.as_str(),
+            });
+        }
+        tables.put_episode(&key, &mut episode)?;
+    }
+    Ok(())
+}
+
+/// Notes that a run for alerts starts on its hosts.
+pub(super) fn touch(
+    tables: &mut Tables<'_>,
+    live: &mut Live,
+    config: &Config,
+    run: &Run,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let (Some(binding), Some(remedy)) = (&run.binding, run.remedy) else {
+        return Ok(());
+    };
+    let known = config.bindings.iter().find(|b| b.name == *binding);
+    let max = known.map_or(1, |binding| binding.limits.attempts.max);
+    let touch = Touch {
+        at: now,
+        step: remedy.step,
+        run: run.id,
+    };
+    for host in &run.hosts {
+        live.guards.touches.add(binding, host, touch, max);
+        guards::keep_touches(tables, live, binding, host)?;
+    }
+    Ok(())
+}
+
+/// Takes that back: the run was not begun after all.
+pub(super) fn untouch(
+    tables: &mut Tables<'_>,
+    live: &mut Live,
+    run: &Run,
+) -> Result<(), StoreError> {
+    let Some(binding) = &run.binding else {
+        return Ok(());
+    };
+    for host in &run.hosts {
+        let mut touches = live.guards.touches.on(binding, host).to_vec();
+        touches.retain(|touch| touch.run != run.id);
+        live.guards.touches.set(binding, host, touches);
+        guards::keep_touches(tables, live, binding, host)?;
+    }
+    Ok(())
+}
+
+/// Notes what a run that ended says of its roles: those that failed too often in a row are run no more.
+pub(super) fn count_failures(
+    tables: &mut Tables<'_>,
+    live: &mut Live,
+    run: &Run,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let circuit = live.guards.circuit;
+    let probing = |streak: &crate::guards::Streak| {
+        streak
+            .open
+            .as_ref()
+            .is_some_and(|open| open.probe == Some(run.id))
+    };
+    let streaks = live.guards.book.streaks.iter();
+    let tried: Vec<String> = streaks
+        .filter(|(_, streak)| probing(streak))
+        .map(|(role, _)| role.clone())
+        .collect();
+    for role in tried {
+        let streak = live.guards.book.streaks.get_mut(&role);
+        if let Some(open) = streak.and_then(|streak| streak.open.as_mut()) {
+            open.probe = None;
+        }
+        guards::keep_streak(tables, live, &role)?;
+    }
+    if run.started_at.is_none() || run.work.check {
+        return Ok(());
+    }
+    let failing = failing_roles(tables, run)?;
+    for (host, result) in &run.results {
+        let failed = match result.outcome {
+            Outcome::Successful => false,
+            Outcome::Failed | Outcome::Unreachable | Outcome::Timeout => true,
+            Outcome::Canceled | Outcome::Interrupted => continue,
+        };
+        let at = failing.get(host);
+        for role in &run.work.roles {
+            if !failed {
+                succeeded(tables, live, role, now)?;
+                continue;
+            }
+            match at {
+                // The roles before it ended well, and those after it were not reached.
+                Some(at) if at != role => succeeded(tables, live, role, now)?,
+                _ => {
+                    // Routine roles fail when they find something: that is what they are for.
+                    if let Some(circuit) = circuit.filter(|c| c.failures > 0)
+                        && run.binding.is_some()
+                    {
+                        fails(tables, live, &circuit, (role, host), now)?;
+                    }
+                    break;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn fails(
+    tables: &mut Tables<'_>,
+    live: &mut Live,
+    circuit: &crate::guards::Circuit,
+    (role, host): (&str, &str),
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let opened = live.guards.book.failed(role, host, circuit, now);
+    guards::keep_streak(tables, live, role)?;
+    if opened {
+        live.scan = None;
+        let why = format!(
+            "it failed on {} different hosts in a row, and is tried again on one after {}",
+            circuit.failures,
+            crate::units::format_duration(circuit.retry_after)
+        );
+        let what = Held::Role(role.to_owned());
+        guards::tell_held(tables, live, what, Skip::CircuitOpen.as_str(), why, now)?;
+    }
+    Ok(())
+}
+
+fn succeeded(
+    tables: &mut Tables<'_>,
+    live: &mut Live,
+    role: &str,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let (known, open) = live.guards.book.succeeded(role);
+    if known {
+        guards::keep_streak(tables, live, role)?;
+    }
+    if open {
+        super::due::look_again(tables, live, Skip::CircuitOpen, now)?;
+    }
+    Ok(())
+}
+
+/// Host → the role in which it failed, as far as the events tell.
+fn failing_roles(tables: &Tables<'_>, run: &Run) -> Result<BTreeMap<String, String>, StoreError> {
+    let mut failing = BTreeMap::new();
+    if run.work.roles.len() < 2 || run.outcome == Some(Outcome::Successful) {
+        return Ok(failing);
+    }
+    for row in tables.events.range((run.id.0, 0)..=(run.id.0, u32::MAX))? {
+        let event: crate::run::TaskEvent = super::tables::decode(row?.1.value())?;
+        let bad = matches!(
+            event.status,
+            crate::run::TaskStatus::Failed | crate::run::TaskStatus::Unreachable
+        );
+        if let Some(role) = event.role.filter(|_| bad) {
+            failing.insert(event.host, role);
+        }
+    }
+    Ok(failing)
+}

@@ -1,0 +1,415 @@
+//! What is paused, held and open, and what ran where: kept in two tables, and in the writer's memory.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use redb::{ReadableTable, Table};
+use serde::Serialize;
+
+use super::live::Live;
+use super::tables::{GUARDS, Tables, decode, encode, open_for_reading};
+use super::{Store, StoreError, due, finish};
+use crate::config::FARTHEST;
+use crate::guards::{ALL, Book, Hold, HostHold, Pause, State, Touch, after};
+use crate::message::{Held, Matter, Message};
+use crate::run::{Outcome, RunId, Skip, Trigger};
+
+type Rows<'t> = Table<'t, (&'static str, &'static str), &'static [u8]>;
+
+const PAUSE: &str = "pause";
+const HOST: &str = "host";
+const STORM: &str = "storm";
+const STREAK: &str = "streak";
+const RELEASED: &str = "released";
+
+/// Reads what is paused, held and open.
+fn read_book(
+    rows: &impl ReadableTable<(&'static str, &'static str), &'static [u8]>,
+) -> Result<Book, StoreError> {
+    let mut book = Book::default();
+    for row in rows.iter()? {
+        let (key, value) = row?;
+        let (kind, name) = key.value();
+        let (name, value) = (name.to_owned(), value.value());
+        match kind {
+            PAUSE => book.pause = Some(decode(value)?),
+            HOST => drop(book.hosts.insert(name, decode(value)?)),
+            STORM => drop(book.storms.insert(name, decode(value)?)),
+            STREAK => drop(book.streaks.insert(name, decode(value)?)),
+            RELEASED => drop(book.released.insert(name, decode(value)?)),
+            other => {
+                return Err(StoreError::Corrupt(format!(
+                    "{other:?} is no kind of guard"
+                )));
+            }
+        }
+    }
+    Ok(book)
+}
+
+/// Rebuilds the memory of the guards; but for what is queued, which is noted where the queue is read.
+pub(super) fn load(tables: &Tables<'_>) -> Result<State, StoreError> {
+    let mut state = State::new(read_book(&tables.guards)?);
+    for row in tables.touches.iter()? {
+        let (key, value) = row?;
+        let (binding, host) = key.value();
+        let touches: Vec<Touch> = decode(value.value())?;
+        if let Some(last) = touches.iter().map(|touch| touch.at).max() {
+            note_recent(&mut state, binding, host, last);
+        }
+        state.touches.set(binding, host, touches);
+    }
+    Ok(state)
+}
+
+/// Notes that something is to be run on a host, unless that was before a release.
+pub(super) fn note_recent(state: &mut State, binding: &str, host: &str, at: DateTime<Utc>) {
+    for name in [binding, ALL] {
+        let released = state.book.released.get(name);
+        if released.is_none_or(|released| at > *released) {
+            state.recent.note(name, host, at);
+        }
+    }
+}
+
+/// Writes one row as it is in memory now.
+fn keep<T: Serialize>(
+    rows: &mut Rows<'_>,
+    kind: &str,
+    name: &str,
+    value: Option<&T>,
+) -> Result<(), StoreError> {
+    match value {
+        Some(value) => rows.insert((kind, name), encode(value).as_slice())?,
+        None => rows.remove((kind, name))?,
+    };
+    Ok(())
+}
+
+/// Writes a role's failures as they are in memory now.
+pub(super) fn keep_streak(
+    tables: &mut Tables<'_>,
+    live: &mut Live,
+    role: &str,
+) -> Result<(), StoreError> {
+    live.guards_changed = true;
+    let streak = live.guards.book.streaks.get(role);
+    keep(&mut tables.guards, STREAK, role, streak)
+}
+
+/// Writes a storm's hold as it is in memory now.
+pub(super) fn keep_storm(
+    tables: &mut Tables<'_>,
+    live: &mut Live,
+    name: &str,
+) -> Result<(), StoreError> {
+    live.guards_changed = true;
+    live.queue_changed = true;
+    live.scan = None;
+    let storm = live.guards.book.storms.get(name);
+    keep(&mut tables.guards, STORM, name, storm)
+}
+
+/// Writes what ran on a host under a binding, as it is in memory now.
+pub(super) fn keep_touches(
+    tables: &mut Tables<'_>,
+    live: &Live,
+    binding: &str,
+    host: &str,
+) -> Result<(), StoreError> {
+    let touches = live.guards.touches.on(binding, host);
+    if touches.is_empty() {
+        tables.touches.remove((binding, host))?;
+    } else {
+        let json = encode(&touches);
+        tables.touches.insert((binding, host), json.as_slice())?;
+    }
+    Ok(())
+}
+
+/// Forgets what ran so long ago that no limit asks for it any more.
+pub(super) fn forget_touches(
+    tables: &mut Tables<'_>,
+    live: &mut Live,
+    now: DateTime<Utc>,
+    most: usize,
+) -> Result<(), StoreError> {
+    let old = |touches: &[Touch]| touches.iter().all(|t| after(t.at, FARTHEST) < now);
+    let gone: Vec<(String, String)> = live
+        .guards
+        .touches
+        .iter()
+        .filter(|(_, _, touches)| old(touches))
+        .take(most)
+        .map(|(binding, host, _)| (binding.to_owned(), host.to_owned()))
+        .collect();
+    for (binding, host) in gone {
+        live.guards.touches.set(&binding, &host, Vec::new());
+        keep_touches(tables, live, &binding, &host)?;
+    }
+    let hosts = live.guards.book.hosts.iter();
+    let over = hosts.filter(|(_, hold)| hold.until.is_some_and(|until| until <= now));
+    let over: Vec<String> = over.map(|(host, _)| host.clone()).collect();
+    for host in over {
+        live.guards.book.hosts.remove(&host);
+        keep::<HostHold>(&mut tables.guards, HOST, &host, None)?;
+        live.guards_changed = true;
+    }
+    Ok(())
+}
+
+/// What changed, so that waiting runs are looked at again.
+fn changed(live: &mut Live) {
+    live.scan = None;
+    live.queue_changed = true;
+    live.guards_changed = true;
+}
+
+fn pause(tables: &mut Tables<'_>, live: &mut Live, pause: Option<Pause>) -> Result<(), StoreError> {
+    let book = &mut live.guards.book;
+    // The first who paused it is the one to ask.
+    if book.pause.is_some() == pause.is_some() {
+        live.idle += 1;
+        return Ok(());
+    }
+    keep(&mut tables.guards, PAUSE, "", pause.as_ref())?;
+    let news = pause.as_ref().map(|pause| Matter::Held {
+        what: Held::All,
+        reason: "paused".to_owned(),
+        why: format!("{} paused it. {}", pause.by, pause.why)
+            .trim()
+            .to_owned(),
+    });
+    let since = pause.as_ref().map(|pause| pause.since);
+    book.pause = pause;
+    if let (Some(matter), Some(since)) = (news, since) {
+        super::messages::put(tables, live, &Message::new(matter, since))?;
+    }
+    changed(live);
+    Ok(())
+}
+
+fn hold_host(
+    tables: &mut Tables<'_>,
+    live: &mut Live,
+    host: &str,
+    hold: Option<HostHold>,
+    now: DateTime<Utc>,
+) -> Result<bool, StoreError> {
+    let book = &mut live.guards.book;
+    let was = book.hosts.contains_key(host);
+    if hold.is_none() && !was {
+        live.idle += 1;
+        return Ok(false);
+    }
+    keep(&mut tables.guards, HOST, host, hold.as_ref())?;
+    let released = hold.is_none();
+    match hold {
+        Some(hold) => drop(book.hosts.insert(host.to_owned(), hold)),
+        None => drop(book.hosts.remove(host)),
+    }
+    changed(live);
+    if released {
+        due::look_again(tables, live, Skip::HostHeld, now)?;
+    }
+    Ok(was)
+}
+
+fn release(
+    tables: &mut Tables<'_>,
+    live: &mut Live,
+    binding: Option<&str>,
+    now: DateTime<Utc>,
+) -> Result<Vec<String>, StoreError> {
+    let storms = live.guards.book.storms.keys();
+    let of = |name: &&String| binding.is_none_or(|binding| *name == binding);
+    let names: Vec<String> = storms.filter(of).cloned().collect();
+    if names.is_empty() {
+        live.idle += 1;
+    }
+    for name in &names {
+        live.guards.book.storms.remove(name);
+        live.guards.book.released.insert(name.clone(), now);
+        live.guards.recent.forget(name);
+        keep(&mut tables.guards, RELEASED, name, Some(&now))?;
+        keep_storm(tables, live, name)?;
+    }
+    Ok(names)
+}
+
+fn close_circuit(
+    tables: &mut Tables<'_>,
+    live: &mut Live,
+    role: &str,
+    now: DateTime<Utc>,
+) -> Result<bool, StoreError> {
+    let (known, open) = live.guards.book.succeeded(role);
+    if !known {
+        live.idle += 1;
+        return Ok(false);
+    }
+    keep_streak(tables, live, role)?;
+    if open {
+        due::look_again(tables, live, Skip::CircuitOpen, now)?;
+    }
+    Ok(open)
+}
+
+fn answer(
+    tables: &mut Tables<'_>,
+    live: &mut Live,
+    id: RunId,
+    approved: bool,
+    who: &str,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let Some(queued) = live.queue.get_mut(&id) else {
+        live.idle += 1;
+        return Err(if tables.runs.get(id.0)?.is_some() {
+            StoreError::NoApprovalWanted(id)
+        } else {
+            StoreError::NoSuchRun(id)
+        });
+    };
+    let approval = queued.run.approval.as_mut();
+    let Some(approval) = approval.filter(|approval| approval.is_wanted()) else {
+        live.idle += 1;
+        return Err(StoreError::NoApprovalWanted(id));
+    };
+    if !approved {
+        let why = format!("rejected by {who}");
+        return finish::end_queued(tables, live, id, Outcome::Canceled, &why, now);
+    }
+    live.approvals.remove(&(approval.until, id));
+    approval.by = Some(who.to_owned());
+    approval.at = Some(now);
+    // What was approved is what was shown: no further host may join.
+    queued.run.ready_at = queued.run.ready_at.min(now);
+    live.dirty.insert(id);
+    live.moved.push(id);
+    changed(live);
+    Ok(())
+}
+
+/// Whether a person may start a run on these hosts.
+pub(super) fn refuse_held(
+    live: &Live,
+    trigger: Trigger,
+    hosts: &[String],
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    if trigger != Trigger::Manual {
+        return Ok(());
+    }
+    for host in hosts {
+        if let Err(refused) = live.guards.book.host(host, now) {
+            return Err(StoreError::HostHeld(refused.why));
+        }
+    }
+    Ok(())
+}
+
+/// Tells that something is held.
+pub(super) fn tell_held(
+    tables: &mut Tables<'_>,
+    live: &mut Live,
+    what: Held,
+    reason: &str,
+    why: String,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let matter = Matter::Held {
+        what,
+        reason: reason.to_owned(),
+        why,
+    };
+    super::messages::put(tables, live, &Message::new(matter, now))
+}
+
+/// How many queued runs wait for a person, by reason.
+pub(super) fn held(live: &Live) -> BTreeMap<Hold, usize> {
+    let book = &live.guards.book;
+    let mut held = BTreeMap::new();
+    if book.pause.is_none() && book.storms.is_empty() && live.approvals.is_empty() {
+        return held;
+    }
+    for queued in live.queue.values() {
+        if let Some(hold) = book.hold(&queued.run) {
+            *held.entry(hold).or_default() += 1;
+        }
+    }
+    held
+}
+
+impl Store {
+    /// What is paused, held and open.
+    pub async fn book(&self) -> Result<Book, StoreError> {
+        self.read(|txn| match open_for_reading(txn, GUARDS)? {
+            Some(table) => read_book(&table),
+            None => Ok(Book::default()),
+        })
+        .await
+    }
+
+    /// Starts nothing more, until [`Store::resume`]. What is under way goes on. Paused twice, the first stays.
+    ///
+    /// *Durability*: `Ok` is on disk, and a restart changes nothing of it.
+    pub async fn pause(&self, wanted: Pause) -> Result<(), StoreError> {
+        self.ask(move |tables, live| pause(tables, live, Some(wanted.clone())))
+            .await
+    }
+
+    /// Starts runs again.
+    pub async fn resume(&self) -> Result<(), StoreError> {
+        self.ask(move |tables, live| pause(tables, live, None))
+            .await
+    }
+
+    /// Leaves a host alone, or changes for how long. Yields whether it was held before.
+    pub async fn hold_host(&self, host: String, hold: HostHold) -> Result<bool, StoreError> {
+        let now = hold.since;
+        self.ask(move |tables, live| hold_host(tables, live, &host, Some(hold.clone()), now))
+            .await
+    }
+
+    /// Ends a host's hold, and decides again what it held up. Yields whether there was one.
+    pub async fn release_host(&self, host: String, now: DateTime<Utc>) -> Result<bool, StoreError> {
+        self.ask(move |tables, live| hold_host(tables, live, &host, None, now))
+            .await
+    }
+
+    /// Releases what a storm holds: of one binding ([`ALL`]: what all bindings together hold), or everything. Yields the
+    /// names.
+    pub async fn release(
+        &self,
+        binding: Option<String>,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<String>, StoreError> {
+        self.ask(move |tables, live| release(tables, live, binding.as_deref(), now))
+            .await
+    }
+
+    /// Forgets a role's failures, so that it runs again. Yields whether it was open.
+    pub async fn close_circuit(
+        &self,
+        role: String,
+        now: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
+        self.ask(move |tables, live| close_circuit(tables, live, &role, now))
+            .await
+    }
+
+    /// Consents to a run that waits for it, or ends it.
+    ///
+    /// *Errors*: [`StoreError::NoApprovalWanted`], [`StoreError::NoSuchRun`].
+    pub async fn answer_approval(
+        &self,
+        run: RunId,
+        approved: bool,
+        who: String,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        self.ask(move |tables, live| answer(tables, live, run, approved, &who, now))
+            .await
+    }
+}

@@ -1,0 +1,236 @@
+//! From a decision to run to a queued run: the one that takes further hosts, or a new one; counted, and held where that is
+//! asked for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+
+use super::admit::Touched;
+use super::live::Live;
+use super::records::RunEpisode;
+use super::tables::Tables;
+use super::{StoreError, guards};
+use crate::alert::{ALERTNAME, EpisodeKey};
+use crate::config::{Binding, Config};
+use crate::guards::{ALL, Storm, StormHold, after};
+use crate::inventory::Inventory;
+use crate::message::{Held, Matter, Message};
+use crate::plan::{self, Choice, Decision};
+use crate::run::{Approval, RunId, Skip, Spared, Trigger};
+
+/// Takes decisions in, in one transaction.
+pub(super) struct Intake<'a> {
+    config: &'a Config,
+    inventory: usize,
+    first_new: RunId,
+    now: DateTime<Utc>,
+    /// Runs that were made here and want an approval.
+    want_approval: BTreeSet<RunId>,
+}
+
+impl<'a> Intake<'a> {
+    pub(super) fn new(
+        config: &'a Config,
+        inventory: &Inventory,
+        live: &mut Live,
+        now: DateTime<Utc>,
+    ) -> Self {
+        live.guards.circuit = Some(config.guards.circuit);
+        Self {
+            config,
+            inventory: inventory.len(),
+            first_new: RunId(live.next_run),
+            now,
+            want_approval: BTreeSet::new(),
+        }
+    }
+
+    /// Takes one decision in. Yields what was made of it.
+    pub(super) fn take(
+        &mut self,
+        tables: &mut Tables<'_>,
+        live: &mut Live,
+        key: &EpisodeKey,
+        episode: &mut Touched,
+        decision: &Decision,
+    ) -> Result<(Choice, Option<RunId>), StoreError> {
+        let Some(binding) = &decision.binding else {
+            return Ok((decision.choice.clone(), None));
+        };
+        let mut choice = decision.choice.clone();
+        if let Choice::Run {
+            step, probe: true, ..
+        } = &choice
+            && let Some(run) = tried_out(live, binding, *step)
+        {
+            choice = Choice::Skip {
+                reason: Skip::CircuitOpen,
+                why: format!("its role is being tried out by run {run}"),
+                until: Some(after(self.now, std::time::Duration::from_mins(1))),
+            };
+        }
+        let mut run = None;
+        if let Choice::Run {
+            hosts,
+            step,
+            probe,
+            spared,
+        } = &choice
+        {
+            let id = self.run_for(tables, live, binding, *step, *probe)?;
+            live.join(id, *key, hosts);
+            let of_run = RunEpisode {
+                alertname: episode
+                    .value
+                    .labels
+                    .get(ALERTNAME)
+                    .cloned()
+                    .unwrap_or_default(),
+                hosts: hosts.clone(),
+                left_out: false,
+            };
+            live.note_joined(id, key, of_run);
+            spare(live, id, spared);
+            self.count(tables, live, binding, hosts)?;
+            run = Some(id);
+        }
+        episode.record(&binding.name, &choice, run, self.now);
+        Ok((choice, run))
+    }
+
+    /// Tells who is to consent to the runs that were made.
+    pub(super) fn finish(self, tables: &mut Tables<'_>, live: &mut Live) -> Result<(), StoreError> {
+        for id in self.want_approval {
+            let Some(queued) = live.queue.get(&id) else {
+                continue;
+            };
+            let run = &queued.run;
+            let matter = Matter::ApprovalWanted {
+                run: id,
+                roles: run.work.roles.clone(),
+                hosts: run.hosts.clone(),
+                binding: run.binding.clone(),
+                until: run.approval.as_ref().map(|approval| approval.until),
+            };
+            super::messages::put(tables, live, &Message::new(matter, self.now))?;
+        }
+        Ok(())
+    }
+
+    /// The queued run of this step that still takes hosts, or a new one.
+    fn run_for(
+        &mut self,
+        tables: &mut Tables<'_>,
+        live: &mut Live,
+        binding: &Binding,
+        step: u32,
+        probe: bool,
+    ) -> Result<RunId, StoreError> {
+        let work = plan::work(binding, step);
+        let limit = self.config.runs.alerts_limit;
+        let open = live.open_batch(&binding.name, &work, self.first_new, self.now, limit);
+        if let Some(id) = open.filter(|_| !probe) {
+            return Ok(id);
+        }
+        let mut run = live.new_run(Trigger::Alert, work, self.now);
+        run.binding = Some(binding.name.clone());
+        run.ready_at = self.now + binding.batch_window;
+        run.remedy = Some(plan::remedy(binding, step, probe));
+        run.approval = binding.approval.map(|ttl| Approval {
+            until: after(self.now, ttl),
+            by: None,
+            at: None,
+        });
+        let id = run.id;
+        if run.approval.is_some() {
+            self.want_approval.insert(id);
+        }
+        if probe {
+            for role in &run.work.roles.clone() {
+                let streak = live.guards.book.streaks.get_mut(role);
+                if let Some(open) = streak.and_then(|streak| streak.open.as_mut()) {
+                    open.probe = Some(id);
+                    guards::keep_streak(tables, live, role)?;
+                }
+            }
+        }
+        live.enqueue(tables, run, BTreeMap::new())?;
+        Ok(id)
+    }
+
+    /// Counts the hosts that are to be touched, and holds everything where they are too many.
+    fn count(
+        &self,
+        tables: &mut Tables<'_>,
+        live: &mut Live,
+        binding: &Binding,
+        hosts: &[String],
+    ) -> Result<(), StoreError> {
+        let own = binding.storm.map(|storm| (binding.name.as_str(), storm));
+        for (name, storm) in own.into_iter().chain([(ALL, self.config.guards.storm)]) {
+            let held = live.guards.book.storms.contains_key(name);
+            if held || storm.limit(self.inventory).is_none() {
+                continue;
+            }
+            for host in hosts {
+                live.guards.recent.note(name, host, self.now);
+            }
+            let recent = &mut live.guards.recent;
+            if let Some((count, limit)) = recent.too_many(name, &storm, self.inventory, self.now) {
+                self.hold(tables, live, name, &storm, (count, limit))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn hold(
+        &self,
+        tables: &mut Tables<'_>,
+        live: &mut Live,
+        name: &str,
+        storm: &Storm,
+        (hosts, limit): (usize, usize),
+    ) -> Result<(), StoreError> {
+        let hold = StormHold {
+            since: self.now,
+            hosts,
+            limit,
+        };
+        live.guards.book.storms.insert(name.to_owned(), hold);
+        guards::keep_storm(tables, live, name)?;
+        let why = format!(
+            "{hosts} hosts would be touched within {}, and {limit} may be: its runs wait until somebody releases them",
+            crate::units::format_duration(storm.within)
+        );
+        let what = if name == ALL {
+            Held::All
+        } else {
+            Held::Binding(name.to_owned())
+        };
+        guards::tell_held(tables, live, what, "storm", why, self.now)
+    }
+}
+
+/// The run that tries out one of the step's roles.
+fn tried_out(live: &Live, binding: &Binding, step: u32) -> Option<RunId> {
+    let roles = &plan::step_of(binding, step)?.roles;
+    let streaks = roles
+        .iter()
+        .filter_map(|role| live.guards.book.streaks.get(role));
+    streaks
+        .filter_map(|streak| streak.open.as_ref()?.probe)
+        .next()
+}
+
+/// Notes which hosts a run leaves out.
+fn spare(live: &mut Live, id: RunId, spared: &[Spared]) {
+    let Some(queued) = live.queue.get_mut(&id) else {
+        return;
+    };
+    for spared in spared {
+        let known = queued.run.spared.iter().any(|s| s.host == spared.host);
+        if !known {
+            queued.run.spared.push(spared.clone());
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! What became of the episodes of a run that has ended: whether it helped, and when that is to be looked at.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use redb::ReadableTable;
+
+use super::live::Live;
+use super::records::{Decided, Episode};
+use super::tables::{Tables, VERDICTS, decode, encode, open_for_reading};
+use super::{Store, StoreError};
+use crate::alert::{ALERTNAME, EpisodeKey, Status};
+use crate::guards::after;
+use crate::message::{Matter, Message};
+use crate::metrics::Happened;
+use crate::run::{Outcome, Remedy, Run, RunId};
+use crate::verdict::{Heard, Verdict, Verdicts};
+
+/// Notes how a run ended in each of its episodes.
+pub(super) fn conclude(
+    tables: &mut Tables<'_>,
+    live: &mut Live,
+    run: &mut Run,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let (Some(binding), Some(remedy), Some(whole)) = (&run.binding, run.remedy, run.outcome) else {
+        return Ok(());
+    };
+    let binding = binding.clone();
+    // What this transaction had to say of them is not in the table yet.
+    let mut about: BTreeMap<EpisodeKey, Vec<String>> = BTreeMap::new();
+    for (key, of_run) in tables.run_episodes(run.id)? {
+        if !of_run.left_out {
+            about.insert(key, of_run.hosts);
+        }
+    }
+    for joined in live.joined.get(&run.id).into_iter().flatten() {
+        if joined.of_run.left_out {
+            about.remove(&joined.key());
+        } else {
+            about.insert(joined.key(), joined.of_run.hosts.clone());
+        }
+    }
+    for (key, hosts) in about {
+        let Some(mut episode) = tables.episode(&key)? else {
+            continue;
+        };
+        let Some(mut decided) = episode.decisions.remove(&binding) else {
+            continue;
+        };
+        if decided.run == Some(run.id) && !decided.left_out {
+            let outcomes = hosts.iter().filter_map(|host| run.results.get(host));
+            let worst = outcomes.map(|result| result.outcome).max();
+            let outcome = worst.unwrap_or(whole);
+            end(run, remedy, &mut decided, outcome, now);
+            if decided.awaits_verdict() {
+                if episode.status == Status::Resolved {
+                    let of = (&key, binding.as_str());
+                    fall(
+                        tables,
+                        live,
+                        of,
+                        &episode,
+                        &mut decided,
+                        run,
+                        Verdict::Effective,
+                        now,
+                    )?;
+                } else {
+                    run.verdicts.pending += 1;
+                }
+            }
+        }
+        episode.decisions.insert(binding.clone(), decided);
+        tables.put_episode(&key, &mut episode)?;
+    }
+    Ok(())
+}
+
+fn end(run: &Run, remedy: Remedy, decided: &mut Decided, outcome: Outcome, now: DateTime<Utc>) {
+    decided.outcome = Some(outcome);
+    decided.ended_at = Some(now);
+    let has_next = remedy.step < remedy.steps;
+    // What changed nothing cannot have helped.
+    let looks = !run.work.check
+        && match outcome {
+            Outcome::Successful => true,
+            Outcome::Failed | Outcome::Unreachable | Outcome::Timeout => has_next,
+            Outcome::Canceled | Outcome::Interrupted => false,
+        };
+    decided.verify_at = looks.then(|| after(now, remedy.verify_within));
+    // It was tried on one host: now the others.
+    let others = run
+        .spared
+        .iter()
+        .any(|s| s.reason == crate::run::Skip::CircuitOpen);
+    if remedy.probe && others && outcome == Outcome::Successful {
+        decided.left_out = true;
+        decided.until = Some(now);
+        decided.verify_at = None;
+    }
+}
+
+/// Gives its verdict if the time for that has come. What is not known yet stays for later.
+pub(super) fn judge(
+    tables: &mut Tables<'_>,
+    live: &mut Live,
+    key: &EpisodeKey,
+    episode: &mut Episode,
+    heard: Heard,
+    now: DateTime<Utc>,
+) -> Result<bool, StoreError> {
+    let mut changed = false;
+    for (binding, mut decided) in std::mem::take(&mut episode.decisions) {
+        let due = decided.verify_at.is_some_and(|at| at <= now);
+        if due && !decided.looked && decided.verdict.is_none() {
+            changed = true;
+            if decided.awaits_verdict() {
+                let verdict = match heard {
+                    Heard::Resolved => Verdict::Effective,
+                    Heard::Firing => Verdict::Ineffective,
+                    Heard::Nothing if Some(episode.last_seen) > decided.ended_at => {
+                        Verdict::Ineffective
+                    }
+                    Heard::Nothing => Verdict::Unknown,
+                };
+                fell(
+                    tables,
+                    live,
+                    (key, &binding),
+                    episode,
+                    &mut decided,
+                    verdict,
+                    now,
+                )?;
+            } else {
+                decided.looked = true;
+            }
+        }
+        episode.decisions.insert(binding, decided);
+    }
+    Ok(changed)
+}
+
+/// Gives an episode that resolved its verdicts.
+pub(super) fn resolved(
+    tables: &mut Tables<'_>,
+    live: &mut Live,
+    key: &EpisodeKey,
+    episode: &mut Episode,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let ended = episode.ends_at.unwrap_or(now).min(now);
+    for (binding, mut decided) in std::mem::take(&mut episode.decisions) {
+        if decided.awaits_verdict() {
+            let in_time = decided.verify_at.is_some_and(|at| ended <= at);
+            let verdict = if in_time {
+                Verdict::Effective
+            } else {
+                Verdict::Ineffective
+            };
+            fell(
+                tables,
+                live,
+                (key, &binding),
+                episode,
+                &mut decided,
+                verdict,
+                now,
+            )?;
+        }
+        episode.decisions.insert(binding, decided);
+    }
+    Ok(())
+}
+
+/// A verdict on a run that is in the table.
+fn fell(
+    tables: &mut Tables<'_>,
+    live: &mut Live,
+    of: (&EpisodeKey, &str),
+    episode: &Episode,
+    decided: &mut Decided,
+    verdict: Verdict,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let id = decided.run.unwrap_or(RunId(0));
+    let stored = tables.runs.get(id.0)?;
+    let stored = stored.map(|value| decode::<Run>(value.value()));
+    let Some(mut run) = stored.transpose()? else {
+        // Retention has taken it.
+        decided.verdict = Some(verdict);
+        return Ok(());
+    };
+    run.verdicts.pending = run.verdicts.pending.saturating_sub(1);
+    fall(tables, live, of, episode, decided, &mut run, verdict, now)?;
+    tables.put_run(&run)?;
+    live.touched.insert(id);
+    live.moved.push(id);
+    Ok(())
+}
+
+#[allow(clippy::too_many_arguments)] // all that a verdict is about
+fn fall(
+    tables: &mut Tables<'_>,
+    live: &mut Live,
+    (key, binding): (&EpisodeKey, &str),
+    episode: &Episode,
+    decided: &mut Decided,
+    run: &mut Run,
+    verdict: Verdict,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    decided.verdict = Some(verdict);
+    run.verdicts.add(verdict);
+    for role in &run.work.roles {
+        let mut verdicts = tables.verdicts_of(role, binding)?;
+        verdicts.add(verdict);
+        let json = encode(&verdicts);
+        tables
+            .verdicts
+            .insert((role.as_str(), binding), json.as_slice())?;
+    }
+    live.happened.push(Happened::Verdict {
+        binding: binding.to_owned(),
+        roles: run.work.roles.clone(),
+        verdict,
+    });
+    if verdict == Verdict::Ineffective {
+        let alertname = episode.labels.get(ALERTNAME).cloned();
+        let since = episode.starts_at.format("%Y-%m-%dT%H:%M:%S%.3fZ");
+        let matter = Matter::RemediationIneffective {
+            binding: binding.to_owned(),
+            alertname: alertname.unwrap_or_default(),
+            host: run.hosts.join(", "),
+            run: run.id,
+            episode: format!("{} since {since}", key.fingerprint),
+        };
+        super::messages::put(tables, live, &Message::new(matter, now))?;
+    }
+    Ok(())
+}
+
+impl Tables<'_> {
+    fn verdicts_of(&self, role: &str, binding: &str) -> Result<Verdicts, StoreError> {
+        match self.verdicts.get((role, binding))? {
+            Some(value) => decode(value.value()),
+            None => Ok(Verdicts::default()),
+        }
+    }
+}
+
+impl Store {
+    /// How often roles helped, by role and binding; since this store began.
+    pub async fn verdicts(&self) -> Result<BTreeMap<(String, String), Verdicts>, StoreError> {
+        self.read(|txn| {
+            let Some(table) = open_for_reading(txn, VERDICTS)? else {
+                return Ok(BTreeMap::new());
+            };
+            let mut all = BTreeMap::new();
+            for row in table.iter()? {
+                let (key, value) = row?;
+                let (role, binding) = key.value();
+                all.insert(
+                    (role.to_owned(), binding.to_owned()),
+                    decode(value.value())?,
+                );
+            }
+            Ok(all)
+        })
+        .await
+    }
+}

@@ -1,0 +1,539 @@
+//! Each guard, in the store: it holds, it says so, it survives a restart, and it lets go.
+
+use std::sync::Arc;
+
+use promansible::alert::{Alert, EpisodeKey, Status};
+use promansible::guards::{ALL, HostHold, Pause};
+use promansible::plan::Choice;
+use promansible::run::{Outcome, Run, RunId, Skip, State};
+use promansible::store::{Claimed, StoreError};
+use promansible::verdict::{Heard, Verdicts};
+
+use crate::fixture::{self, Fixture, alert, at, ended, inventory, sample};
+
+const ROLES: &str = "roles: [r1], batch_window: 0s";
+
+/// A store whose only binding is for `sev="a"`, with these keys.
+fn guarded(guards: &str, binding: &str) -> Fixture {
+    let bindings = format!("  - {{name: one, matchers: ['sev=\"a\"'], {binding}}}\n");
+    with_bindings(guards, &bindings)
+}
+
+fn with_bindings(guards: &str, bindings: &str) -> Fixture {
+    let mut fixture = Fixture::new(1000);
+    fixture.config = fixture::built(&format!("guards: {{{guards}}}\nbindings:\n{bindings}"));
+    fixture
+}
+
+fn fires(number: u64, host: &str) -> Alert {
+    alert(number, 0, "a", host, Status::Firing)
+}
+
+fn resolves(number: u64, host: &str) -> Alert {
+    alert(number, 0, "a", host, Status::Resolved)
+}
+
+async fn tell(fixture: &Fixture, alert: Alert, now: i64) -> Choice {
+    let admitted = fixture.admit(vec![alert], at(now)).await.unwrap();
+    admitted.decisions[0].choice.clone()
+}
+
+fn word(choice: &Choice) -> &'static str {
+    choice.as_str()
+}
+
+async fn start(fixture: &Fixture, now: i64) -> Run {
+    fixture.claim(at(now)).await.expect("a run can start").run
+}
+
+async fn finish(fixture: &Fixture, run: &Run, outcome: Outcome, now: i64) -> Run {
+    let finished = fixture.store.finish(run.id, ended(run, outcome), at(now));
+    finished.await.unwrap()
+}
+
+/// Tells of an alert, runs it, and ends it.
+async fn handle(fixture: &Fixture, number: u64, host: &str, outcome: Outcome, now: i64) -> Run {
+    let choice = tell(fixture, fires(number, host), now).await;
+    assert_eq!(word(&choice), "run", "{choice:?}");
+    let run = start(fixture, now).await;
+    finish(fixture, &run, outcome, now).await
+}
+
+/// What the edge does when something is due.
+async fn look(fixture: &Fixture, heard: Heard, now: i64) {
+    let due = fixture.store.due(at(now), 100).await.unwrap();
+    let heard = due.episodes.into_iter().map(|key| (key, heard)).collect();
+    let (config, inventory) = (Arc::clone(&fixture.config), inventory());
+    fixture
+        .store
+        .follow_up(heard, config, inventory, at(now))
+        .await
+        .unwrap();
+}
+
+async fn run(fixture: &Fixture, id: u64) -> Run {
+    fixture.store.run(RunId(id)).await.unwrap()
+}
+
+async fn decision(fixture: &Fixture, number: u64) -> (String, Option<String>) {
+    let key = EpisodeKey {
+        fingerprint: promansible::alert::Fingerprint(number),
+        starts_at_nanos: at(0).timestamp_nanos_opt().unwrap(),
+    };
+    let page = fixture.store.firing(None, |_| true, None, 1000).await;
+    let episodes = page.unwrap().episodes;
+    let episode = episodes
+        .into_iter()
+        .find(|e| e.fingerprint == key.fingerprint)
+        .expect("it fires");
+    let decided = &episode.decisions["one"];
+    (decided.decision.clone(), decided.why.clone())
+}
+
+#[tokio::test]
+async fn a_cooldown_leaves_a_host_alone_for_its_time_and_then_helps_it() {
+    let mut fixture = guarded("", &format!("{ROLES}, cooldown: 5m"));
+    handle(&fixture, 1, "h1", Outcome::Successful, 0).await;
+    let choice = tell(&fixture, fires(2, "h1"), 10).await;
+    let Choice::Skip { reason, until, .. } = choice else {
+        panic!("{choice:?}");
+    };
+    assert_eq!((reason, until), (Skip::Cooldown, Some(at(300))));
+    assert_eq!(word(&tell(&fixture, fires(3, "h2"), 11).await), "run");
+    fixture.kill_and_reopen(at(20));
+    look(&fixture, Heard::Nothing, 299).await;
+    assert_eq!(decision(&fixture, 2).await.0, "cooldown");
+    look(&fixture, Heard::Nothing, 301).await;
+    assert_eq!(decision(&fixture, 2).await.0, "run", "without being told");
+}
+
+#[tokio::test]
+async fn two_alerts_that_were_decided_before_either_ran_share_the_cooldown() {
+    let fixture = guarded("", &format!("{ROLES}, cooldown: 5m"));
+    for number in [1, 2] {
+        assert_eq!(word(&tell(&fixture, fires(number, "h1"), 0).await), "run");
+    }
+    let first = start(&fixture, 0).await;
+    finish(&fixture, &first, Outcome::Failed, 1).await;
+    assert!(fixture.claim(at(2)).await.is_none());
+    let second = run(&fixture, 2).await;
+    assert_eq!(second.outcome, Some(Outcome::Canceled));
+    assert_eq!(second.spared[0].reason, Skip::Cooldown);
+    assert_eq!(decision(&fixture, 2).await.0, "cooldown");
+    look(&fixture, Heard::Nothing, 301).await;
+    assert_eq!(start(&fixture, 301).await.id, RunId(3));
+}
+
+#[tokio::test]
+async fn attempts_are_exhausted_and_come_back() {
+    let mut fixture = guarded("", &format!("{ROLES}, attempts: {{max: 2, per: 1h}}"));
+    handle(&fixture, 1, "h1", Outcome::Failed, 0).await;
+    handle(&fixture, 2, "h1", Outcome::Failed, 100).await;
+    fixture.close_and_reopen(at(150)).await;
+    let choice = tell(&fixture, fires(3, "h1"), 200).await;
+    assert_eq!(word(&choice), "attempts_exhausted");
+    assert!(
+        decision(&fixture, 3)
+            .await
+            .1
+            .unwrap()
+            .contains("it was tried there twice within 1h, and max is 2")
+    );
+    look(&fixture, Heard::Nothing, 3601).await;
+    assert_eq!(decision(&fixture, 3).await.0, "run");
+}
+
+#[tokio::test]
+async fn exhausted_attempts_may_lead_to_the_next_step() {
+    let steps = "steps: [{roles: [r1]}, {roles: [r2]}], batch_window: 0s, \
+                 attempts: {max: 1, per: 1h, then: next_step}";
+    let fixture = guarded("", steps);
+    handle(&fixture, 1, "h1", Outcome::Successful, 0).await;
+    let second = handle(&fixture, 2, "h1", Outcome::Successful, 1).await;
+    assert_eq!(second.work.roles, ["r2"]);
+    assert_eq!(second.remedy.unwrap().step, 2);
+    let choice = tell(&fixture, fires(3, "h1"), 2).await;
+    assert_eq!(word(&choice), "attempts_exhausted", "no third step");
+}
+
+const TWO_STEPS: &str =
+    "steps: [{roles: [r1], verify_within: 1m}, {roles: [r2], verify_within: 2m}], batch_window: 0s";
+
+#[tokio::test]
+async fn the_next_step_runs_only_if_the_alert_fires_on() {
+    let mut fixture = guarded("", TWO_STEPS);
+    let first = handle(&fixture, 1, "h1", Outcome::Successful, 0).await;
+    assert_eq!(first.verdicts.pending, 1);
+    assert_eq!(word(&tell(&fixture, fires(1, "h1"), 30).await), "duplicate");
+    look(&fixture, Heard::Firing, 59).await;
+    assert_eq!(run(&fixture, 1).await.verdicts.pending, 1, "too early");
+    fixture.kill_and_reopen(at(59));
+    look(&fixture, Heard::Firing, 61).await;
+    let seen = run(&fixture, 1).await.verdicts;
+    assert_eq!((seen.pending, seen.ineffective), (0, 1));
+    let second = start(&fixture, 61).await;
+    assert_eq!(second.work.roles, ["r2"]);
+    finish(&fixture, &second, Outcome::Successful, 70).await;
+    tell(&fixture, resolves(1, "h1"), 100).await;
+    assert_eq!(run(&fixture, 2).await.verdicts.effective, 1);
+    look(&fixture, Heard::Nothing, 10_000).await;
+    assert!(fixture.claim(at(10_000)).await.is_none(), "it is over");
+    let counted = |labels: &str| sample(&fixture.metrics, labels);
+    let one = |verdict: &str| {
+        counted(&format!(
+            "promansible_remediations_total{{binding=\"one\",verdict=\"{verdict}\"}}"
+        ))
+    };
+    assert!((one("effective") - 1.0).abs() < 0.1 && (one("ineffective") - 1.0).abs() < 0.1);
+    let kept = fixture.store.verdicts().await.unwrap();
+    let of = |role: &str| kept[&(role.to_owned(), "one".to_owned())];
+    assert_eq!(of("r1").ineffective, 1);
+    assert_eq!(of("r2").effective, 1);
+}
+
+#[tokio::test]
+async fn a_resolved_alert_ends_the_steps_also_if_nobody_told() {
+    let fixture = guarded("", TWO_STEPS);
+    handle(&fixture, 1, "h1", Outcome::Successful, 0).await;
+    look(&fixture, Heard::Resolved, 61).await;
+    assert_eq!(run(&fixture, 1).await.verdicts.effective, 1);
+    assert!(fixture.claim(at(61)).await.is_none());
+    let page = fixture.store.firing(None, |_| true, None, 10).await;
+    assert!(page.unwrap().episodes.is_empty());
+}
+
+#[tokio::test]
+async fn of_what_nothing_is_heard_nothing_is_concluded() {
+    let fixture = guarded("", TWO_STEPS);
+    handle(&fixture, 1, "h1", Outcome::Successful, 10).await;
+    look(&fixture, Heard::Nothing, 71).await;
+    assert_eq!(run(&fixture, 1).await.verdicts.unknown, 1);
+    assert!(fixture.claim(at(71)).await.is_none(), "no blind escalation");
+    // It is heard of after all: so it fires on.
+    assert_eq!(word(&tell(&fixture, fires(1, "h1"), 80).await), "run");
+    assert_eq!(start(&fixture, 80).await.work.roles, ["r2"]);
+}
+
+#[tokio::test]
+async fn a_notification_after_the_run_tells_that_it_did_not_help() {
+    let fixture = guarded("", TWO_STEPS);
+    handle(&fixture, 1, "h1", Outcome::Successful, 10).await;
+    tell(&fixture, fires(1, "h1"), 40).await;
+    look(&fixture, Heard::Nothing, 71).await;
+    assert_eq!(run(&fixture, 1).await.verdicts.ineffective, 1);
+    assert_eq!(start(&fixture, 71).await.work.roles, ["r2"]);
+}
+
+#[tokio::test]
+async fn a_failed_step_is_followed_by_the_next_and_a_canceled_one_by_none() {
+    let fixture = guarded("", TWO_STEPS);
+    let first = handle(&fixture, 1, "h1", Outcome::Failed, 0).await;
+    assert_eq!(
+        first.verdicts,
+        Verdicts::default(),
+        "no verdict on a failure"
+    );
+    handle(&fixture, 2, "h2", Outcome::Canceled, 0).await;
+    look(&fixture, Heard::Firing, 61).await;
+    let second = start(&fixture, 61).await;
+    assert_eq!(
+        (second.work.roles, second.hosts),
+        (vec!["r2".to_owned()], vec!["h1".to_owned()])
+    );
+    assert!(fixture.claim(at(61)).await.is_none());
+}
+
+#[tokio::test]
+async fn a_step_that_a_guard_refuses_does_not_begin_at_the_first_again() {
+    let fixture = guarded("", TWO_STEPS);
+    handle(&fixture, 1, "h1", Outcome::Successful, 0).await;
+    hold(&fixture, "h1", 60, Some(300)).await;
+    look(&fixture, Heard::Firing, 61).await;
+    assert!(fixture.claim(at(61)).await.is_none());
+    assert!(
+        decision(&fixture, 1)
+            .await
+            .1
+            .unwrap()
+            .contains("held by ann")
+    );
+    look(&fixture, Heard::Firing, 301).await;
+    assert_eq!(start(&fixture, 301).await.work.roles, ["r2"]);
+}
+
+#[tokio::test]
+async fn check_mode_has_no_verdict_and_observing_runs_nothing() {
+    let fixture = guarded("mode: check", ROLES);
+    let run = handle(&fixture, 1, "h1", Outcome::Successful, 0).await;
+    assert!(run.work.check);
+    assert_eq!(run.verdicts, Verdicts::default());
+    let fixture = guarded("mode: observe", &format!("{ROLES}, mode: run"));
+    let choice = tell(&fixture, fires(1, "h1"), 0).await;
+    assert_eq!(word(&choice), "observe");
+    assert!(fixture.claim(at(0)).await.is_none());
+    assert_eq!(
+        decision(&fixture, 1).await.1.as_deref(),
+        Some("it would run r1 on h1")
+    );
+}
+
+#[tokio::test]
+async fn a_mode_that_became_weaker_holds_for_what_is_queued() {
+    let mut fixture = guarded("", ROLES);
+    tell(&fixture, fires(1, "h1"), 0).await;
+    fixture.config = guarded("mode: observe", ROLES).config;
+    assert!(fixture.claim(at(1)).await.is_none());
+    assert_eq!(decision(&fixture, 1).await.0, "observe");
+}
+
+#[tokio::test]
+async fn a_storm_holds_everything_until_a_person_releases_it() {
+    let mut fixture = guarded("storm: {max_hosts: 2, within: 10m}", ROLES);
+    for (number, host) in [(1, "h1"), (2, "h2")] {
+        handle(&fixture, number, host, Outcome::Successful, 0).await;
+    }
+    assert_eq!(word(&tell(&fixture, fires(3, "h3"), 10).await), "run");
+    assert!(fixture.claim(at(10)).await.is_none(), "it is held");
+    fixture.kill_and_reopen(at(20));
+    assert_eq!(word(&tell(&fixture, fires(4, "h4"), 30).await), "run");
+    assert!(fixture.claim(at(100_000)).await.is_none(), "for ever");
+    let storm = &fixture.store.book().await.unwrap().storms[ALL];
+    assert_eq!((storm.hosts, storm.limit), (3, 2));
+    let held = sample(&fixture.metrics, "promansible_runs_held{reason=\"storm\"}");
+    assert!((held - 2.0).abs() < 0.1, "{held}");
+    let messages = fixture.store.messages().await.unwrap();
+    assert_eq!(messages.len(), 1, "it is told once");
+    // A person may run by hand all the same.
+    let by_hand = fixture.ask(&["h4".to_owned()], false, at(100_000)).await;
+    assert_eq!(start(&fixture, 100_000).await.id, by_hand.unwrap());
+    assert_eq!(
+        fixture.store.release(None, at(100_001)).await.unwrap(),
+        [ALL]
+    );
+    assert_eq!(
+        start(&fixture, 100_001).await.hosts,
+        ["h3"],
+        "the queue is kept"
+    );
+    fixture.kill_and_reopen(at(100_002));
+    assert_eq!(word(&tell(&fixture, fires(5, "h1"), 100_003).await), "run");
+    assert!(fixture.store.book().await.unwrap().storms.is_empty());
+}
+
+#[tokio::test]
+async fn a_storm_of_one_binding_leaves_the_others_alone() {
+    let bindings = "  - {name: one, matchers: ['sev=\"a\"'], roles: [r1], batch_window: 0s, storm: {max_hosts: 1}}\n  \
+                    - {name: two, matchers: ['sev=\"b\"'], roles: [r2], batch_window: 0s}\n";
+    let fixture = with_bindings("", bindings);
+    tell(&fixture, fires(1, "h1"), 0).await;
+    tell(&fixture, fires(2, "h2"), 0).await;
+    tell(&fixture, alert(3, 0, "b", "h3", Status::Firing), 0).await;
+    assert_eq!(start(&fixture, 0).await.work.roles, ["r2"]);
+    assert!(fixture.claim(at(0)).await.is_none(), "the first waits too");
+    tell(&fixture, resolves(2, "h2"), 1).await;
+    let released = fixture.store.release(Some("one".into()), at(2)).await;
+    assert_eq!(released.unwrap(), ["one"]);
+    assert_eq!(start(&fixture, 2).await.hosts, ["h1"]);
+}
+
+#[tokio::test]
+async fn a_role_that_keeps_failing_is_left_alone_and_tried_on_one_host() {
+    let mut fixture = guarded("circuit: {failures: 2, retry_after: 30m}", ROLES);
+    handle(&fixture, 1, "h1", Outcome::Failed, 0).await;
+    handle(&fixture, 2, "h2", Outcome::Failed, 0).await;
+    assert_eq!(
+        word(&tell(&fixture, fires(3, "h3"), 1).await),
+        "circuit_open"
+    );
+    assert_eq!(
+        word(&tell(&fixture, fires(4, "h4"), 2).await),
+        "circuit_open"
+    );
+    fixture.kill_and_reopen(at(3));
+    look(&fixture, Heard::Nothing, 1801).await;
+    let probe = start(&fixture, 1801).await;
+    assert!(probe.remedy.unwrap().probe);
+    assert_eq!(probe.hosts.len(), 1);
+    assert!(fixture.claim(at(1801)).await.is_none(), "on one host only");
+    finish(&fixture, &probe, Outcome::Failed, 1802).await;
+    look(&fixture, Heard::Nothing, 1900).await;
+    assert!(fixture.claim(at(1900)).await.is_none(), "it stays open");
+    look(&fixture, Heard::Nothing, 3700).await;
+    let probe = start(&fixture, 3700).await;
+    finish(&fixture, &probe, Outcome::Successful, 3701).await;
+    assert!(fixture.store.book().await.unwrap().streaks.is_empty());
+    assert_eq!(word(&tell(&fixture, fires(5, "h3"), 3702).await), "run");
+}
+
+#[tokio::test]
+async fn what_was_queued_before_a_role_was_left_alone_is_refused_too() {
+    let fixture = guarded("circuit: {failures: 1, retry_after: 30m}", ROLES);
+    tell(&fixture, fires(1, "h1"), 0).await;
+    tell(&fixture, fires(2, "h2"), 0).await;
+    let first = start(&fixture, 0).await;
+    finish(&fixture, &first, Outcome::Failed, 1).await;
+    assert!(fixture.claim(at(2)).await.is_none());
+    assert_eq!(decision(&fixture, 2).await.0, "circuit_open");
+    assert!(
+        fixture
+            .store
+            .close_circuit("r1".into(), at(3))
+            .await
+            .unwrap()
+    );
+    look(&fixture, Heard::Nothing, 4).await;
+    assert_eq!(start(&fixture, 4).await.hosts, ["h2"], "a person closed it");
+}
+
+#[tokio::test]
+async fn an_approval_is_waited_for_given_and_remembered() {
+    let mut fixture = guarded(
+        "",
+        &format!("{ROLES}, approval: {{required: true, ttl: 1h}}"),
+    );
+    tell(&fixture, fires(1, "h1"), 0).await;
+    assert!(fixture.claim(at(10)).await.is_none());
+    fixture.kill_and_reopen(at(20));
+    let held = sample(
+        &fixture.metrics,
+        "promansible_runs_held{reason=\"approval\"}",
+    );
+    assert!((held - 1.0).abs() < 0.1);
+    let answer = |id, yes, now| {
+        fixture
+            .store
+            .answer_approval(RunId(id), yes, "ann".into(), at(now))
+    };
+    answer(1, true, 30).await.unwrap();
+    let approved = start(&fixture, 31).await;
+    let approval = approved.approval.clone().unwrap();
+    assert_eq!(
+        (approval.by.as_deref(), approval.at),
+        (Some("ann"), Some(at(30)))
+    );
+    assert!(matches!(
+        answer(1, true, 32).await,
+        Err(StoreError::NoApprovalWanted(_))
+    ));
+    assert!(matches!(
+        answer(9, true, 32).await,
+        Err(StoreError::NoSuchRun(_))
+    ));
+    tell(&fixture, fires(2, "h2"), 40).await;
+    answer(2, false, 41).await.unwrap();
+    let rejected = run(&fixture, 2).await;
+    assert_eq!(rejected.outcome, Some(Outcome::Canceled));
+    assert_eq!(rejected.message.as_deref(), Some("rejected by ann"));
+    assert_eq!(
+        word(&tell(&fixture, fires(2, "h2"), 50).await),
+        "duplicate",
+        "asked once"
+    );
+}
+
+#[tokio::test]
+async fn an_approval_lapses_with_its_time_and_with_its_alert() {
+    let fixture = guarded(
+        "",
+        &format!("{ROLES}, approval: {{required: true, ttl: 1h}}"),
+    );
+    tell(&fixture, fires(1, "h1"), 0).await;
+    tell(&fixture, fires(2, "h2"), 0).await;
+    tell(&fixture, resolves(2, "h2"), 10).await;
+    assert_eq!(run(&fixture, 2).await.outcome, Some(Outcome::Canceled));
+    assert!(fixture.claim(at(3599)).await.is_none());
+    assert_eq!(run(&fixture, 1).await.state, State::Queued);
+    assert!(fixture.claim(at(3600)).await.is_none());
+    let lapsed = run(&fixture, 1).await;
+    assert_eq!(
+        lapsed.message.as_deref(),
+        Some("nobody approved it in time")
+    );
+}
+
+#[tokio::test]
+async fn outside_of_its_times_a_binding_waits() {
+    let intervals = "time_intervals: [{name: night, time_intervals: [{times: [{start_time: '08:00', end_time: '08:10'}]}]}]\n";
+    let mut fixture = guarded("", ROLES);
+    let binding = format!("{{name: one, matchers: ['sev=\"a\"'], {ROLES}, mute_times: [night]}}");
+    fixture.config = fixture::built(&format!("{intervals}bindings: [{binding}]"));
+    // The fixture's time begins at 08:00 UTC.
+    let choice = tell(&fixture, fires(1, "h1"), 60).await;
+    let Choice::Skip { reason, until, why } = choice else {
+        panic!("{choice:?}");
+    };
+    assert_eq!((reason, until), (Skip::Muted, Some(at(600))));
+    assert_eq!(why, "it is muted by the time interval \"night\"");
+    look(&fixture, Heard::Nothing, 601).await;
+    assert_eq!(decision(&fixture, 1).await.0, "run");
+}
+
+async fn hold(fixture: &Fixture, host: &str, now: i64, until: Option<i64>) -> bool {
+    let hold = HostHold {
+        since: at(now),
+        until: until.map(at),
+        by: "ann".to_owned(),
+        why: "disks".to_owned(),
+    };
+    fixture
+        .store
+        .hold_host(host.to_owned(), hold)
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_held_host_is_left_alone_by_everything() {
+    let mut fixture = guarded("", ROLES);
+    tell(&fixture, fires(1, "h1"), 0).await;
+    let two = fixture.ask(&["h1".into(), "h2".into()], false, at(0)).await;
+    assert!(!hold(&fixture, "h1", 1, None).await);
+    fixture.kill_and_reopen(at(2));
+    let Claimed { run: by_hand, .. } = fixture.claim(at(3)).await.unwrap();
+    assert_eq!(by_hand.id, two.unwrap());
+    assert_eq!(by_hand.hosts, ["h2"], "the free one");
+    assert_eq!(by_hand.spared[0].reason, Skip::HostHeld);
+    assert_eq!(decision(&fixture, 1).await.0, "host_held");
+    let asked = fixture.ask(&["h1".into()], false, at(4)).await;
+    assert!(matches!(asked, Err(StoreError::HostHeld(_))), "{asked:?}");
+    assert_eq!(word(&tell(&fixture, fires(2, "h1"), 5).await), "host_held");
+    assert!(
+        fixture
+            .store
+            .release_host("h1".into(), at(6))
+            .await
+            .unwrap()
+    );
+    look(&fixture, Heard::Nothing, 7).await;
+    assert_eq!(decision(&fixture, 1).await.0, "run");
+    assert_eq!(start(&fixture, 7).await.hosts, ["h1"]);
+}
+
+#[tokio::test]
+async fn paused_nothing_starts_also_after_a_restart() {
+    let mut fixture = guarded("", ROLES);
+    let pause = Pause {
+        since: at(0),
+        by: "ann".to_owned(),
+        why: "upgrade".to_owned(),
+    };
+    fixture.store.pause(pause.clone()).await.unwrap();
+    tell(&fixture, fires(1, "h1"), 1).await;
+    fixture.ask(&["h2".into()], false, at(1)).await.unwrap();
+    fixture.kill_and_reopen(at(2));
+    assert!(fixture.claim(at(3)).await.is_none());
+    assert_eq!(fixture.store.book().await.unwrap().pause, Some(pause));
+    assert!((sample(&fixture.metrics, "promansible_paused") - 1.0).abs() < 0.1);
+    fixture.store.resume().await.unwrap();
+    assert_eq!(start(&fixture, 4).await.id, RunId(1));
+    assert_eq!(start(&fixture, 4).await.id, RunId(2));
+}
+
+#[tokio::test]
+async fn a_run_that_was_put_back_is_no_attempt() {
+    let fixture = guarded("", &format!("{ROLES}, attempts: {{max: 1, per: 1h}}"));
+    tell(&fixture, fires(1, "h1"), 0).await;
+    let claimed = start(&fixture, 0).await;
+    fixture.store.put_back(claimed.id, at(1)).await.unwrap();
+    assert_eq!(start(&fixture, 2).await.id, claimed.id);
+}
