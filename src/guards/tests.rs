@@ -65,7 +65,7 @@ fn a_storm_is_more_hosts_than_may_be_within_the_time() {
     let storm = Storm {
         max_hosts: 2,
         max_percent: 0,
-        within: Duration::from_secs(60),
+        within: Duration::from_mins(1),
     };
     let mut recent = Recent::default();
     for (host, seconds) in [("a", 0), ("b", 10), ("a", 20)] {
@@ -94,7 +94,7 @@ fn a_storm_is_more_hosts_than_may_be_within_the_time() {
 fn a_role_that_fails_on_different_hosts_is_opened_tried_and_closed() {
     let circuit = Circuit {
         failures: 2,
-        retry_after: Duration::from_secs(60),
+        retry_after: Duration::from_mins(1),
     };
     let roles = ["r".to_owned()];
     let mut book = Book::default();

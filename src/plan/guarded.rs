@@ -12,7 +12,7 @@ pub(super) fn choose(
     binding: &Binding,
     state: &State,
     first: u32,
-    hosts: Vec<String>,
+    hosts: &[String],
     now: DateTime<Utc>,
 ) -> Choice {
     if let Some(refused) = closed(binding, now) {
@@ -20,7 +20,7 @@ pub(super) fn choose(
     }
     let mut step = first;
     let (mut free, refused) = loop {
-        let (free, refused) = sort(binding, state, step, &hosts, now);
+        let (free, refused) = sort(binding, state, step, hosts, now);
         let exhausted = |r: &(String, Refused)| r.1.reason == Skip::AttemptsExhausted;
         let goes_on = free.is_empty()
             && refused.iter().all(exhausted)

@@ -200,7 +200,7 @@ fn choose(
         );
     }
     match hosts(&binding.target, inventory, Some(alert)) {
-        Ok(hosts) => guarded::choose(binding, state, step, hosts, now),
+        Ok(hosts) => guarded::choose(binding, state, step, &hosts, now),
         Err(unresolved) => Choice::skip(unresolved.reason, unresolved.why),
     }
 }

@@ -196,7 +196,7 @@ fn leave_out(
         let first = hosts.iter().find_map(|host| refused.get(host));
         if let (Some(decided), Some(first)) = (episode.decisions.get_mut(&binding), first) {
             let untils = hosts.iter().filter_map(|host| refused.get(host)?.until);
-            decided.decision = first.reason.as_str().to_owned();
+            first.reason.as_str().clone_into(&mut decided.decision);
             decided.why = Some(first.why.clone());
             decided.left_out = true;
             decided.until = untils.min();

@@ -214,12 +214,9 @@ impl<'a> Intake<'a> {
 /// The run that tries out one of the step's roles.
 fn tried_out(live: &Live, binding: &Binding, step: u32) -> Option<RunId> {
     let roles = &plan::step_of(binding, step)?.roles;
-    let streaks = roles
-        .iter()
-        .filter_map(|role| live.guards.book.streaks.get(role));
-    streaks
-        .filter_map(|streak| streak.open.as_ref()?.probe)
-        .next()
+    let streaks = &live.guards.book.streaks;
+    let mut roles = roles.iter();
+    roles.find_map(|role| streaks.get(role)?.open.as_ref()?.probe)
 }
 
 /// Notes which hosts a run leaves out.

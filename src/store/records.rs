@@ -138,9 +138,8 @@ impl Decided {
         let standing = match (self.outcome, self.verdict, self.verify_at) {
             (None, ..) => Standing::Open,
             (_, Some(Verdict::Effective), _) | (_, None, None) => Standing::Done,
-            (_, Some(_), _) => Standing::Next,
             (_, None, Some(at)) if now < at => Standing::Open,
-            (_, None, Some(_)) => Standing::Next,
+            (_, Some(_), _) | (_, None, Some(_)) => Standing::Next,
         };
         Some(Under {
             step: self.step,

@@ -220,6 +220,12 @@ fn quoted(value: &str) -> String {
     format!("\"{escaped}\"")
 }
 
+fn steps_in_words(binding: &Binding) -> String {
+    let steps = binding.steps.iter();
+    let steps: Vec<String> = steps.map(|step| step.roles.join(", ")).collect();
+    steps.join("; then ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -245,10 +251,4 @@ mod tests {
             assert_eq!(matcher.to_string(), format!("alertname={}", quoted(value)));
         }
     }
-}
-
-fn steps_in_words(binding: &Binding) -> String {
-    let steps = binding.steps.iter();
-    let steps: Vec<String> = steps.map(|step| step.roles.join(", ")).collect();
-    steps.join("; then ")
 }
