@@ -12,6 +12,7 @@ mod repeat;
 mod shutdown;
 #[path = "../stack/mod.rs"]
 mod stack;
+mod steps;
 mod story;
 mod torture;
 mod truncated;

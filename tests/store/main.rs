@@ -15,6 +15,7 @@ mod fixture;
 mod follow;
 mod guards;
 mod hosts;
+mod limits;
 mod listing;
 mod model;
 mod retention;
