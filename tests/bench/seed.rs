@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
-use promansible::alert::{Limits, Notification};
+use promansible::alert::{EpisodeKey, Limits, Notification};
 use promansible::config::{self, Config};
 use promansible::inventory::Inventory;
 use promansible::metrics::Metrics;
 use promansible::run::{HostResult, Outcome, Run, TaskEvent, TaskStatus};
 use promansible::store::{self, Claim, Ended, Store};
+use promansible::verdict::Heard;
 
 use super::server::Site;
 use super::{Failure, alerts, fake};
@@ -104,6 +105,20 @@ impl Seeder {
             .await?;
         self.store
             .finish(claimed.id, ended(&claimed), later)
+            .await?;
+        // It helped, so nothing is left to be seen.
+        let episodes = self.store.episodes_of(claimed.id).await?;
+        let heard = episodes.iter().map(|of| {
+            let key = EpisodeKey {
+                fingerprint: of.fingerprint,
+                starts_at_nanos: of.starts_at.timestamp_nanos_opt().unwrap_or_default(),
+            };
+            (key, Heard::Resolved)
+        });
+        let (config, inventory) = (Arc::clone(&self.config), Arc::clone(&self.inventory));
+        let seen = later + TimeDelta::hours(1);
+        self.store
+            .follow_up(heard.collect(), config, inventory, seen)
             .await?;
         Ok(())
     }

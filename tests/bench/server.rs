@@ -57,6 +57,7 @@ storage:
   path: {}
   retention: {{size: 64GiB}}
 runs: {runs}
+guards: {{attempts: {{max: 0}}, storm: {{max_hosts: 0}}, circuit: {{failures: 0}}}}
 bindings:
 {bindings}
 ",

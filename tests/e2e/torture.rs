@@ -105,6 +105,7 @@ fn stand_ins(dir: &Path, executions: &Path) -> Result<Settings, Failure> {
     matchers: ['alertname = "Torture"']
     roles: [start_service]
     target: {alerting_host: instance}
+guards: {attempts: {max: 0}, storm: {max_hosts: 0}, circuit: {failures: 0}}
 "#
         .to_owned(),
         runs: "{max_concurrent: 4, batch_window: 20ms, grace: 1s}".to_owned(),

@@ -32,6 +32,10 @@ pub struct Fleet {
     folder: Folder,
 }
 
+/// A role is run as often as its test wants.
+const NO_GUARDS: &str =
+    "guards: {attempts: {max: 0}, storm: {max_hosts: 0}, circuit: {failures: 0}}\n";
+
 impl Fleet {
     /// Hosts of these names, all in the group `servers`, and a promansible with these bindings (YAML, a list).
     ///
@@ -74,9 +78,9 @@ impl Fleet {
             bin_dir: release.bin_dir()?,
             inventory,
             bindings: if bindings.trim().is_empty() {
-                "  []".to_owned()
+                format!("  []\n{NO_GUARDS}")
             } else {
-                bindings.to_owned()
+                format!("{bindings}\n{NO_GUARDS}")
             },
             runs: "{timeout: 3m, grace: 5s, batch_window: 0s}".to_owned(),
         };

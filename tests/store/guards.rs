@@ -262,6 +262,19 @@ async fn a_step_that_a_guard_refuses_does_not_begin_at_the_first_again() {
 }
 
 #[tokio::test]
+async fn a_step_that_is_refused_at_its_start_is_the_same_step_later() {
+    let fixture = guarded("", TWO_STEPS);
+    handle(&fixture, 1, "h1", Outcome::Successful, 0).await;
+    look(&fixture, Heard::Firing, 61).await;
+    hold(&fixture, "h1", 62, Some(300)).await;
+    assert!(fixture.claim(at(63)).await.is_none());
+    assert_eq!(run(&fixture, 2).await.outcome, Some(Outcome::Canceled));
+    assert_eq!(decision(&fixture, 1).await.0, "host_held");
+    look(&fixture, Heard::Firing, 301).await;
+    assert_eq!(start(&fixture, 301).await.work.roles, ["r2"]);
+}
+
+#[tokio::test]
 async fn check_mode_has_no_verdict_and_observing_runs_nothing() {
     let fixture = guarded("mode: check", ROLES);
     let run = handle(&fixture, 1, "h1", Outcome::Successful, 0).await;
