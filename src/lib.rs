@@ -2,8 +2,8 @@
 //!
 //! The rooms, from the ground up (a room uses only rooms above it in this list):
 //!
-//! - [`alert`], [`run`], [`task`], [`check`], [`facts`], [`zone`], [`schedule`], [`time_interval`], [`suggest`], [`argument_spec`], [`metrics`], [`clock`], [`shutdown`]: the words.
-//! - [`config`], [`inventory`], [`sd`], [`alert_types`], [`plan`]: thought; no file, process, clock or network is touched in `plan`.
+//! - [`alert`], [`run`], [`task`], [`check`], [`facts`], [`zone`], [`schedule`], [`time_interval`], [`suggest`], [`argument_spec`], [`metrics`], [`clock`], [`shutdown`], [`caller`], [`secret_file`]: the words.
+//! - [`config`], [`web_config`], [`inventory`], [`sd`], [`alert_types`], [`plan`]: thought; no file, process, clock or network is touched in `plan`.
 //! - [`store`], [`ansible`]: the engines; only `store` opens transactions, only `ansible` starts processes.
 //! - [`http`], [`worker`], [`inventory_keeper`], [`facts_keeper`], [`alert_types_keeper`], [`sd_keeper`], [`sd_files`]: the edges; `http` and `worker` never call each other and meet at the store.
 //! - [`app`]: wiring, in one straight line.
@@ -17,6 +17,7 @@ pub mod ansible;
 pub mod app;
 pub mod argument_spec;
 pub mod build;
+pub mod caller;
 pub mod check;
 pub mod cli;
 pub mod clock;
@@ -40,11 +41,13 @@ pub mod scheduler;
 pub mod sd;
 pub mod sd_files;
 pub mod sd_keeper;
+pub mod secret_file;
 pub mod shutdown;
 pub mod store;
 pub mod suggest;
 pub mod task;
 pub mod time_interval;
 pub mod web_client;
+pub mod web_config;
 pub mod worker;
 pub mod zone;
