@@ -102,6 +102,15 @@ impl Caller {
         }
     }
 
+    /// Somebody of whom nothing is known, and who may do nothing that is asked for.
+    pub fn nobody() -> Self {
+        Self {
+            name: None,
+            proof: Proof::Nothing,
+            scopes: Scopes::default(),
+        }
+    }
+
     /// His name, or by which way he came.
     pub fn name_or<'a>(&'a self, way: &'a str) -> &'a str {
         self.name.as_deref().unwrap_or(way)
