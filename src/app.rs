@@ -13,9 +13,11 @@ use tokio::task::JoinSet;
 
 use crate::alert_types_keeper::AlertTypesKeeper;
 use crate::ansible::{self, Ansible};
+use crate::caller::Caller;
 use crate::clock;
 use crate::config::{Config, ConfigErrors};
 use crate::config_keeper::ConfigKeeper;
+use crate::door::{Door, DoorError};
 use crate::facts::HostFacts;
 use crate::facts_cache::FirstReading;
 use crate::facts_keeper::FactsKeeper;
@@ -56,6 +58,8 @@ pub struct Options {
     pub telemetry_path: String,
     /// Where people open the portal: scheme, name and port.
     pub external_origin: Option<String>,
+    /// The web configuration file.
+    pub web_config_file: Option<PathBuf>,
     /// Whether `/-/reload` works.
     pub enable_lifecycle: bool,
     /// Whether to listen beyond loopback although nobody has to say who he is.
@@ -74,9 +78,12 @@ pub enum StartError {
     /// What was made over the API cannot be read.
     #[error(transparent)]
     Read(StoreError),
+    /// It cannot be told who may come in.
+    #[error("{0}")]
+    Door(#[from] DoorError),
     /// An address that others can reach.
     #[error(
-        "{0} can be reached from other machines, and whoever reaches it can run roles: listen on a loopback address, or start with --web.allow-remote-without-authentication"
+        "{0} can be reached from other machines, and whoever reaches it can run roles: listen on a loopback address; or let people say who they are, by basic_auth_users or client certificates in --web.config.file or by web.tokens; or start with --web.allow-remote-without-authentication"
     )]
     Remote(SocketAddr),
     /// An address that cannot be had.
@@ -109,6 +116,7 @@ impl App {
         let Prepared {
             metrics,
             configs,
+            door,
             listeners,
             opened,
             first,
@@ -197,6 +205,9 @@ impl App {
             discovery,
             events: http::Events::new(&opened.store, &ending),
             reload: options.enable_lifecycle.then_some(reload),
+            door: door.clone(),
+            caller: Caller::nobody(),
+            peer: None,
             external_origin: options.external_origin.as_deref().map(Into::into),
             telemetry_path: options.telemetry_path.as_str().into(),
             shutdown: ending.clone(),
@@ -217,6 +228,7 @@ impl App {
                 storage_path: options.storage_path,
                 metrics,
                 configs,
+                door,
                 ansible: ansible_sender,
                 make,
             },
@@ -281,6 +293,7 @@ fn serve_on(
 struct Prepared {
     metrics: Metrics,
     configs: ConfigKeeper,
+    door: Door,
     listeners: Vec<(SocketAddr, TcpListener)>,
     opened: store::Opened,
     first: FirstReading,
@@ -292,6 +305,7 @@ struct Prepared {
 async fn prepare(options: &Options) -> Result<Prepared, StartError> {
     let metrics = Metrics::new(Registry::new())?;
     let config = read_config(&options.config_file, options.storage_path.as_deref())?;
+    let door = open_door(options, &config)?;
     let listeners = listen(options).await?;
     metrics.choose_facts(&config.facts.metrics);
     // All who need something of every host's facts get it from one reading.
@@ -324,6 +338,7 @@ async fn prepare(options: &Options) -> Result<Prepared, StartError> {
     Ok(Prepared {
         metrics,
         configs,
+        door,
         listeners,
         opened,
         first,
@@ -332,13 +347,21 @@ async fn prepare(options: &Options) -> Result<Prepared, StartError> {
     })
 }
 
+/// Nobody listens beyond loopback unless whoever comes must say who he is, or it was said in as many words.
+fn open_door(options: &Options, config: &Config) -> Result<Door, StartError> {
+    let mut beyond = options.listen.iter().filter(|a| !a.ip().is_loopback());
+    let remote = beyond.next().filter(|_| !options.allow_remote);
+    let file = options.web_config_file.clone();
+    Door::open(file, &config.web, remote.is_some()).map_err(|e| match (e, remote) {
+        (DoorError::Open, Some(address)) => StartError::Remote(*address),
+        (e, _) => StartError::Door(e),
+    })
+}
+
 /// Takes the addresses first: a second promansible fails here, before it touches anything.
 async fn listen(options: &Options) -> Result<Vec<(SocketAddr, TcpListener)>, StartError> {
     let mut listeners = Vec::new();
     for address in &options.listen {
-        if !address.ip().is_loopback() && !options.allow_remote {
-            return Err(StartError::Remote(*address));
-        }
         let listener = bind(*address)
             .await
             .map_err(|e| StartError::Listen(*address, e))?;

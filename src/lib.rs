@@ -2,10 +2,10 @@
 //!
 //! The rooms, from the ground up (a room uses only rooms above it in this list):
 //!
-//! - [`alert`], [`run`], [`task`], [`check`], [`facts`], [`zone`], [`schedule`], [`time_interval`], [`suggest`], [`argument_spec`], [`metrics`], [`clock`], [`shutdown`]: the words.
-//! - [`config`], [`inventory`], [`sd`], [`alert_types`], [`plan`]: thought; no file, process, clock or network is touched in `plan`.
+//! - [`alert`], [`run`], [`task`], [`check`], [`facts`], [`zone`], [`schedule`], [`time_interval`], [`suggest`], [`argument_spec`], [`metrics`], [`clock`], [`shutdown`], [`caller`], [`secret_file`]: the words.
+//! - [`config`], [`web_config`], [`inventory`], [`sd`], [`alert_types`], [`plan`]: thought; no file, process, clock or network is touched in `plan`.
 //! - [`store`], [`ansible`]: the engines; only `store` opens transactions, only `ansible` starts processes.
-//! - [`http`], [`worker`], [`inventory_keeper`], [`facts_keeper`], [`alert_types_keeper`], [`sd_keeper`], [`sd_files`]: the edges; `http` and `worker` never call each other and meet at the store.
+//! - [`door`], [`http`], [`worker`], [`inventory_keeper`], [`facts_keeper`], [`alert_types_keeper`], [`sd_keeper`], [`sd_files`]: the edges; `http` and `worker` never call each other and meet at the store.
 //! - [`app`]: wiring, in one straight line.
 //! - [`cli`]: what a person types.
 
@@ -17,11 +17,13 @@ pub mod ansible;
 pub mod app;
 pub mod argument_spec;
 pub mod build;
+pub mod caller;
 pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod config_keeper;
+pub mod door;
 pub mod facts;
 pub mod facts_cache;
 pub mod facts_keeper;
@@ -42,6 +44,7 @@ pub mod scheduler;
 pub mod sd;
 pub mod sd_files;
 pub mod sd_keeper;
+pub mod secret_file;
 pub mod shutdown;
 pub mod skip;
 pub mod store;
@@ -51,5 +54,6 @@ pub mod time_interval;
 pub mod units;
 pub mod verdict;
 pub mod web_client;
+pub mod web_config;
 pub mod worker;
 pub mod zone;

@@ -10,6 +10,7 @@ use crate::ansible::{Ansible, Setup};
 use crate::clock;
 use crate::config::{self, Config, ConfigErrors};
 use crate::config_keeper::ConfigKeeper;
+use crate::door::Door;
 use crate::metrics::Metrics;
 
 /// Our own binary. The name stays right when the file behind it is replaced.
@@ -42,6 +43,7 @@ pub(crate) struct Reloader {
     pub(crate) storage_path: Option<PathBuf>,
     pub(crate) metrics: Metrics,
     pub(crate) configs: ConfigKeeper,
+    pub(crate) door: Door,
     pub(crate) ansible: watch::Sender<Arc<Ansible>>,
     pub(crate) make: AnsibleMaker,
 }
@@ -70,6 +72,7 @@ impl Reloader {
                 config.storage.path.display()
             ));
         }
+        self.door.check(&config.web).map_err(|e| e.to_string())?;
         let ansible = self.make.make(&config).map_err(|e| e.to_string())?;
         let ansible = Arc::new(ansible);
         let begin = || {

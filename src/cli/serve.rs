@@ -33,6 +33,9 @@ pub(super) struct Serve {
         value_parser = listen_address
     )]
     listen: Vec<SocketAddr>,
+    /// TLS, users and headers, as Prometheus's servers take them; it is read again when it changes.
+    #[arg(long = "web.config.file", value_name = "FILE")]
+    web_config_file: Option<PathBuf>,
     /// Where the metrics are.
     #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics", value_parser = telemetry_path)]
     telemetry_path: String,
@@ -60,6 +63,7 @@ impl Serve {
             config_file: self.config_file,
             storage_path: self.storage_path,
             listen: self.listen,
+            web_config_file: self.web_config_file,
             telemetry_path: self.telemetry_path,
             external_origin: self.external_origin,
             enable_lifecycle: self.enable_lifecycle,

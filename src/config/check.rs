@@ -16,6 +16,7 @@ use super::sd;
 use super::text::{AnsibleText, FileText, Pairs, ReceiverText, RunsText, Scalar, StorageText};
 use super::time_intervals;
 use super::values::{BATCH_WINDOW, TIMEOUT, count, duration, is_identifier, path, size, text};
+use super::web;
 use super::{Ansible, Config, Receiver, Roles, Runs, Storage};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -56,6 +57,7 @@ pub(super) fn check(
     let notifiers = typed.notifiers.unwrap_or_default();
     let notifiers = notifiers::check(notifiers, has_alertmanager, check);
     let service_discovery = sd::check(typed.service_discovery.unwrap_or_default(), check);
+    let web = web::check(typed.web.unwrap_or_default(), check);
     report.finish(Config {
         ansible,
         storage,
@@ -71,6 +73,7 @@ pub(super) fn check(
         alertmanager,
         notifiers: notifiers.into_iter().map(Arc::new).collect(),
         service_discovery,
+        web,
         roles: roles.cloned().unwrap_or_default(),
     })
 }

@@ -74,6 +74,14 @@ impl ConfigErrors {
 }
 
 impl ConfigErrors {
+    /// Without the lines of the file, which may hold secrets. Where they are is still said.
+    pub(crate) fn without_lines(mut self) -> Self {
+        for error in &mut self.errors {
+            error.source_line = None;
+        }
+        self
+    }
+
     /// The first defect in one line: `file:line:column: message`.
     pub(super) fn first_line(&self) -> String {
         let first = self.errors.first().expect("there is one at least");
@@ -186,14 +194,14 @@ impl Paint {
 
 /// A file's text with its places, and the defects found so far.
 #[derive(Debug)]
-pub(super) struct Report<'a> {
+pub(crate) struct Report<'a> {
     file: &'a str,
     pub(super) text: &'a str,
     errors: Vec<ConfigError>,
 }
 
 impl<'a> Report<'a> {
-    pub(super) fn new(file: &'a str, text: &'a str) -> Self {
+    pub(crate) fn new(file: &'a str, text: &'a str) -> Self {
         // The parser does not count a byte order mark either.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         Self {
@@ -204,7 +212,7 @@ impl<'a> Report<'a> {
     }
 
     /// Notes a defect at a place, or of the file as a whole.
-    pub(super) fn add(
+    pub(crate) fn add(
         &mut self,
         place: Option<Place>,
         message: impl Into<String>,
@@ -245,7 +253,7 @@ impl<'a> Report<'a> {
     }
 
     /// `value` if nothing was found, otherwise everything that was.
-    pub(super) fn finish<T>(mut self, value: T) -> Result<T, ConfigErrors> {
+    pub(crate) fn finish<T>(mut self, value: T) -> Result<T, ConfigErrors> {
         if self.errors.is_empty() {
             return Ok(value);
         }
@@ -258,14 +266,14 @@ impl<'a> Report<'a> {
     }
 
     /// Everything that was found, of which there must be something.
-    pub(super) fn fail(self) -> ConfigErrors {
+    pub(crate) fn fail(self) -> ConfigErrors {
         self.finish(())
             .expect_err("a defect was noted before the report is given up")
     }
 }
 
 /// The place of a value.
-pub(super) fn place(location: Location) -> Option<Place> {
+pub(crate) fn place(location: Location) -> Option<Place> {
     let number = |n: u64| usize::try_from(n).ok();
     (location != Location::UNKNOWN).then_some(())?;
     Some(Place {

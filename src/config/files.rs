@@ -10,6 +10,7 @@ use super::http_client;
 use super::text::{FileText, Scalar};
 use super::values::is_usable;
 use super::{About, RoleKind, Roles};
+use crate::secret_file::{self, SecretFileError};
 
 /// Notes what is missing on the disk, and lists the roles; `None` if there is no folder to list them from.
 pub(super) fn look(typed: &FileText, report: &mut Report<'_>) -> Option<Roles> {
@@ -42,13 +43,17 @@ pub(super) fn look(typed: &FileText, report: &mut Report<'_>) -> Option<Roles> {
     });
     for (key, file) in prometheus.chain(alertmanager) {
         if let Some(file) = file {
-            exists(report, &key, file);
+            look_at(report, &key, file);
         }
     }
     for notifier in typed.notifiers.iter().flatten() {
         for (key, file) in notifier.value.files() {
-            exists(report, &format!("notifiers: {key}"), file);
+            look_at(report, &format!("notifiers: {key}"), file);
         }
+    }
+    let tokens = typed.web.iter().flat_map(|web| &web.tokens).flatten();
+    for file in tokens.filter_map(|token| token.value.file.as_ref()) {
+        look_at(report, "web.tokens", file);
     }
     let ansible = typed.ansible.as_ref()?;
     if let Some(dir) = ansible.bin_dir.as_ref().filter(|dir| is_usable(dir)) {
@@ -78,16 +83,20 @@ pub(super) fn look(typed: &FileText, report: &mut Report<'_>) -> Option<Roles> {
             &ansible.connection_password_file,
         ),
     ] {
-        if let Some(file) = file
-            && exists(report, key, file)
-            && Path::new(&file.value).is_dir()
-        {
+        let Some(file) = file.as_ref().filter(|file| exists(report, key, file)) else {
+            continue;
+        };
+        if Path::new(&file.value).is_dir() {
             wrong(
                 report,
                 file,
                 &format!("{key} is a folder"),
                 Some("name a file".to_owned()),
             );
+        } else if key == "ansible.private_key_file" {
+            secret(report, file, secret_file::check);
+        } else {
+            secret(report, file, secret_file::check_unless_program);
         }
     }
     playbook(
@@ -202,6 +211,27 @@ fn from_where(path: &str) -> String {
         return "check the path and the rights on the folders above it".to_owned();
     }
     "a relative path starts at the working directory, not at this file".to_owned()
+}
+
+/// Notes what is wrong with a file that holds a secret.
+fn secret(report: &mut Report<'_>, file: &Scalar, check: fn(&Path) -> Result<(), SecretFileError>) {
+    match check(Path::new(&file.value)) {
+        Err(SecretFileError::WorldReadable(path)) => {
+            let message =
+                format!("{path:?} holds a secret, and everyone on this machine can read it");
+            wrong(report, file, &message, Some(format!("chmod o= {path}")));
+        }
+        Err(e) => wrong(report, file, &e.to_string(), None),
+        Ok(()) => {}
+    }
+}
+
+/// Looks at a file of this key, which holds a secret unless it is one of certificates.
+fn look_at(report: &mut Report<'_>, key: &str, file: &Scalar) {
+    let is_public = key.ends_with("ca_file") || key.ends_with("cert_file");
+    if exists(report, key, file) && !is_public {
+        secret(report, file, secret_file::check);
+    }
 }
 
 fn wrong(report: &mut Report<'_>, value: &Scalar, message: &str, help: Option<String>) {

@@ -35,6 +35,7 @@ mod time_intervals;
 
 mod values;
 mod vars;
+mod web;
 mod yaml;
 
 pub use crate::units::{UnitError, format_duration, format_size, parse_duration, parse_size};
@@ -51,6 +52,10 @@ pub use manual::{Manual, ManualError, manual};
 pub use notifiers::{Address, Email, Notifier, Via};
 pub use vars::parse_vars;
 
+// What a second file of the same form is read with.
+pub(crate) use error::{Report, place};
+pub(crate) use text::{Pairs, Scalar, parse as parse_yaml};
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -59,6 +64,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::alert::Matchers;
+use crate::caller::Scopes;
 use crate::check::Declared;
 use crate::facts::HostOptions;
 use crate::guards::{Limits, Mode, Storm};
@@ -98,6 +104,8 @@ pub struct Config {
     pub notifiers: Vec<Arc<Notifier>>,
     /// What Prometheus is told of the hosts.
     pub service_discovery: ServiceDiscovery,
+    /// Who may do what over HTTP.
+    pub web: Web,
     /// The roles that were found under `playbook_dir`.
     pub roles: Roles,
 }
@@ -263,6 +271,28 @@ impl Alertmanager {
 
 impl Prometheus {
     const TIMEOUT: Duration = Duration::from_secs(5);
+}
+
+/// Who may do what over HTTP. Users and their passwords stand in the web configuration file.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Web {
+    /// Bearer tokens; none. Their names are unique.
+    pub tokens: Vec<Token>,
+    /// What users may do; who is not named here may do everything.
+    pub users: BTreeMap<String, Scopes>,
+    /// What those may do who show a client certificate with this name, without another proof.
+    pub certificates: BTreeMap<String, Scopes>,
+}
+
+/// A bearer token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Token {
+    /// Whose it is.
+    pub name: String,
+    /// The file that holds it.
+    pub file: PathBuf,
+    /// What it is good for.
+    pub scopes: Scopes,
 }
 
 /// Matchers → roles on a target.

@@ -18,7 +18,7 @@ use super::vars::VarValue;
 use super::yaml;
 
 /// A value as typed.
-pub(super) type Scalar = Spanned<String>;
+pub(crate) type Scalar = Spanned<String>;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -36,6 +36,7 @@ pub(super) struct FileText {
     pub(super) alertmanager: Option<AlertmanagerText>,
     pub(super) notifiers: Option<Vec<Spanned<NotifierText>>>,
     pub(super) service_discovery: Option<ServiceDiscoveryText>,
+    pub(super) web: Option<WebText>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -227,6 +228,22 @@ pub(super) struct ServiceDiscoveryText {
     pub(super) facts: Option<Spanned<Vec<Scalar>>>,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WebText {
+    pub(super) tokens: Option<Vec<Spanned<TokenText>>>,
+    pub(super) users: Option<Pairs<Vec<Scalar>>>,
+    pub(super) certificates: Option<Pairs<Vec<Scalar>>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TokenText {
+    pub(super) name: Option<Scalar>,
+    pub(super) file: Option<Scalar>,
+    pub(super) scopes: Option<Vec<Scalar>>,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TargetsFileText {
@@ -286,7 +303,7 @@ impl<'de> Deserialize<'de> for TargetText {
 
 /// A map with free keys, in its order; each key with its place.
 #[derive(Debug)]
-pub(super) struct Pairs<V>(pub(super) Vec<(Scalar, V)>);
+pub(crate) struct Pairs<V>(pub(crate) Vec<(Scalar, V)>);
 
 impl<V> Default for Pairs<V> {
     fn default() -> Self {
@@ -319,7 +336,7 @@ impl<'de, V: Deserialize<'de>> Deserialize<'de> for Pairs<V> {
 }
 
 /// Reads the YAML. Its defects end the reading, so there is one at most.
-pub(super) fn parse<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, ConfigErrors> {
+pub(crate) fn parse<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, ConfigErrors> {
     let options = serde_saphyr::options! {
         // Far more than a person writes, and so little that no file exhausts the stack or the memory.
         budget: serde_saphyr::budget! { max_depth: 64, max_inclusion_depth: 0 },

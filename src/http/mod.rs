@@ -44,6 +44,7 @@ mod api;
 mod body;
 mod events;
 mod facts;
+mod gate;
 mod groups;
 mod hosts;
 mod json;
@@ -72,8 +73,10 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::alert_types_keeper::AlertTypesKeeper;
+use crate::caller::Caller;
 use crate::config::Config;
 use crate::config_keeper::ConfigKeeper;
+use crate::door::{Door, Peer};
 use crate::inventory_keeper::InventoryKeeper;
 use crate::left_out::LeftOut;
 use crate::metrics::Metrics;
@@ -114,6 +117,12 @@ pub struct Context {
     pub reload: Option<mpsc::Sender<ReloadRequest>>,
     /// Where people open the portal, as `https://promansible.example.org`, if that was said.
     pub external_origin: Option<Arc<str>>,
+    /// Knows who may come in.
+    pub door: Door,
+    /// Who makes the request at hand; nobody where there is none.
+    pub caller: Caller,
+    /// From where he makes it.
+    pub peer: Option<Arc<Peer>>,
     /// Where the metrics are.
     pub telemetry_path: Arc<str>,
     /// Becomes true when promansible is to end.

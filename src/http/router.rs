@@ -1,6 +1,7 @@
 //! Which handler answers what.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
@@ -8,16 +9,32 @@ use tokio::sync::oneshot;
 
 use super::reply::{self, Reply};
 use super::{
-    Context, api, events, facts, hosts, metrics, objects, openapi, origin, portal, schedules,
+    Context, api, events, facts, gate, hosts, metrics, objects, openapi, origin, portal, schedules,
     start, webhook,
 };
+use crate::door::Peer;
 
 pub(super) async fn route(
-    context: Context,
+    mut context: Context,
     request: Request<Incoming>,
+    peer: Arc<Peer>,
 ) -> Result<Reply, Infallible> {
-    // hyper leaves the body out of an answer to HEAD, and keeps its length.
-    Ok(answer(&context, request).await)
+    let in_force = context.door.in_force(&context.config.borrow().web);
+    let reply = match gate::enter(&context, &in_force, &request, &peer).await {
+        Ok(caller) => {
+            context.caller = caller;
+            context.peer = Some(peer);
+            // hyper leaves the body out of an answer to HEAD, and keeps its length.
+            answer(&context, request).await
+        }
+        Err(refused) => {
+            if request.uri().path() == gate::WEBHOOK {
+                context.metrics.notification(refused.status().as_u16());
+            }
+            refused
+        }
+    };
+    Ok(gate::dress(reply, &in_force))
 }
 
 async fn answer(context: &Context, request: Request<Incoming>) -> Reply {

@@ -1,15 +1,20 @@
 //! Listening: connections, their limits, and an end that lets requests under way finish.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
 use super::stream::Impatient;
 use super::{Context, router};
+use crate::door::Peer;
 
 /// How long requests under way may take once promansible is to end.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -47,8 +52,8 @@ pub async fn serve(listener: TcpListener, context: Context) {
             Ok(()) = config.changed() => {}
             Some(_) = connections.join_next() => {}
             accepted = accept(&listener), if !is_full => {
-                if let Some(stream) = accepted {
-                    connections.spawn(connection(stream, context.clone()));
+                if let Some((stream, address)) = accepted {
+                    connections.spawn(connection(stream, address, context.clone()));
                 }
             }
         }
@@ -96,9 +101,9 @@ impl Limit {
 }
 
 /// Takes a connection. *Cancel safety*: may be dropped at any time.
-async fn accept(listener: &TcpListener) -> Option<TcpStream> {
+async fn accept(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
     match listener.accept().await {
-        Ok((stream, _)) => Some(stream),
+        Ok(accepted) => Some(accepted),
         Err(e) => {
             // Out of file descriptors, most likely: it passes, and spinning would make it worse.
             tracing::warn!(error = %e, "a connection could not be accepted");
@@ -108,21 +113,52 @@ async fn accept(listener: &TcpListener) -> Option<TcpStream> {
     }
 }
 
-async fn connection(stream: TcpStream, context: Context) {
+/// Speaks TLS, where the door wants that, and then HTTP.
+async fn connection(stream: TcpStream, address: SocketAddr, context: Context) {
     let _ = stream.set_nodelay(true);
     let (header_timeout, write_timeout) = {
         let receiver = &context.config.borrow().receiver;
         (receiver.header_timeout, receiver.body_timeout)
     };
+    let in_force = context.door.in_force(&context.config.borrow().web);
+    let stream = Impatient::new(stream, write_timeout);
+    let Some(tls) = in_force.tls() else {
+        let peer = in_force.peer(address, None);
+        return speak(stream, peer, header_timeout, context).await;
+    };
+    let handshake = TlsAcceptor::from(tls).accept(stream);
     let mut shutdown = context.shutdown.clone();
-    let service = service_fn(move |request| router::route(context.clone(), request));
+    let accepted = tokio::select! {
+        accepted = tokio::time::timeout(header_timeout, handshake) => accepted,
+        () = shutdown.asked() => return,
+    };
+    match accepted {
+        Ok(Ok(stream)) => {
+            let peer = in_force.peer(address, stream.get_ref().1.peer_certificates());
+            speak(stream, peer, header_timeout, context).await;
+        }
+        Ok(Err(e)) => tracing::debug!(%address, error = %e, "no TLS with a client"),
+        Err(_) => tracing::debug!(%address, "no TLS with a client: it took too long"),
+    }
+}
+
+async fn speak(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    peer: Peer,
+    header_timeout: Duration,
+    context: Context,
+) {
+    let peer = Arc::new(peer);
+    let mut shutdown = context.shutdown.clone();
+    let service =
+        service_fn(move |request| router::route(context.clone(), request, Arc::clone(&peer)));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)
         .max_headers(100)
         .max_buf_size(64 << 10)
         .half_close(true)
-        .serve_connection(TokioIo::new(Impatient::new(stream, write_timeout)), service);
+        .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

@@ -10,7 +10,7 @@ use lettre::{AsyncSmtpTransport, AsyncTransport as _, Tokio1Executor};
 use super::{Letterhead, Refused, TIMEOUT};
 use crate::config::Email;
 use crate::message::Message;
-use crate::web_client::read_secret;
+use crate::secret_file;
 
 /// Where TLS begins at once.
 const SUBMISSIONS: u16 = 465;
@@ -85,7 +85,7 @@ fn transport(settings: &Email) -> Result<AsyncSmtpTransport<Tokio1Executor>, Str
         .tls(tls)
         .timeout(Some(TIMEOUT));
     if let Some((username, file)) = &settings.auth {
-        let password = read_secret(file).map_err(|e| e.to_string())?;
+        let password = secret_file::read_text(file).map_err(|e| e.to_string())?;
         builder = builder.credentials(Credentials::new(username.clone(), password));
     }
     Ok(builder.build())

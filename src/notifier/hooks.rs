@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use super::{LARGEST, Letterhead, Refused, TIMEOUT};
 use crate::config::{Address, HttpClient, parse_url};
 use crate::message::Message;
-use crate::web_client::{WebClient, WebError, read_secret};
+use crate::secret_file;
+use crate::web_client::{WebClient, WebError};
 
 /// Says that two requests are one: <https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/>.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -115,7 +116,7 @@ async fn address(url: &Address) -> Result<Uri, String> {
         Address::File(file) => file.clone(),
     };
     let read = tokio::task::spawn_blocking(move || {
-        let text = read_secret(&file).map_err(|e| e.to_string())?;
+        let text = secret_file::read_text(&file).map_err(|e| e.to_string())?;
         // What is in it is not said: it is a secret.
         parse_url(&text).map_err(|why| format!("what {} holds {why}", file.display()))
     });

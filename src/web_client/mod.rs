@@ -8,7 +8,6 @@
 mod secret;
 mod tls;
 
-pub use secret::{SecretError, read_secret};
 pub use tls::{TlsError, client_config};
 
 use std::io;
@@ -28,6 +27,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use crate::config::{HttpAuth, HttpClient, format_duration, format_size};
+use crate::secret_file::SecretFileError;
 
 /// Who asks, as servers log it.
 const USER_AGENT: &str = concat!("promansible/", env!("CARGO_PKG_VERSION"));
@@ -77,7 +77,7 @@ pub enum WebError {
     Large(usize),
     /// A secret cannot be had.
     #[error(transparent)]
-    Secret(#[from] SecretError),
+    Secret(#[from] SecretFileError),
     /// A certificate or key cannot be had.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -208,7 +208,7 @@ async fn authorization(auth: &HttpAuth) -> Result<HeaderValue, WebError> {
             password_file,
         } => {
             let password = match password_file {
-                Some(file) => secret::read_secret_async(file).await?,
+                Some(file) => secret::read_secret(file).await?,
                 None => String::new(),
             };
             let pair = STANDARD.encode(format!("{username}:{password}"));
@@ -218,7 +218,7 @@ async fn authorization(auth: &HttpAuth) -> Result<HeaderValue, WebError> {
             scheme,
             credentials_file,
         } => {
-            let credentials = secret::read_secret_async(credentials_file).await?;
+            let credentials = secret::read_secret(credentials_file).await?;
             (format!("{scheme} {credentials}"), Some(credentials_file))
         }
     };

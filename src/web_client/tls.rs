@@ -17,8 +17,8 @@ use tokio_rustls::rustls::{
     self, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
 };
 
-use super::secret::{SecretError, read_secret};
 use crate::config::TlsClient;
+use crate::secret_file::{self, SecretFileError};
 
 /// Why TLS cannot be spoken.
 #[derive(Debug, thiserror::Error)]
@@ -28,7 +28,7 @@ pub enum TlsError {
     Certificates(PathBuf, String),
     /// A key's file cannot be read.
     #[error(transparent)]
-    Secret(#[from] SecretError),
+    Secret(#[from] SecretFileError),
     /// A file holds no key.
     #[error("{} holds no private key in PEM", .0.display())]
     Key(PathBuf),
@@ -67,7 +67,7 @@ pub fn client_config(settings: &TlsClient) -> Result<Arc<ClientConfig>, TlsError
         None => builder.with_no_client_auth(),
         Some(identity) => {
             let chain = certificates(&identity.cert_file)?;
-            let key = read_secret(&identity.key_file)?;
+            let key = secret_file::read_text(&identity.key_file)?;
             let key = PrivateKeyDer::from_pem_slice(key.as_bytes())
                 .map_err(|_| TlsError::Key(identity.key_file.clone()))?;
             builder.with_client_auth_cert(chain, key)?

@@ -12,6 +12,8 @@ mod bench;
 mod breaking;
 mod by_hand;
 mod connections;
+mod door;
+mod door_tls;
 mod episodes;
 mod events;
 mod facts;

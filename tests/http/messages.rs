@@ -1,5 +1,6 @@
 //! People are told of failed runs: at once, later if the receiver is down, and once.
 
+use std::fs::{self, Permissions};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
@@ -175,7 +176,7 @@ fn slack_and_mail_are_told_in_their_words() {
         mail.port
     ));
     let url = format!("http://127.0.0.1:{}/services/T0/SECRET\n", slack.port);
-    site.write("slack-url", &url);
+    site.secret("slack-url", &url);
     let private = std::fs::Permissions::from_mode(0o600);
     std::fs::set_permissions(site.path("slack-url"), private).unwrap();
     let server = site.start();
@@ -210,8 +211,10 @@ fn slack_and_mail_are_told_in_their_words() {
 #[test]
 fn a_secret_that_everyone_can_read_is_not_used() {
     let site = site("  - {name: chat, slack: {api_url_file: SITE/slack-url}}\n");
-    site.write("slack-url", "http://127.0.0.1:9/SECRET");
+    site.secret("slack-url", "http://127.0.0.1:9/SECRET");
     let server = site.start();
+    let open = Permissions::from_mode(0o644);
+    fs::set_permissions(site.path("slack-url"), open).unwrap();
     fails(&server, "A");
     server.wait_for_log("everyone on this machine can read it");
     assert!(!server.log().contains("SECRET"), "{}", server.log());

@@ -16,6 +16,7 @@ pub mod leftovers;
 pub mod metrics;
 pub mod node_exporter;
 pub mod notification;
+pub mod pki;
 pub mod process;
 pub mod promansible;
 pub mod prometheus;

@@ -70,6 +70,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..120)
 }
 
+/// When, which step, which run.
+type Start = (i64, u32, RunId);
+
 /// What somebody outside sees of what may start.
 #[derive(Default)]
 struct Watch {
@@ -77,7 +80,7 @@ struct Watch {
     paused: bool,
     held: BTreeMap<String, Option<i64>>,
     /// Binding and host → when something was started there, since the clock last went back.
-    starts: BTreeMap<(String, String), Vec<(i64, u32, RunId)>>,
+    starts: BTreeMap<(String, String), Vec<Start>>,
     running: BTreeMap<RunId, Run>,
     /// Role → the hosts on which it failed in a row.
     failed: BTreeMap<String, BTreeSet<String>>,

@@ -34,6 +34,12 @@ impl Form {
         self.all(name).next().unwrap_or_default()
     }
 
+    /// The same with the spaces around it: of a password they are a part.
+    pub(super) fn untrimmed(&self, name: &str) -> &str {
+        let mut values = self.0.iter().filter(|(n, _)| n == name);
+        values.next().map_or("", |(_, value)| value)
+    }
+
     /// All values of a field that are not empty.
     pub(super) fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
         let values = self.0.iter().filter(move |(n, _)| n == name);
@@ -112,7 +118,9 @@ mod tests {
         assert_eq!(form.all("role").collect::<Vec<_>>(), ["ok", "flood"]);
         assert_eq!(form.text("vars"), "a: 1\nb: 2");
         assert_eq!(form.text("x"), "y");
+        assert_eq!(form.untrimmed("x"), " y ");
         assert_eq!(form.text("none"), "");
+        assert_eq!(form.untrimmed("none"), "");
         assert!(form.is_on("check") && !form.is_on("become"));
     }
 

@@ -8,6 +8,7 @@ use hyper::header::{
 
 use super::assets::{ICON, SCRIPT, STYLE};
 use super::{Answer, form};
+use crate::caller::Proof;
 use crate::http::Context;
 use crate::http::refusal::Refusal;
 use crate::http::reply::{self, Reply};
@@ -23,6 +24,8 @@ const POLICY: HeaderValue = HeaderValue::from_static(
 pub(super) struct Frame {
     /// The address of the page's place in the navigation.
     pub here: &'static str,
+    /// Who signed in by the form, and can sign out.
+    pub signed_in: Option<String>,
     pub version: &'static str,
     pub metrics: String,
     pub style: String,
@@ -32,8 +35,13 @@ pub(super) struct Frame {
 
 impl Frame {
     pub(super) fn new(context: &Context, here: &'static str) -> Self {
+        let caller = &context.caller;
         Self {
             here,
+            signed_in: caller
+                .name
+                .clone()
+                .filter(|_| caller.proof == Proof::Session),
             version: crate::build::LONG,
             metrics: context.telemetry_path.to_string(),
             style: STYLE.path(),

@@ -20,6 +20,8 @@
 //! | GET, POST | `/schedule` | [`schedule`]: makes a schedule |
 //! | GET, POST | `/schedules/NAME`, `/schedules/NAME/remove` | shows, changes, removes one |
 //! | GET | `/roles`, `/roles/NAME` | [`roles`]: the roles, and one with its variables and README |
+//! | GET, POST | `/login` | [`login`]: signs a user in (`next` is where he goes then) |
+//! | POST | `/logout` | signs him out |
 //! | GET | `/assets/…` | [`assets`]: the style sheet, the script, the icon |
 //!
 //! A page may do what the API can, by the same functions, and nothing else. Whoever posts a form must say that it comes
@@ -40,6 +42,7 @@ mod frame;
 mod host;
 mod hosts;
 mod kept;
+mod login;
 mod markdown;
 mod now;
 mod roles;
@@ -59,6 +62,8 @@ use super::reply::{self, Reply};
 use super::{Context, path};
 use crate::run::RunId;
 
+pub(super) use login::{bounce, to_login};
+
 /// A page, or why there is none.
 type Answer = Result<Reply, Refusal>;
 
@@ -76,6 +81,11 @@ pub(super) async fn answer(context: &Context, request: Request<Incoming>) -> Rep
         Ok(reply) => reply,
         Err(refusal) => frame::trouble(context, refusal).await,
     }
+}
+
+/// The page for those who may not do what they asked for.
+pub(super) async fn refused(context: &Context, why: String) -> Reply {
+    frame::trouble(context, Refusal::new(StatusCode::FORBIDDEN, why)).await
 }
 
 async fn read(
@@ -107,6 +117,7 @@ async fn read(
             confirm::take_away(context, kind, name).await
         }
         ["assets", name] => assets::answer(name, request.headers()),
+        ["login"] => login::page(context, query).await,
         _ => Err(nothing(parts)),
     }
 }
@@ -121,6 +132,15 @@ async fn post(context: &Context, request: Request<Incoming>, parts: &[&str]) -> 
         ["run"] => {
             let form = form::read(context, request).await?;
             start::started(context, form).await
+        }
+        ["login"] => {
+            let form = form::read(context, request).await?;
+            login::signed_in(context, form).await
+        }
+        ["logout"] => {
+            let headers = request.headers().clone();
+            form::read(context, request).await?;
+            Ok(login::signed_out(context, &headers))
         }
         ["enrol"] => {
             let form = form::read(context, request).await?;

@@ -6,12 +6,17 @@
 mod alert;
 mod answer;
 mod command;
+mod curl;
+#[path = "../../stack/pki.rs"]
+mod pki;
 mod server;
 mod site;
 
 pub use alert::{Alert, alert, body, notification};
 pub use answer::Answer;
 pub use command::{promansible, run, run_with};
+pub use curl::Got;
+pub use pki::Pki;
 pub use server::{Server, WEBHOOK, ids};
 pub use site::{Site, inventory};
 

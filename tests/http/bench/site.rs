@@ -1,7 +1,7 @@
 //! A folder with a configuration, an inventory, roles, and an Ansible that only pretends.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -131,6 +131,13 @@ impl Site {
     pub fn write(&self, name: &str, text: &str) {
         fs::create_dir_all(self.path(name).parent().unwrap()).unwrap();
         fs::write(self.path(name), text).unwrap();
+    }
+
+    /// A file that only its owner can read.
+    pub fn secret(&self, name: &str, text: &str) {
+        self.write(name, "");
+        fs::set_permissions(self.path(name), Permissions::from_mode(0o600)).unwrap();
+        self.write(name, text);
     }
 
     pub fn remove(&self, name: &str) {

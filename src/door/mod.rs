@@ -1,0 +1,365 @@
+//! Who may come in: TLS, users, tokens, client certificates, sessions of the portal, a limit on requests.
+//!
+//! What counts is what the files say now: each connection and each request looks whether one of them changed, as the
+//! servers of Prometheus do. Unlike there, files that have become bad change nothing: what was in force stays in force, and
+//! the log says why. Passwords and tokens are kept as keyed hashes only; the key is made anew at each start.
+
+mod load;
+mod rate;
+mod session;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod users;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use chrono::{DateTime, Utc};
+use hyper::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, HeaderValue};
+use ring::hmac;
+use ring::rand::SystemRandom;
+use tokio::sync::Semaphore;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+
+use crate::caller::{Caller, Proof, Scopes};
+use crate::config::Web;
+use load::{Loader, Stamp, Stamped};
+use rate::Bucket;
+use session::Sessions;
+use users::Passwords;
+
+pub use load::{DoorError, InForce};
+pub use session::LASTS as SESSION_LASTS;
+pub use tls::TlsError;
+
+/// The cookie of those who signed in by the portal's form.
+pub const COOKIE_NAME: &str = "promansible_session";
+
+/// How long a form waits that was wrong, so that guessing takes long.
+const WRONG_WAITS: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// How many forms are looked at at once.
+const FORMS: usize = 4;
+
+/// The door. Cheap to clone.
+#[derive(Clone)]
+pub struct Door(Arc<Inner>);
+
+struct Inner {
+    loader: Loader,
+    state: Mutex<State>,
+    passwords: Passwords,
+    sessions: Sessions,
+    forms: Semaphore,
+}
+
+/// What is in force, and by which files.
+struct State {
+    in_force: Arc<InForce>,
+    bucket: Option<Arc<Bucket>>,
+    web: Web,
+    stamps: Vec<Stamped>,
+}
+
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// From where.
+    pub address: SocketAddr,
+    /// Whether the connection is TLS.
+    pub is_tls: bool,
+    /// The names in a client certificate that was verified.
+    pub names: Vec<String>,
+    /// Whether there was one.
+    pub has_certificate: bool,
+}
+
+/// Why somebody is not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Denied {
+    /// He does not say who he is.
+    Unsaid,
+    /// What he says is not so.
+    Wrong,
+}
+
+impl Door {
+    /// Reads the files. `must_ask` says that whoever comes must say who he is, now and whatever the files become.
+    pub fn open(file: Option<PathBuf>, web: &Web, must_ask: bool) -> Result<Self, DoorError> {
+        let random = SystemRandom::new();
+        let key = || {
+            hmac::Key::generate(hmac::HMAC_SHA256, &random)
+                .expect("the system has random numbers; without them no TLS could be spoken either")
+        };
+        let loader = Loader {
+            file,
+            key: key(),
+            must_ask,
+        };
+        let mut read = Vec::new();
+        let in_force = loader.load(web, &mut read)?;
+        if in_force.web.wants_http2 {
+            tracing::warn!(
+                "http_server_config.http2 is on, and HTTP/2 is not served: clients use HTTP/1.1"
+            );
+        }
+        let bucket = in_force
+            .web
+            .rate_limit
+            .map(|limit| Bucket::new(limit, Instant::now()));
+        Ok(Self(Arc::new(Inner {
+            loader,
+            state: Mutex::new(State {
+                bucket: bucket.map(Arc::new),
+                in_force: Arc::new(in_force),
+                web: web.clone(),
+                stamps: read,
+            }),
+            passwords: Passwords::new(key()),
+            sessions: Sessions::new(key()),
+            forms: Semaphore::new(FORMS),
+        })))
+    }
+
+    /// Whether the door could be made so, of a configuration that is not in force yet.
+    pub fn check(&self, web: &Web) -> Result<(), DoorError> {
+        self.0.loader.load(web, &mut Vec::new()).map(|_| ())
+    }
+
+    /// What is in force, after another look at the files.
+    pub fn in_force(&self, web: &Web) -> Arc<InForce> {
+        let mut state = self.state();
+        let changed = state.web != *web
+            || state
+                .stamps
+                .iter()
+                .any(|(file, stamp)| Stamp::of(file) != *stamp);
+        if changed {
+            self.read_again(&mut state, web);
+        }
+        Arc::clone(&state.in_force)
+    }
+
+    fn read_again(&self, state: &mut State, web: &Web) {
+        let mut read = Vec::new();
+        for (file, stamp) in &mut state.stamps {
+            *stamp = Stamp::of(file);
+        }
+        let loaded = self.0.loader.load(web, &mut read);
+        if loaded.is_err() {
+            // What was not reached is still looked at: its change may mend it.
+            let old = std::mem::take(&mut state.stamps).into_iter();
+            let unread: Vec<_> = old
+                .filter(|(file, _)| read.iter().all(|(known, _)| known != file))
+                .collect();
+            read.extend(unread);
+        }
+        state.stamps = read;
+        web.clone_into(&mut state.web);
+        match loaded {
+            Ok(in_force) => {
+                let limit = in_force.web.rate_limit;
+                if state.bucket.as_ref().map(|bucket| bucket.limit()) != limit {
+                    let bucket = limit.map(|limit| Bucket::new(limit, Instant::now()));
+                    state.bucket = bucket.map(Arc::new);
+                }
+                state.in_force = Arc::new(in_force);
+                tracing::info!("who may come in was read again");
+            }
+            Err(e) => {
+                tracing::error!(error = %e, "who may come in is refused; the old one stays in force");
+            }
+        }
+    }
+
+    /// Whether one more request is taken now.
+    pub fn takes(&self) -> bool {
+        let bucket = self.state().bucket.clone();
+        bucket.is_none_or(|bucket| bucket.take(Instant::now()))
+    }
+
+    /// Who makes this request.
+    pub async fn who(
+        &self,
+        in_force: &InForce,
+        headers: &HeaderMap,
+        peer: &Peer,
+        now: DateTime<Utc>,
+    ) -> Result<Caller, Denied> {
+        if !in_force.asks() {
+            return Ok(Caller::anybody());
+        }
+        let knows_words = !in_force.web.users.is_empty() || !in_force.tokens.is_empty();
+        if let Some(said) = headers.get(AUTHORIZATION).filter(|_| knows_words) {
+            return self.said(in_force, said).await.ok_or(Denied::Wrong);
+        }
+        if let Some(user) = self.signed_in(in_force, headers, now) {
+            return Ok(in_force.user(user, Proof::Session));
+        }
+        in_force.certified(peer).ok_or(Denied::Unsaid)
+    }
+
+    async fn said(&self, in_force: &InForce, said: &HeaderValue) -> Option<Caller> {
+        let (scheme, rest) = said.to_str().ok()?.split_once(' ')?;
+        let rest = rest.trim();
+        if scheme.eq_ignore_ascii_case("bearer") {
+            return self.token(in_force, rest);
+        }
+        if !scheme.eq_ignore_ascii_case("basic") {
+            return None;
+        }
+        let pair = String::from_utf8(STANDARD.decode(rest).ok()?).ok()?;
+        let (user, password) = pair.split_once(':')?;
+        let users = &in_force.web.users;
+        if users.is_empty() || !self.0.passwords.is_right(users, user, password).await {
+            return None;
+        }
+        Some(in_force.user(user.to_owned(), Proof::Password))
+    }
+
+    /// Every token is compared, each in constant time.
+    fn token(&self, in_force: &InForce, said: &str) -> Option<Caller> {
+        let mut found = None;
+        for token in &in_force.tokens {
+            if hmac::verify(&self.0.loader.key, said.as_bytes(), token.tag.as_ref()).is_ok() {
+                found = Some(token);
+            }
+        }
+        found.map(|token| Caller {
+            name: Some(token.name.clone()),
+            proof: Proof::Token,
+            scopes: token.scopes,
+        })
+    }
+
+    fn signed_in(
+        &self,
+        in_force: &InForce,
+        headers: &HeaderMap,
+        now: DateTime<Utc>,
+    ) -> Option<String> {
+        let sessions = &self.0.sessions;
+        cookies(headers).find_map(|cookie| sessions.user(cookie, &in_force.web.users, now))
+    }
+
+    /// Signs a user in. Yields the cookie's value; `None` where name or password is wrong, after a while.
+    pub async fn sign_in(
+        &self,
+        in_force: &InForce,
+        user: &str,
+        password: &str,
+        now: DateTime<Utc>,
+    ) -> Option<(String, Caller)> {
+        let _place = self.0.forms.acquire().await.ok()?;
+        let users = &in_force.web.users;
+        if users.is_empty() || !self.0.passwords.is_right(users, user, password).await {
+            tokio::time::sleep(WRONG_WAITS).await;
+            return None;
+        }
+        let cookie = self.0.sessions.begin(user, users.get(user)?, now);
+        Some((cookie, in_force.user(user.to_owned(), Proof::Session)))
+    }
+
+    /// Ends the session of this request, if it is in one.
+    pub fn sign_out(&self, in_force: &InForce, headers: &HeaderMap, now: DateTime<Utc>) {
+        let users = &in_force.web.users;
+        for cookie in cookies(headers) {
+            if self.0.sessions.user(cookie, users, now).is_some() {
+                self.0.sessions.end(cookie, now);
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl InForce {
+    /// Whether people must say who they are.
+    pub fn asks(&self) -> bool {
+        self.web.authenticates() || !self.tokens.is_empty() || !self.certificates.is_empty()
+    }
+
+    /// Whether there are users, who may sign in.
+    pub fn has_users(&self) -> bool {
+        !self.web.users.is_empty()
+    }
+
+    /// Whether there are tokens.
+    pub fn has_tokens(&self) -> bool {
+        !self.tokens.is_empty()
+    }
+
+    /// Headers of every answer that has none of their names.
+    pub fn headers(&self) -> &[(HeaderName, HeaderValue)] {
+        &self.web.headers
+    }
+
+    /// How TLS is spoken, if it is.
+    pub fn tls(&self) -> Option<Arc<ServerConfig>> {
+        self.tls.clone()
+    }
+
+    /// Who is at the other end of a connection, by the certificates that its handshake brought.
+    pub fn peer(&self, address: SocketAddr, shown: Option<&[CertificateDer<'_>]>) -> Peer {
+        let verifies = self
+            .web
+            .tls
+            .as_ref()
+            .is_some_and(|tls| tls.client_auth.verifies());
+        let certificate = shown.and_then(<[_]>::first).filter(|_| verifies);
+        Peer {
+            address,
+            is_tls: self.tls.is_some(),
+            names: certificate.map(tls::names).unwrap_or_default(),
+            has_certificate: certificate.is_some(),
+        }
+    }
+
+    fn user(&self, name: String, proof: Proof) -> Caller {
+        Caller {
+            scopes: self.users.get(&name).copied().unwrap_or(Scopes::ALL),
+            name: Some(name),
+            proof,
+        }
+    }
+
+    /// A certificate that is named is a proof of its own. Another is one only where nothing else is asked for.
+    fn certified(&self, peer: &Peer) -> Option<Caller> {
+        let caller = |name: Option<String>, scopes| Caller {
+            name,
+            proof: Proof::Certificate,
+            scopes,
+        };
+        let mut named = peer.names.iter();
+        let named = named.find_map(|name| Some((name, self.certificates.get(name)?)));
+        if let Some((name, scopes)) = named {
+            return Some(caller(Some(name.clone()), *scopes));
+        }
+        let is_enough = self.web.users.is_empty()
+            && self.tokens.is_empty()
+            && self.certificates.is_empty()
+            && peer.has_certificate;
+        let name = peer.names.first().cloned();
+        is_enough.then(|| caller(name.or(Some("certificate".to_owned())), Scopes::ALL))
+    }
+}
+
+/// The values of our cookie.
+fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    headers
+        .get_all(COOKIE)
+        .iter()
+        .filter_map(|header| header.to_str().ok())
+        .flat_map(|header| header.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .filter(|(name, _)| *name == COOKIE_NAME)
+        .map(|(_, value)| value)
+}

@@ -1,0 +1,130 @@
+//! Who signed in by the portal's form: a cookie that only this process can have written.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use chrono::{DateTime, TimeDelta, Utc};
+use ring::hmac;
+
+/// How long a session lasts.
+pub const LASTS: TimeDelta = TimeDelta::hours(12);
+
+/// How many sessions that were signed out are remembered until they would have ended anyway.
+const ENDED: usize = 10_000;
+
+/// Writes and reads cookies. Its key is made anew at each start, which ends every session.
+pub(super) struct Sessions {
+    key: hmac::Key,
+    ended: Mutex<BTreeMap<Vec<u8>, DateTime<Utc>>>,
+}
+
+impl Sessions {
+    pub(super) fn new(key: hmac::Key) -> Self {
+        Self {
+            key,
+            ended: Mutex::default(),
+        }
+    }
+
+    /// A cookie's value for this user, whose password has this hash.
+    pub(super) fn begin(&self, user: &str, hash: &str, now: DateTime<Utc>) -> String {
+        let until = (now + LASTS).timestamp_millis();
+        let tag = hmac::sign(&self.key, &signed(user, hash, until));
+        let user = BASE64.encode(user);
+        format!("{user}.{until}.{}", BASE64.encode(tag.as_ref()))
+    }
+
+    /// Whose cookie it is, if it is still good. A user who is gone, or has another password, has no session.
+    pub(super) fn user(
+        &self,
+        cookie: &str,
+        users: &BTreeMap<String, String>,
+        now: DateTime<Utc>,
+    ) -> Option<String> {
+        let (user, until, tag) = parts(cookie)?;
+        let hash = users.get(&user)?;
+        hmac::verify(&self.key, &signed(&user, hash, until), &tag).ok()?;
+        let is_good = until > now.timestamp_millis() && !self.ended().contains_key(&tag);
+        is_good.then_some(user)
+    }
+
+    /// Ends a session that [`Sessions::user`] knows.
+    pub(super) fn end(&self, cookie: &str, now: DateTime<Utc>) {
+        let Some((_, until, tag)) = parts(cookie) else {
+            return;
+        };
+        let mut ended = self.ended();
+        ended.retain(|_, until| *until > now);
+        let until = DateTime::from_timestamp_millis(until);
+        if let (Some(until), true) = (until, ended.len() < ENDED) {
+            ended.insert(tag, until);
+        }
+    }
+
+    fn ended(&self) -> std::sync::MutexGuard<'_, BTreeMap<Vec<u8>, DateTime<Utc>>> {
+        let ended = self.ended.lock();
+        ended.unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+fn parts(cookie: &str) -> Option<(String, i64, Vec<u8>)> {
+    let mut parts = cookie.split('.');
+    let user = String::from_utf8(BASE64.decode(parts.next()?).ok()?).ok()?;
+    let until = parts.next()?.parse().ok()?;
+    let tag = BASE64.decode(parts.next()?).ok()?;
+    parts.next().is_none().then_some((user, until, tag))
+}
+
+fn signed(user: &str, hash: &str, until: i64) -> Vec<u8> {
+    format!("session\0{user}\0{hash}\0{until}").into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sessions() -> Sessions {
+        Sessions::new(hmac::Key::new(hmac::HMAC_SHA256, b"k"))
+    }
+
+    fn users(hash: &str) -> BTreeMap<String, String> {
+        BTreeMap::from([("alice".to_owned(), hash.to_owned())])
+    }
+
+    #[test]
+    fn a_session_is_good_until_it_ends_by_time_by_hand_or_with_the_password() {
+        let (sessions, now) = (sessions(), DateTime::UNIX_EPOCH);
+        let cookie = sessions.begin("alice", "h", now);
+        let user = |cookie: &str, hash: &str, now| sessions.user(cookie, &users(hash), now);
+        assert_eq!(user(&cookie, "h", now).as_deref(), Some("alice"));
+        assert_eq!(user(&cookie, "other", now), None);
+        assert_eq!(sessions.user(&cookie, &BTreeMap::new(), now), None);
+        assert_eq!(user(&cookie, "h", now + LASTS), None);
+        sessions.end(&cookie, now);
+        assert_eq!(user(&cookie, "h", now), None);
+        let later = sessions.begin("alice", "h", now + TimeDelta::seconds(1));
+        assert!(user(&later, "h", now).is_some());
+    }
+
+    #[test]
+    fn what_this_process_has_not_signed_is_nothing() {
+        let (sessions, now) = (sessions(), DateTime::UNIX_EPOCH);
+        let cookie = sessions.begin("alice", "h", now);
+        let other = Sessions::new(hmac::Key::new(hmac::HMAC_SHA256, b"other"));
+        assert_eq!(other.user(&cookie, &users("h"), now), None);
+        let parts: Vec<&str> = cookie.split('.').collect();
+        let longer = format!("{}.99999999999999.{}", parts[0], parts[2]);
+        for forged in [
+            "",
+            ".",
+            "a.b.c",
+            &cookie[1..],
+            &longer,
+            &format!("{cookie}."),
+        ] {
+            assert_eq!(sessions.user(forged, &users("h"), now), None, "{forged}");
+        }
+    }
+}
