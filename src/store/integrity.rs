@@ -3,7 +3,8 @@
 //! redb verifies no checksum while it reads: what it finds in a damaged page is handed out, or it panics. So the whole
 //! file is read once, through a view that writes nothing to it. Opening waits for that as long as it takes with an
 //! ordinary history; with a larger one it goes on beside the work, or a start would take a second for each gibibyte. The
-//! pages that it looks at stay as they are meanwhile, because a read transaction holds them.
+//! pages of our tables stay as they are meanwhile, because a read transaction holds them. redb's own few pages do not, so
+//! what is found damaged beside the work is looked at once more while nothing is written.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -126,7 +127,11 @@ impl Look {
             }
             // Opened again or closed meanwhile: the pages may have been written to.
             Err(_) if pin.database.strong_count() == 0 => {}
-            Err(e @ OpenError::Damaged { .. }) => {
+            Err(OpenError::Damaged { .. }) => {
+                let Err(e) = look_again(pin, &self.path) else {
+                    sender.send_replace(Integrity::Sound);
+                    return;
+                };
                 tracing::error!(error = %e, "the store is damaged: nothing is read from it or written to it any more");
                 sender.send_replace(Integrity::Damaged(e.to_string().into()));
             }
@@ -135,6 +140,20 @@ impl Look {
             }
         }
     }
+}
+
+/// Looks at the file while nobody writes to it; at damage only, for it holds up whoever wants to write.
+fn look_again(pin: &Pin, path: &Path) -> Result<(), OpenError> {
+    let Some(database) = pin.database.upgrade() else {
+        return Ok(());
+    };
+    let unusable = |e: StoreError| unusable(path, e);
+    let _nobody_writes = database.begin_write().map_err(|e| unusable(e.into()))?;
+    let file = Untouched::open_ours(path).map_err(|error| OpenError::Io {
+        path: path.to_owned(),
+        error,
+    })?;
+    file.map_or(Ok(()), |file| look_at(file, path))
 }
 
 impl View {

@@ -15,6 +15,17 @@ use redb::StorageBackend;
 /// How finely the overlay is cut.
 const BLOCK: u64 = 4096;
 
+/// A file that has something in it.
+fn there(path: &Path) -> io::Result<Option<File>> {
+    let file = match OpenOptions::new().read(true).open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    let is_empty = file.metadata()?.len() == 0;
+    Ok((!is_empty).then_some(file))
+}
+
 /// What redb keeps before its pages: which commit counts, and where its trees begin.
 pub(super) const HEADER_BYTES: usize = 320;
 
@@ -36,20 +47,24 @@ struct State {
 impl Untouched {
     /// Opens a file for this; `None` where there is none, or an empty one. `WouldBlock` if somebody holds it.
     pub(super) fn open(path: &Path) -> io::Result<Option<Self>> {
-        let file = match OpenOptions::new().read(true).open(path) {
-            Ok(file) => file,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(e),
-        };
-        let len = file.metadata()?.len();
-        if len == 0 {
+        let Some(file) = there(path)? else {
             return Ok(None);
-        }
+        };
         match file.try_lock_shared() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::WouldBlock.into()),
             Err(TryLockError::Error(e)) => return Err(e),
         }
+        Self::of(file).map(Some)
+    }
+
+    /// The same for a file that this process holds, and does not write to as long as the view is there.
+    pub(super) fn open_ours(path: &Path) -> io::Result<Option<Self>> {
+        there(path)?.map(Self::of).transpose()
+    }
+
+    fn of(file: File) -> io::Result<Self> {
+        let len = file.metadata()?.len();
         let untouched = Self {
             file,
             state: Mutex::new(State {
@@ -61,7 +76,7 @@ impl Untouched {
         // The header stays as it is now, also if somebody writes to the file later.
         let first = untouched.block_from_file(0, len)?;
         untouched.state().blocks.insert(0, first);
-        Ok(Some(untouched))
+        Ok(untouched)
     }
 
     /// The first bytes.
