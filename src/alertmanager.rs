@@ -96,6 +96,12 @@ struct Told {
 }
 
 #[derive(Deserialize)]
+struct ServerStatus {
+    /// When it was started, whatever the name says.
+    uptime: DateTime<Utc>,
+}
+
+#[derive(Deserialize)]
 struct Group {
     labels: LabelSet,
     alerts: Vec<Told>,
@@ -121,6 +127,12 @@ impl Alertmanager {
             .into_iter()
             .map(|told| (told.fingerprint, told.starts_at.timestamp_millis()));
         Ok(Firing(keys.collect()))
+    }
+
+    /// Since when it runs.
+    pub async fn up_since(&self) -> Result<DateTime<Utc>, AlertmanagerError> {
+        let status: ServerStatus = self.get("/api/v2/status").await?;
+        Ok(status.uptime)
     }
 
     /// The alerts that fire in a group and that Alertmanager would tell its receiver of. `receiver` is as a notification

@@ -11,7 +11,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::watch;
 
 use crate::alert::EpisodeKey;
-use crate::alertmanager::Alertmanager;
+use crate::alertmanager::{Alertmanager, Firing};
 use crate::clock;
 use crate::config::Config;
 use crate::inventory_keeper::InventoryKeeper;
@@ -30,6 +30,10 @@ const IDLE: Duration = Duration::from_mins(1);
 
 /// How long to leave alone what could not be done.
 const RETRY: TimeDelta = TimeDelta::seconds(15);
+
+/// How long after its start an Alertmanager may not have been told of all that fires. Prometheus tells it again after a minute
+/// (`--rules.alert.resend-delay`) and its own evaluation.
+const SETTLING: TimeDelta = TimeDelta::minutes(5);
 
 /// How long an Alertmanager that does not answer is waited for, before it is decided without it.
 const PATIENCE: TimeDelta = TimeDelta::minutes(10);
@@ -108,16 +112,19 @@ impl FollowUp {
             return Ok(nothing(due));
         };
         let needed = self.store.need_hearing(due.episodes.clone()).await;
-        if !needed.map_err(|e| e.to_string())? {
+        let Some(last_heard) = needed.map_err(|e| e.to_string())? else {
             return Ok(nothing(due));
-        }
-        let firing = match Alertmanager::new(settings).firing().await {
+        };
+        let firing = match ask(&Alertmanager::new(settings), last_heard, now).await {
             Ok(firing) => firing,
             Err(e) if due.since.is_none_or(|since| now - since < PATIENCE) => {
-                return Err(format!("Alertmanager cannot be asked what fires: {e}"));
+                return Err(format!("Alertmanager cannot say yet what fires: {e}"));
             }
             Err(e) => {
-                tracing::warn!(error = %e, "Alertmanager cannot be asked what fires: it is decided without it");
+                tracing::warn!(
+                    why = e,
+                    "Alertmanager cannot say what fires: it is decided without it"
+                );
                 return Ok(nothing(due));
             }
         };
@@ -131,4 +138,18 @@ impl FollowUp {
         };
         Ok(due.episodes.into_iter().map(heard).collect())
     }
+}
+
+/// What fires. An Alertmanager that was started after an alert was last heard of may not have been told of it again yet.
+async fn ask(
+    alertmanager: &Alertmanager,
+    last_heard: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Result<Firing, String> {
+    let firing = alertmanager.firing().await.map_err(|e| e.to_string())?;
+    let since = alertmanager.up_since().await.map_err(|e| e.to_string())?;
+    if since > last_heard && now - since < SETTLING {
+        return Err(format!("it was started at {since}, and may not know yet"));
+    }
+    Ok(firing)
 }

@@ -235,6 +235,7 @@ mod tests {
         let run = || {
             decision(Choice::Run {
                 hosts: Vec::new(),
+                about: None,
                 step: 1,
                 probe: false,
                 spared: Vec::new(),

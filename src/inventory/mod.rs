@@ -11,7 +11,7 @@ mod vars;
 
 pub use enrolled::{Clash, Conflict, EnrolledHost, as_source, inert, untemplated};
 pub use parse::is_template;
-pub use resolve::{Unresolved, is_exact, resolve_group, resolve_label, resolve_name};
+pub use resolve::{Unresolved, is_exact, resolve_group, resolve_label, resolve_name, subject};
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;

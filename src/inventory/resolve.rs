@@ -21,6 +21,12 @@ pub struct Unresolved {
     pub why: String,
 }
 
+/// The host that a label is about: its name in the inventory, or else what the label says without its port.
+pub fn subject(inventory: &Inventory, label: &str) -> String {
+    let resolved = resolve_label(inventory, label);
+    resolved.unwrap_or_else(|_| host_part(label)).to_owned()
+}
+
 /// Finds the host that an alert's label names.
 ///
 /// The label as it is comes first, then the host in it (see below); for both: a group's name is refused, then the host of

@@ -12,7 +12,7 @@ pub(super) fn choose(
     binding: &Binding,
     state: &State,
     first: u32,
-    hosts: &[String],
+    (hosts, about): (&[String], Option<String>),
     now: DateTime<Utc>,
 ) -> Choice {
     if let Some(refused) = closed(binding, now) {
@@ -20,7 +20,7 @@ pub(super) fn choose(
     }
     let mut step = first;
     let (mut free, refused) = loop {
-        let (free, refused) = sort(binding, state, step, hosts, now);
+        let (free, refused) = sort(binding, state, step, (hosts, about.as_deref()), now);
         let exhausted = |r: &(String, Refused)| r.1.reason == Skip::AttemptsExhausted;
         let goes_on = free.is_empty()
             && refused.iter().all(exhausted)
@@ -60,6 +60,7 @@ pub(super) fn choose(
     }
     Choice::Run {
         hosts: free,
+        about,
         step,
         probe,
         spared,
@@ -94,12 +95,13 @@ fn sort(
     binding: &Binding,
     state: &State,
     step: u32,
-    hosts: &[String],
+    (hosts, about): (&[String], Option<&str>),
     now: DateTime<Utc>,
 ) -> (Vec<String>, Vec<(String, Refused)>) {
     let (mut free, mut out) = (Vec::new(), Vec::new());
     for host in hosts {
-        match refused(binding, state, step, host, now) {
+        let counted = about.unwrap_or(host);
+        match refused(binding, state, step, counted, now) {
             None => free.push(host.clone()),
             Some(refused) => out.push((host.clone(), refused)),
         }

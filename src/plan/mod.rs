@@ -12,7 +12,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::alert::{Alert, EpisodeKey, Notification, Status};
 use crate::config::{Binding, Config, Step, Target};
 use crate::guards::{Mode, State};
-use crate::inventory::{Inventory, is_template};
+use crate::inventory::{Inventory, is_template, subject};
 use crate::run::{RUN, Remedy, Skip, Spared, Work};
 
 pub use guarded::{closed, refused};
@@ -20,6 +20,12 @@ pub use target::hosts;
 
 /// Names that begin so are Ansible's own (`__ansible_unsafe`, `__ansible_vault`), or Prometheus's.
 const RESERVED_PREFIX: &str = "__";
+
+/// The label that names the host by custom.
+const INSTANCE: &str = "instance";
+
+/// As much of it tells one host from another. *Units*: bytes.
+const ABOUT_LIMIT: usize = 256;
 
 /// How long after its end a firing notification of an episode is taken for a late one, of the other Alertmanager of a
 /// pair for example. One that comes later is believed: an Alertmanager that hears nothing from its Prometheus for a
@@ -85,6 +91,8 @@ pub enum Choice {
     Run {
         /// Never empty.
         hosts: Vec<String>,
+        /// The host that it is about, where it runs on the controller instead.
+        about: Option<String>,
         /// Which step of the binding, from 1.
         step: u32,
         /// Whether it is on one host only, to try out a role that failed too often.
@@ -200,9 +208,20 @@ fn choose(
         );
     }
     match hosts(&binding.target, inventory, Some(alert)) {
-        Ok(hosts) => guarded::choose(binding, state, step, &hosts, now),
+        Ok(hosts) => {
+            let about = about(binding, inventory, alert);
+            guarded::choose(binding, state, step, (&hosts, about), now)
+        }
         Err(unresolved) => Choice::skip(unresolved.reason, unresolved.why),
     }
+}
+
+/// What an alert is about that is handled on the controller: there, too, the limits are those of each host.
+fn about(binding: &Binding, inventory: &Inventory, alert: &Alert) -> Option<String> {
+    let controller = binding.target == Target::Controller;
+    let label = alert.labels.get(INSTANCE).filter(|_| controller)?;
+    let label = &label[..label.floor_char_boundary(ABOUT_LIMIT)];
+    Some(subject(inventory, label)).filter(|name| !name.is_empty())
 }
 
 /// The step that is due, from 1; `None` if none is.

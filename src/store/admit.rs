@@ -199,10 +199,11 @@ impl Touched {
     ) {
         let decisions = &mut self.value.decisions;
         let (why, until) = match choice {
-            Choice::Run { step, .. } => {
+            Choice::Run { step, about, .. } => {
                 let decided = Decided {
                     run,
                     step: *step,
+                    about: about.clone(),
                     ..Decided::new(choice.as_str(), None, now)
                 };
                 decisions.insert(binding.to_owned(), decided);

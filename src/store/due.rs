@@ -210,11 +210,16 @@ impl Store {
         .await
     }
 
-    /// Whether it is of use to know if these fire: a verdict falls, or a next step is due.
-    pub async fn need_hearing(&self, keys: Vec<EpisodeKey>) -> Result<bool, StoreError> {
+    /// When those of these were last heard of of which it is of use to know if they fire: a verdict falls, or a next step is
+    /// due. The earliest of these times; `None` if there are none.
+    pub async fn need_hearing(
+        &self,
+        keys: Vec<EpisodeKey>,
+    ) -> Result<Option<DateTime<Utc>>, StoreError> {
         self.read(move |txn| {
+            let mut since: Option<DateTime<Utc>> = None;
             let Some(table) = open_for_reading(txn, EPISODES)? else {
-                return Ok(false);
+                return Ok(since);
             };
             for key in &keys {
                 let Some(value) = table.get(episode_key(key))? else {
@@ -226,10 +231,10 @@ impl Store {
                     .values()
                     .any(|d| d.verify_at.is_some() && d.verdict.is_none())
                 {
-                    return Ok(true);
+                    since = Some(since.map_or(episode.last_seen, |s| s.min(episode.last_seen)));
                 }
             }
-            Ok(false)
+            Ok(since)
         })
         .await
     }

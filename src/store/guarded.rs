@@ -1,11 +1,11 @@
 //! A run that may start by its place in the queue is asked once more whether it may: what was decided may be minutes old.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use redb::ReadableTable;
 
-use super::live::Live;
+use super::live::{Live, Queued};
 use super::records::RunEpisode;
 use super::tables::Tables;
 use super::{StoreError, finish, guards};
@@ -46,13 +46,14 @@ pub(super) fn admit_start(
     let run = &live.queue[&id].run;
     let binding = run.binding.as_ref();
     let binding = binding.and_then(|name| config.bindings.iter().find(|b| b.name == *name));
-    let refused = refused(live, run, binding.map(AsRef::as_ref), now);
+    let about = about(tables, live, id)?;
+    let refused = refused(live, run, binding.map(AsRef::as_ref), &about, now);
     if refused.is_empty() {
         return Ok(true);
     }
     let alerts = run.binding.is_some();
     if alerts {
-        leave_out(tables, live, id, &refused, now)?;
+        leave_out(tables, live, id, &refused, &about, now)?;
     }
     let queued = live.queue.get_mut(&id).expect("the caller found it queued");
     let names_none = queued.episodes.is_empty();
@@ -79,11 +80,49 @@ pub(super) fn admit_start(
         return Ok(true);
     }
     // It keeps its hosts: what it would have touched is what a reader asks for.
-    queued.run.hosts = refused.keys().cloned().collect();
+    if !queued.run.work.controller {
+        queued.run.hosts = refused.keys().cloned().collect();
+    }
     let why = refused.values().next().map_or("", |refused| &refused.why);
     let why = format!("it was not started: {why}");
     finish::end_queued(tables, live, id, Outcome::Canceled, &why, now)?;
     Ok(false)
+}
+
+/// Episode → the hosts that its limits are counted by, where those are not the run's own.
+type About = BTreeMap<EpisodeKey, String>;
+
+/// What a queued run on the controller is about.
+fn about(tables: &Tables<'_>, live: &Live, id: RunId) -> Result<About, StoreError> {
+    let queued = &live.queue[&id];
+    about_of(tables, &queued.run, queued.episodes.keys())
+}
+
+fn about_of<'a>(
+    tables: &Tables<'_>,
+    run: &Run,
+    keys: impl Iterator<Item = &'a EpisodeKey>,
+) -> Result<About, StoreError> {
+    let mut about = About::new();
+    let Some(binding) = run.binding.as_ref().filter(|_| run.work.controller) else {
+        return Ok(about);
+    };
+    for key in keys {
+        let episode = tables.episode(key)?;
+        let decided = episode.and_then(|mut episode| episode.decisions.remove(binding));
+        if let Some(name) = decided.and_then(|decided| decided.about) {
+            about.insert(*key, name);
+        }
+    }
+    Ok(about)
+}
+
+/// The hosts that a run counts by.
+fn counted<'a>(run: &'a Run, about: &'a About) -> BTreeSet<&'a String> {
+    if about.is_empty() {
+        return run.hosts.iter().collect();
+    }
+    about.values().collect()
 }
 
 /// The hosts on which a run may not start now, and why.
@@ -91,11 +130,12 @@ fn refused(
     live: &Live,
     run: &Run,
     binding: Option<&Binding>,
+    about: &About,
     now: DateTime<Utc>,
 ) -> BTreeMap<String, Refused> {
     let state = &live.guards;
     let every = |refused: &Refused| {
-        let hosts = run.hosts.iter();
+        let hosts = counted(run, about).into_iter();
         hosts.map(|host| (host.clone(), refused.clone())).collect()
     };
     let remedy = run.remedy;
@@ -133,7 +173,7 @@ fn refused(
         }
     }
     let mut out = BTreeMap::new();
-    for host in &run.hosts {
+    for host in counted(run, about) {
         // A repetition was asked for: it is not one more attempt.
         let refused = match (binding, remedy) {
             (Some(binding), Some(remedy)) if run.rerun_of.is_none() => {
@@ -154,6 +194,7 @@ fn leave_out(
     live: &mut Live,
     id: RunId,
     refused: &BTreeMap<String, Refused>,
+    about: &About,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     let queued = &live.queue[&id];
@@ -161,15 +202,19 @@ fn leave_out(
     let touched: Vec<(EpisodeKey, Vec<String>)> = queued
         .episodes
         .iter()
-        .filter(|(_, hosts)| hosts.iter().any(|host| refused.contains_key(host)))
         .map(|(key, hosts)| (*key, hosts.clone()))
+        .filter(|(key, hosts)| {
+            let about = about.get(key).map_or(&hosts[..], std::slice::from_ref);
+            about.iter().any(|host| refused.contains_key(host))
+        })
         .collect();
     for (key, hosts) in touched {
         let Some(mut episode) = tables.episode(&key)? else {
             continue;
         };
         live.leave(id, &key);
-        let remaining: Vec<String> = hosts
+        let counted = about.get(&key).map_or(&hosts[..], std::slice::from_ref);
+        let remaining: Vec<String> = counted
             .iter()
             .filter(|host| !refused.contains_key(*host))
             .cloned()
@@ -193,9 +238,9 @@ fn leave_out(
             live.join(id, key, &remaining);
             continue;
         }
-        let first = hosts.iter().find_map(|host| refused.get(host));
+        let first = counted.iter().find_map(|host| refused.get(host));
         if let (Some(decided), Some(first)) = (episode.decisions.get_mut(&binding), first) {
-            let untils = hosts.iter().filter_map(|host| refused.get(host)?.until);
+            let untils = counted.iter().filter_map(|host| refused.get(host)?.until);
             first.reason.as_str().clone_into(&mut decided.decision);
             decided.why = Some(first.why.clone());
             decided.left_out = true;
@@ -216,12 +261,14 @@ pub(super) fn touch(
     tables: &mut Tables<'_>,
     live: &mut Live,
     config: &Config,
-    run: &Run,
+    queued: &Queued,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
+    let run = &queued.run;
     let (Some(binding), Some(remedy)) = (&run.binding, run.remedy) else {
         return Ok(());
     };
+    let about = about_of(tables, run, queued.episodes.keys())?;
     let known = config.bindings.iter().find(|b| b.name == *binding);
     let max = known.map_or(1, |binding| binding.limits.attempts.max);
     let touch = Touch {
@@ -229,7 +276,7 @@ pub(super) fn touch(
         step: remedy.step,
         run: run.id,
     };
-    for host in &run.hosts {
+    for host in counted(run, &about) {
         live.guards.touches.add(binding, host, touch, max);
         guards::keep_touches(tables, live, binding, host)?;
     }
@@ -245,7 +292,9 @@ pub(super) fn untouch(
     let Some(binding) = &run.binding else {
         return Ok(());
     };
-    for host in &run.hosts {
+    let still = tables.still_about(run.id)?;
+    let about = about_of(tables, run, still.keys())?;
+    for host in counted(run, &about) {
         let mut touches = live.guards.touches.on(binding, host).to_vec();
         touches.retain(|touch| touch.run != run.id);
         live.guards.touches.set(binding, host, touches);
@@ -284,6 +333,9 @@ pub(super) fn count_failures(
         return Ok(());
     }
     let failing = failing_roles(tables, run)?;
+    // On the controller it fails for the hosts that it is about.
+    let still = tables.still_about(run.id)?;
+    let about = about_of(tables, run, still.keys())?;
     for (host, result) in &run.results {
         let failed = match result.outcome {
             Outcome::Successful => false,
@@ -304,7 +356,15 @@ pub(super) fn count_failures(
                     if let Some(circuit) = circuit.filter(|c| c.failures > 0)
                         && run.binding.is_some()
                     {
-                        fails(tables, live, &circuit, (role, host), now)?;
+                        let own = BTreeSet::from([host]);
+                        let hosts = if about.is_empty() {
+                            own
+                        } else {
+                            counted(run, &about)
+                        };
+                        for host in hosts {
+                            fails(tables, live, &circuit, (role, host), now)?;
+                        }
                     }
                     break;
                 }

@@ -209,7 +209,7 @@ fn hold_host(
         None => drop(book.hosts.remove(host)),
     }
     changed(live);
-    if released {
+    if released || was {
         due::look_again(tables, live, Skip::HostHeld, now)?;
     }
     Ok(was)

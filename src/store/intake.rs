@@ -72,6 +72,7 @@ impl<'a> Intake<'a> {
         let mut run = None;
         if let Choice::Run {
             hosts,
+            about,
             step,
             probe,
             spared,
@@ -91,7 +92,8 @@ impl<'a> Intake<'a> {
             };
             live.note_joined(id, key, of_run);
             spare(live, id, spared);
-            self.count(tables, live, binding, hosts)?;
+            let about = about.as_ref().map_or(&hosts[..], std::slice::from_ref);
+            self.count(tables, live, binding, about)?;
             run = Some(id);
         }
         episode.record(&binding.name, &choice, run, self.now);

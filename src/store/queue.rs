@@ -150,8 +150,9 @@ pub(super) fn claim(
         finish::end_queued(tables, live, id, Outcome::Failed, ALERT_LOST, now)?;
         ended_any = true;
     };
-    let Queued { mut run, .. } = live.take(id).expect("it was just chosen");
-    guarded::touch(tables, live, config, &run, now)?;
+    let queued = live.take(id).expect("it was just chosen");
+    guarded::touch(tables, live, config, &queued, now)?;
+    let mut run = queued.run;
     if let Some(scan) = &mut live.scan {
         scan.taken.extend(run.hosts.iter().cloned());
     }

@@ -69,6 +69,9 @@ pub struct Decided {
     /// Which of the binding's steps the run is, from 1.
     #[serde(default = "first", skip_serializing_if = "is_first")]
     pub step: u32,
+    /// The host that the run is about, where it runs on the controller instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<String>,
     /// How the run ended on the hosts of the episode.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
@@ -106,6 +109,7 @@ impl Decided {
             run: None,
             left_out: false,
             step: 1,
+            about: None,
             outcome: None,
             ended_at: None,
             verify_at: None,

@@ -550,3 +550,45 @@ async fn a_run_that_was_put_back_is_no_attempt() {
     fixture.store.put_back(claimed.id, at(1)).await.unwrap();
     assert_eq!(start(&fixture, 2).await.id, claimed.id);
 }
+
+#[tokio::test]
+async fn on_the_controller_the_limits_are_those_of_each_host() {
+    let binding = format!("{ROLES}, target: controller, attempts: {{max: 1, per: 1h}}");
+    let mut fixture = guarded(
+        "circuit: {failures: 2, retry_after: 30m}, storm: {max_hosts: 3}",
+        &binding,
+    );
+    handle(&fixture, 1, "h1", Outcome::Successful, 0).await;
+    handle(&fixture, 2, "h2", Outcome::Successful, 0).await;
+    fixture.kill_and_reopen(at(1));
+    let choice = tell(&fixture, fires(3, "h1"), 2).await;
+    assert_eq!(word(&choice), "attempts_exhausted");
+    hold(&fixture, "h3", 2, None).await;
+    assert_eq!(word(&tell(&fixture, fires(4, "h3"), 3).await), "host_held");
+    // Two that were decided before either started.
+    fixture
+        .store
+        .release_host("h3".into(), at(4))
+        .await
+        .unwrap();
+    for number in [5, 6] {
+        assert_eq!(word(&tell(&fixture, fires(number, "h3"), 5).await), "run");
+    }
+    let first = start(&fixture, 6).await;
+    assert_eq!(first.hosts, ["localhost"]);
+    finish(&fixture, &first, Outcome::Failed, 7).await;
+    assert!(fixture.claim(at(8)).await.is_none());
+    assert_eq!(decision(&fixture, 6).await.0, "attempts_exhausted");
+    assert_eq!(word(&tell(&fixture, fires(7, "h4"), 9).await), "run");
+    assert!(
+        fixture.claim(at(9)).await.is_none(),
+        "four hosts are a storm"
+    );
+    fixture.store.release(None, at(10)).await.unwrap();
+    let second = start(&fixture, 10).await;
+    finish(&fixture, &second, Outcome::Failed, 11).await;
+    let streaks = fixture.store.book().await.unwrap().streaks;
+    let failed: Vec<&String> = streaks["r1"].hosts.iter().collect();
+    assert_eq!(failed, ["h3", "h4"]);
+    assert!(streaks["r1"].open.is_some());
+}
