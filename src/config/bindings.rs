@@ -15,11 +15,56 @@ use super::target::target;
 use super::text::{BindingText, Scalar, StepText, exact_place};
 use super::time_intervals::windows;
 use super::values::{BATCH_WINDOW, TIMEOUT, duration};
-use super::{Ansible, Binding, Guards, Origin, Roles, Runs, Target, guards};
-use crate::guards::Storm;
-use crate::time_interval::TimeInterval;
+use super::{Ansible, Guards, Origin, Roles, Runs, Target, guards};
+use crate::guards::{Limits, Mode, Storm};
+use crate::run::Vars;
+use crate::time_interval::{TimeInterval, Windows};
 
 const EVERY_ALERT: &str = r#"for every alert, say so: matchers: ['alertname=~".+"']"#;
+
+/// Matchers → roles on a target.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::struct_excessive_bools)] // each is a switch that a person writes, and none excludes another
+pub struct Binding {
+    /// Its name, unique among bindings.
+    pub name: String,
+    /// What an alert must look like; all must match, and there is at least one.
+    pub matchers: Matchers,
+    /// What is done, one after the other as long as the alert fires; at least one step.
+    pub steps: Vec<Step>,
+    /// Which hosts; the alerting one, by the label `instance`.
+    pub target: Target,
+    /// Variables for the roles.
+    pub vars: Vars,
+    /// Whether they are data, which Ansible must not template: those of a binding that came over the API are.
+    pub inert_vars: bool,
+    /// Where it was written.
+    pub origin: Origin,
+    /// Whether bindings after this one are left out for an alert that it matches; false.
+    pub stop: bool,
+    /// Whether its runs act; [`Guards::mode`] if that is weaker.
+    pub mode: Mode,
+    /// How often something is started on one host; [`Guards::limits`].
+    pub limits: Limits,
+    /// On how many hosts before all of it is held; [`Guards::storm`] for all bindings together, no limit of its own.
+    pub storm: Option<Storm>,
+    /// For how long its runs wait for a person's consent; `None` means that they need none.
+    pub approval: Option<Duration>,
+    /// When it is in force; always.
+    pub windows: Windows,
+    /// How long a run may take; [`Runs::timeout`].
+    pub timeout: Duration,
+    /// How long a run waits for further hosts; [`Runs::batch_window`].
+    pub batch_window: Duration,
+    /// Whether its runs may meet others on the same host; false.
+    pub allow_overlap: bool,
+    /// Whether an interrupted run is queued again (`on_interrupt: rerun`); false (`leave`).
+    pub rerun_on_interrupt: bool,
+    /// Whether tasks run as another user; [`Ansible::become`](Ansible), but false on the controller.
+    pub r#become: bool,
+    /// Whether facts are gathered before the first role; [`Ansible::gather_facts`].
+    pub gather_facts: bool,
+}
 
 /// One step of a binding.
 #[derive(Debug, Clone, PartialEq, Eq)]

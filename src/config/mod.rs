@@ -40,7 +40,7 @@ mod yaml;
 
 pub use crate::units::{UnitError, format_duration, format_size, parse_duration, parse_size};
 pub use about::{About, RoleKind, VarsError};
-pub use bindings::Step;
+pub use bindings::{Binding, Step};
 pub use enrol::{Enrolment, EnrolmentError, enrolment};
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use facts::GATHER_ROLE;
@@ -63,15 +63,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::alert::Matchers;
 use crate::caller::Scopes;
 use crate::check::Declared;
 use crate::facts::HostOptions;
-use crate::guards::{Limits, Mode, Storm};
-use crate::run::{Vars, Work};
+use crate::run::Work;
 use crate::schedule::Timing;
 use crate::sd::{Endpoint, Exposed, Filter};
-use crate::time_interval::{TimeInterval, Windows};
+use crate::time_interval::TimeInterval;
 
 /// A configuration without defects.
 #[derive(Debug, Clone)]
@@ -293,50 +291,6 @@ pub struct Token {
     pub file: PathBuf,
     /// What it is good for.
     pub scopes: Scopes,
-}
-
-/// Matchers → roles on a target.
-#[derive(Debug, Clone, PartialEq)]
-#[allow(clippy::struct_excessive_bools)] // each is a switch that a person writes, and none excludes another
-pub struct Binding {
-    /// Its name, unique among bindings.
-    pub name: String,
-    /// What an alert must look like; all must match, and there is at least one.
-    pub matchers: Matchers,
-    /// What is done, one after the other as long as the alert fires; at least one step.
-    pub steps: Vec<Step>,
-    /// Which hosts; the alerting one, by the label `instance`.
-    pub target: Target,
-    /// Variables for the roles.
-    pub vars: Vars,
-    /// Whether they are data, which Ansible must not template: those of a binding that came over the API are.
-    pub inert_vars: bool,
-    /// Where it was written.
-    pub origin: Origin,
-    /// Whether bindings after this one are left out for an alert that it matches; false.
-    pub stop: bool,
-    /// Whether its runs act; [`Guards::mode`] if that is weaker.
-    pub mode: Mode,
-    /// How often something is started on one host; [`Guards::limits`].
-    pub limits: Limits,
-    /// On how many hosts before all of it is held; [`Guards::storm`] for all bindings together, no limit of its own.
-    pub storm: Option<Storm>,
-    /// For how long its runs wait for a person's consent; `None` means that they need none.
-    pub approval: Option<Duration>,
-    /// When it is in force; always.
-    pub windows: Windows,
-    /// How long a run may take; [`Runs::timeout`].
-    pub timeout: Duration,
-    /// How long a run waits for further hosts; [`Runs::batch_window`].
-    pub batch_window: Duration,
-    /// Whether its runs may meet others on the same host; false.
-    pub allow_overlap: bool,
-    /// Whether an interrupted run is queued again (`on_interrupt: rerun`); false (`leave`).
-    pub rerun_on_interrupt: bool,
-    /// Whether tasks run as another user; [`Ansible::become`](Ansible), but false on the controller.
-    pub r#become: bool,
-    /// Whether facts are gathered before the first role; [`Ansible::gather_facts`].
-    pub gather_facts: bool,
 }
 
 /// Where a binding or a schedule was written.

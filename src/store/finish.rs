@@ -8,7 +8,7 @@ use redb::ReadableTable;
 use super::live::Live;
 use super::records::Reported;
 use super::tables::{Tables, encode};
-use super::{Ended, RoleFindings, StoreError, facts, guarded, index, messages, verdicts};
+use super::{Ended, RoleFindings, StoreError, circuits, facts, index, messages, verdicts};
 use crate::alert::{EpisodeKey, Status};
 use crate::message::Message;
 use crate::metrics::Happened;
@@ -97,7 +97,7 @@ fn end(
     if run.started_at.is_some() {
         verdicts::conclude(tables, live, &mut run, now)?;
     }
-    guarded::count_failures(tables, live, &run, now)?;
+    circuits::count_failures(tables, live, &run, now)?;
     tables.put_run(&run)?;
     let joined = live.joined.get(&run.id).map_or(&[][..], Vec::as_slice);
     index::add(tables, &run, joined)?;

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
-use redb::ReadableTable;
 
 use super::live::{Live, Queued};
 use super::records::RunEpisode;
@@ -12,27 +11,9 @@ use super::{StoreError, finish, guards};
 use crate::alert::EpisodeKey;
 use crate::config::{Binding, Config};
 use crate::guards::{Gate, Mode, Refused, Touch};
-use crate::message::Held;
 use crate::metrics::Happened;
 use crate::plan;
 use crate::run::{Outcome, Run, RunId, Skip, Spared};
-
-/// Ends the runs for whose approval it is too late. Whether there were any.
-pub(super) fn end_lapsed(
-    tables: &mut Tables<'_>,
-    live: &mut Live,
-    now: DateTime<Utc>,
-) -> Result<bool, StoreError> {
-    let mut any = false;
-    while let Some((until, id)) = live.approvals.first().copied()
-        && until <= now
-    {
-        let why = "nobody approved it in time";
-        finish::end_queued(tables, live, id, Outcome::Canceled, why, now)?;
-        any = true;
-    }
-    Ok(any)
-}
 
 /// Takes the hosts out of a queued run on which it may not start now. Whether the run is still there: without hosts it ends,
 /// and its alerts are decided again when they may be.
@@ -90,7 +71,7 @@ pub(super) fn admit_start(
 }
 
 /// Episode → the hosts that its limits are counted by, where those are not the run's own.
-type About = BTreeMap<EpisodeKey, String>;
+pub(super) type About = BTreeMap<EpisodeKey, String>;
 
 /// What a queued run on the controller is about.
 fn about(tables: &Tables<'_>, live: &Live, id: RunId) -> Result<About, StoreError> {
@@ -98,7 +79,7 @@ fn about(tables: &Tables<'_>, live: &Live, id: RunId) -> Result<About, StoreErro
     about_of(tables, &queued.run, queued.episodes.keys())
 }
 
-fn about_of<'a>(
+pub(super) fn about_of<'a>(
     tables: &Tables<'_>,
     run: &Run,
     keys: impl Iterator<Item = &'a EpisodeKey>,
@@ -118,7 +99,7 @@ fn about_of<'a>(
 }
 
 /// The hosts that a run counts by.
-fn counted<'a>(run: &'a Run, about: &'a About) -> BTreeSet<&'a String> {
+pub(super) fn counted<'a>(run: &'a Run, about: &'a About) -> BTreeSet<&'a String> {
     if about.is_empty() {
         return run.hosts.iter().collect();
     }
@@ -301,132 +282,4 @@ pub(super) fn untouch(
         guards::keep_touches(tables, live, binding, host)?;
     }
     Ok(())
-}
-
-/// Notes what a run that ended says of its roles: those that failed too often in a row are run no more.
-pub(super) fn count_failures(
-    tables: &mut Tables<'_>,
-    live: &mut Live,
-    run: &Run,
-    now: DateTime<Utc>,
-) -> Result<(), StoreError> {
-    let circuit = live.guards.circuit;
-    let probing = |streak: &crate::guards::Streak| {
-        streak
-            .open
-            .as_ref()
-            .is_some_and(|open| open.probe == Some(run.id))
-    };
-    let streaks = live.guards.book.streaks.iter();
-    let tried: Vec<String> = streaks
-        .filter(|(_, streak)| probing(streak))
-        .map(|(role, _)| role.clone())
-        .collect();
-    for role in tried {
-        let streak = live.guards.book.streaks.get_mut(&role);
-        if let Some(open) = streak.and_then(|streak| streak.open.as_mut()) {
-            open.probe = None;
-        }
-        guards::keep_streak(tables, live, &role)?;
-    }
-    if run.started_at.is_none() || run.work.check {
-        return Ok(());
-    }
-    let failing = failing_roles(tables, run)?;
-    // On the controller it fails for the hosts that it is about.
-    let still = tables.still_about(run.id)?;
-    let about = about_of(tables, run, still.keys())?;
-    for (host, result) in &run.results {
-        let failed = match result.outcome {
-            Outcome::Successful => false,
-            Outcome::Failed | Outcome::Unreachable | Outcome::Timeout => true,
-            Outcome::Canceled | Outcome::Interrupted => continue,
-        };
-        let at = failing.get(host);
-        for role in &run.work.roles {
-            if !failed {
-                succeeded(tables, live, role, now)?;
-                continue;
-            }
-            match at {
-                // The roles before it ended well, and those after it were not reached.
-                Some(at) if at != role => succeeded(tables, live, role, now)?,
-                _ => {
-                    // Routine roles fail when they find something: that is what they are for.
-                    if let Some(circuit) = circuit.filter(|c| c.failures > 0)
-                        && run.binding.is_some()
-                    {
-                        let own = BTreeSet::from([host]);
-                        let hosts = if about.is_empty() {
-                            own
-                        } else {
-                            counted(run, &about)
-                        };
-                        for host in hosts {
-                            fails(tables, live, &circuit, (role, host), now)?;
-                        }
-                    }
-                    break;
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-fn fails(
-    tables: &mut Tables<'_>,
-    live: &mut Live,
-    circuit: &crate::guards::Circuit,
-    (role, host): (&str, &str),
-    now: DateTime<Utc>,
-) -> Result<(), StoreError> {
-    let opened = live.guards.book.failed(role, host, circuit, now);
-    guards::keep_streak(tables, live, role)?;
-    if opened {
-        live.scan = None;
-        let why = format!(
-            "it failed on {} different hosts in a row, and is tried again on one after {}",
-            circuit.failures,
-            crate::units::format_duration(circuit.retry_after)
-        );
-        let what = Held::Role(role.to_owned());
-        guards::tell_held(tables, live, what, Skip::CircuitOpen.as_str(), why, now)?;
-    }
-    Ok(())
-}
-
-fn succeeded(
-    tables: &mut Tables<'_>,
-    live: &mut Live,
-    role: &str,
-    now: DateTime<Utc>,
-) -> Result<(), StoreError> {
-    let (known, open) = live.guards.book.succeeded(role);
-    if known {
-        guards::keep_streak(tables, live, role)?;
-    }
-    if open {
-        super::due::look_again(tables, live, Skip::CircuitOpen, now)?;
-    }
-    Ok(())
-}
-
-/// Host → the role in which it failed, as far as the events tell.
-fn failing_roles(tables: &Tables<'_>, run: &Run) -> Result<BTreeMap<String, String>, StoreError> {
-    let mut failing = BTreeMap::new();
-    if run.work.roles.len() < 2 || run.outcome == Some(Outcome::Successful) {
-        return Ok(failing);
-    }
-    for row in tables.events.range((run.id.0, 0)..=(run.id.0, u32::MAX))? {
-        let event: crate::run::TaskEvent = super::tables::decode(row?.1.value())?;
-        let bad = matches!(
-            event.status,
-            crate::run::TaskStatus::Failed | crate::run::TaskStatus::Unreachable
-        );
-        if let Some(role) = event.role.filter(|_| bad) {
-            failing.insert(event.host, role);
-        }
-    }
-    Ok(failing)
 }

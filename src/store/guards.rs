@@ -8,11 +8,11 @@ use serde::Serialize;
 
 use super::live::Live;
 use super::tables::{GUARDS, Tables, decode, encode, open_for_reading};
-use super::{Store, StoreError, due, finish};
+use super::{Store, StoreError, due};
 use crate::config::FARTHEST;
 use crate::guards::{ALL, Book, Hold, HostHold, Pause, State, Touch, after};
 use crate::message::{Held, Matter, Message};
-use crate::run::{Outcome, RunId, Skip, Trigger};
+use crate::run::{Skip, Trigger};
 
 type Rows<'t> = Table<'t, (&'static str, &'static str), &'static [u8]>;
 
@@ -159,7 +159,7 @@ pub(super) fn forget_touches(
 }
 
 /// What changed, so that waiting runs are looked at again.
-fn changed(live: &mut Live) {
+pub(super) fn changed(live: &mut Live) {
     live.scan = None;
     live.queue_changed = true;
     live.guards_changed = true;
@@ -253,42 +253,6 @@ fn close_circuit(
         due::look_again(tables, live, Skip::CircuitOpen, now)?;
     }
     Ok(open)
-}
-
-fn answer(
-    tables: &mut Tables<'_>,
-    live: &mut Live,
-    id: RunId,
-    approved: bool,
-    who: &str,
-    now: DateTime<Utc>,
-) -> Result<(), StoreError> {
-    let Some(queued) = live.queue.get_mut(&id) else {
-        live.idle += 1;
-        return Err(if tables.runs.get(id.0)?.is_some() {
-            StoreError::NoApprovalWanted(id)
-        } else {
-            StoreError::NoSuchRun(id)
-        });
-    };
-    let approval = queued.run.approval.as_mut();
-    let Some(approval) = approval.filter(|approval| approval.is_wanted()) else {
-        live.idle += 1;
-        return Err(StoreError::NoApprovalWanted(id));
-    };
-    if !approved {
-        let why = format!("rejected by {who}");
-        return finish::end_queued(tables, live, id, Outcome::Canceled, &why, now);
-    }
-    live.approvals.remove(&(approval.until, id));
-    approval.by = Some(who.to_owned());
-    approval.at = Some(now);
-    // What was approved is what was shown: no further host may join.
-    queued.run.ready_at = queued.run.ready_at.min(now);
-    live.dirty.insert(id);
-    live.moved.push(id);
-    changed(live);
-    Ok(())
 }
 
 /// Whether a person may start a run on these hosts.
@@ -396,20 +360,6 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
         self.ask(move |tables, live| close_circuit(tables, live, &role, now))
-            .await
-    }
-
-    /// Consents to a run that waits for it, or ends it.
-    ///
-    /// *Errors*: [`StoreError::NoApprovalWanted`], [`StoreError::NoSuchRun`].
-    pub async fn answer_approval(
-        &self,
-        run: RunId,
-        approved: bool,
-        who: String,
-        now: DateTime<Utc>,
-    ) -> Result<(), StoreError> {
-        self.ask(move |tables, live| answer(tables, live, run, approved, &who, now))
             .await
     }
 }

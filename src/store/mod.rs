@@ -9,6 +9,8 @@
 
 mod admit;
 mod alerts;
+mod approvals;
+mod circuits;
 mod due;
 mod episodes;
 mod error;

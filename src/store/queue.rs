@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::kept::Kept;
 use super::live::{Held, Live, Queued, Running, Scan};
 use super::tables::{Tables, meta_number};
-use super::{Canceled, Claim, Claimed, StoreError, finish, guarded, guards};
+use super::{Canceled, Claim, Claimed, StoreError, approvals, finish, guarded, guards};
 use crate::alert::Alert;
 use crate::config::Config;
 use crate::metrics::Happened;
@@ -129,7 +129,7 @@ pub(super) fn claim(
 ) -> Result<Claim, StoreError> {
     live.guards.clock(now);
     live.guards.circuit = Some(config.guards.circuit);
-    let mut ended_any = guarded::end_lapsed(tables, live, now)?;
+    let mut ended_any = approvals::end_lapsed(tables, live, now)?;
     let (id, alerts) = loop {
         let Some(id) = choose(live, now) else {
             live.idle += usize::from(!ended_any);

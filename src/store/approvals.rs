@@ -1,0 +1,78 @@
+//! Consent to runs that wait for it: given, refused, or too late.
+
+use chrono::{DateTime, Utc};
+use redb::ReadableTable;
+
+use super::live::Live;
+use super::tables::Tables;
+use super::{Store, StoreError, finish, guards};
+use crate::run::{Outcome, RunId};
+
+/// Ends the runs for whose approval it is too late. Whether there were any.
+pub(super) fn end_lapsed(
+    tables: &mut Tables<'_>,
+    live: &mut Live,
+    now: DateTime<Utc>,
+) -> Result<bool, StoreError> {
+    let mut any = false;
+    while let Some((until, id)) = live.approvals.first().copied()
+        && until <= now
+    {
+        let why = "nobody approved it in time";
+        finish::end_queued(tables, live, id, Outcome::Canceled, why, now)?;
+        any = true;
+    }
+    Ok(any)
+}
+
+fn answer(
+    tables: &mut Tables<'_>,
+    live: &mut Live,
+    id: RunId,
+    approved: bool,
+    who: &str,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let Some(queued) = live.queue.get_mut(&id) else {
+        live.idle += 1;
+        return Err(if tables.runs.get(id.0)?.is_some() {
+            StoreError::NoApprovalWanted(id)
+        } else {
+            StoreError::NoSuchRun(id)
+        });
+    };
+    let approval = queued.run.approval.as_mut();
+    let Some(approval) = approval.filter(|approval| approval.is_wanted()) else {
+        live.idle += 1;
+        return Err(StoreError::NoApprovalWanted(id));
+    };
+    if !approved {
+        let why = format!("rejected by {who}");
+        return finish::end_queued(tables, live, id, Outcome::Canceled, &why, now);
+    }
+    live.approvals.remove(&(approval.until, id));
+    approval.by = Some(who.to_owned());
+    approval.at = Some(now);
+    // What was approved is what was shown: no further host may join.
+    queued.run.ready_at = queued.run.ready_at.min(now);
+    live.dirty.insert(id);
+    live.moved.push(id);
+    guards::changed(live);
+    Ok(())
+}
+
+impl Store {
+    /// Consents to a run that waits for it, or ends it.
+    ///
+    /// *Errors*: [`StoreError::NoApprovalWanted`], [`StoreError::NoSuchRun`].
+    pub async fn answer_approval(
+        &self,
+        run: RunId,
+        approved: bool,
+        who: String,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        self.ask(move |tables, live| answer(tables, live, run, approved, &who, now))
+            .await
+    }
+}

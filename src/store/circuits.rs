@@ -1,0 +1,139 @@
+//! Roles that fail too often in a row: counted when runs end.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use redb::ReadableTable;
+
+use super::guarded::{about_of, counted};
+use super::live::Live;
+use super::tables::{Tables, decode};
+use super::{StoreError, due, guards};
+use crate::guards::{Circuit, Streak};
+use crate::message::Held;
+use crate::run::{Outcome, Run, Skip, TaskEvent, TaskStatus};
+
+/// Notes what a run that ended says of its roles: those that failed too often in a row are run no more.
+pub(super) fn count_failures(
+    tables: &mut Tables<'_>,
+    live: &mut Live,
+    run: &Run,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let circuit = live.guards.circuit;
+    let probing = |streak: &Streak| {
+        streak
+            .open
+            .as_ref()
+            .is_some_and(|open| open.probe == Some(run.id))
+    };
+    let streaks = live.guards.book.streaks.iter();
+    let tried: Vec<String> = streaks
+        .filter(|(_, streak)| probing(streak))
+        .map(|(role, _)| role.clone())
+        .collect();
+    for role in tried {
+        let streak = live.guards.book.streaks.get_mut(&role);
+        if let Some(open) = streak.and_then(|streak| streak.open.as_mut()) {
+            open.probe = None;
+        }
+        guards::keep_streak(tables, live, &role)?;
+    }
+    if run.started_at.is_none() || run.work.check {
+        return Ok(());
+    }
+    let failing = failing_roles(tables, run)?;
+    // On the controller it fails for the hosts that it is about.
+    let still = tables.still_about(run.id)?;
+    let about = about_of(tables, run, still.keys())?;
+    for (host, result) in &run.results {
+        let failed = match result.outcome {
+            Outcome::Successful => false,
+            Outcome::Failed | Outcome::Unreachable | Outcome::Timeout => true,
+            Outcome::Canceled | Outcome::Interrupted => continue,
+        };
+        let at = failing.get(host);
+        for role in &run.work.roles {
+            if !failed {
+                succeeded(tables, live, role, now)?;
+                continue;
+            }
+            match at {
+                // The roles before it ended well, and those after it were not reached.
+                Some(at) if at != role => succeeded(tables, live, role, now)?,
+                _ => {
+                    // Routine roles fail when they find something: that is what they are for.
+                    if let Some(circuit) = circuit.filter(|c| c.failures > 0)
+                        && run.binding.is_some()
+                    {
+                        let own = BTreeSet::from([host]);
+                        let hosts = if about.is_empty() {
+                            own
+                        } else {
+                            counted(run, &about)
+                        };
+                        for host in hosts {
+                            fails(tables, live, &circuit, (role, host), now)?;
+                        }
+                    }
+                    break;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn fails(
+    tables: &mut Tables<'_>,
+    live: &mut Live,
+    circuit: &Circuit,
+    (role, host): (&str, &str),
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let opened = live.guards.book.failed(role, host, circuit, now);
+    guards::keep_streak(tables, live, role)?;
+    if opened {
+        live.scan = None;
+        let why = format!(
+            "it failed on {} different hosts in a row, and is tried again on one after {}",
+            circuit.failures,
+            crate::units::format_duration(circuit.retry_after)
+        );
+        let what = Held::Role(role.to_owned());
+        guards::tell_held(tables, live, what, Skip::CircuitOpen.as_str(), why, now)?;
+    }
+    Ok(())
+}
+
+fn succeeded(
+    tables: &mut Tables<'_>,
+    live: &mut Live,
+    role: &str,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let (known, open) = live.guards.book.succeeded(role);
+    if known {
+        guards::keep_streak(tables, live, role)?;
+    }
+    if open {
+        due::look_again(tables, live, Skip::CircuitOpen, now)?;
+    }
+    Ok(())
+}
+
+/// Host → the role in which it failed, as far as the events tell.
+fn failing_roles(tables: &Tables<'_>, run: &Run) -> Result<BTreeMap<String, String>, StoreError> {
+    let mut failing = BTreeMap::new();
+    if run.work.roles.len() < 2 || run.outcome == Some(Outcome::Successful) {
+        return Ok(failing);
+    }
+    for row in tables.events.range((run.id.0, 0)..=(run.id.0, u32::MAX))? {
+        let event: TaskEvent = decode(row?.1.value())?;
+        let bad = matches!(event.status, TaskStatus::Failed | TaskStatus::Unreachable);
+        if let Some(role) = event.role.filter(|_| bad) {
+            failing.insert(event.host, role);
+        }
+    }
+    Ok(failing)
+}
