@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What somebody may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -66,7 +66,7 @@ impl FromIterator<Scope> for Scopes {
 }
 
 /// By what somebody proved who he is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Proof {
     /// Nobody has to say who he is.
@@ -79,6 +79,19 @@ pub enum Proof {
     Token,
     /// A client certificate.
     Certificate,
+}
+
+impl Proof {
+    /// Its name in lists.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Password => "password",
+            Self::Session => "session",
+            Self::Token => "token",
+            Self::Certificate => "certificate",
+        }
+    }
 }
 
 /// Who made a request.

@@ -176,6 +176,9 @@ pub struct Run {
     /// The time of the schedule that it is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_at: Option<DateTime<Utc>>,
+    /// Who asked for it: a user, a token or a certificate, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_by: Option<String>,
     /// What it does.
     pub work: Work,
     /// The exact inventory names of the hosts it touches, in the order in which they were asked for.

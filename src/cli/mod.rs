@@ -1,6 +1,7 @@
 //! What a person types. One file for each subcommand.
 
 mod alerts;
+mod audit;
 mod bindings;
 mod check;
 mod client;
@@ -56,6 +57,8 @@ enum Verb {
     Facts(facts::Facts),
     /// Look at runs, or cancel one, on a running server.
     Runs(runs::Runs),
+    /// Look at who changed what, on a running server.
+    Audit(audit::Audit),
     /// Look at what fires, and at the alert types, on a running server.
     Alerts(alerts::Alerts),
     /// Look at the bindings of a running server, make or remove one.
@@ -140,6 +143,7 @@ pub fn main() -> ExitCode {
         Verb::Run(run) => run.run(),
         Verb::Facts(facts) => facts.run(),
         Verb::Runs(runs) => runs.run(),
+        Verb::Audit(audit) => audit.run(),
         Verb::Alerts(alerts) => alerts.run(),
         Verb::Bindings(bindings) => bindings.run(),
         Verb::Schedules(schedules) => schedules.run(),

@@ -3,13 +3,14 @@
 use hyper::Method;
 
 use super::reply::{self, Reply};
-use super::{Context, alerts, groups, hosts, roles, runs, sd};
+use super::{Context, alerts, audit, groups, hosts, roles, runs, sd};
 
 pub(super) async fn answer(context: &Context, method: &Method, path: &str, query: &str) -> Reply {
     let reads = matches!(*method, Method::GET | Method::HEAD);
     let parts: Vec<&str> = path.split('/').collect();
     match parts.as_slice() {
         ["runs", rest @ ..] => runs::answer(context, method, rest, query).await,
+        ["audit"] => audit::list(context, method, query).await,
         ["sd"] if reads => sd::answer(context, query).await,
         ["alerts" | "alert-types", ..] => alerts::answer(context, method, &parts, query).await,
         ["roles", rest @ ..] => roles::answer(context, method, rest).await,

@@ -28,13 +28,26 @@ enum Needs {
     A(Scope),
 }
 
+/// Who is not let in, and what he is answered.
+pub(super) struct Refused {
+    pub(super) caller: Caller,
+    pub(super) reply: Reply,
+}
+
+impl Refused {
+    fn unknown(reply: Reply) -> Self {
+        let caller = Caller::nobody();
+        Self { caller, reply }
+    }
+}
+
 /// Who asks, if he may.
 pub(super) async fn enter<B>(
     context: &Context,
     in_force: &InForce,
     request: &Request<B>,
     peer: &Peer,
-) -> Result<Caller, Reply> {
+) -> Result<Caller, Refused> {
     let path = request.uri().path();
     if !context.door.takes() {
         // Alertmanager drops a notification on every 4xx.
@@ -43,10 +56,8 @@ pub(super) async fn enter<B>(
         } else {
             StatusCode::TOO_MANY_REQUESTS
         };
-        return Err(reply::error(
-            status,
-            "more requests come than rate_limit allows",
-        ));
+        let reply = reply::error(status, "more requests come than rate_limit allows");
+        return Err(Refused::unknown(reply));
     }
     let needs = needs(path, &context.telemetry_path);
     let open = needs == Needs::Nothing || needs == Needs::AnyUser && !in_force.has_users();
@@ -57,7 +68,8 @@ pub(super) async fn enter<B>(
     match who {
         Ok(caller) => match needs {
             Needs::A(scope) if !caller.scopes.allow(scope) => {
-                Err(forbidden(context, &caller, scope, path).await)
+                let reply = forbidden(context, &caller, scope, path).await;
+                Err(Refused { caller, reply })
             }
             _ => Ok(caller),
         },
@@ -66,7 +78,8 @@ pub(super) async fn enter<B>(
             if denied == Denied::Wrong {
                 tracing::warn!(address = %peer.address, path, "somebody is not who he says");
             }
-            Err(unauthorized(context, in_force, request, denied).await)
+            let reply = unauthorized(context, in_force, request, denied).await;
+            Err(Refused::unknown(reply))
         }
     }
 }

@@ -229,7 +229,13 @@ async fn gather(context: &Context, config: &Config, host: &str) {
     let limit = config.runs.queue_limit;
     let store = &context.store;
     match store
-        .queue_manual(work, vec![host.to_owned()], limit, clock::now())
+        .queue_manual(
+            work,
+            vec![host.to_owned()],
+            context.caller.name.clone(),
+            limit,
+            clock::now(),
+        )
         .await
     {
         Ok(run) => tracing::info!(

@@ -32,6 +32,7 @@
 //! | GET | `/api/v1/groups` | [`groups`]: the groups of the inventory, with how many hosts they have |
 //! | GET | `/api/v1/groups/NAME` | one, with its hosts |
 //! | GET | `/api/v1/inventory` | the inventory as Ansible's inventory scripts print it, without the envelope |
+//! | GET | `/api/v1/audit` | [`audit`]: who changed what (`limit`, `cursor`) |
 //! | GET | `/api/v1/openapi.json` | [`openapi`]: all of this, as an `OpenAPI` document |
 //! | GET | `/metrics` (`--web.telemetry-path`) | the exposition format of Prometheus |
 //! | GET | `/metrics/hosts` | of it, the metrics of hosts alone |
@@ -41,6 +42,7 @@
 
 mod alerts;
 mod api;
+mod audit;
 mod body;
 mod events;
 mod facts;

@@ -7,10 +7,11 @@ use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 use tokio::sync::oneshot;
 
+use super::gate::Refused;
 use super::reply::{self, Reply};
 use super::{
-    Context, api, events, facts, gate, hosts, metrics, objects, openapi, origin, portal, schedules,
-    start, webhook,
+    Context, api, audit, events, facts, gate, hosts, metrics, objects, openapi, origin, portal,
+    schedules, start, webhook,
 };
 use crate::door::Peer;
 
@@ -25,19 +26,23 @@ pub(super) async fn route(
             context.caller = caller;
             context.peer = Some(peer);
             // hyper leaves the body out of an answer to HEAD, and keeps its length.
-            answer(&context, request).await
+            audit::answer(&context, request).await
         }
-        Err(refused) => {
+        Err(Refused { caller, reply }) => {
+            context.caller = caller;
+            context.peer = Some(peer);
+            audit::refused(&context, &request, &reply).await;
             if request.uri().path() == gate::WEBHOOK {
-                context.metrics.notification(refused.status().as_u16());
+                context.metrics.notification(reply.status().as_u16());
             }
-            refused
+            reply
         }
     };
     Ok(gate::dress(reply, &in_force))
 }
 
-async fn answer(context: &Context, request: Request<Incoming>) -> Reply {
+/// Hands it to whom it is for.
+pub(super) async fn answer(context: &Context, request: Request<Incoming>) -> Reply {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let reads = matches!(method, Method::GET | Method::HEAD);
     if !reads

@@ -181,7 +181,11 @@ struct CancelAnswer {
 async fn cancel(context: &Context, id: RunId) -> Reply {
     match context
         .store
-        .cancel(id, "the API".to_owned(), clock::now())
+        .cancel(
+            id,
+            context.caller.name_or("the API").to_owned(),
+            clock::now(),
+        )
         .await
     {
         Ok(Canceled::Ended) => {

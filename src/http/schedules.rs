@@ -51,7 +51,9 @@ pub(super) async fn schedules(
             let (own, act) = (context.clone(), (*act).to_owned());
             let name = path::decoded(name);
             // The client may go away while the answer is made. What was begun is ended all the same.
-            let done = tokio::spawn(async move { do_it(&own, &name, &act, "the API").await });
+            let done = tokio::spawn(async move {
+                do_it(&own, &name, &act, own.caller.name_or("the API")).await
+            });
             match done.await {
                 Ok(Ok(reply) | Err(reply)) => reply,
                 Err(_) => reply::error(
@@ -143,7 +145,13 @@ pub(super) async fn run(context: &Context, name: &str) -> Result<RunId, Reply> {
     let limit = config.runs.queue_limit;
     let store = &context.store;
     let id = store
-        .start_schedule(schedule, hosts, limit, clock::now())
+        .start_schedule(
+            schedule,
+            hosts,
+            context.caller.name.clone(),
+            limit,
+            clock::now(),
+        )
         .await;
     let id = id.map_err(|e| reply::failed(&e))?;
     tracing::info!(

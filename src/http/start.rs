@@ -63,10 +63,17 @@ pub(super) async fn queue(context: &Context, json: &[u8]) -> Result<RunId, Refus
     let check = work.check;
     let id = context
         .store
-        .queue_manual(work, hosts, config.runs.queue_limit, clock::now())
+        .queue_manual(
+            work,
+            hosts,
+            context.caller.name.clone(),
+            config.runs.queue_limit,
+            clock::now(),
+        )
         .await?;
     tracing::info!(
         run = id.0,
+        by = context.caller.name_or("-"),
         roles,
         hosts = touched,
         check,

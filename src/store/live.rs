@@ -215,6 +215,7 @@ impl Live {
             binding: None,
             schedule: None,
             due_at: None,
+            started_by: None,
             work,
             hosts: Vec::new(),
             state: RunState::Queued,

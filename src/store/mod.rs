@@ -10,6 +10,7 @@
 mod admit;
 mod alerts;
 mod approvals;
+mod audit;
 mod circuits;
 mod due;
 mod episodes;
@@ -64,6 +65,7 @@ use crate::plan::Choice;
 use crate::run::{HostResult, Outcome, Run, RunId, TaskEvent, Work};
 
 pub use alerts::{EpisodePage, RunBrief};
+pub use audit::{AuditEntry, AuditPage};
 pub use due::Due;
 pub use error::{HOSTS_LIMIT, OBJECTS_LIMIT, StoreError};
 pub use facts::{ChangedAt, FactsOf};
@@ -196,7 +198,7 @@ impl Store {
         .await
     }
 
-    /// Queues a run that a person asked for, on these hosts: at least one.
+    /// Queues a run that somebody asked for, on these hosts: at least one. `started_by` is his name, where it is known.
     ///
     /// *Durability*: `Ok` is on disk. *Cancel safety*: if the caller goes away it may be queued all the same, and asked
     /// for again it is a second run: unlike an alert it has nothing to be known by.
@@ -206,11 +208,13 @@ impl Store {
         &self,
         work: Work,
         hosts: Vec<String>,
+        started_by: Option<String>,
         queue_limit: usize,
         now: DateTime<Utc>,
     ) -> Result<RunId, StoreError> {
         self.ask(move |tables, live| {
-            queue::queue_manual(tables, live, &work, &hosts, queue_limit, now)
+            let by = started_by.as_deref();
+            queue::queue_manual(tables, live, (&work, &hosts), by, queue_limit, now)
         })
         .await
     }

@@ -24,8 +24,8 @@ const ALERT_LOST: &str = "the store does not hold its alert any more";
 pub(super) fn queue_manual(
     tables: &mut Tables<'_>,
     live: &mut Live,
-    work: &Work,
-    hosts: &[String],
+    (work, hosts): (&Work, &[String]),
+    started_by: Option<&str>,
     limit: usize,
     now: DateTime<Utc>,
 ) -> Result<RunId, StoreError> {
@@ -34,7 +34,7 @@ pub(super) fn queue_manual(
         live,
         Trigger::Manual,
         (work, hosts),
-        |_| (),
+        |run| run.started_by = started_by.map(str::to_owned),
         limit,
         now,
     )

@@ -6,7 +6,7 @@ use redb::ReadableTable;
 use super::live::Live;
 use super::records::{Decided, Episode};
 use super::tables::{Tables, decode, grown};
-use super::{StoreError, guards, index};
+use super::{StoreError, audit, guards, index};
 use crate::alert::{EpisodeKey, Fingerprint, Status};
 use crate::config::Storage;
 use crate::plan::LATE;
@@ -68,6 +68,7 @@ pub(super) fn retain(
     slice.excess = live.runs_bytes + tables.runs_change - (limit - episodes_bytes.min(share));
     slice.runs(tables)?;
     guards::forget_touches(tables, live, now, SLICE)?;
+    slice.done.more |= audit::retain(tables, oldest)?;
     Ok(slice.done)
 }
 

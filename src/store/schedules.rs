@@ -103,7 +103,7 @@ fn tick(
                 continue;
             }
             let hosts = hosts.as_ref().map_or(&[][..], Vec::as_slice);
-            let of_time = (Trigger::Schedule, Some(time));
+            let of_time = (Trigger::Schedule, Some(time), None);
             let run = start(tables, live, schedule, of_time, hosts, limit, now)?;
             progress.last = Some(LastRun {
                 run,
@@ -140,7 +140,7 @@ fn start(
     tables: &mut Tables<'_>,
     live: &mut Live,
     schedule: &Schedule,
-    (trigger, due_at): (Trigger, Option<DateTime<Utc>>),
+    (trigger, due_at, by): (Trigger, Option<DateTime<Utc>>, Option<&str>),
     hosts: &[String],
     limit: usize,
     now: DateTime<Utc>,
@@ -148,6 +148,7 @@ fn start(
     let shape = |run: &mut Run| {
         run.schedule = Some(schedule.name.clone());
         run.due_at = due_at;
+        run.started_by = by.map(str::to_owned);
     };
     queue_run(
         tables,
@@ -164,7 +165,7 @@ fn start_now(
     tables: &mut Tables<'_>,
     live: &mut Live,
     schedule: &Schedule,
-    hosts: &[String],
+    (hosts, by): (&[String], Option<&str>),
     limit: usize,
     now: DateTime<Utc>,
 ) -> Result<RunId, StoreError> {
@@ -172,7 +173,7 @@ fn start_now(
         tables,
         live,
         schedule,
-        (Trigger::Manual, None),
+        (Trigger::Manual, None, by),
         hosts,
         limit,
         now,
@@ -262,11 +263,15 @@ impl Store {
         &self,
         schedule: std::sync::Arc<Schedule>,
         hosts: Vec<String>,
+        started_by: Option<String>,
         queue_limit: usize,
         now: DateTime<Utc>,
     ) -> Result<RunId, StoreError> {
-        self.ask(move |tables, live| start_now(tables, live, &schedule, &hosts, queue_limit, now))
-            .await
+        self.ask(move |tables, live| {
+            let by = started_by.as_deref();
+            start_now(tables, live, &schedule, (&hosts, by), queue_limit, now)
+        })
+        .await
     }
 
     /// Stops a schedule for now, or (`None`) lets it go on. Times in between are not missed.

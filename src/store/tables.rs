@@ -15,7 +15,7 @@ use crate::run::RunId;
 /// The layout of all tables together. A file with a higher number was written by a newer promansible.
 pub(super) const FORMAT: u64 = 1;
 
-/// Key: a name (`format`, `store_id`, `commits`, `next_run`, `next_message`, `runs_bytes`, `episodes_bytes`, `inventory`, `run_index`). Value: bytes, by name.
+/// Key: a name (`format`, `store_id`, `commits`, `next_run`, `next_message`, `next_audit`, `runs_bytes`, `episodes_bytes`, `inventory`, `run_index`). Value: bytes, by name.
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta_v1");
 
 /// Key: run. Value: JSON of [`crate::run::Run`].
@@ -102,6 +102,9 @@ pub(super) const DUE: TableDefinition<'_, (i64, i64, u64), ()> = TableDefinition
 pub(super) const VERDICTS: TableDefinition<'_, (&str, &str), &[u8]> =
     TableDefinition::new("verdicts_v1");
 
+/// Key: entry. Value: JSON of [`super::audit::AuditEntry`].
+pub(super) const AUDIT: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("audit_v1");
+
 /// What a transaction has to say of alert types: each is read once, and written once if there is news.
 #[derive(Debug, Default)]
 pub(super) struct Types(pub(super) HashMap<String, Noted>);
@@ -138,6 +141,7 @@ pub(super) struct Tables<'t> {
     pub touches: Table<'t, (&'static str, &'static str), &'static [u8]>,
     pub due: Table<'t, (i64, i64, u64), ()>,
     pub verdicts: Table<'t, (&'static str, &'static str), &'static [u8]>,
+    pub audit: Table<'t, u64, &'static [u8]>,
     pub runs_change: i64,
     pub episodes_change: i64,
     pub types: Types,
@@ -171,6 +175,7 @@ impl<'t> Tables<'t> {
             touches: txn.open_table(TOUCHES)?,
             due: txn.open_table(DUE)?,
             verdicts: txn.open_table(VERDICTS)?,
+            audit: txn.open_table(AUDIT)?,
             runs_change: 0,
             episodes_change: 0,
             types: Types::default(),

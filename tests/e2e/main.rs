@@ -6,6 +6,7 @@
 
 mod alert_types;
 mod discovery;
+mod door;
 mod enrolled;
 mod pair;
 mod repeat;

@@ -8,6 +8,7 @@
 )]
 
 mod alerts;
+mod audit;
 mod bench;
 mod breaking;
 mod by_hand;
@@ -19,6 +20,7 @@ mod events;
 mod facts;
 mod findings;
 mod hosts;
+mod login;
 mod messages;
 mod operations;
 mod page;

@@ -45,7 +45,13 @@ impl Alertmanager {
     pub fn start(dir: &Path, timing: Timing, promansible: u16) -> Result<Self, Failure> {
         // An empty address switches the cluster off.
         let cluster = ["--cluster.listen-address=".to_owned()];
-        Self::launch(dir, timing, promansible, &cluster)
+        Self::launch(dir, &settings(timing, promansible), &cluster)
+    }
+
+    /// Starts one with this configuration.
+    pub fn start_with(dir: &Path, settings: &str) -> Result<Self, Failure> {
+        let cluster = ["--cluster.listen-address=".to_owned()];
+        Self::launch(dir, settings, &cluster)
     }
 
     /// Starts two that form a cluster and send to the same promansible.
@@ -66,9 +72,10 @@ impl Alertmanager {
             ]
         };
         let [first, second] = ports;
+        let settings = settings(timing, promansible);
         let pair = [
-            Self::launch(&dir.join("a"), timing, promansible, &flags(first, second))?,
-            Self::launch(&dir.join("b"), timing, promansible, &flags(second, first))?,
+            Self::launch(&dir.join("a"), &settings, &flags(first, second))?,
+            Self::launch(&dir.join("b"), &settings, &flags(second, first))?,
         ];
         for one in &pair {
             wait_until(Duration::from_mins(1), "Alertmanager's cluster", || {
@@ -81,17 +88,12 @@ impl Alertmanager {
         Ok(pair)
     }
 
-    fn launch(
-        dir: &Path,
-        timing: Timing,
-        promansible: u16,
-        cluster: &[String],
-    ) -> Result<Self, Failure> {
+    fn launch(dir: &Path, settings: &str, cluster: &[String]) -> Result<Self, Failure> {
         let io =
             |e: std::io::Error| Failure::new(format!("Alertmanager in {}: {e}", dir.display()));
         fs::create_dir_all(dir).map_err(io)?;
         let config = dir.join("alertmanager.yml");
-        fs::write(&config, settings(timing, promansible)).map_err(io)?;
+        fs::write(&config, settings).map_err(io)?;
         let program = process::find(&["prometheus-alertmanager", "alertmanager"])?;
         let (process, port) = on_free_port(
             "Alertmanager",

@@ -147,7 +147,7 @@ impl Fixture {
         };
         let limit = self.config.runs.queue_limit;
         let hosts = hosts.to_vec();
-        self.store.queue_manual(work, hosts, limit, now).await
+        self.store.queue_manual(work, hosts, None, limit, now).await
     }
 
     pub async fn claim(&self, now: DateTime<Utc>) -> Option<Claimed> {

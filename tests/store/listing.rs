@@ -323,7 +323,7 @@ async fn a_text_is_looked_for_in_so_many_runs_at_a_time() {
         asked.spawn(async move {
             let hosts = vec![HOSTS[1].to_owned()];
             store
-                .queue_manual(work, hosts, 20_000, at(0))
+                .queue_manual(work, hosts, None, 20_000, at(0))
                 .await
                 .unwrap()
         });

@@ -9,6 +9,7 @@
 )]
 
 mod alerts;
+mod audit;
 mod edges;
 mod findings;
 mod fixture;

@@ -239,7 +239,7 @@ async fn run_now_is_a_run_by_hand_of_which_the_next_time_knows() {
     let now = time("2026-11-25T09:59:50Z");
     let run = fixture
         .store
-        .start_schedule(Arc::clone(&hourly), hosts, 10, now)
+        .start_schedule(Arc::clone(&hourly), hosts, None, 10, now)
         .await
         .unwrap();
     let made = fixture.store.run(run).await.unwrap();

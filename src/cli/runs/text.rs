@@ -165,9 +165,11 @@ fn head(run: &Run, now: DateTime<Utc>, color: bool) -> String {
 }
 
 fn made_by(run: &Run) -> String {
-    match &run.binding {
-        Some(binding) => format!("{} (binding {})", run.trigger.as_str(), plain(binding)),
-        None => run.trigger.as_str().to_owned(),
+    let trigger = run.trigger.as_str();
+    match (&run.binding, &run.started_by) {
+        (Some(binding), _) => format!("{trigger} (binding {})", plain(binding)),
+        (None, Some(who)) => format!("{trigger} ({})", plain(who)),
+        (None, None) => trigger.to_owned(),
     }
 }
 

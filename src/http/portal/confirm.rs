@@ -56,7 +56,11 @@ pub(super) async fn cancel(context: &Context, id: RunId) -> Answer {
 pub(super) async fn canceled(context: &Context, id: RunId) -> Answer {
     let store = &context.store;
     let how = store
-        .cancel(id, "the portal".to_owned(), clock::now())
+        .cancel(
+            id,
+            context.caller.name_or("the portal").to_owned(),
+            clock::now(),
+        )
         .await?;
     match how {
         Canceled::Ended => tracing::info!(

@@ -11,6 +11,7 @@ use crate::caller::Scope;
 use crate::clock;
 use crate::door::{COOKIE_NAME, SESSION_LASTS};
 use crate::http::Context;
+use crate::http::audit::SignedIn;
 use crate::http::reply::Reply;
 
 const WRONG: &str = "The name or the password is wrong.";
@@ -87,6 +88,7 @@ pub(super) async fn signed_in(context: &Context, form: Form) -> Answer {
     }
     tracing::info!(address, user, "signed in");
     let mut reply = frame::see(next);
+    reply.extensions_mut().insert(SignedIn(user.to_owned()));
     set(context, &mut reply, &cookie, SESSION_LASTS.num_seconds());
     Ok(reply)
 }

@@ -20,6 +20,7 @@
 //! | GET, POST | `/schedule` | [`schedule`]: makes a schedule |
 //! | GET, POST | `/schedules/NAME`, `/schedules/NAME/remove` | shows, changes, removes one |
 //! | GET | `/roles`, `/roles/NAME` | [`roles`]: the roles, and one with its variables and README |
+//! | GET | `/audit` | [`audit`]: who changed what |
 //! | GET, POST | `/login` | [`login`]: signs a user in (`next` is where he goes then) |
 //! | POST | `/logout` | signs him out |
 //! | GET | `/assets/…` | [`assets`]: the style sheet, the script, the icon |
@@ -31,6 +32,7 @@ mod alerts;
 mod ansi;
 mod ask;
 mod assets;
+mod audit;
 mod binding;
 mod chart;
 mod confirm;
@@ -117,6 +119,7 @@ async fn read(
             confirm::take_away(context, kind, name).await
         }
         ["assets", name] => assets::answer(name, request.headers()),
+        ["audit"] => audit::page(context, query).await,
         ["login"] => login::page(context, query).await,
         _ => Err(nothing(parts)),
     }
@@ -174,7 +177,7 @@ async fn post(context: &Context, request: Request<Incoming>, parts: &[&str]) -> 
             form::read(context, request).await?;
             confirm::taken_away(context, kind, name).await
         }
-        ["" | "runs" | "hosts" | "alerts" | "bindings" | "schedules" | "roles"]
+        ["" | "audit" | "runs" | "hosts" | "alerts" | "bindings" | "schedules" | "roles"]
         | ["runs" | "hosts" | "alerts" | "roles" | "assets", _] => {
             Ok(reply::method_not_allowed("GET, HEAD"))
         }

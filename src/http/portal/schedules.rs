@@ -120,7 +120,7 @@ pub(super) async fn act(context: &Context, name: &str, what: &str) -> Answer {
             let run = schedules::run(&own, &name).await?;
             return Ok(format!("/runs/{run}"));
         }
-        let by = (what == "pause").then_some("the portal");
+        let by = (what == "pause").then_some(own.caller.name_or("the portal"));
         schedules::pause(&own, &name, by).await?;
         Ok(format!("/schedules#schedule-{}", part(&name)))
     });

@@ -201,8 +201,15 @@ pub(super) fn cause(run: &Run) -> String {
         (Trigger::Alert, None, _) => "alert".to_owned(),
         (Trigger::Schedule, _, Some(schedule)) => format!("schedule {schedule}"),
         (Trigger::Schedule, _, None) => "schedule".to_owned(),
-        (Trigger::Manual, _, Some(schedule)) => format!("by hand, schedule {schedule}"),
-        (Trigger::Manual, _, None) => "by hand".to_owned(),
+        (Trigger::Manual, _, Some(schedule)) => format!("{}, schedule {schedule}", by_hand(run)),
+        (Trigger::Manual, _, None) => by_hand(run),
+    }
+}
+
+fn by_hand(run: &Run) -> String {
+    match &run.started_by {
+        Some(who) => format!("by hand of {who}"),
+        None => "by hand".to_owned(),
     }
 }
 

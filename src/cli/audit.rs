@@ -1,0 +1,82 @@
+//! `promansible audit`.
+
+use std::fmt::Write as _;
+
+use chrono::{DateTime, Utc};
+use clap::Args;
+use hyper::Method;
+use serde::Deserialize;
+
+use super::client::Server;
+use super::table::{Cell, columns};
+use super::terminal::Ink;
+use super::words::second;
+use super::{Failure, colored, print};
+use crate::caller::Proof;
+
+/// Look at who changed what, on a running server; newest first.
+#[derive(Debug, Args)]
+pub(super) struct Audit {
+    #[command(flatten)]
+    server: Server,
+    /// How many, at most 1000.
+    #[arg(long, default_value_t = 20)]
+    limit: u32,
+    /// Where to begin: what the last page said.
+    #[arg(long)]
+    cursor: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Page {
+    entries: Vec<Entry>,
+    next: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    id: u64,
+    at: DateTime<Utc>,
+    who: Option<String>,
+    proof: Proof,
+    address: String,
+    method: String,
+    path: String,
+    status: Option<u16>,
+}
+
+impl Audit {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let mut path = format!("audit?limit={}", self.limit);
+        if let Some(cursor) = self.cursor {
+            let _ = write!(path, "&cursor={cursor}");
+        }
+        let page: Page = self.server.ask(Method::GET, &path)?;
+        if page.entries.is_empty() {
+            return print("nobody has changed anything\n");
+        }
+        let rows: Vec<_> = page.entries.iter().map(row).collect();
+        let mut text = columns("", &rows, colored(&std::io::stdout()));
+        if let Some(next) = page.next {
+            let _ = writeln!(text, "more: --cursor={next}");
+        }
+        print(&text)
+    }
+}
+
+fn row(entry: &Entry) -> [Cell; 7] {
+    let answer = match entry.status {
+        None => Cell::new("-"),
+        Some(status) if status >= 400 => Cell::inked(Ink::Red, &status.to_string()),
+        Some(status) => Cell::new(&status.to_string()),
+    };
+    [
+        Cell::new(&entry.id.to_string()),
+        Cell::new(&second(entry.at)),
+        Cell::new(entry.who.as_deref().unwrap_or("-")),
+        Cell::new(entry.proof.as_str()),
+        Cell::new(&entry.address),
+        Cell::new(&format!("{} {}", entry.method, entry.path)),
+        answer,
+    ]
+}

@@ -1,0 +1,166 @@
+//! `/api/v1/audit`, and what is entered there.
+//!
+//! A request that changes something is entered before anything acts on it; where that cannot be, it is refused. Posted
+//! notifications are not entered: what was made of them is kept with their alerts.
+
+use std::net::SocketAddr;
+
+use hyper::body::Incoming;
+use hyper::{Method, Request, StatusCode};
+
+use super::reply::{self, Reply};
+use super::{Context, gate, query, router};
+use crate::clock;
+use crate::store::{AuditEntry, AuditPage};
+
+/// How many entries a page holds where nothing is said.
+const PAGE: usize = 50;
+
+/// How many it holds at most.
+const PAGE_LIMIT: usize = 1000;
+
+/// Who signed in, told by an answer to whoever enters it.
+#[derive(Debug, Clone)]
+pub(super) struct SignedIn(pub(super) String);
+
+/// Answers a request, and enters it if it changes something.
+pub(super) async fn answer(context: &Context, request: Request<Incoming>) -> Reply {
+    if !changes(request.method(), request.uri().path()) {
+        return router::answer(context, request).await;
+    }
+    let id = match context.store.audit(entry(context, &request)).await {
+        Ok(id) => id,
+        Err(e) => return reply::failed(&e),
+    };
+    // The client may go away while the answer is made. What became of it is entered all the same.
+    let context = context.clone();
+    let answered = tokio::spawn(async move {
+        let reply = router::answer(&context, request).await;
+        ended(&context, id, &reply).await;
+        reply
+    });
+    answered.await.unwrap_or_else(|_| {
+        reply::error(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "this could not be done; see the log",
+        )
+    })
+}
+
+/// Enters that somebody was not let do something.
+pub(super) async fn refused<B>(context: &Context, request: &Request<B>, reply: &Reply) {
+    // Of those who did not say who they are there may be any number.
+    if context.caller.name.is_none() || !changes(request.method(), request.uri().path()) {
+        return;
+    }
+    match context.store.audit(entry(context, request)).await {
+        Ok(id) => ended(context, id, reply).await,
+        Err(e) => tracing::error!(error = %e, "what was refused is not in the audit list"),
+    }
+}
+
+async fn ended(context: &Context, id: u64, reply: &Reply) {
+    let who = reply.extensions().get::<SignedIn>();
+    let who = who.map(|SignedIn(user)| user.clone());
+    let status = reply.status().as_u16();
+    if let Err(e) = context.store.audited(id, status, who).await {
+        tracing::error!(id, status, error = %e, "what became of a request is not in the audit list");
+    }
+}
+
+fn changes(method: &Method, path: &str) -> bool {
+    !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) && path != gate::WEBHOOK
+}
+
+fn entry<B>(context: &Context, request: &Request<B>) -> AuditEntry {
+    /// Longer paths are nobody's.
+    const LONGEST: usize = 512;
+    let address = context.peer.as_ref().map(|peer| peer.address);
+    let path = request.uri().path();
+    AuditEntry {
+        id: 0,
+        at: clock::now(),
+        who: context.caller.name.clone(),
+        proof: context.caller.proof,
+        address: address
+            .as_ref()
+            .map(SocketAddr::to_string)
+            .unwrap_or_default(),
+        method: request.method().to_string(),
+        path: path.chars().take(LONGEST).collect(),
+        status: None,
+    }
+}
+
+pub(super) async fn list(context: &Context, method: &Method, query: &str) -> Reply {
+    if !matches!(*method, Method::GET | Method::HEAD) {
+        return reply::method_not_allowed("GET, HEAD");
+    }
+    let (before, limit) = match asked(query) {
+        Ok(asked) => asked,
+        Err(why) => return reply::error(StatusCode::BAD_REQUEST, why),
+    };
+    match page(context, before, limit).await {
+        Ok(page) => reply::success(&page),
+        Err(refused) => refused,
+    }
+}
+
+/// A page of the list.
+pub(super) async fn page(
+    context: &Context,
+    before: Option<u64>,
+    limit: usize,
+) -> Result<AuditPage, Reply> {
+    let page = context.store.audit_page(before, limit).await;
+    page.map_err(|e| reply::failed(&e))
+}
+
+pub(super) fn asked(query: &str) -> Result<(Option<u64>, usize), String> {
+    let (mut before, mut limit) = (None, PAGE);
+    for (name, value) in query::fields(query)? {
+        match &*name {
+            "cursor" => before = Some(query::number("cursor", &value, u64::MAX)?),
+            "limit" => {
+                let number = query::number("limit", &value, PAGE_LIMIT as u64)?;
+                limit = usize::try_from(number).unwrap_or(PAGE_LIMIT);
+            }
+            _ => return Err(format!("{name}: unknown; want cursor or limit")),
+        }
+    }
+    Ok((before, limit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_is_taken_whole_or_refused_by_its_field() {
+        assert_eq!(asked(""), Ok((None, PAGE)));
+        assert_eq!(asked("cursor=7&limit=2"), Ok((Some(7), 2)));
+        for (query, why) in [
+            ("limit=0", "limit: \"0\" is not a number from 1 to 1000"),
+            ("before=1", "before: unknown; want cursor or limit"),
+            ("limit=1&limit=1", "limit: given more than once"),
+        ] {
+            assert_eq!(asked(query).unwrap_err(), why);
+        }
+    }
+
+    #[test]
+    fn what_only_reads_and_what_alerts_bring_is_not_entered() {
+        for (method, path, entered) in [
+            (Method::GET, "/api/v1/runs", false),
+            (Method::HEAD, "/", false),
+            (Method::OPTIONS, "/", false),
+            (Method::POST, gate::WEBHOOK, false),
+            (Method::POST, "/api/v1/runs", true),
+            (Method::PUT, "/-/reload", true),
+            (Method::DELETE, "/api/v1/hosts/a", true),
+            (Method::from_bytes(b"BREW").unwrap(), "/", true),
+        ] {
+            assert_eq!(changes(&method, path), entered, "{method} {path}");
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Who changed what.
+
+use askama::Template;
+use hyper::StatusCode;
+
+use super::Answer;
+use super::frame::{self, Frame};
+use super::words::Moment;
+use crate::http::refusal::Refusal;
+use crate::http::{Context, audit};
+
+struct Row {
+    id: u64,
+    at: Moment,
+    who: String,
+    proof: &'static str,
+    address: String,
+    did: String,
+    status: Option<u16>,
+    failed: bool,
+}
+
+#[derive(Template)]
+#[template(path = "audit.html")]
+struct Audit {
+    frame: Frame,
+    rows: Vec<Row>,
+    older: Option<String>,
+    is_first: bool,
+}
+
+pub(super) async fn page(context: &Context, query: &str) -> Answer {
+    let (before, limit) = audit::asked(query).map_err(Refusal::bad)?;
+    let page = audit::page(context, before, limit).await;
+    let page = page.map_err(Refusal::read)?;
+    let rows = page.entries.into_iter().map(|entry| Row {
+        id: entry.id,
+        at: Moment(entry.at),
+        who: entry.who.unwrap_or_else(|| "-".to_owned()),
+        proof: entry.proof.as_str(),
+        address: entry.address,
+        did: format!("{} {}", entry.method, entry.path),
+        failed: entry.status.is_some_and(|status| status >= 400),
+        status: entry.status,
+    });
+    let page = Audit {
+        frame: Frame::new(context, "/audit"),
+        rows: rows.collect(),
+        older: page
+            .next
+            .map(|next| format!("/audit?cursor={next}&limit={limit}")),
+        is_first: before.is_none(),
+    };
+    frame::page(StatusCode::OK, page).await
+}
