@@ -32,7 +32,7 @@ impl Guards {
             role_verdicts: counters(
                 r,
                 "role_verdicts_total",
-                "The same by role. A run of several roles counts once for each.",
+                "Alerts after a run that ended well, by role and whether they resolved in time. A run of several roles counts for each.",
                 &["role", "verdict"],
             )?,
             paused: gauge(r, "paused", "Whether a person has paused everything.")?,

@@ -5,8 +5,6 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use promansible::run::Outcome;
-
 use crate::model::{self, Dashboard, Use, list, text};
 use crate::promql;
 use crate::stack::process;
@@ -222,49 +220,6 @@ fn every_panel_says_what_it_shows() {
             );
         }
     }
-}
-
-#[test]
-fn an_outcome_has_the_same_colour_everywhere() {
-    let wanted: BTreeSet<&str> = Outcome::ALL.iter().map(|o| o.as_str()).collect();
-    let mut colours: BTreeSet<String> = BTreeSet::new();
-    let mut panels = 0;
-    for dashboard in model::all() {
-        for panel in dashboard.panels().filter(|p| shows_outcomes(p)) {
-            panels += 1;
-            let own = outcome_colours(panel);
-            let names: BTreeSet<&str> = own.keys().map(String::as_str).collect();
-            assert_eq!(names, wanted, "{}", dashboard.place(panel));
-            colours.insert(format!("{own:?}"));
-        }
-    }
-    assert!(panels >= 3, "only {panels} panels show outcomes");
-    assert_eq!(colours.len(), 1, "{colours:#?}");
-}
-
-fn shows_outcomes(panel: &Value) -> bool {
-    let targets = list(&panel["targets"]);
-    let by = |expr: String| expr.contains("by (outcome)") || expr.contains("by (role, outcome)");
-    targets.iter().any(|t| by(text(&t["expr"])))
-}
-
-/// The colours of the series of a graph, or of the words in a table.
-fn outcome_colours(panel: &Value) -> BTreeMap<String, String> {
-    let mut colours = BTreeMap::new();
-    for one in list(&panel["fieldConfig"]["overrides"]) {
-        for property in list(&one["properties"]) {
-            if property["id"] == "color" {
-                let colour = text(&property["value"]["fixedColor"]);
-                colours.insert(text(&one["matcher"]["options"]), colour);
-            } else if property["id"] == "mappings" {
-                let options = property["value"][0]["options"].as_object();
-                for (word, option) in options.into_iter().flatten() {
-                    colours.insert(word.clone(), text(&option["color"]));
-                }
-            }
-        }
-    }
-    colours
 }
 
 /// The data source that the reader chose.

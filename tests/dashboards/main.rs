@@ -7,6 +7,7 @@
 #![allow(clippy::format_push_string)] // configuration is put together here
 
 mod conventions;
+mod guarded;
 mod layout;
 mod links;
 mod live;
@@ -17,3 +18,4 @@ mod promql;
 mod provisioning;
 #[path = "../stack/mod.rs"]
 mod stack;
+mod words;
