@@ -16,11 +16,11 @@ use crate::clock;
 use crate::config::Config;
 use crate::inventory_keeper::InventoryKeeper;
 use crate::shutdown::Shutdown;
-use crate::store::{Due, Store, StoreError};
+use crate::store::{DueEpisode, Store, StoreError};
 use crate::verdict::Heard;
 
 /// How many episodes are looked at in one transaction.
-const SLICE: usize = 200;
+const SLICE: usize = 1000;
 
 /// What comes together is looked at together.
 const GATHER: Duration = Duration::from_millis(100);
@@ -79,7 +79,7 @@ impl FollowUp {
         }
     }
 
-    /// Looks at all that is due, a slice at a time. Yields when the next is.
+    /// Looks at all that is due, a slice at a time. Yields when to look again.
     async fn pass(&self, config: &Arc<Config>) -> Result<Option<DateTime<Utc>>, String> {
         let told = |e: StoreError| e.to_string();
         loop {
@@ -89,55 +89,45 @@ impl FollowUp {
                 return Ok(due.next);
             }
             let inventory = self.inventory.fresh().await.map_err(|e| e.to_string())?;
-            let heard = self.hear(config, due, now).await?;
+            let all = due.episodes.len();
+            let heard = hear(config, due.episodes, now).await;
+            let waits = heard.len() < all;
             self.store
                 .follow_up(heard, Arc::clone(config), inventory, now)
                 .await
                 .map_err(told)?;
+            if waits {
+                return Ok(Some(now + RETRY));
+            }
         }
     }
+}
 
-    /// Asks Alertmanager which of these fire, where that is of use.
-    async fn hear(
-        &self,
-        config: &Config,
-        due: Due,
-        now: DateTime<Utc>,
-    ) -> Result<Vec<(EpisodeKey, Heard)>, String> {
-        let nothing = |due: Due| -> Vec<(EpisodeKey, Heard)> {
-            let episodes = due.episodes.into_iter();
-            episodes.map(|key| (key, Heard::Nothing)).collect()
-        };
-        let Some(settings) = &config.alertmanager else {
-            return Ok(nothing(due));
-        };
-        let needed = self.store.need_hearing(due.episodes.clone()).await;
-        let Some(last_heard) = needed.map_err(|e| e.to_string())? else {
-            return Ok(nothing(due));
-        };
-        let firing = match ask(&Alertmanager::new(settings), last_heard, now).await {
-            Ok(firing) => firing,
-            Err(e) if due.since.is_none_or(|since| now - since < PATIENCE) => {
-                return Err(format!("Alertmanager cannot say yet what fires: {e}"));
-            }
-            Err(e) => {
-                tracing::warn!(
-                    why = e,
-                    "Alertmanager cannot say what fires: it is decided without it"
-                );
-                return Ok(nothing(due));
-            }
-        };
-        let heard = |key: EpisodeKey| {
-            let heard = if firing.contains(&key) {
-                Heard::Firing
-            } else {
-                Heard::Resolved
-            };
-            (key, heard)
-        };
-        Ok(due.episodes.into_iter().map(heard).collect())
+/// What is heard of each, asked from Alertmanager where that is of use. Without those of which it cannot say it yet.
+async fn hear(
+    config: &Config,
+    due: Vec<DueEpisode>,
+    now: DateTime<Utc>,
+) -> Vec<(EpisodeKey, Heard)> {
+    let last_heard = due.iter().filter_map(|of| of.hear).min();
+    let firing = match (&config.alertmanager, last_heard) {
+        (Some(settings), Some(last)) => Some(ask(&Alertmanager::new(settings), last, now).await),
+        _ => None,
+    };
+    if let Some(Err(why)) = &firing {
+        tracing::warn!(why, "Alertmanager cannot say what fires");
     }
+    let heard = |of: DueEpisode| {
+        let heard = match &firing {
+            Some(_) if of.hear.is_none() => Heard::Nothing,
+            Some(Ok(firing)) if firing.contains(&of.key) => Heard::Firing,
+            Some(Ok(_)) => Heard::Resolved,
+            Some(Err(_)) if now - of.since < PATIENCE => return None,
+            Some(Err(_)) | None => Heard::Nothing,
+        };
+        Some((of.key, heard))
+    };
+    due.into_iter().filter_map(heard).collect()
 }
 
 /// What fires. An Alertmanager that was started after an alert was last heard of may not have been told of it again yet.

@@ -8,7 +8,7 @@ use redb::ReadableTable;
 use super::admit::{Touched, past_of, refuse_overflow, resolve};
 use super::intake::Intake;
 use super::live::Live;
-use super::tables::{DUE, EPISODES, Tables, decode, episode_key, open_for_reading};
+use super::tables::{DUE, EPISODES, Tables, decode, open_for_reading};
 use super::{Episode, Store, StoreError, verdicts};
 use crate::alert::{EpisodeKey, Fingerprint, Status};
 use crate::config::Config;
@@ -26,11 +26,20 @@ const QUEUE_FULL: std::time::Duration = std::time::Duration::from_mins(1);
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Due {
     /// The episodes, the longest due first.
-    pub episodes: Vec<EpisodeKey>,
-    /// Since when the first of them is.
-    pub since: Option<DateTime<Utc>>,
+    pub episodes: Vec<DueEpisode>,
     /// When the next one will be, if none is now.
     pub next: Option<DateTime<Utc>>,
+}
+
+/// An episode that is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DueEpisode {
+    /// The episode.
+    pub key: EpisodeKey,
+    /// Since when it is due.
+    pub since: DateTime<Utc>,
+    /// When it was last heard of, where it is of use to know whether it fires: a verdict falls, or a next step is due.
+    pub hear: Option<DateTime<Utc>>,
 }
 
 /// Makes those episodes due now that fire and were not run for this reason.
@@ -166,6 +175,12 @@ fn look(
     Ok(())
 }
 
+fn to_hear(episode: &Episode) -> Option<DateTime<Utc>> {
+    let mut decisions = episode.decisions.values();
+    let open = decisions.any(|d| d.verify_at.is_some() && d.verdict.is_none());
+    open.then_some(episode.last_seen)
+}
+
 /// Whether it was heard that it fires after the run whose verdict fell.
 fn fires_since(episode: &Episode) -> bool {
     let mut decisions = episode.decisions.values();
@@ -191,50 +206,30 @@ impl Store {
     pub async fn due(&self, now: DateTime<Utc>, most: usize) -> Result<Due, StoreError> {
         self.read(move |txn| {
             let mut due = Due::default();
-            let Some(table) = open_for_reading(txn, DUE)? else {
+            let tables = (
+                open_for_reading(txn, DUE)?,
+                open_for_reading(txn, EPISODES)?,
+            );
+            let (Some(table), Some(episodes)) = tables else {
                 return Ok(due);
             };
-            let now = now.timestamp_millis();
             for row in table.iter()? {
                 let (millis, starts_at_nanos, fingerprint) = row?.0.value();
-                let at = DateTime::from_timestamp_millis(millis);
-                if millis >= now || due.episodes.len() == most {
-                    due.next = at;
+                let since = DateTime::from_timestamp_millis(millis).unwrap_or_default();
+                if millis >= now.timestamp_millis() || due.episodes.len() == most {
+                    due.next = Some(since);
                     break;
                 }
-                due.since = due.since.or(at);
-                due.episodes.push(key_of((starts_at_nanos, fingerprint)));
+                let at = (starts_at_nanos, fingerprint);
+                let value = episodes.get(at)?;
+                let episode = value.map(|value| decode::<Episode>(value.value()));
+                due.episodes.push(DueEpisode {
+                    key: key_of(at),
+                    since,
+                    hear: episode.transpose()?.and_then(|episode| to_hear(&episode)),
+                });
             }
             Ok(due)
-        })
-        .await
-    }
-
-    /// When those of these were last heard of of which it is of use to know if they fire: a verdict falls, or a next step is
-    /// due. The earliest of these times; `None` if there are none.
-    pub async fn need_hearing(
-        &self,
-        keys: Vec<EpisodeKey>,
-    ) -> Result<Option<DateTime<Utc>>, StoreError> {
-        self.read(move |txn| {
-            let mut since: Option<DateTime<Utc>> = None;
-            let Some(table) = open_for_reading(txn, EPISODES)? else {
-                return Ok(since);
-            };
-            for key in &keys {
-                let Some(value) = table.get(episode_key(key))? else {
-                    continue;
-                };
-                let episode: Episode = decode(value.value())?;
-                if episode
-                    .decisions
-                    .values()
-                    .any(|d| d.verify_at.is_some() && d.verdict.is_none())
-                {
-                    since = Some(since.map_or(episode.last_seen, |s| s.min(episode.last_seen)));
-                }
-            }
-            Ok(since)
         })
         .await
     }

@@ -66,7 +66,7 @@ use crate::run::{HostResult, Outcome, Run, RunId, TaskEvent, Work};
 
 pub use alerts::{EpisodePage, RunBrief};
 pub use audit::{AuditEntry, AuditPage};
-pub use due::Due;
+pub use due::{Due, DueEpisode};
 pub use error::{HOSTS_LIMIT, OBJECTS_LIMIT, StoreError};
 pub use facts::{ChangedAt, FactsOf};
 pub use file::OpenError;

@@ -226,7 +226,8 @@ fn fall(
         roles: run.work.roles.clone(),
         verdict,
     });
-    if verdict == Verdict::Ineffective {
+    // Once for a run, however many alerts it was about.
+    if verdict == Verdict::Ineffective && run.verdicts.ineffective == 1 {
         let alertname = episode.labels.get(ALERTNAME).cloned();
         let since = episode.starts_at.format("%Y-%m-%dT%H:%M:%S%.3fZ");
         let matter = Matter::RemediationIneffective {

@@ -62,7 +62,7 @@ async fn handle(fixture: &Fixture, number: u64, host: &str, outcome: Outcome, no
 /// What the edge does when something is due.
 async fn look(fixture: &Fixture, heard: Heard, now: i64) {
     let due = fixture.store.due(at(now), 100).await.unwrap();
-    let heard = due.episodes.into_iter().map(|key| (key, heard)).collect();
+    let heard = due.episodes.into_iter().map(|of| (of.key, heard)).collect();
     let (config, inventory) = (Arc::clone(&fixture.config), inventory());
     fixture
         .store

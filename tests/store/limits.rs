@@ -209,7 +209,7 @@ async fn play(steps: Vec<Step>) {
             }
             Step::Look(heard) => {
                 let due = fixture.store.due(now, 100).await.unwrap();
-                let heard = due.episodes.into_iter().map(|key| (key, heard)).collect();
+                let heard = due.episodes.into_iter().map(|of| (of.key, heard)).collect();
                 let config = Arc::clone(&fixture.config);
                 let looked = fixture.store.follow_up(heard, config, inventory(), now);
                 looked.await.unwrap();
