@@ -22,6 +22,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod config_keeper;
+mod descriptors;
 pub mod facts;
 pub mod facts_cache;
 pub mod facts_keeper;
