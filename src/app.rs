@@ -374,7 +374,7 @@ async fn listen(options: &Options) -> Result<Vec<(SocketAddr, TcpListener)>, Sta
 async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     let mut tries = TRIES;
     loop {
-        match TcpListener::bind(address).await {
+        match http::bind(address) {
             Err(e) if e.kind() == std::io::ErrorKind::AddrInUse && tries > 0 => {}
             bound => return bound,
         }

@@ -23,6 +23,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod config_keeper;
+mod descriptors;
 pub mod door;
 pub mod facts;
 pub mod facts_cache;

@@ -2,9 +2,9 @@
 # Installs what the demo and the tests need and this machine lacks; called by the Makefile.
 #
 #     tests/setup.sh demo    Prometheus, Alertmanager, OpenSSH, a C linker, ansible-core 2.19
-#     tests/setup.sh test    the same, node_exporter, ansible-core 2.16, ansible-lint, schemathesis, a C++ compiler, and the
-#                            servers that the roles' tests break: dnsmasq, nginx, vsftpd, strongSwan, xl2tpd, pptpd;
-#                            Chromium, Node.js, and what leads the one by the other
+#     tests/setup.sh test    the same, node_exporter, ansible-core 2.16, ansible-lint, schemathesis, cargo-deny, a C++
+#                            compiler, and the servers that the roles' tests break: dnsmasq, nginx, vsftpd, strongSwan,
+#                            xl2tpd, pptpd; Chromium, Node.js, and what leads the one by the other
 #
 # Debian's packages are installed as root or through sudo, and none of their services is started or enabled.
 # What comes from PyPI goes into .venv of this project, what comes from npm into tests/browser/node_modules.
@@ -13,7 +13,7 @@ set -eu
 
 case "${1-}" in
 demo) environments="ansible-2.19" ;;
-test) environments="ansible-2.19 ansible-2.16 ansible-lint schemathesis" ;;
+test) environments="ansible-2.19 ansible-2.16 ansible-lint schemathesis cargo-deny" ;;
 *)
     echo "usage: tests/setup.sh demo|test" >&2
     exit 2

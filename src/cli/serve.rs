@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use super::{Failure, logging};
 use crate::ansible;
 use crate::app::{App, Options};
+use crate::descriptors;
 
 /// Receive notifications and run roles.
 #[derive(Debug, Args)]
@@ -86,6 +87,7 @@ async fn serve(options: Options) -> Result<(), Failure> {
         config = %options.config_file.display(),
         "promansible starts"
     );
+    descriptors::raise_limit()?;
     ansible::adopt_orphans()?;
     let mut app = App::start(options).await?;
     tell(NotifyState::Ready);

@@ -8,6 +8,8 @@ use http_body_util::BodyExt;
 use hyper::header::CONTENT_ENCODING;
 use hyper::{HeaderMap, Request, StatusCode, body::Incoming};
 
+use super::places::Place;
+
 /// Why a body could not be had.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(super) enum BodyError {
@@ -83,6 +85,7 @@ pub(super) async fn read(
     timeout: Duration,
 ) -> Result<Body, BodyError> {
     let packed = is_gzip(request.headers())?;
+    let place = request.extensions().get::<Place>().cloned();
     let mut body = request.into_body();
     let announced = hyper::body::Body::size_hint(&body).lower();
     if announced > limit {
@@ -101,9 +104,10 @@ pub(super) async fn read(
         }
         Ok(whole.freeze())
     };
-    let bytes = tokio::time::timeout(timeout, whole)
-        .await
-        .map_err(|_| BodyError::TooSlow(timeout))??;
+    place.iter().for_each(Place::waits);
+    let bytes = tokio::time::timeout(timeout, whole).await;
+    place.iter().for_each(Place::works);
+    let bytes = bytes.map_err(|_| BodyError::TooSlow(timeout))??;
     Ok(Body { bytes, packed })
 }
 

@@ -55,6 +55,7 @@ mod objects;
 mod openapi;
 mod origin;
 mod path;
+mod places;
 mod portal;
 mod query;
 mod refusal;
@@ -87,7 +88,7 @@ use crate::shutdown::Shutdown;
 use crate::store::Store;
 
 pub use events::Events;
-pub use server::serve;
+pub use server::{bind, serve};
 
 /// Somebody asks for the configuration to be read again, and wants to know how that went.
 pub type ReloadRequest = oneshot::Sender<Result<(), String>>;

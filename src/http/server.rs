@@ -1,17 +1,22 @@
 //! Listening: connections, their limits, and an end that lets requests under way finish.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::Request;
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+use super::places::{Place, Places};
+use super::reply::Reply;
 use super::stream::Impatient;
 use super::{Context, router};
 use crate::door::Peer;
@@ -19,21 +24,40 @@ use crate::door::Peer;
 /// How long requests under way may take once promansible is to end.
 const DRAIN: Duration = Duration::from_secs(5);
 
+/// How many connections the kernel keeps for us until they are taken, if it allows as many (`net.core.somaxconn`). Of those
+/// beyond it each tries again a second later: with the usual 128, few bursts of notifications would fit.
+const BACKLOG: u32 = 4096;
+
+/// Takes an address. *Errors*: the system's; `AddrInUse` where another process has it.
+pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
 /// Serves until `context.shutdown` says so, then lets the requests under way finish.
 ///
-/// Beyond `receiver.max_connections`, of which each address has its own, connections wait in the kernel's backlog. The
-/// limit is the one in force: one that was lowered ends no connection, and lets none in until enough have ended. A client
-/// that is slow with its head is cut off after `receiver.header_timeout`; that also ends idle connections. One that takes
-/// nothing of its answer is cut off after `receiver.body_timeout`.
+/// Each address has `receiver.max_connections` of its own. A further one takes the place of the connection that has waited
+/// longest for its client, so that a crowd of slow ones keeps nobody out; where all are worked on it waits in the kernel's
+/// backlog. The limit is the one in force: one that was lowered ends no connection, and lets none in until enough have ended.
+/// A client that is slow with its head is cut off after `receiver.header_timeout`; that also ends idle connections. One that
+/// takes nothing of its answer is cut off after `receiver.body_timeout`.
 pub async fn serve(listener: TcpListener, context: Context) {
     let mut config = context.config.clone();
     let mut shutdown = context.shutdown.clone();
     let mut connections = JoinSet::new();
+    let places = Places::default();
     let mut limit = Limit::default();
     loop {
         while connections.try_join_next().is_some() {}
         let max = config.borrow_and_update().receiver.max_connections;
-        let is_full = connections.len() >= max;
+        let is_full = connections.len() == max;
+        let may_come = connections.len() < max || (is_full && places.any_waits());
         match limit.meets(connections.len(), max) {
             Met::Not => {}
             Met::Again => context.metrics.connections_limited(),
@@ -41,7 +65,7 @@ pub async fn serve(listener: TcpListener, context: Context) {
                 context.metrics.connections_limited();
                 tracing::warn!(
                     max_connections = max,
-                    "receiver.max_connections are open: further ones wait"
+                    "receiver.max_connections are open: further ones take the place of those that wait for their clients"
                 );
             }
         }
@@ -51,9 +75,20 @@ pub async fn serve(listener: TcpListener, context: Context) {
             () = shutdown.asked() => break,
             Ok(()) = config.changed() => {}
             Some(_) = connections.join_next() => {}
-            accepted = accept(&listener), if !is_full => {
+            () = places.someone_waits(), if is_full && !may_come => {}
+            accepted = accept(&listener), if may_come => {
                 if let Some((stream, address)) = accepted {
-                    connections.spawn(connection(stream, address, context.clone()));
+                    if is_full && places.end_oldest() {
+                        context.metrics.connections_limited();
+                    }
+                    let place = places.take();
+                    let served = connection((stream, address), place.clone(), context.clone());
+                    connections.spawn(async move {
+                        tokio::select! {
+                            () = served => {}
+                            () = place.lost() => {}
+                        }
+                    });
                 }
             }
         }
@@ -114,7 +149,7 @@ async fn accept(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
 }
 
 /// Speaks TLS, where the door wants that, and then HTTP.
-async fn connection(stream: TcpStream, address: SocketAddr, context: Context) {
+async fn connection((stream, address): (TcpStream, SocketAddr), place: Place, context: Context) {
     let _ = stream.set_nodelay(true);
     let (header_timeout, write_timeout) = {
         let receiver = &context.config.borrow().receiver;
@@ -124,7 +159,7 @@ async fn connection(stream: TcpStream, address: SocketAddr, context: Context) {
     let stream = Impatient::new(stream, write_timeout);
     let Some(tls) = in_force.tls() else {
         let peer = in_force.peer(address, None);
-        return speak(stream, peer, header_timeout, context).await;
+        return speak(stream, peer, header_timeout, place, context).await;
     };
     let handshake = TlsAcceptor::from(tls).accept(stream);
     let mut shutdown = context.shutdown.clone();
@@ -135,7 +170,7 @@ async fn connection(stream: TcpStream, address: SocketAddr, context: Context) {
     match accepted {
         Ok(Ok(stream)) => {
             let peer = in_force.peer(address, stream.get_ref().1.peer_certificates());
-            speak(stream, peer, header_timeout, context).await;
+            speak(stream, peer, header_timeout, place, context).await;
         }
         Ok(Err(e)) => tracing::debug!(%address, error = %e, "no TLS with a client"),
         Err(_) => tracing::debug!(%address, "no TLS with a client: it took too long"),
@@ -146,12 +181,14 @@ async fn speak(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     peer: Peer,
     header_timeout: Duration,
+    place: Place,
     context: Context,
 ) {
     let peer = Arc::new(peer);
     let mut shutdown = context.shutdown.clone();
-    let service =
-        service_fn(move |request| router::route(context.clone(), request, Arc::clone(&peer)));
+    let service = service_fn(move |request| {
+        answer(context.clone(), place.clone(), Arc::clone(&peer), request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)
@@ -170,6 +207,23 @@ async fn speak(
     if let Err(e) = ended {
         tracing::debug!(error = %e, "a connection ended badly");
     }
+}
+
+/// Answers a request. Reading a body knows from its extensions whose turn it is; see [`Place`].
+async fn answer(
+    context: Context,
+    place: Place,
+    peer: Arc<Peer>,
+    mut request: Request<Incoming>,
+) -> Result<Reply, Infallible> {
+    place.works();
+    request.extensions_mut().insert(place.clone());
+    let reply = router::route(context, request, peer).await?;
+    // A stream of events has no length, and goes on. What has one is the client's to take.
+    if reply.body().size_hint().exact().is_some() {
+        place.waits();
+    }
+    Ok(reply)
 }
 
 #[cfg(test)]

@@ -90,7 +90,7 @@ impl Metrics {
             connections_limited: counter(
                 r,
                 "connections_limited_total",
-                "Times that receiver.max_connections were open, so that further ones had to wait.",
+                "Times that receiver.max_connections were open, so that one that waited for its client had to go, or a further one to wait.",
             )?,
             notifications: counters(
                 r,

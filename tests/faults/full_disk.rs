@@ -97,7 +97,11 @@ fn assert_kept(server: &Server, told: &Told) {
 
 /// A server on a small disk, with a run that waits, and others that wait for it.
 fn on_a_small_disk() -> Option<(Site, SmallDisk, Server)> {
-    let site = Site::new().no_bindings().binding("a", "[wait]", "");
+    let unguarded = "guards: {attempts: {max: 0}, storm: {max_hosts: 0}, circuit: {failures: 0}}\n";
+    let site = Site::new()
+        .no_bindings()
+        .binding("a", "[wait]", "")
+        .sections(unguarded);
     let Some(disk) = SmallDisk::under(&site, 6) else {
         eprintln!("left out: no tmpfs can be mounted here");
         return None;

@@ -13,11 +13,15 @@
 
 #[path = "../http/bench/mod.rs"]
 mod bench;
+mod crowd;
 mod damage;
 mod disk;
 #[path = "../store/fixture.rs"]
 mod fixture;
+mod flat;
 mod full_disk;
 mod history;
 mod misbehaving;
+mod sigterm;
 mod small_disk;
+mod soak;

@@ -80,6 +80,31 @@ fn those_who_hold_every_connection_hold_them_for_a_moment_only() {
 }
 
 #[test]
+fn one_that_waits_for_its_client_makes_room_and_one_that_is_worked_on_does_not() {
+    let server = Site::new().receiver("max_connections", "2").start();
+    let mut watcher = server.connect();
+    watcher
+        .write_all(&server.bytes_of("GET", "/api/v1/events", &[], b""))
+        .unwrap();
+    assert!(watcher.read(&mut [0]).unwrap() > 0, "it watches");
+    let mut slow = server.connect();
+    let whole = notification(&[alert("A", "web1")]);
+    let bytes = server.bytes_of("POST", WEBHOOK, &[], &whole);
+    slow.write_all(&bytes[..bytes.len() - 10]).unwrap();
+    server.deliver(&[alert("B", "web1")]);
+    assert!(is_cut_off(&mut slow), "the one with half a body went");
+    watcher.set_nonblocking(true).unwrap();
+    let end = loop {
+        match watcher.read(&mut [0; 1024]) {
+            Ok(0) => break "the end".to_owned(),
+            Ok(_) => {}
+            Err(e) => break e.kind().to_string(),
+        }
+    };
+    assert_eq!(end, ErrorKind::WouldBlock.to_string(), "it watches on");
+}
+
+#[test]
 fn the_limit_of_connections_is_the_one_in_force() {
     let site = Site::new().receiver("header_timeout", "1m");
     let site = site.receiver("max_connections", "2");
@@ -93,18 +118,19 @@ fn the_limit_of_connections_is_the_one_in_force() {
         assert_eq!(answer.expect("it is still open").status, 200);
     };
     held.iter_mut().for_each(use_again);
-    let full = "receiver.max_connections are open: further ones wait";
+    let full = "receiver.max_connections are open: further ones take";
     server.wait_for_log(full);
 
     let site = site.receiver("max_connections", "3");
     site.config_file();
+    let read = "configuration read again";
     server.signal(Signal::SIGHUP);
+    server.wait_for_log(read);
     assert_eq!(server.get("/-/healthy").status, 200);
     held.iter_mut().for_each(use_again);
 
     let site = site.receiver("max_connections", "1");
     site.config_file();
-    let read = "configuration read again";
     server.signal(Signal::SIGHUP);
     server.wait("read again", || server.log().matches(read).count() == 2);
     let mut late = server.connect();

@@ -95,6 +95,12 @@ impl Server {
         .unwrap();
     }
 
+    /// Whether it has not ended yet; one that has is a zombie until it is asked for its status.
+    pub fn is_running(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        !stat.rsplit(')').next().unwrap().starts_with(" Z")
+    }
+
     /// Asks it to end, and waits until it has.
     pub fn stop(mut self) -> ExitStatus {
         self.signal(Signal::SIGTERM);
