@@ -208,6 +208,7 @@ impl App {
             door: door.clone(),
             caller: Caller::nobody(),
             peer: None,
+            pause: None,
             external_origin: options.external_origin.as_deref().map(Into::into),
             telemetry_path: options.telemetry_path.as_str().into(),
             shutdown: ending.clone(),

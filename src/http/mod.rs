@@ -80,6 +80,7 @@ use crate::caller::Caller;
 use crate::config::Config;
 use crate::config_keeper::ConfigKeeper;
 use crate::door::{Door, Peer};
+use crate::guards::Pause;
 use crate::inventory_keeper::InventoryKeeper;
 use crate::left_out::LeftOut;
 use crate::metrics::Metrics;
@@ -126,6 +127,8 @@ pub struct Context {
     pub caller: Caller,
     /// From where he makes it.
     pub peer: Option<Arc<Peer>>,
+    /// Why nothing is started, as every page says it; read for each page.
+    pub pause: Option<Pause>,
     /// Where the metrics are.
     pub telemetry_path: Arc<str>,
     /// Becomes true when promansible is to end.

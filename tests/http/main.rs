@@ -26,6 +26,7 @@ mod operations;
 mod page;
 mod portal;
 mod portal_forms;
+mod portal_guards;
 mod portal_kept;
 mod receiver;
 mod recovery;

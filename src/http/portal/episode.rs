@@ -2,7 +2,7 @@
 
 use super::words::{Badge, Moment, Took, part};
 use crate::alert::{ALERTNAME, LabelSet, Status};
-use crate::store::{Episode, EpisodePage};
+use crate::store::{Decided, Episode, EpisodePage};
 
 /// What was decided under one binding.
 #[derive(Debug, Clone, PartialEq)]
@@ -11,7 +11,23 @@ pub(super) struct Decision {
     pub word: String,
     pub why: String,
     pub at: Moment,
+    /// When it is decided again, if nothing is heard before.
+    pub until: Option<Moment>,
     pub run: Option<(u64, Option<Badge>)>,
+    /// Which step the run is, where it is not the first.
+    pub step: Option<u32>,
+    /// Whether it helped; `pending` while that is yet to be seen.
+    pub verdict: Option<Badge>,
+    /// When it is seen.
+    pub verify_at: Option<Moment>,
+}
+
+/// Whether what was decided helped.
+pub(super) fn verdict(decided: &Decided) -> Option<Badge> {
+    match decided.verdict {
+        Some(verdict) => Some(Badge(verdict.as_str())),
+        None => decided.awaits_verdict().then_some(Badge("pending")),
+    }
 }
 
 /// An episode, as pages show it.
@@ -32,10 +48,18 @@ pub(super) fn rows(page: EpisodePage) -> Vec<EpisodeRow> {
     let EpisodePage { episodes, runs, .. } = page;
     let row = |episode: Episode| {
         let name = episode.labels.get(ALERTNAME).cloned().unwrap_or_default();
+        let fires = episode.status == Status::Firing;
         let decisions = episode.decisions.into_iter().map(|(binding, decided)| {
             let of = decided.run.and_then(|run| runs.get(&run));
             let badge = of.map(|run| Badge(run.outcome.map_or(run.state.as_str(), |o| o.as_str())));
             Decision {
+                until: decided.until.filter(|_| fires).map(Moment),
+                step: (decided.step > 1).then_some(decided.step),
+                verdict: verdict(&decided),
+                verify_at: decided
+                    .verify_at
+                    .filter(|_| decided.awaits_verdict())
+                    .map(Moment),
                 binding,
                 word: decided.decision,
                 why: decided.why.unwrap_or_default(),

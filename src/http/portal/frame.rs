@@ -7,8 +7,9 @@ use hyper::header::{
 };
 
 use super::assets::{ICON, SCRIPT, STYLE};
+use super::words::Moment;
 use super::{Answer, form};
-use crate::caller::Proof;
+use crate::caller::{Proof, Scope};
 use crate::http::Context;
 use crate::http::refusal::Refusal;
 use crate::http::reply::{self, Reply};
@@ -26,6 +27,10 @@ pub(super) struct Frame {
     pub here: &'static str,
     /// Who signed in by the form, and can sign out.
     pub signed_in: Option<String>,
+    /// Whether he may pause everything, and let it go on.
+    pub operates: bool,
+    /// Since when, by whom and why nothing is started.
+    pub paused: Option<(Moment, String, String)>,
     pub version: &'static str,
     pub metrics: String,
     pub style: String,
@@ -42,6 +47,11 @@ impl Frame {
                 .name
                 .clone()
                 .filter(|_| caller.proof == Proof::Session),
+            operates: here != "/login" && caller.scopes.allow(Scope::Operate),
+            paused: context
+                .pause
+                .as_ref()
+                .map(|pause| (Moment(pause.since), pause.by.clone(), pause.why.clone())),
             version: crate::build::LONG,
             metrics: context.telemetry_path.to_string(),
             style: STYLE.path(),

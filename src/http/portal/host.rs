@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::Answer;
 use super::facts::{Described, describe};
 use super::frame::{self, Frame};
+use super::waiting::HoldRow;
 use super::words::{Moment, Row, part};
 use crate::clock;
 use crate::http::Context;
@@ -38,8 +39,10 @@ struct Page {
     groups: Vec<(String, String)>,
     enrolled_at: Option<Moment>,
     conflict: String,
+    held: Option<HoldRow>,
     vars: Vec<(String, String)>,
     run_link: String,
+    hold_link: String,
     remove_link: String,
     runs_link: String,
     facts_link: String,
@@ -90,12 +93,14 @@ pub(super) async fn page(context: &Context, name: &str) -> Answer {
             .collect(),
         enrolled_at: enrolled.map(|of| Moment(of.enrolled_at)),
         conflict: conflict.unwrap_or_default(),
+        held: HoldRow::of(&store.book().await?, name, now),
         vars: enrolled
             .iter()
             .flat_map(|of| &of.vars)
             .map(|(name, value)| (name.clone(), value.to_string()))
             .collect(),
         run_link: format!("/run?hosts={}", part(name)),
+        hold_link: format!("/hosts/{}/hold", part(name)),
         remove_link: format!("/hosts/{}/remove", part(name)),
         runs_link: format!("/runs?host={}", part(name)),
         facts_link: format!("/api/v1/facts/{}", part(name)),

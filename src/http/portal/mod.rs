@@ -2,14 +2,20 @@
 //!
 //! | method | path | page |
 //! | --- | --- | --- |
-//! | GET | `/` | [`now`]: what fires, runs and comes next |
+//! | GET | `/` | [`now`]: what waits for a person, what fires, runs and comes next |
+//! | GET, POST | `/pause` | [`guards`]: asks why, and starts nothing more |
+//! | POST | `/resume` | starts runs again |
+//! | POST | `/release` | lets go what a storm holds (`binding`; empty for all together) |
 //! | GET | `/runs` | [`runs`]: the history, with filters |
 //! | GET | `/runs/ID` | [`run`]: one run |
 //! | GET, POST | `/runs/ID/cancel` | asks, and ends it |
+//! | POST | `/runs/ID/approve`, `/runs/ID/reject` | consents to one that waits for it, or ends it |
 //! | GET, POST | `/run` | [`start`]: run roles once (`role`, `hosts`, `group`, `again` fill the form) |
 //! | GET | `/hosts` | [`hosts`]: the inventory |
 //! | GET | `/hosts/NAME` | [`host`]: one host and its facts |
 //! | GET, POST | `/hosts/NAME/remove` | asks, and removes an enrolled one |
+//! | GET, POST | `/hosts/NAME/hold` | asks for how long and why, and leaves it alone |
+//! | POST | `/hosts/NAME/release` | ends that |
 //! | GET, POST | `/enrol` | [`enrol`]: adds a host |
 //! | GET | `/alerts` | [`alerts`]: alert types and bindings (`unbound`) |
 //! | GET | `/alerts/NAME` | one alert type, and its last episodes |
@@ -20,6 +26,7 @@
 //! | GET, POST | `/schedule` | [`schedule`]: makes a schedule |
 //! | GET, POST | `/schedules/NAME`, `/schedules/NAME/remove` | shows, changes, removes one |
 //! | GET | `/roles`, `/roles/NAME` | [`roles`]: the roles, and one with its variables and README |
+//! | POST | `/roles/NAME/close` | forgets its failures, so that it runs again |
 //! | GET | `/audit` | [`audit`]: who changed what |
 //! | GET, POST | `/login` | [`login`]: signs a user in (`next` is where he goes then) |
 //! | POST | `/logout` | signs him out |
@@ -41,6 +48,7 @@ mod episode;
 mod facts;
 mod form;
 mod frame;
+mod guards;
 mod host;
 mod hosts;
 mod kept;
@@ -54,6 +62,7 @@ mod schedule;
 mod schedules;
 mod start;
 mod timeline;
+mod waiting;
 mod words;
 
 use hyper::body::Incoming;
@@ -63,6 +72,7 @@ use super::refusal::Refusal;
 use super::reply::{self, Reply};
 use super::{Context, path};
 use crate::run::RunId;
+use form::Form;
 
 pub(super) use login::{bounce, to_login};
 
@@ -74,6 +84,14 @@ pub(super) async fn answer(context: &Context, request: Request<Incoming>) -> Rep
     let parts: Vec<String> = uri.path().split('/').skip(1).map(path::decoded).collect();
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
     let query = uri.query().unwrap_or("");
+    let mut context = context.clone();
+    if !matches!(parts.as_slice(), ["assets" | "login" | "logout", ..]) {
+        match context.store.book().await {
+            Ok(book) => context.pause = book.pause,
+            Err(e) => return frame::trouble(&context, e.into()).await,
+        }
+    }
+    let context = &context;
     let answer = match *request.method() {
         Method::GET | Method::HEAD => read(context, &request, &parts, query).await,
         Method::POST => post(context, request, &parts).await,
@@ -101,10 +119,12 @@ async fn read(
         ["runs"] => runs::page(context, query).await,
         ["runs", id] => run::page(context, number(id)?).await,
         ["runs", id, "cancel"] => confirm::cancel(context, number(id)?).await,
+        ["pause"] => guards::ask_pause(context, &Form::default(), None).await,
         ["run"] => start::page(context, query).await,
         ["hosts"] => hosts::page(context, query).await,
         ["hosts", name] => host::page(context, name).await,
         ["hosts", name, "remove"] => confirm::remove(context, name).await,
+        ["hosts", name, "hold"] => guards::ask_hold(context, name, &Form::default(), None).await,
         ["enrol"] => enrol::page(context).await,
         ["alerts"] => alerts::page(context, query).await,
         ["alerts", name] => alerts::one(context, name).await,
@@ -131,6 +151,35 @@ async fn post(context: &Context, request: Request<Incoming>, parts: &[&str]) -> 
             let id = number(id)?;
             form::read(context, request).await?;
             confirm::canceled(context, id).await
+        }
+        ["runs", id, answer @ ("approve" | "reject")] => {
+            let id = number(id)?;
+            form::read(context, request).await?;
+            guards::answer(context, id, *answer == "approve").await
+        }
+        ["pause"] => {
+            let form = form::read(context, request).await?;
+            guards::pause(context, &form).await
+        }
+        ["resume"] => {
+            form::read(context, request).await?;
+            guards::resume(context).await
+        }
+        ["release"] => {
+            let form = form::read(context, request).await?;
+            guards::release(context, &form).await
+        }
+        ["hosts", name, "hold"] => {
+            let form = form::read(context, request).await?;
+            guards::hold(context, name, &form).await
+        }
+        ["hosts", name, "release"] => {
+            form::read(context, request).await?;
+            guards::release_host(context, name).await
+        }
+        ["roles", name, "close"] => {
+            form::read(context, request).await?;
+            guards::close(context, name).await
         }
         ["run"] => {
             let form = form::read(context, request).await?;

@@ -11,6 +11,7 @@ use super::chart::{self, Chart};
 use super::episode::{self, EpisodeRow};
 use super::frame::{self, Frame};
 use super::schedules::{self, ScheduleRow};
+use super::waiting::{self, Waiting};
 use super::words::{Moment, Row, count};
 use crate::clock;
 use crate::config::{KeptKind, format_duration};
@@ -29,8 +30,9 @@ const COMING: usize = 6;
 const HOURS: i32 = 24;
 const HOUR: TimeDelta = TimeDelta::hours(1);
 
-/// How many ended ones.
+/// How many ended ones, and how many that did not help.
 const ENDED: usize = 15;
+const IN_VAIN: usize = 10;
 
 /// What somebody should look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +46,9 @@ struct Warning {
 #[template(path = "now.html")]
 struct Now {
     frame: Frame,
+    waiting: Waiting,
+    in_vain: Vec<Row>,
+    more_in_vain: usize,
     warnings: Vec<Warning>,
     open: Vec<Row>,
     more_open: bool,
@@ -79,8 +84,17 @@ pub(super) async fn page(context: &Context) -> Answer {
     let since = now.duration_trunc(HOUR).unwrap_or(now) - HOUR * (HOURS - 1);
     let bucket = Duration::from_hours(1);
     let ends = context.store.outcomes_since(since, bucket).await?;
+    let book = context.store.book().await?;
+    let in_vain = waiting::ineffective(context, now).await?;
     let page = Now {
         frame: Frame::new(context, "/"),
+        waiting: Waiting::read(context, &book, now).await?,
+        in_vain: in_vain
+            .iter()
+            .take(IN_VAIN)
+            .map(|run| Row::of(run, now))
+            .collect(),
+        more_in_vain: in_vain.len().saturating_sub(IN_VAIN),
         warnings: warnings(context, now).await?,
         open: [running.0, queued.0].concat(),
         more_open,

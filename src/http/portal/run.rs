@@ -6,14 +6,18 @@ use hyper::StatusCode;
 
 use super::Answer;
 use super::ansi;
+use super::episode;
 use super::frame::{self, Frame};
 use super::timeline::{Timeline, timeline};
+use super::waiting;
 use super::words::{Badge, Bytes, Moment, Took, cause, part};
 use crate::clock;
 use crate::config::format_duration;
+use crate::guards::{ALL, Book, Hold};
 use crate::http::Context;
 use crate::run::{Run, RunId, State, TaskEvent};
 use crate::store::EpisodeOfRun;
+use crate::verdict::Verdict;
 
 /// How many events of a run the page shows; the API has all.
 const EVENTS: usize = 2_000;
@@ -66,6 +70,16 @@ struct DecisionRow {
     why: String,
     at: Moment,
     run: Option<u64>,
+    verdict: Option<Badge>,
+}
+
+/// Why a queued run does not start before a person says something.
+struct HeldRow {
+    what: &'static str,
+    /// Whether it is this run alone, which can be approved or rejected here.
+    asks: bool,
+    until: Option<Moment>,
+    release: Option<String>,
 }
 
 #[derive(Template)]
@@ -86,6 +100,12 @@ struct Page {
     due_at: Option<Moment>,
     took: Option<Took>,
     rerun_of: Option<u64>,
+    step: String,
+    held: Option<HeldRow>,
+    approval: Option<(String, Moment)>,
+    verdicts: Vec<(Badge, u64)>,
+    verify_at: Option<Moment>,
+    spared: Vec<(String, String, &'static str, String)>,
     hosts: Vec<HostRow>,
     timeline: Option<Timeline>,
     tasks: Vec<TaskRow>,
@@ -103,10 +123,17 @@ pub(super) async fn page(context: &Context, id: RunId) -> Answer {
     let episodes = store.episodes_of(id).await?;
     let events = store.events_of(id, 0, EVENTS + 1).await?;
     let output = store.output_of(id).await?;
+    let held = if run.state == State::Queued {
+        held(&store.book().await?, &run)
+    } else {
+        None
+    };
     let (frame, now) = (Frame::new(context, "/runs"), clock::now());
     // What is long is put together where it does not hold up other connections.
-    let made =
-        tokio::task::spawn_blocking(move || make(frame, &run, (episodes, events), &output, now));
+    let made = tokio::task::spawn_blocking(move || Page {
+        held,
+        ..make(frame, &run, (episodes, events), &output, now)
+    });
     let page = made
         .await
         .map_err(|e| super::Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, e))?;
@@ -145,6 +172,23 @@ fn make(
         due_at: run.due_at.map(Moment),
         took: run.started_at.map(|from| Took::between(from, end)),
         rerun_of: run.rerun_of.map(|id| id.0),
+        step: waiting::step(run),
+        held: None,
+        approval: given(run),
+        verdicts: verdicts(run),
+        verify_at: verify_at(run, &episodes),
+        spared: run
+            .spared
+            .iter()
+            .map(|of| {
+                (
+                    of.host.clone(),
+                    format!("/hosts/{}", part(&of.host)),
+                    of.reason.as_str(),
+                    of.why.clone(),
+                )
+            })
+            .collect(),
         hosts: hosts(run),
         timeline: run.started_at.and_then(|from| timeline(&run.hosts, &events, from, end)),
         tasks: tasks(events),
@@ -156,6 +200,71 @@ fn make(
         #[allow(clippy::cast_precision_loss)] // shown rounded
         output_cut: (cut > 0).then_some(Bytes(cut as f64)),
     }
+}
+
+/// Why it waits for a person, if it does.
+fn held(book: &Book, run: &Run) -> Option<HeldRow> {
+    let storm = |binding: &String| {
+        let name = if book.storms.contains_key(binding) {
+            binding.as_str()
+        } else {
+            ALL
+        };
+        name.to_owned()
+    };
+    Some(match book.hold(run)? {
+        Hold::Paused => HeldRow {
+            what: "It waits because everything is paused.",
+            asks: false,
+            until: None,
+            release: None,
+        },
+        Hold::Storm => HeldRow {
+            what: "It is held because too many hosts would be touched at once.",
+            asks: false,
+            until: None,
+            release: run.binding.as_ref().map(storm),
+        },
+        Hold::Approval => HeldRow {
+            what: "It waits for approval.",
+            asks: true,
+            until: run.approval.as_ref().map(|of| Moment(of.until)),
+            release: None,
+        },
+    })
+}
+
+/// Who consented, and when.
+fn given(run: &Run) -> Option<(String, Moment)> {
+    let approval = run.approval.as_ref()?;
+    Some((
+        approval.by.clone().unwrap_or_default(),
+        Moment(approval.at?),
+    ))
+}
+
+/// What became of its episodes: each verdict that fell or is awaited, and of how many.
+fn verdicts(run: &Run) -> Vec<(Badge, u64)> {
+    let of = &run.verdicts;
+    [
+        (Badge("pending"), of.pending),
+        (Badge(Verdict::Effective.as_str()), of.effective),
+        (Badge(Verdict::Ineffective.as_str()), of.ineffective),
+        (Badge(Verdict::Unknown.as_str()), of.unknown),
+    ]
+    .into_iter()
+    .filter(|(_, n)| *n > 0)
+    .collect()
+}
+
+/// When it is seen first whether it helped.
+fn verify_at(run: &Run, episodes: &[EpisodeOfRun]) -> Option<Moment> {
+    let binding = run.binding.as_ref()?;
+    let decided = episodes
+        .iter()
+        .filter_map(|of| of.episode.as_ref()?.decisions.get(binding));
+    let awaited = decided.filter(|of| of.run == Some(run.id) && of.awaits_verdict());
+    awaited.filter_map(|of| of.verify_at).min().map(Moment)
 }
 
 fn plain(message: Option<&str>) -> String {
@@ -273,6 +382,7 @@ fn alert(of: &EpisodeOfRun) -> AlertRow {
                 why: decided.why.clone().unwrap_or_default(),
                 at: Moment(decided.at),
                 run: decided.run.map(|id| id.0),
+                verdict: episode::verdict(decided),
             })
             .collect(),
         left_out: of.of_run.left_out,

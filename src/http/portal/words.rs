@@ -6,7 +6,8 @@ use askama::filters::HtmlSafe;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::alert::Status;
-use crate::run::{Outcome, Run, State, TaskStatus, Trigger};
+use crate::run::{Approval, Outcome, Run, State, TaskStatus, Trigger};
+use crate::verdict::{Verdict, Verdicts};
 
 /// A time: UTC as text, which the script turns into the reader's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +86,18 @@ impl Badge {
     pub(super) fn of(run: &Run) -> Self {
         Self(run.outcome.map_or(run.state.as_str(), Outcome::as_str))
     }
+
+    /// What became of a run's episodes: the worst that is known of them.
+    pub(super) fn of_verdicts(verdicts: &Verdicts) -> Option<Self> {
+        [
+            (verdicts.ineffective, Verdict::Ineffective.as_str()),
+            (verdicts.pending, "pending"),
+            (verdicts.unknown, Verdict::Unknown.as_str()),
+            (verdicts.effective, Verdict::Effective.as_str()),
+        ]
+        .into_iter()
+        .find_map(|(n, word)| (n > 0).then_some(Self(word)))
+    }
 }
 
 impl From<Outcome> for Badge {
@@ -107,6 +120,7 @@ impl From<Status> for Badge {
 
 const TICK: &str = "M2 6.5 4.8 9.2 10 3.2";
 const CROSS: &str = "M3 3l6 6M9 3l-6 6";
+const BARS: &str = "M4.2 2.5v7M7.8 2.5v7";
 const DASH: &str = "M2.5 6h7";
 
 impl Display for Badge {
@@ -117,11 +131,11 @@ impl Display for Badge {
             "failed" | "ineffective" => ("bad", CROSS),
             "unreachable" => ("bad", "M2 6h2.4M7.6 6H10M6 1.6v2M6 8.4v2"),
             "timeout" => ("warn", "M6 1.5a4.5 4.5 0 1 0 .01 0M6 3.6V6l1.8 1.2"),
-            "interrupted" => ("warn", "M4.2 2.5v7M7.8 2.5v7"),
+            "interrupted" | "held" => ("warn", BARS),
             "firing" => ("bad", "M6 1.6 10.8 10.2H1.2Z"),
             "ignored" => ("warn", CROSS),
             "running" => ("live", "M3.4 2.2 9.6 6 3.4 9.8Z"),
-            "queued" => ("calm", "M2 6h.01M6 6h.01M10 6h.01"),
+            "queued" | "pending" => ("calm", "M2 6h.01M6 6h.01M10 6h.01"),
             "canceled" => ("calm", "M6 1.5a4.5 4.5 0 1 0 .01 0M2.9 9.1l6.2-6.2"),
             _ => ("calm", DASH),
         };
@@ -167,6 +181,10 @@ pub(super) struct Row {
     pub badge: Badge,
     pub roles: String,
     pub check: bool,
+    /// Whether it waits for a person's consent.
+    pub asks: bool,
+    /// Whether it helped, where that is known or awaited.
+    pub verdict: Option<Badge>,
     pub hosts: String,
     pub cause: String,
     pub at: Moment,
@@ -183,6 +201,9 @@ impl Row {
             badge: Badge::of(run),
             roles: run.work.roles.join(", "),
             check: run.work.check,
+            asks: run.state == State::Queued
+                && run.approval.as_ref().is_some_and(Approval::is_wanted),
+            verdict: Badge::of_verdicts(&run.verdicts),
             hosts: few(&run.hosts, 3),
             cause: cause(run),
             at: Moment(run.finished_at.or(run.started_at).unwrap_or(run.created_at)),

@@ -52,10 +52,12 @@ function follow(part) {
   }
   const stream = new EventSource(part.dataset.live);
   for (const kind of ["run", "task", "output", "reset"]) stream.addEventListener(kind, soon);
+  // Times that come, and what persons hold, are not told.
+  const again = setInterval(soon, 30000);
   // What happened before it opened, at first or again, is not told.
   stream.addEventListener("open", soon);
   document.addEventListener("visibilitychange", () => { if (!document.hidden && asked) soon(); });
-  follow.stop = () => stream.close();
+  follow.stop = () => { stream.close(); clearInterval(again); };
 }
 
 function swap(part, page) {
@@ -82,6 +84,8 @@ function swap(part, page) {
   const now = part.querySelector("#output");
   if (now) now.scrollTop = atEnd ? now.scrollHeight : top || 0;
   if (key) part.querySelector(key)?.focus({ preventScroll: true });
+  const state = document.getElementById("pause-state"), pause = page.getElementById("pause-state");
+  if (state && pause && !state.isEqualNode(pause) && !state.contains(document.activeElement)) { tellTimes(pause); state.replaceWith(pause); }
   document.title = page.title;
   if (!fresh.dataset.live) { delete part.dataset.live; follow.stop(); }
 }

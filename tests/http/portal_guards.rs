@@ -1,0 +1,195 @@
+//! The portal's side of guards: what waits for a person is shown first, says why, and is let go by a form.
+
+use serde_json::json;
+
+use crate::bench::{Server, Site, alert};
+use crate::page::Page;
+use crate::portal_forms::{leads_to, send};
+
+const FORM: (&str, &str) = ("Content-Type", "application/x-www-form-urlencoded");
+
+fn asking(site: Site) -> Site {
+    site.no_bindings().binding(
+        "mend",
+        "[ok]",
+        "matchers: ['alertname=\"Down\"']; approval: {ttl: 1h}",
+    )
+}
+
+/// Waits until a page says it.
+#[track_caller]
+fn wait_for(server: &Server, path: &str, id: &str, text: &str) -> Page {
+    let mut page = Page::get(server, path);
+    for _ in 0..200 {
+        let found = page.find(id);
+        if found.is_some_and(|element| element.text().contains(text)) {
+            return page;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        page = Page::get(server, path);
+    }
+    panic!("no {text:?} in #{id} of {path}: {}", page.text());
+}
+
+#[test]
+fn everything_is_paused_after_one_question_and_every_page_says_so() {
+    let server = Site::new().start();
+    let now = Page::get(&server, "/");
+    assert!(now.find("paused").is_none());
+    let ask = Page::get(&server, &now.by_id("pause").attribute("href"));
+    assert!(ask.all("h1")[0].text().contains("Pause everything?"));
+    let action = ask.by_id("confirm").attribute("action");
+    let foreign = [FORM, ("Sec-Fetch-Site", "cross-site")];
+    let refused = server.request("POST", &action, &foreign, b"why=x");
+    assert_eq!(refused.status, 403);
+    let long = send(&server, &action, &format!("why={}", "x".repeat(1001)));
+    assert_eq!(long.status, 400);
+    assert!(Page::read(&long).find("why-error").is_some());
+    assert!(Page::get(&server, "/").find("paused").is_none());
+
+    leads_to(
+        &send(&server, &action, "why=The+%3Cnetwork%3E+is+mended"),
+        "/",
+    );
+    for path in ["/", "/runs", "/alerts", "/hosts/web1", "/binding"] {
+        let page = Page::get(&server, path);
+        let said = page.by_id("paused").text();
+        assert!(
+            said.contains("Everything is paused by the portal ,")
+                && said.contains("The <network> is mended"),
+            "{path}: {said}"
+        );
+        assert!(page.find("pause").is_none(), "{path}");
+    }
+    assert!(Page::read(&server.get("/nothing")).find("paused").is_some());
+    leads_to(
+        &send(&server, "/run", "role=ok&target=hosts&hosts=web1"),
+        "/runs/1",
+    );
+    let held = Page::get(&server, "/runs/1").by_id("held").text();
+    assert!(held.contains("everything is paused"), "{held}");
+    assert_eq!(server.run(1)["state"], "queued");
+    leads_to(&send(&server, "/resume", ""), "/");
+    server.wait_run(1, "finished");
+    assert!(Page::get(&server, "/").find("paused").is_none());
+    assert!(Page::get(&server, "/runs/1").find("held").is_none());
+}
+
+#[test]
+fn a_run_that_asks_comes_first_and_is_approved_or_rejected() {
+    let server = asking(Site::new()).start();
+    assert!(Page::get(&server, "/").find("waiting").is_none());
+    server.deliver(&[alert("Down", "web1")]);
+    let now = wait_for(&server, "/", "waiting", "run #1");
+    let row = now.by_id("approval-1").text();
+    for part in ["ok on web1", "Down by the binding mend ,", "it lapses"] {
+        assert!(row.contains(part), "{part:?} in {row}");
+    }
+    assert!(now.by_id("open").text().contains("waits for approval"));
+    let run = Page::get(&server, "/runs/1");
+    assert!(run.by_id("held").text().contains("It waits for approval."));
+    assert!(run.by_id("status").text().contains("held"));
+    leads_to(&send(&server, "/runs/1/approve", ""), "/runs/1");
+    server.wait_run(1, "finished");
+    let run = Page::get(&server, "/runs/1");
+    let summary = run.by_id("summary").text();
+    assert!(summary.contains("Approved by the portal ,"), "{summary}");
+    assert!(Page::get(&server, "/").find("waiting").is_none());
+    let late = send(&server, "/runs/1/approve", "");
+    assert_eq!(late.status, 409);
+    assert!(
+        Page::read(&late)
+            .text()
+            .contains("does not wait for approval")
+    );
+
+    server.deliver(&[alert("Down", "web2")]);
+    let run = wait_for(&server, "/runs/2", "held", "It waits for approval.");
+    let reject = run.by_id("reject").attribute("formaction");
+    leads_to(&send(&server, &reject, ""), "/runs/2");
+    assert_eq!(server.run(2)["outcome"], "canceled");
+    let status = Page::get(&server, "/runs/2").by_id("status").text();
+    assert!(status.contains("rejected by the portal"), "{status}");
+}
+
+#[test]
+fn a_storm_is_shown_and_released() {
+    let site = Site::new().sections("guards: {storm: {max_hosts: 1, within: 1h}}\n");
+    let server = site.start();
+    server.deliver(&[alert("Down", "web1")]);
+    server.wait_run(1, "finished");
+    server.deliver(&[alert("Down", "web2")]);
+    let now = wait_for(&server, "/", "waiting", "all bindings are held");
+    let waiting = now.by_id("waiting").text();
+    assert!(
+        waiting.contains("2 hosts would have been touched, and the limit is 1")
+            && waiting.contains("1 run waits: nothing is dropped"),
+        "{waiting}"
+    );
+    let run = Page::get(&server, "/runs/2");
+    assert!(run.by_id("held").text().contains("too many hosts"));
+    leads_to(&send(&server, "/release", "binding="), "/");
+    server.wait_run(2, "finished");
+    assert!(Page::get(&server, "/").find("waiting").is_none());
+}
+
+#[test]
+fn an_open_role_is_shown_and_run_again() {
+    let site = Site::new()
+        .no_bindings()
+        .binding("all", "[fail]", "")
+        .sections("guards: {circuit: {failures: 1, retry_after: 1h}}\n");
+    let server = site.start();
+    server.deliver(&[alert("Down", "web1")]);
+    let now = wait_for(&server, "/", "alone", "Role fail");
+    let alone = now.by_id("alone").text();
+    assert!(
+        alone.contains("It failed on 1 different host (web1) in a row"),
+        "{alone}"
+    );
+    server.deliver(&[alert("Down", "web2")]);
+    wait_for(&server, "/", "firing", "circuit_open");
+    leads_to(&send(&server, "/roles/fail/close", ""), "/roles/fail");
+    server.wait_run(2, "finished");
+}
+
+#[test]
+fn a_host_is_held_and_released() {
+    let server = Site::new().start();
+    let host = Page::get(&server, "/hosts/web1");
+    let ask = host.by_id("hold").attribute("href");
+    assert_eq!(
+        Page::get(&server, &ask).by_id("for").attribute("value"),
+        "2h"
+    );
+    let wrong = send(&server, &ask, "for=two&why=a+disk");
+    assert_eq!(wrong.status, 400);
+    let page = Page::read(&wrong);
+    assert!(
+        page.by_id("for-error")
+            .text()
+            .contains("a number must stand")
+    );
+    assert_eq!(page.by_id("for").attribute("value"), "two");
+    assert_eq!(page.by_id("why").attribute("value"), "a disk");
+    assert_eq!(send(&server, &ask, "for=2h&why=").status, 400);
+    assert_eq!(server.get("/hosts/web9/hold").status, 404);
+    assert_eq!(send(&server, "/hosts/web9/hold", "why=x").status, 404);
+
+    leads_to(&send(&server, &ask, "for=2h&why=a+new+disk"), "/hosts/web1");
+    let held = Page::get(&server, "/hosts/web1").by_id("held").text();
+    assert!(
+        held.contains("Held by the portal since") && held.contains("a new disk"),
+        "{held}"
+    );
+    let now = Page::get(&server, "/");
+    assert!(now.by_id("alone").text().contains("Host web1"));
+    server.deliver(&[alert("Down", "web1")]);
+    let now = wait_for(&server, "/", "firing", "host_held");
+    assert!(now.by_id("firing").text().contains("decided again"));
+    assert_eq!(server.data("runs")["runs"], json!([]));
+    leads_to(&send(&server, "/hosts/web1/release", ""), "/hosts/web1");
+    server.wait_run(1, "finished");
+    assert!(Page::get(&server, "/hosts/web1").find("held").is_none());
+    leads_to(&send(&server, "/hosts/web1/release", ""), "/hosts/web1");
+}
