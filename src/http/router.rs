@@ -97,7 +97,7 @@ pub(super) async fn answer(context: &Context, request: Request<Incoming>) -> Rep
                 let query = request.uri().query().unwrap_or("");
                 api::answer(context, &method, path, query).await
             }
-            None => portal::answer(context, request).await,
+            None => Box::pin(portal::answer(context, request)).await,
         },
     }
 }
