@@ -14,7 +14,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 
 use super::Roles;
-use super::text::{Pairs, parse};
+use super::typed::{Pairs, parse};
 use super::vars::VarValue;
 use crate::argument_spec::{self, Defect, Spec};
 use crate::run::Vars;

@@ -8,7 +8,7 @@ use serde_saphyr::Spanned;
 
 use super::error::{ConfigErrors, Report, place};
 use super::read::read;
-use super::text::{Pairs, Scalar, parse};
+use super::typed::{Pairs, Scalar, parse};
 use crate::check::{Check, Checks, Declared};
 
 /// The file of a role, in its folder.

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use serde_saphyr::Spanned;
 
 use super::error::{Place, Report, place};
-use super::text::{Pairs, Scalar};
+use super::typed::{Pairs, Scalar};
 use super::values::is_identifier;
 use super::vars::VarValue;
 use super::yaml::{did_you_mean, nearest};

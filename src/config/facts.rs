@@ -8,7 +8,8 @@ use serde_saphyr::Spanned;
 
 use super::error::{Report, place};
 use super::target::target;
-use super::text::{ExtraFactText, FactMetricsText, FactsText, Scalar};
+use super::text::{ExtraFactText, FactMetricsText, FactsText};
+use super::typed::Scalar;
 use super::values::duration;
 use super::yaml::did_you_mean;
 use super::{Config, Facts, Target};

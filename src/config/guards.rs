@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::error::{Report, place};
-use super::text::Scalar;
+use super::typed::Scalar;
 use super::values::{count, duration};
 use super::yaml::nearest;
 use crate::guards::{Attempts, Circuit, Limits, Mode, Storm, Then};

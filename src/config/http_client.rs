@@ -13,7 +13,7 @@ use serde_saphyr::Spanned;
 
 use super::error::{ConfigErrors, Report, place};
 use super::read::read;
-use super::text::{Scalar, parse};
+use super::typed::{Scalar, parse};
 use super::values::{path, text};
 
 /// How a server wants to be asked. Without anything: no authentication, and the system's certificate authorities.

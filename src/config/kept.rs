@@ -15,7 +15,7 @@ use super::entry::Known;
 use super::error::{ConfigErrors, Report};
 use super::manual::defect_of_vars;
 use super::schedules;
-use super::text;
+use super::typed;
 use super::vars::VarValue;
 use super::{Binding, Config, Origin, Roles, Schedule};
 
@@ -195,7 +195,7 @@ impl Config {
         let (ansible, runs) = (&self.ansible, &self.runs);
         let object = match kind {
             KeptKind::Binding => {
-                let typed = text::parse(file, json)?;
+                let typed = typed::parse(file, json)?;
                 let around = Around {
                     ansible,
                     runs,
@@ -208,7 +208,7 @@ impl Config {
                 KeptObject::Binding(Box::new(binding))
             }
             KeptKind::Schedule => {
-                let typed = text::parse(file, json)?;
+                let typed = typed::parse(file, json)?;
                 let mut schedule =
                     schedules::schedule(typed, None, ansible, runs, known, &mut report);
                 schedule.origin = Origin::Api;

@@ -6,7 +6,7 @@ use super::check;
 use super::error::{ConfigErrors, Report};
 use super::files;
 use super::read::read;
-use super::text;
+use super::typed;
 use super::{Config, Roles};
 
 /// Reads a configuration file, and looks at the files and role folders that it names.
@@ -18,7 +18,7 @@ use super::{Config, Roles};
 pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
     let file = path.display().to_string();
     let text = read(path, &file)?;
-    let typed = text::parse(&file, &text)?;
+    let typed = typed::parse(&file, &text)?;
     let mut report = Report::new(&file, &text);
     let roles = files::look(&typed, &mut report);
     check::check(typed, roles.as_ref(), report)
@@ -28,6 +28,6 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
 ///
 /// *Errors*: as [`load`].
 pub fn build(file_name: &str, text: &str, roles: &Roles) -> Result<Config, ConfigErrors> {
-    let typed = text::parse(file_name, text)?;
+    let typed = typed::parse(file_name, text)?;
     check::check(typed, Some(roles), Report::new(file_name, text))
 }

@@ -32,6 +32,7 @@ mod target;
 mod tests;
 mod text;
 mod time_intervals;
+mod typed;
 
 mod values;
 mod vars;
@@ -54,7 +55,7 @@ pub use vars::parse_vars;
 
 // What a second file of the same form is read with.
 pub(crate) use error::{Report, place};
-pub(crate) use text::{Pairs, Scalar, parse as parse_yaml};
+pub(crate) use typed::{Pairs, Scalar, parse as parse_yaml};
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

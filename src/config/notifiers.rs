@@ -11,7 +11,7 @@ use serde_saphyr::Spanned;
 
 use super::error::{Report, place};
 use super::http_client::{self, HttpClient, HttpClientText, TlsClient, TlsConfigText};
-use super::text::Scalar;
+use super::typed::Scalar;
 use super::values::{path, text};
 use crate::message::Kind;
 

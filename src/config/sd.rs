@@ -15,7 +15,8 @@ use crate::sd::{
 use super::bindings::no_matcher;
 use super::error::{Place, Report, place};
 use super::target::exact_name;
-use super::text::{Pairs, Scalar, ServiceDiscoveryText, TargetsFileText};
+use super::text::{ServiceDiscoveryText, TargetsFileText};
+use super::typed::{Pairs, Scalar};
 use super::values::{is_identifier, is_usable};
 use super::yaml::nearest;
 use super::{ServiceDiscovery, TargetsFile};

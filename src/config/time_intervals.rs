@@ -7,7 +7,8 @@ use std::sync::Arc;
 use serde_saphyr::Spanned;
 
 use super::error::{Place, Report, place};
-use super::text::{Scalar, SpanText, TimeIntervalText, TimeRangeText};
+use super::text::{SpanText, TimeIntervalText, TimeRangeText};
+use super::typed::Scalar;
 use super::values::{is_usable, zone};
 use super::yaml::did_you_mean;
 use crate::time_interval::{Span, SyntaxError, TimeInterval, TimeRange, Windows};
@@ -211,7 +212,7 @@ fn named(
 mod tests {
     use serde::Deserialize;
 
-    use super::super::text::parse;
+    use super::super::typed::parse;
     use super::*;
 
     #[derive(Deserialize)]

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::error::{Report, place};
-use super::text::Scalar;
+use super::typed::Scalar;
 use super::yaml::nearest;
 use crate::units::{
     DURATION_HELP, SIZE_HELP, UnitError, format_duration, format_size, parse_duration, parse_size,

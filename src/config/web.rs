@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::{Place, Report, place};
-use super::text::{Pairs, Scalar, TokenText, WebText};
+use super::text::{TokenText, WebText};
+use super::typed::{Pairs, Scalar};
 use super::values::path;
 use super::yaml::nearest;
 use super::{Token, Web};

@@ -7,8 +7,9 @@ use redb::ReadableTable;
 
 use super::guarded::{about_of, counted};
 use super::live::Live;
+use super::look_again::look_again;
 use super::tables::{Tables, decode};
-use super::{StoreError, due, guards};
+use super::{StoreError, guards};
 use crate::guards::{Circuit, Streak};
 use crate::message::Held;
 use crate::run::{Outcome, Run, Skip, TaskEvent, TaskStatus};
@@ -117,7 +118,7 @@ fn succeeded(
         guards::keep_streak(tables, live, role)?;
     }
     if open {
-        due::look_again(tables, live, Skip::CircuitOpen, now)?;
+        look_again(tables, live, Skip::CircuitOpen, now)?;
     }
     Ok(())
 }

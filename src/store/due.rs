@@ -8,9 +8,10 @@ use redb::ReadableTable;
 use super::admit::{Touched, past_of, refuse_overflow, resolve};
 use super::intake::Intake;
 use super::live::Live;
+use super::look_again::key_of;
 use super::tables::{DUE, EPISODES, Tables, decode, open_for_reading};
 use super::{Episode, Store, StoreError, verdicts};
-use crate::alert::{EpisodeKey, Fingerprint, Status};
+use crate::alert::{EpisodeKey, Status};
 use crate::config::Config;
 use crate::guards::after;
 use crate::inventory::Inventory;
@@ -40,43 +41,6 @@ pub struct DueEpisode {
     pub since: DateTime<Utc>,
     /// When it was last heard of, where it is of use to know whether it fires: a verdict falls, or a next step is due.
     pub hear: Option<DateTime<Utc>>,
-}
-
-/// Makes those episodes due now that fire and were not run for this reason.
-pub(super) fn look_again(
-    tables: &mut Tables<'_>,
-    live: &mut Live,
-    reason: Skip,
-    now: DateTime<Utc>,
-) -> Result<(), StoreError> {
-    let mut keys = Vec::new();
-    for row in tables.firing.iter()? {
-        keys.push(key_of(row?.0.value()));
-    }
-    for key in keys {
-        let Some(mut episode) = tables.episode(&key)? else {
-            continue;
-        };
-        let mut found = false;
-        for decided in episode.decisions.values_mut() {
-            if decided.decision == reason.as_str() {
-                decided.until = Some(now);
-                found = true;
-            }
-        }
-        if found {
-            tables.put_episode(&key, &mut episode)?;
-            live.queue_changed = true;
-        }
-    }
-    Ok(())
-}
-
-fn key_of((starts_at_nanos, fingerprint): (i64, u64)) -> EpisodeKey {
-    EpisodeKey {
-        fingerprint: Fingerprint(fingerprint),
-        starts_at_nanos,
-    }
 }
 
 fn follow_up(

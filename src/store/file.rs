@@ -2,6 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,8 +10,8 @@ use redb::backends::FileBackend;
 use redb::{Builder, Database, DatabaseError, ReadableDatabase};
 
 use super::StoreError;
-use super::integrity::{guarded, open_untouched};
 use super::tables::{FORMAT, META, meta_number, open_for_reading};
+use super::untouched::Untouched;
 
 /// What redb may keep of the file in memory.
 const CACHE_BYTES: usize = 16 << 20;
@@ -187,4 +188,34 @@ pub(super) fn make_parent(path: &Path) -> Result<(), OpenError> {
 fn sync_parent(path: &Path) -> std::io::Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
     std::fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+pub(super) fn open_untouched(path: &Path) -> Result<Option<Untouched>, OpenError> {
+    Untouched::open(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::WouldBlock => OpenError::InUse(path.to_owned()),
+        _ => OpenError::Io {
+            path: path.to_owned(),
+            error,
+        },
+    })
+}
+
+/// Does something with a file that may be damaged, at which redb may panic.
+pub(super) fn guarded<T>(
+    path: &Path,
+    work: impl FnOnce() -> Result<T, OpenError>,
+) -> Result<T, OpenError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        Err(OpenError::Damaged {
+            path: path.to_owned(),
+            why: panicked(&*panic),
+        })
+    })
+}
+
+/// What a panic said.
+pub(super) fn panicked(panic: &(dyn std::any::Any + Send)) -> String {
+    let said = panic.downcast_ref::<String>().map(String::as_str);
+    let said = said.or_else(|| panic.downcast_ref::<&str>().copied());
+    said.unwrap_or("it cannot be read").to_owned()
 }

@@ -3,74 +3,20 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use redb::{ReadableTable, Table};
+use redb::Table;
 use serde::Serialize;
 
 use super::live::Live;
-use super::tables::{GUARDS, Tables, decode, encode, open_for_reading};
-use super::{Store, StoreError, due};
+use super::look_again::look_again;
+use super::remembered::{HOST, PAUSE, RELEASED, STORM, STREAK, read_book};
+use super::tables::{GUARDS, Tables, encode, open_for_reading};
+use super::{Store, StoreError};
 use crate::config::FARTHEST;
-use crate::guards::{ALL, Book, Hold, HostHold, Pause, State, Touch, after};
+use crate::guards::{Book, Hold, HostHold, Pause, Touch, after};
 use crate::message::{Held, Matter, Message};
 use crate::run::{Skip, Trigger};
 
 type Rows<'t> = Table<'t, (&'static str, &'static str), &'static [u8]>;
-
-const PAUSE: &str = "pause";
-const HOST: &str = "host";
-const STORM: &str = "storm";
-const STREAK: &str = "streak";
-const RELEASED: &str = "released";
-
-/// Reads what is paused, held and open.
-fn read_book(
-    rows: &impl ReadableTable<(&'static str, &'static str), &'static [u8]>,
-) -> Result<Book, StoreError> {
-    let mut book = Book::default();
-    for row in rows.iter()? {
-        let (key, value) = row?;
-        let (kind, name) = key.value();
-        let (name, value) = (name.to_owned(), value.value());
-        match kind {
-            PAUSE => book.pause = Some(decode(value)?),
-            HOST => drop(book.hosts.insert(name, decode(value)?)),
-            STORM => drop(book.storms.insert(name, decode(value)?)),
-            STREAK => drop(book.streaks.insert(name, decode(value)?)),
-            RELEASED => drop(book.released.insert(name, decode(value)?)),
-            other => {
-                return Err(StoreError::Corrupt(format!(
-                    "{other:?} is no kind of guard"
-                )));
-            }
-        }
-    }
-    Ok(book)
-}
-
-/// Rebuilds the memory of the guards; but for what is queued, which is noted where the queue is read.
-pub(super) fn load(tables: &Tables<'_>) -> Result<State, StoreError> {
-    let mut state = State::new(read_book(&tables.guards)?);
-    for row in tables.touches.iter()? {
-        let (key, value) = row?;
-        let (binding, host) = key.value();
-        let touches: Vec<Touch> = decode(value.value())?;
-        if let Some(last) = touches.iter().map(|touch| touch.at).max() {
-            note_recent(&mut state, binding, host, last);
-        }
-        state.touches.set(binding, host, touches);
-    }
-    Ok(state)
-}
-
-/// Notes that something is to be run on a host, unless that was before a release.
-pub(super) fn note_recent(state: &mut State, binding: &str, host: &str, at: DateTime<Utc>) {
-    for name in [binding, ALL] {
-        let released = state.book.released.get(name);
-        if released.is_none_or(|released| at > *released) {
-            state.recent.note(name, host, at);
-        }
-    }
-}
 
 /// Writes one row as it is in memory now.
 fn keep<T: Serialize>(
@@ -210,7 +156,7 @@ fn hold_host(
     }
     changed(live);
     if released || was {
-        due::look_again(tables, live, Skip::HostHeld, now)?;
+        look_again(tables, live, Skip::HostHeld, now)?;
     }
     Ok(was)
 }
@@ -250,7 +196,7 @@ fn close_circuit(
     }
     keep_streak(tables, live, role)?;
     if open {
-        due::look_again(tables, live, Skip::CircuitOpen, now)?;
+        look_again(tables, live, Skip::CircuitOpen, now)?;
     }
     Ok(open)
 }

@@ -6,7 +6,6 @@
 //! pages of our tables stay as they are meanwhile, because a read transaction holds them. redb's own few pages do not, so
 //! what is found damaged beside the work is looked at once more while nothing is written.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak, mpsc};
 use std::time::Duration;
@@ -14,7 +13,9 @@ use std::time::Duration;
 use redb::{Database, ReadTransaction, ReadableDatabase};
 use tokio::sync::watch;
 
-use super::file::{OpenError, builder, format_of, open_error, refuse_format, unusable};
+use super::file::{
+    OpenError, builder, format_of, guarded, open_error, open_untouched, refuse_format, unusable,
+};
 use super::untouched::{HEADER_BYTES, Untouched};
 use super::{Store, StoreError};
 
@@ -183,36 +184,6 @@ fn look_at(file: Untouched, path: &Path) -> Result<(), OpenError> {
         let found = format_of(&database).map_err(|e| unusable(path, e))?;
         refuse_format(path, found)
     })
-}
-
-pub(super) fn open_untouched(path: &Path) -> Result<Option<Untouched>, OpenError> {
-    Untouched::open(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::WouldBlock => OpenError::InUse(path.to_owned()),
-        _ => OpenError::Io {
-            path: path.to_owned(),
-            error,
-        },
-    })
-}
-
-/// Does something with a file that may be damaged, at which redb may panic.
-pub(super) fn guarded<T>(
-    path: &Path,
-    work: impl FnOnce() -> Result<T, OpenError>,
-) -> Result<T, OpenError> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        Err(OpenError::Damaged {
-            path: path.to_owned(),
-            why: panicked(&*panic),
-        })
-    })
-}
-
-/// What a panic said.
-pub(super) fn panicked(panic: &(dyn std::any::Any + Send)) -> String {
-    let said = panic.downcast_ref::<String>().map(String::as_str);
-    let said = said.or_else(|| panic.downcast_ref::<&str>().copied());
-    said.unwrap_or("it cannot be read").to_owned()
 }
 
 impl Store {

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::kept::Kept;
 use super::records::{Joined, RunEpisode};
 use super::tables::{Tables, decode, meta_number};
-use super::{StoreError, guards};
+use super::{StoreError, remembered};
 use crate::alert::EpisodeKey;
 use crate::guards::State;
 use crate::metrics::Happened;
@@ -160,7 +160,7 @@ impl Live {
             runs_bytes: i64::try_from(meta_number(&tables.meta, "runs_bytes")?).unwrap_or(i64::MAX),
             episodes_bytes: i64::try_from(meta_number(&tables.meta, "episodes_bytes")?)
                 .unwrap_or(i64::MAX),
-            guards: guards::load(tables)?,
+            guards: remembered::load(tables)?,
             ..Self::default()
         };
         for row in tables.open.iter()? {
@@ -188,7 +188,7 @@ impl Live {
                 let episodes = tables.still_about(id)?;
                 if let Some(binding) = &run.binding {
                     for host in &run.hosts {
-                        guards::note_recent(&mut live.guards, binding, host, run.created_at);
+                        remembered::note_recent(&mut live.guards, binding, host, run.created_at);
                     }
                 }
                 live.put(run, episodes);

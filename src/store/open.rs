@@ -9,8 +9,8 @@ use chrono::{DateTime, Utc};
 use redb::{Database, ReadableDatabase, ReadableTable};
 use tokio::sync::{mpsc, watch};
 
-use super::file::{OpenError, Opener, make_parent, open_file, refuse_newer, unusable};
-use super::integrity::{Integrity, Look, PATIENCE, guarded};
+use super::file::{OpenError, Opener, guarded, make_parent, open_file, refuse_newer, unusable};
+use super::integrity::{Integrity, Look, PATIENCE};
 use super::live::Live;
 use super::news::News;
 use super::records::Reported;

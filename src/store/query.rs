@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable};
 
-use super::integrity::{believe, panicked};
+use super::file::panicked;
+use super::integrity::believe;
 use super::kept::TAIL;
 use super::tables::{
     EPISODES, EVENTS, OUTPUT, RUN_EPISODES, RUNS, decode, episode_key, open_for_reading,
