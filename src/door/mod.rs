@@ -7,8 +7,6 @@
 mod load;
 mod rate;
 mod session;
-#[cfg(test)]
-mod tests;
 mod tls;
 mod users;
 

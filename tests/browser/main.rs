@@ -94,6 +94,33 @@ fn a_schedule_starts_by_itself() {
     visit("schedule.mjs", "on", &site, &site.start());
 }
 
+/// One user, alice, whose password is hunter2.
+fn asking() -> (Site, Server) {
+    let site = site();
+    let hash = bcrypt::hash("hunter2", 4).unwrap();
+    site.secret(
+        "web.yml",
+        &format!("basic_auth_users: {{alice: '{hash}'}}\n"),
+    );
+    let file = format!("--web.config.file={}", site.path("web.yml").display());
+    let site = site.arg(&file);
+    let server = site.start_only();
+    server.wait_for_log("inventory read");
+    (site, server)
+}
+
+#[test]
+fn a_user_signs_in_with_scripts() {
+    let (site, server) = asking();
+    visit("door.mjs", "on", &site, &server);
+}
+
+#[test]
+fn a_user_signs_in_without_scripts() {
+    let (site, server) = asking();
+    visit("door.mjs", "off", &site, &server);
+}
+
 /// The real Ansible, on this machine.
 #[test]
 fn a_real_ansible_is_watched() {

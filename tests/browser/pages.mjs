@@ -32,6 +32,8 @@ const PAGES = [
   ["hosts", "/hosts", "#hosts", LONG],
   ["host", "/hosts/web1", "#facts", "Debian"],
   ["host-new", `/hosts/${LONG}`, "#facts-empty", "Nothing is known"],
+  ["audit", "/audit", "#audit", "POST /api/v1/runs"],
+  ["audit-none", "/audit?cursor=1", "#audit-empty", "Nobody has changed anything before that"],
   ["enrol", "/enrol", "#enrol", "Add the host"],
   ["run-once", "/run", "#start", "Run"],
   ["confirm", "/runs/4/cancel", "#confirm", "Cancel run 4?"],

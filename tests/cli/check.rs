@@ -1,6 +1,12 @@
 //! `check config`, and what is the same for all subcommands.
 
-use crate::bench::{Site, promansible, run};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use regex::Regex;
+
+use crate::bench::{Pki, Site, promansible, run};
 
 #[test]
 fn a_good_configuration_is_said_to_be_good() {
@@ -243,4 +249,50 @@ fn a_defect_of_a_role_is_shown_with_the_role_s_own_file() {
     );
     assert!(role.starts_with(&wanted), "{error}");
     assert!(role.contains("did you mean \"labels\"?"), "{error}");
+}
+
+/// The example with every comment that is a line of YAML made one, and files for those that it names.
+#[test]
+fn a_web_configuration_is_checked_with_the_files_that_it_names() {
+    let site = Site::new();
+    let pki = Pki::new(&site.path("web"), "authority");
+    pki.issue("promansible", &["promansible.example.org"]);
+    for (from, to) in [
+        ("promansible.pem", "promansible.crt"),
+        ("ca.pem", "clients-ca.crt"),
+    ] {
+        fs::rename(pki.path(from), pki.path(to)).unwrap();
+    }
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/web.yml");
+    let check = |file: &Path| {
+        let output = run(promansible().args(["check", "web-config"]).arg(file));
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8(said).unwrap())
+    };
+    assert!(check(&example).0);
+    let text = fs::read_to_string(&example).unwrap();
+    let key = Regex::new("^# (  .*|[a-z_]+:.*)$").unwrap();
+    let lines = text.lines().filter_map(|line| key.captures(line)?.get(1));
+    let lines: Vec<&str> = lines.map(|line| line.as_str()).collect();
+    assert!(lines.len() > 25, "{lines:?}");
+    let text = lines.join("\n");
+    site.secret("web/web.yml", &text);
+    let file = site.path("web/web.yml");
+    let (is_good, said) = check(&file);
+    assert!(is_good, "{text}\n{said}");
+    fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+    let (is_good, said) = check(&file);
+    assert!(
+        !is_good && said.contains("everyone on this machine can read it: chmod o= "),
+        "{said}"
+    );
+    site.secret(
+        "web/web.yml",
+        &text.replace("promansible.key", "nowhere.key"),
+    );
+    let (is_good, said) = check(&file);
+    assert!(
+        !is_good && said.contains("nowhere.key cannot be read"),
+        "{said}"
+    );
 }

@@ -34,4 +34,5 @@ mod roles;
 mod runs_api;
 mod schedules;
 mod sd;
+mod secrets;
 mod targets;
