@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 
 use super::reply::{self, Reply};
-use super::{Context, gate, query, router};
+use super::{Context, query, webhook};
 use crate::clock;
 use crate::store::{AuditEntry, AuditPage};
 
@@ -23,10 +23,17 @@ const PAGE_LIMIT: usize = 1000;
 #[derive(Debug, Clone)]
 pub(super) struct SignedIn(pub(super) String);
 
-/// Answers a request, and enters it if it changes something.
-pub(super) async fn answer(context: &Context, request: Request<Incoming>) -> Reply {
+/// Has a request answered, and enters it if it changes something.
+pub(super) async fn answer<F>(
+    context: &Context,
+    request: Request<Incoming>,
+    answer: impl FnOnce(Context, Request<Incoming>) -> F,
+) -> Reply
+where
+    F: Future<Output = Reply> + Send + 'static,
+{
     if !changes(request.method(), request.uri().path()) {
-        return router::answer(context, request).await;
+        return answer(context.clone(), request).await;
     }
     let id = match context.store.audit(entry(context, &request)).await {
         Ok(id) => id,
@@ -34,8 +41,9 @@ pub(super) async fn answer(context: &Context, request: Request<Incoming>) -> Rep
     };
     // The client may go away while the answer is made. What became of it is entered all the same.
     let context = context.clone();
+    let answering = answer(context.clone(), request);
     let answered = tokio::spawn(async move {
-        let reply = router::answer(&context, request).await;
+        let reply = answering.await;
         ended(&context, id, &reply).await;
         reply
     });
@@ -69,7 +77,7 @@ async fn ended(context: &Context, id: u64, reply: &Reply) {
 }
 
 fn changes(method: &Method, path: &str) -> bool {
-    !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) && path != gate::WEBHOOK
+    !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) && path != webhook::PATH
 }
 
 fn entry<B>(context: &Context, request: &Request<B>) -> AuditEntry {
@@ -154,7 +162,7 @@ mod tests {
             (Method::GET, "/api/v1/runs", false),
             (Method::HEAD, "/", false),
             (Method::OPTIONS, "/", false),
-            (Method::POST, gate::WEBHOOK, false),
+            (Method::POST, webhook::PATH, false),
             (Method::POST, "/api/v1/runs", true),
             (Method::PUT, "/-/reload", true),
             (Method::DELETE, "/api/v1/hosts/a", true),

@@ -14,7 +14,7 @@ use hyper::header::{ACCEPT, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Method, Request, StatusCode};
 
 use super::reply::{self, Reply};
-use super::{Context, portal};
+use super::{Context, portal, webhook};
 use crate::caller::{Caller, Scope};
 use crate::clock;
 use crate::door::{Denied, InForce, Peer};
@@ -51,7 +51,7 @@ pub(super) async fn enter<B>(
     let path = request.uri().path();
     if !context.door.takes() {
         // Alertmanager drops a notification on every 4xx.
-        let status = if path == WEBHOOK {
+        let status = if path == webhook::PATH {
             StatusCode::SERVICE_UNAVAILABLE
         } else {
             StatusCode::TOO_MANY_REQUESTS
@@ -84,14 +84,12 @@ pub(super) async fn enter<B>(
     }
 }
 
-pub(super) const WEBHOOK: &str = "/api/v1/webhook";
-
 fn needs(path: &str, telemetry: &str) -> Needs {
     let hosts = path.strip_suffix("/hosts");
     match path {
         "/login" | "/logout" => Needs::Nothing,
         "/-/healthy" | "/-/ready" => Needs::AnyUser,
-        WEBHOOK => Needs::A(Scope::Receive),
+        webhook::PATH => Needs::A(Scope::Receive),
         "/api/v1/sd" => Needs::A(Scope::Metrics),
         _ if path.starts_with("/assets/") => Needs::Nothing,
         _ if path == telemetry || hosts == Some(telemetry.trim_end_matches('/')) => {
@@ -173,7 +171,7 @@ mod tests {
             ("/assets/portal.css", Needs::Nothing),
             ("/-/healthy", Needs::AnyUser),
             ("/-/ready", Needs::AnyUser),
-            (WEBHOOK, Needs::A(Scope::Receive)),
+            (webhook::PATH, Needs::A(Scope::Receive)),
             ("/api/v1/sd", metrics),
             ("/metrics", metrics),
             ("/metrics/hosts", metrics),

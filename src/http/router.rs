@@ -26,13 +26,15 @@ pub(super) async fn route(
             context.caller = caller;
             context.peer = Some(peer);
             // hyper leaves the body out of an answer to HEAD, and keeps its length.
-            audit::answer(&context, request).await
+            let answering =
+                |context, request| Box::pin(async move { answer(&context, request).await });
+            audit::answer(&context, request, answering).await
         }
         Err(Refused { caller, reply }) => {
             context.caller = caller;
             context.peer = Some(peer);
             audit::refused(&context, &request, &reply).await;
-            if request.uri().path() == gate::WEBHOOK {
+            if request.uri().path() == webhook::PATH {
                 context.metrics.notification(reply.status().as_u16());
             }
             reply

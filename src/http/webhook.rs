@@ -21,6 +21,9 @@ use crate::store::{Admitted, AdmittedDecision, StoreError};
 
 use super::reply::Reply;
 
+/// Where notifications are posted.
+pub(super) const PATH: &str = "/api/v1/webhook";
+
 /// A body beyond this size is parsed where it does not hold up other connections. So is one that must be unpacked: a few
 /// KiB may become many MiB.
 const SMALL: usize = 256 << 10;

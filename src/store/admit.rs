@@ -9,6 +9,7 @@ use super::intake::Intake;
 use super::live::Live;
 use super::records::{Decided, Episode, RunEpisode};
 use super::tables::Tables;
+use super::touched::{Touched, past_of};
 use super::{Admitted, AdmittedDecision, StoreError, finish, verdicts};
 use crate::alert::{ALERTNAME, Alert, EpisodeKey, Notification, Status};
 use crate::config::{Binding, Config};
@@ -115,23 +116,6 @@ struct Episodes {
     touched: BTreeMap<EpisodeKey, Touched>,
 }
 
-/// An episode, and whether it is to be written.
-pub(super) struct Touched {
-    pub(super) value: Episode,
-    pub(super) changed: bool,
-}
-
-/// What is known of an episode before a decision.
-pub(super) fn past_of(episode: &Episode, now: DateTime<Utc>) -> Past {
-    let decisions = episode.decisions.iter();
-    let under = decisions.filter_map(|(binding, d)| Some((binding.clone(), d.under(now)?)));
-    Past {
-        resolved_at: episode.resolved_at,
-        under: under.collect(),
-        unheard: false,
-    }
-}
-
 impl Episodes {
     fn past(
         &mut self,
@@ -185,68 +169,6 @@ impl Episodes {
             }
         }
         Ok(written)
-    }
-}
-
-impl Touched {
-    /// Notes a decision. What has its run keeps it: a later `duplicate` or `resolved` is no news.
-    pub(super) fn record(
-        &mut self,
-        binding: &str,
-        choice: &Choice,
-        run: Option<RunId>,
-        now: DateTime<Utc>,
-    ) {
-        let decisions = &mut self.value.decisions;
-        let (why, until) = match choice {
-            Choice::Run { step, about, .. } => {
-                let decided = Decided {
-                    run,
-                    step: *step,
-                    about: about.clone(),
-                    ..Decided::new(choice.as_str(), None, now)
-                };
-                decisions.insert(binding.to_owned(), decided);
-                self.changed = true;
-                return;
-            }
-            Choice::Skip {
-                reason: Skip::Resolved | Skip::Duplicate,
-                ..
-            } => return,
-            Choice::Skip { why, until, .. } => (why, *until),
-        };
-        let old = decisions.get_mut(binding);
-        // A time that is still to come may stay: what is new of it is not worth a write each time.
-        let news = old.as_ref().is_none_or(|old| {
-            old.decision != choice.as_str()
-                || old.until.is_none_or(|at| at <= now) && until.is_some()
-        });
-        if !news {
-            return;
-        }
-        self.changed = true;
-        match old {
-            // How far it has come stays known.
-            Some(old) if old.under(now).is_some() => {
-                old.why = Some(why.clone());
-                old.until = until;
-                if old.left_out {
-                    choice.as_str().clone_into(&mut old.decision);
-                }
-            }
-            _ => {
-                let decided = Decided {
-                    until,
-                    ..Decided::new(choice.as_str(), Some(why.clone()), now)
-                };
-                decisions.insert(binding.to_owned(), decided);
-            }
-        }
-    }
-
-    fn run_of(&self, decision: &Decision) -> Option<RunId> {
-        self.value.decisions.get(decision.binding_name())?.run
     }
 }
 

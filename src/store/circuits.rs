@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 use redb::ReadableTable;
 
-use super::guarded::{about_of, counted};
+use super::about::{about_of, counted};
 use super::live::Live;
 use super::look_again::look_again;
 use super::tables::{Tables, decode};

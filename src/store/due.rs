@@ -5,11 +5,12 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use redb::ReadableTable;
 
-use super::admit::{Touched, past_of, refuse_overflow, resolve};
+use super::admit::{refuse_overflow, resolve};
 use super::intake::Intake;
 use super::live::Live;
 use super::look_again::key_of;
 use super::tables::{DUE, EPISODES, Tables, decode, open_for_reading};
+use super::touched::{Touched, past_of};
 use super::{Episode, Store, StoreError, verdicts};
 use crate::alert::{EpisodeKey, Status};
 use crate::config::Config;

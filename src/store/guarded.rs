@@ -1,9 +1,10 @@
 //! A run that may start by its place in the queue is asked once more whether it may: what was decided may be minutes old.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 
+use super::about::{About, about_of, counted};
 use super::live::{Live, Queued};
 use super::records::RunEpisode;
 use super::tables::Tables;
@@ -70,40 +71,10 @@ pub(super) fn admit_start(
     Ok(false)
 }
 
-/// Episode → the hosts that its limits are counted by, where those are not the run's own.
-pub(super) type About = BTreeMap<EpisodeKey, String>;
-
 /// What a queued run on the controller is about.
 fn about(tables: &Tables<'_>, live: &Live, id: RunId) -> Result<About, StoreError> {
     let queued = &live.queue[&id];
     about_of(tables, &queued.run, queued.episodes.keys())
-}
-
-pub(super) fn about_of<'a>(
-    tables: &Tables<'_>,
-    run: &Run,
-    keys: impl Iterator<Item = &'a EpisodeKey>,
-) -> Result<About, StoreError> {
-    let mut about = About::new();
-    let Some(binding) = run.binding.as_ref().filter(|_| run.work.controller) else {
-        return Ok(about);
-    };
-    for key in keys {
-        let episode = tables.episode(key)?;
-        let decided = episode.and_then(|mut episode| episode.decisions.remove(binding));
-        if let Some(name) = decided.and_then(|decided| decided.about) {
-            about.insert(*key, name);
-        }
-    }
-    Ok(about)
-}
-
-/// The hosts that a run counts by.
-pub(super) fn counted<'a>(run: &'a Run, about: &'a About) -> BTreeSet<&'a String> {
-    if about.is_empty() {
-        return run.hosts.iter().collect();
-    }
-    about.values().collect()
 }
 
 /// The hosts on which a run may not start now, and why.

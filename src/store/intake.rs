@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 
-use super::admit::Touched;
 use super::live::Live;
 use super::records::RunEpisode;
 use super::tables::Tables;
+use super::touched::Touched;
 use super::{StoreError, guards};
 use crate::alert::{ALERTNAME, EpisodeKey};
 use crate::config::{Binding, Config};

@@ -7,6 +7,7 @@
 //! An operation that answered `Ok` is on disk. One that answered `Err` has changed nothing, with one exception that
 //! [`StoreError::Broken`] names.
 
+mod about;
 mod admit;
 mod alerts;
 mod approvals;
@@ -45,6 +46,7 @@ mod search;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod touched;
 mod untouched;
 mod verdicts;
 mod writer;

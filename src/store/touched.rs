@@ -1,0 +1,86 @@
+//! An episode in a transaction: what is known of it before a decision, and what a decision makes of it.
+
+use chrono::{DateTime, Utc};
+
+use super::records::{Decided, Episode};
+use crate::plan::{Choice, Decision, Past};
+use crate::run::{RunId, Skip};
+
+/// An episode, and whether it is to be written.
+pub(super) struct Touched {
+    pub(super) value: Episode,
+    pub(super) changed: bool,
+}
+
+/// What is known of an episode before a decision.
+pub(super) fn past_of(episode: &Episode, now: DateTime<Utc>) -> Past {
+    let decisions = episode.decisions.iter();
+    let under = decisions.filter_map(|(binding, d)| Some((binding.clone(), d.under(now)?)));
+    Past {
+        resolved_at: episode.resolved_at,
+        under: under.collect(),
+        unheard: false,
+    }
+}
+
+impl Touched {
+    /// Notes a decision. What has its run keeps it: a later `duplicate` or `resolved` is no news.
+    pub(super) fn record(
+        &mut self,
+        binding: &str,
+        choice: &Choice,
+        run: Option<RunId>,
+        now: DateTime<Utc>,
+    ) {
+        let decisions = &mut self.value.decisions;
+        let (why, until) = match choice {
+            Choice::Run { step, about, .. } => {
+                let decided = Decided {
+                    run,
+                    step: *step,
+                    about: about.clone(),
+                    ..Decided::new(choice.as_str(), None, now)
+                };
+                decisions.insert(binding.to_owned(), decided);
+                self.changed = true;
+                return;
+            }
+            Choice::Skip {
+                reason: Skip::Resolved | Skip::Duplicate,
+                ..
+            } => return,
+            Choice::Skip { why, until, .. } => (why, *until),
+        };
+        let old = decisions.get_mut(binding);
+        // A time that is still to come may stay: what is new of it is not worth a write each time.
+        let news = old.as_ref().is_none_or(|old| {
+            old.decision != choice.as_str()
+                || old.until.is_none_or(|at| at <= now) && until.is_some()
+        });
+        if !news {
+            return;
+        }
+        self.changed = true;
+        match old {
+            // How far it has come stays known.
+            Some(old) if old.under(now).is_some() => {
+                old.why = Some(why.clone());
+                old.until = until;
+                if old.left_out {
+                    choice.as_str().clone_into(&mut old.decision);
+                }
+            }
+            _ => {
+                let decided = Decided {
+                    until,
+                    ..Decided::new(choice.as_str(), Some(why.clone()), now)
+                };
+                decisions.insert(binding.to_owned(), decided);
+            }
+        }
+    }
+
+    pub(super) fn run_of(&self, decision: &Decision) -> Option<RunId> {
+        self.value.decisions.get(decision.binding_name())?.run
+    }
+}
