@@ -44,13 +44,17 @@ pub fn happen(world: &World, sites: [&Site; 2]) -> Result<(), Failure> {
     };
     let [one, other] = sites;
     let in_vain = fires(1, "InVain", one);
-    let before = promansible.count("runs_total", &[("outcome", "successful")])?;
     tell(std::slice::from_ref(&in_vain))?;
-    counts("runs_total", &[("outcome", "successful")], before + 1.0)?;
+    world.wait(LIMIT, "the run in vain to end", || {
+        let runs = promansible.runs()?;
+        let mut runs = runs.iter().filter(|run| run["binding"] == "in-vain");
+        Ok(runs.any(|run| run["outcome"] == "successful").then_some(()))
+    })?;
     tell(&[in_vain])?;
     tell(&[fires(2, "Many", one), fires(3, "Many", other)])?;
     tell(&[fires(4, "Asks", one)])?;
-    counts("runs_held", &[("reason", "storm")], 2.0)?;
+    // Both hosts share it.
+    counts("runs_held", &[("reason", "storm")], 1.0)?;
     counts("runs_held", &[("reason", "approval")], 1.0)?;
     counts(
         "remediations_total",
