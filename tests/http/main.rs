@@ -18,6 +18,7 @@ mod episodes;
 mod events;
 mod facts;
 mod findings;
+mod guards;
 mod hosts;
 mod messages;
 mod operations;
