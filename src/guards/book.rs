@@ -112,7 +112,7 @@ pub enum Gate {
 }
 
 /// What is paused, held and open.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Book {
     /// Everything is, if this is set.
     pub pause: Option<Pause>,
@@ -121,6 +121,7 @@ pub struct Book {
     /// Binding, or [`ALL`] → its hold.
     pub storms: BTreeMap<String, StormHold>,
     /// Role → its failures.
+    #[serde(rename = "roles")]
     pub streaks: BTreeMap<String, Streak>,
     /// Binding, or [`ALL`] → when it was last released.
     #[serde(skip)]

@@ -304,7 +304,7 @@ pub(super) async fn take_away(context: &Context, name: &str) -> Result<(), Refus
 }
 
 /// The client may go away while the answer is made. What was begun is ended all the same.
-async fn to_its_end(work: impl Future<Output = Reply> + Send + 'static) -> Reply {
+pub(super) async fn to_its_end(work: impl Future<Output = Reply> + Send + 'static) -> Reply {
     tokio::spawn(work).await.unwrap_or_else(|_| {
         reply::error(
             StatusCode::INTERNAL_SERVER_ERROR,

@@ -9,6 +9,12 @@
 //! | GET | `/api/v1/runs/ID/output` | its output, as text |
 //! | GET | `/api/v1/runs/ID/events` | [`events`]: what it does, as it does it (`last_event_id`) |
 //! | POST | `/api/v1/runs/ID/cancel` | ends it |
+//! | POST | `/api/v1/runs/ID/approve`, `/api/v1/runs/ID/reject` | consents to one that waits for it, or ends it |
+//! | GET | `/api/v1/guards` | [`guards`]: what is paused, held and open, and the runs that wait for a person |
+//! | POST | `/api/v1/pause`, `/api/v1/resume` | starts nothing more; starts runs again |
+//! | POST | `/api/v1/release`, `/api/v1/bindings/NAME/release` | lets go what storms hold: everything, or of one binding |
+//! | POST, DELETE | `/api/v1/hosts/NAME/hold` | leaves a host alone for a time; no longer |
+//! | POST | `/api/v1/roles/NAME/close` | forgets a role's failures, so that it runs again |
 //! | GET | `/api/v1/events` | every run that comes into another state (`last_event_id`) |
 //! | GET | `/api/v1/facts` | [`facts`]: whose facts there are |
 //! | POST | `/api/v1/facts` | takes facts that others gathered |
@@ -48,6 +54,7 @@ mod events;
 mod facts;
 mod gate;
 mod groups;
+mod guards;
 mod hosts;
 mod json;
 mod metrics;
@@ -69,6 +76,7 @@ mod server;
 mod start;
 mod stream;
 mod told;
+mod verdicts;
 mod webhook;
 
 use std::sync::Arc;

@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 
 use super::reply::{self, Reply};
 use super::told::{self, BindingAnswer};
+use super::verdicts::Known;
 use super::{Context, json as json_body, path};
 use crate::config::{Kept, KeptConflict, KeptError, KeptKind};
 use crate::config_keeper::ChangeError;
@@ -57,11 +58,15 @@ pub(super) async fn bindings(
     match parts {
         ["bindings"] if reads => {
             let config = Arc::clone(&context.config.borrow());
+            let known = match Known::read(context).await {
+                Ok(known) => known,
+                Err(e) => return reply::failed(&e),
+            };
             reply::success(&Bindings {
                 bindings: config
                     .bindings
                     .iter()
-                    .map(|b| BindingAnswer::of(b))
+                    .map(|b| BindingAnswer::of(b, &known))
                     .collect(),
                 conflicts: told::conflicts(&config, KeptKind::Binding),
             })
@@ -179,8 +184,10 @@ async fn shown(
     let config = Arc::clone(&context.config.borrow());
     let object = match kind {
         KeptKind::Binding => {
+            let known = Known::read(context).await;
+            let known = known.map_err(|e| reply::failed(&e))?;
             let found = config.bindings.iter().find(|binding| binding.name == name);
-            found.map(|binding| to_value(&BindingAnswer::of(binding)))
+            found.map(|binding| to_value(&BindingAnswer::of(binding, &known)))
         }
         KeptKind::Schedule => {
             let found = config

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::reply::{self, Reply};
 use super::runs::without_values;
+use super::verdicts::{Known, OfRole};
 use super::{Context, path};
 use crate::argument_spec::Spec;
 use crate::check::Checks;
@@ -44,6 +45,8 @@ pub(super) struct RoleAnswer {
     pub schedules: Vec<String>,
     pub checks: Checks,
     pub last_runs: LastRuns,
+    /// How often it helped.
+    pub verdicts: OfRole,
 }
 
 /// How the last runs of a role ended.
@@ -108,11 +111,12 @@ pub(super) async fn list(context: &Context) -> Result<Vec<RoleAnswer>, StoreErro
     for about in &config.roles.about {
         last_runs.push(LastRuns::of(&context.store, &about.name).await?);
     }
+    let known = Known::read(context).await?;
     // It looks for files.
     let list = move || {
         let roles = config.roles.about.iter().zip(last_runs);
         roles
-            .map(|(about, last_runs)| RoleAnswer::new(about, &config, last_runs))
+            .map(|(about, last_runs)| RoleAnswer::new(about, &config, last_runs, &known))
             .collect()
     };
     tokio::task::spawn_blocking(list)
@@ -144,6 +148,8 @@ pub(super) async fn show(context: &Context, name: &str) -> Result<RoleDetail, Re
     let runs = runs.map_err(|e| reply::failed(&e))?;
     let last_runs = LastRuns::of(store, name).await;
     let last_runs = last_runs.map_err(|e| reply::failed(&e))?;
+    let known = Known::read(context).await;
+    let known = known.map_err(|e| reply::failed(&e))?;
     let read = move || {
         let about = &config.roles.about[found];
         let (readme, readme_is_cut) = match readme(&about.folder) {
@@ -151,7 +157,7 @@ pub(super) async fn show(context: &Context, name: &str) -> Result<RoleDetail, Re
             Err(_) => (None, false),
         };
         RoleDetail {
-            role: RoleAnswer::new(about, &config, last_runs),
+            role: RoleAnswer::new(about, &config, last_runs, &known),
             readme,
             readme_is_cut,
             spec: about.spec.clone(),
@@ -164,7 +170,7 @@ pub(super) async fn show(context: &Context, name: &str) -> Result<RoleDetail, Re
 }
 
 impl RoleAnswer {
-    fn new(about: &About, config: &Config, last_runs: LastRuns) -> Self {
+    fn new(about: &About, config: &Config, last_runs: LastRuns, known: &Known) -> Self {
         let runs = |roles: &[String]| roles.contains(&about.name);
         // A binding runs roles for alerts, a schedule the others.
         let bindings = config
@@ -192,6 +198,7 @@ impl RoleAnswer {
                 .cloned()
                 .unwrap_or_default(),
             last_runs,
+            verdicts: known.of_role(&about.name),
         }
     }
 }

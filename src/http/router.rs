@@ -10,8 +10,8 @@ use tokio::sync::oneshot;
 use super::gate::Refused;
 use super::reply::{self, Reply};
 use super::{
-    Context, api, audit, events, facts, gate, hosts, metrics, objects, openapi, origin, portal,
-    schedules, start, webhook,
+    Context, api, audit, events, facts, gate, guards, hosts, metrics, objects, openapi, origin,
+    portal, schedules, start, webhook,
 };
 use crate::door::Peer;
 
@@ -61,6 +61,9 @@ pub(super) async fn answer(context: &Context, request: Request<Incoming>) -> Rep
         "/api/v1/webhook" => reply::method_not_allowed("POST"),
         "/api/v1/runs" if method == Method::POST => start::start(context, request).await,
         "/api/v1/events" => events::all(context, &request),
+        path if let Some(asked) = guards::asked(path) => {
+            guards::answer(context, request, asked).await
+        }
         path if let Some(id) = followed(path) => events::run(context, id, &request).await,
         "/api/v1/facts" => facts::answer(context, request, "").await,
         path if path.starts_with("/api/v1/facts/") => {

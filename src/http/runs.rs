@@ -6,8 +6,9 @@ use serde::Serialize;
 use super::reply::{self, Reply};
 use super::{Context, query};
 use crate::clock;
-use crate::run::{Outcome, Run, RunId, TaskEvent};
-use crate::store::{Canceled, EpisodeOfRun, RunFilter, Text};
+use crate::guards::{Book, Hold};
+use crate::run::{Outcome, Run, RunId, State, TaskEvent};
+use crate::store::{Canceled, EpisodeOfRun, RunFilter, Store, StoreError, Text};
 
 /// How many runs a page holds where nothing is said.
 const PAGE: usize = 50;
@@ -48,9 +49,40 @@ pub(super) async fn answer(
     }
 }
 
+/// What is told of a run.
+#[derive(Serialize)]
+struct RunAnswer {
+    #[serde(flatten)]
+    run: Run,
+    /// Why it waits for a person, if it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held: Option<Hold>,
+}
+
+impl RunAnswer {
+    fn new(run: Run, book: &Book) -> Self {
+        Self {
+            held: book.hold(&run).filter(|_| run.state == State::Queued),
+            run: without_values(run),
+        }
+    }
+}
+
+/// What may hold one of these runs: only those that are queued can be.
+async fn book<'a>(
+    store: &Store,
+    mut runs: impl Iterator<Item = &'a Run>,
+) -> Result<Book, StoreError> {
+    if runs.any(|run| run.state == State::Queued) {
+        store.book().await
+    } else {
+        Ok(Book::default())
+    }
+}
+
 #[derive(Serialize)]
 struct Runs {
-    runs: Vec<Run>,
+    runs: Vec<RunAnswer>,
     /// Give this as `cursor` to get the next page.
     next: Option<RunId>,
 }
@@ -64,10 +96,17 @@ async fn list(context: &Context, query: &str) -> Reply {
         Ok(listing) => listing,
         Err(why) => return reply::error(StatusCode::BAD_REQUEST, why),
     };
-    match context.store.runs(filter, cursor, limit).await {
-        Ok(page) => {
+    let store = &context.store;
+    let page = async {
+        let page = store.runs(filter, cursor, limit).await?;
+        let book = book(store, page.runs.iter()).await?;
+        Ok((page, book))
+    };
+    match page.await {
+        Ok((page, book)) => {
+            let runs = page.runs.into_iter();
             reply::long_success(move || Runs {
-                runs: page.runs.into_iter().map(without_values).collect(),
+                runs: runs.map(|run| RunAnswer::new(run, &book)).collect(),
                 next: page.next,
             })
             .await
@@ -139,7 +178,7 @@ const FIELDS: &str = "state, outcome, trigger, binding, schedule, role, host, al
 
 #[derive(Serialize)]
 struct RunDetail {
-    run: Run,
+    run: RunAnswer,
     episodes: Vec<EpisodeOfRun>,
     events: Vec<TaskEvent>,
 }
@@ -147,20 +186,16 @@ struct RunDetail {
 async fn show(context: &Context, id: RunId) -> Reply {
     let store = &context.store;
     let detail = async {
+        let run = store.run(id).await?;
+        let book = book(store, std::iter::once(&run)).await?;
         Ok(RunDetail {
-            run: store.run(id).await?,
+            run: RunAnswer::new(run, &book),
             episodes: store.episodes_of(id).await?,
             events: store.events_of(id, 0, EVENTS).await?,
         })
     };
     match detail.await {
-        Ok(detail) => {
-            reply::long_success(move || RunDetail {
-                run: without_values(detail.run),
-                ..detail
-            })
-            .await
-        }
+        Ok(detail) => reply::long_success(move || detail).await,
         Err(e) => reply::failed(&e),
     }
 }
@@ -210,7 +245,7 @@ async fn cancel(context: &Context, id: RunId) -> Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::{State, Trigger};
+    use crate::run::Trigger;
     use crate::store::Order;
 
     #[test]

@@ -1,5 +1,6 @@
 //! What is told of bindings and schedules.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -8,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::Context;
 use super::reply::{self, Reply};
+use super::verdicts::{Counts, Known};
 use crate::clock;
 use crate::config::{
     Binding, Config, KeptConflict, KeptKind, Origin, Schedule, Step, Target, format_duration,
@@ -48,10 +50,12 @@ pub(super) struct BindingAnswer {
     on_interrupt: &'static str,
     r#become: bool,
     gather_facts: bool,
+    /// How often each of its roles helped.
+    verdicts: BTreeMap<String, Counts>,
 }
 
 impl BindingAnswer {
-    pub(super) fn of(binding: &Binding) -> Self {
+    pub(super) fn of(binding: &Binding, known: &Known) -> Self {
         Self {
             name: binding.name.clone(),
             source: binding.origin,
@@ -77,6 +81,7 @@ impl BindingAnswer {
             on_interrupt: on_interrupt(binding.rerun_on_interrupt),
             r#become: binding.r#become,
             gather_facts: binding.gather_facts,
+            verdicts: known.of_binding(&binding.name),
         }
     }
 }

@@ -68,7 +68,7 @@ fn what_changes_something_is_listed_with_who_did_it_and_what_became_of_it() {
     assert_eq!(post("/api/v1/runs", "X: y", hold), 401);
     assert_eq!(
         server
-            .curl("/api/v1/runs/1/cancel", &["-X", "POST", "-H", &ops])
+            .curl("/api/v1/runs/99/cancel", &["-X", "POST", "-H", &ops])
             .status
             / 100,
         4
@@ -85,7 +85,7 @@ fn what_changes_something_is_listed_with_who_did_it_and_what_became_of_it() {
     assert_eq!(
         entries,
         [
-            json!(["ops", "token", "POST", "/api/v1/runs/1/cancel", cancel]),
+            json!(["ops", "token", "POST", "/api/v1/runs/99/cancel", cancel]),
             json!(["prom", "token", "POST", "/api/v1/runs", 403]),
             json!(["ops", "token", "POST", "/api/v1/runs", 400]),
             json!(["ops", "token", "POST", "/api/v1/runs", 202]),
@@ -111,13 +111,13 @@ fn what_changes_something_is_listed_with_who_did_it_and_what_became_of_it() {
         )));
     let shown = String::from_utf8(shown.stdout).unwrap();
     assert!(
-        shown.contains("ops   token") && shown.contains("POST /api/v1/runs/1/cancel"),
+        shown.contains("ops   token") && shown.contains("POST /api/v1/runs/99/cancel"),
         "{shown}"
     );
     assert!(shown.ends_with("more: --cursor=3\n"), "{shown}");
     let html = server.curl("/audit", &["-H", &ops]);
     assert!(
-        html.text.contains("POST /api/v1/runs/1/cancel"),
+        html.text.contains("POST /api/v1/runs/99/cancel"),
         "{}",
         html.text
     );

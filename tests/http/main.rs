@@ -19,6 +19,7 @@ mod episodes;
 mod events;
 mod facts;
 mod findings;
+mod guards;
 mod hosts;
 mod login;
 mod messages;

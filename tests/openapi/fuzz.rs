@@ -40,6 +40,11 @@ const GOOD: &[(&str, &[&str])] = &[
     ("BatchWindow", &["0", "1h"]),
     ("Grace", &["1m", "1w"]),
     ("Jitter", &["0", "30s", "1d"]),
+    ("Cooldown", &["0", "30m"]),
+    ("Within", &["1s", "7d"]),
+    ("VerifyWithin", &["1s", "1d"]),
+    ("HoldTime", &["1s", "1h30m"]),
+    ("TimeIntervalName", &["nights"]),
     (
         "CronExpression",
         &["*/15 * * * *", "0 4 29 2 mon", "@daily"],

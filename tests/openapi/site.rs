@@ -27,10 +27,12 @@ const SPEC: &str = "argument_specs:
 /// each origin, rules.
 pub(crate) fn start() -> (Site, Server) {
     let site = Site::new()
-        .binding("filed", "[ok]", "vars: {a: 1}")
+        .binding("filed", "[ok]", "vars: {a: 1}; storm: {max_hosts: 9}")
+        .binding("asks", "[fail]", "approval: {}; active_times: [nights]")
         .arg("--web.enable-lifecycle")
         .sections(
             "schedules: [{name: filed, cron: '0 4 * * *', roles: [check_dns], target: {group: web}}]
+time_intervals: [{name: nights, time_intervals: [{times: [{start_time: '00:00', end_time: '24:00'}]}]}]
 prometheus: {rule_files: [SITE/rules.yml, SITE/none.yml]}
 ",
         );
@@ -74,6 +76,12 @@ prometheus: {rule_files: [SITE/rules.yml, SITE/none.yml]}
     }
     made(&server, "schedules/spare/run", &Value::Null, 202);
     made(&server, "schedules/filed/pause", &Value::Null, 200);
+    server.deliver(&[alert("A", "web1").label("for", "asks").since(7)]);
+    let asks = &server.data("guards")["runs"][0];
+    let approve = format!("runs/{}/approve", asks["id"]);
+    made(&server, &approve, &Value::Null, 200);
+    let hold = json!({"for": "1y", "why": "it gets a new disk"});
+    made(&server, "hosts/twin1/hold", &hold, 200);
     for run in server.list("limit=100") {
         server.wait_run(run, "finished");
     }
