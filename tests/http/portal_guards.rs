@@ -193,3 +193,106 @@ fn a_host_is_held_and_released() {
     assert!(Page::get(&server, "/hosts/web1").find("held").is_none());
     leads_to(&send(&server, "/hosts/web1/release", ""), "/hosts/web1");
 }
+
+#[test]
+fn a_binding_says_its_guards_and_whether_its_roles_help() {
+    let site = Site::new()
+        .no_bindings()
+        .binding(
+            "mend",
+            "[ok]",
+            "matchers: ['alertname=\"Down\"']; cooldown: 5m; attempts: {max: 3, per: 2h}; storm: {max_hosts: 4, max_percent: 10, within: 5m}; verify_within: 1s; mute_times: [nights]",
+        )
+        .binding("watch", "[ok]", "matchers: ['alertname=\"Slow\"']; mode: observe")
+        .sections("time_intervals: [{name: nights, time_intervals: [{times: [{start_time: '00:00', end_time: '00:01'}], weekdays: [sunday], months: ['1'], years: ['2020']}]}]\n");
+    let server = site.start();
+    let page = Page::get(&server, "/bindings/mend");
+    let guards = page.by_id("guards").text();
+    for part in [
+        "Mode runs act",
+        "Approval not needed",
+        "Times not in nights",
+        "Cooldown 5m on each host after a start there",
+        "Attempts 3 on each host within 2h, then it stops and says so",
+        "Storm held at more than 4 hosts or more than 10 % of the inventory within 5m; all bindings together at more than 20 hosts within 10m",
+        "Circuit a role that failed on 5 different hosts in a row is not run for 30m, then tried on one",
+    ] {
+        assert!(guards.contains(part), "{part:?} in {guards}");
+    }
+    assert!(page.find("helped-empty").is_some());
+    assert_eq!(
+        page.by_id("steps").text(),
+        "ok; its alert has 1s to resolve."
+    );
+    let watch = Page::get(&server, "/bindings/watch").by_id("guards").text();
+    assert!(watch.contains("Mode nothing is run"), "{watch}");
+    assert!(
+        Page::get(&server, "/alerts")
+            .by_id("bindings")
+            .text()
+            .contains("observes")
+    );
+
+    server.deliver(&[alert("Down", "web1")]);
+    server.wait_run(1, "finished");
+    server.deliver(&[alert("Down", "web1").resolved()]);
+    wait_for(&server, "/runs/1", "verdict", "effective");
+    let helped = Page::get(&server, "/bindings/mend").by_id("helped").text();
+    assert!(helped.contains("ok 1 of 1 0 0"), "{helped}");
+    let helped = Page::get(&server, "/roles/ok").by_id("helped").text();
+    assert!(helped.contains("mend 1 of 1 0 0"), "{helped}");
+    assert!(
+        Page::get(&server, "/roles")
+            .by_id("roles")
+            .text()
+            .contains("1 of 1 1 of 1")
+    );
+    let episodes = Page::get(&server, "/alerts/Down").by_id("episodes").text();
+    assert!(episodes.contains("run #1 effective"), "{episodes}");
+}
+
+#[test]
+fn a_form_keeps_the_guards_that_it_does_not_show() {
+    let server = Site::new().no_bindings().start();
+    let body = json!({"name": "kept", "matchers": ["alertname=\"Down\""], "mode": "observe", "cooldown": "5m",
+        "steps": [{"roles": ["ok"]}, {"roles": ["flood"]}]});
+    let headers = [("Content-Type", "application/json")];
+    let made = server.request(
+        "POST",
+        "/api/v1/bindings",
+        &headers,
+        body.to_string().as_bytes(),
+    );
+    assert_eq!(made.status, 201, "{}", made.text());
+    let page = Page::get(&server, "/bindings/kept");
+    assert!(page.by_id("steps-note").text().contains("It has 2 steps"));
+    assert!(page.by_id("guards").text().contains("Cooldown 5m"));
+    let chosen: Vec<String> = page
+        .all("option")
+        .iter()
+        .filter(|option| option.has("selected"))
+        .map(|option| option.attribute("value") + &option.text())
+        .collect();
+    assert!(
+        chosen.iter().any(|text| text.starts_with("observe")),
+        "{chosen:?}"
+    );
+    assert!(chosen.contains(&"ok".to_owned()), "{chosen:?}");
+    leads_to(
+        &send(
+            &server,
+            "/bindings/kept",
+            "matchers=alertname%3D%22Down%22&role=fail&target=alerting_host&label=instance&mode=observe",
+        ),
+        "/bindings/kept",
+    );
+    let kept = &server.data("bindings/kept")["typed"];
+    assert_eq!(
+        (&kept["mode"], &kept["cooldown"], &kept["steps"]),
+        (
+            &json!("observe"),
+            &json!("5m"),
+            &json!([{"roles": ["fail"]}, {"roles": ["flood"]}])
+        )
+    );
+}

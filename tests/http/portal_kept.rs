@@ -73,7 +73,7 @@ fn a_role_is_bound_to_an_alert_type_and_runs() {
         .unwrap()
         .attribute("value");
     let change = format!(
-        "revision={revision}&{matchers}&role=ok&role=flood&target=group&group=web&check=on&timeout=90s"
+        "revision={revision}&{matchers}&role=ok&role=flood&target=group&group=web&mode=check&timeout=90s"
     );
     leads_to(
         &send(&server, "/bindings/site-down", &change),

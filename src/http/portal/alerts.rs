@@ -10,6 +10,7 @@ use super::form::Form;
 use super::frame::{self, Frame};
 use super::words::{Badge, Moment, part};
 use crate::alert_types::{self, AlertType, Rule};
+use crate::guards::Mode;
 use crate::http::refusal::Refusal;
 use crate::http::{Context, alerts};
 
@@ -76,7 +77,8 @@ struct BindingRow {
     link: String,
     matchers: Vec<String>,
     roles: String,
-    check: bool,
+    /// Unless it acts.
+    mode: Option<&'static str>,
     provisioned: bool,
 }
 
@@ -108,7 +110,11 @@ pub(super) async fn page(context: &Context, query: &str) -> Answer {
         link: format!("/bindings/{}", part(&binding.name)),
         matchers: binding.matchers.iter().map(ToString::to_string).collect(),
         roles: binding.roles().join(", "),
-        check: binding.mode != crate::guards::Mode::Run,
+        mode: match binding.mode {
+            Mode::Run => None,
+            Mode::Check => Some("check mode"),
+            Mode::Observe => Some("observes"),
+        },
         provisioned: binding.origin == Origin::File,
     });
     let conflicts = config

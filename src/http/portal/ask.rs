@@ -172,7 +172,10 @@ pub(super) fn fields_of(typed: &Map<String, Value>) -> Vec<(&'static str, String
         let items = value.as_array().into_iter().flatten();
         items.filter_map(Value::as_str).map(str::to_owned).collect()
     };
-    if let Some(roles) = typed.get("roles") {
+    let first = typed
+        .get("steps")
+        .and_then(|steps| steps.get(0)?.get("roles"));
+    if let Some(roles) = typed.get("roles").or(first) {
         fields.extend(texts(roles).into_iter().map(|role| ("role", role)));
     }
     match typed.get("target") {
@@ -200,8 +203,11 @@ pub(super) fn fields_of(typed: &Map<String, Value>) -> Vec<(&'static str, String
     if let Some(timeout) = typed.get("timeout").and_then(Value::as_str) {
         fields.push(("timeout", timeout.to_owned()));
     }
-    if typed.get("mode").is_some_and(|mode| mode == "check") {
-        fields.push(("check", "on".to_owned()));
+    if let Some(mode) = typed.get("mode").and_then(Value::as_str) {
+        fields.push(("mode", mode.to_owned()));
+        if mode == "check" {
+            fields.push(("check", "on".to_owned()));
+        }
     }
     fields
 }

@@ -8,15 +8,19 @@ use super::Answer;
 use super::ask::{self, Ask, Offer};
 use super::form::Form;
 use super::frame::{self, Frame, Wrong};
+use super::guarded;
+use super::helped::Helped;
 use super::kept;
-use super::words::part;
-use crate::config::{Binding, KeptKind, Origin, Target, format_duration};
+use super::words::{Badge, part};
+use crate::config::{Binding, Config, KeptKind, Origin, Target, format_duration};
 use crate::guards::Mode;
 use crate::http::Context;
 use crate::http::refusal::Refusal;
 
 /// The fields that an error can be at.
-const FIELDS: [&str; 6] = ["name", "matchers", "roles", "target", "vars", "timeout"];
+const FIELDS: [&str; 7] = [
+    "name", "matchers", "roles", "target", "vars", "timeout", "mode",
+];
 
 #[derive(Template)]
 #[template(path = "binding.html")]
@@ -25,6 +29,11 @@ struct Page {
     ask: Ask,
     name: String,
     matchers: String,
+    mode: String,
+    /// Its guards in words, its steps, and which of its roles help; of one that is there.
+    guards: Vec<(&'static str, String)>,
+    steps: Vec<String>,
+    helped: Vec<Helped>,
     /// Whether there is one already.
     old: bool,
     revision: String,
@@ -39,6 +48,9 @@ struct Shown {
     name: String,
     matchers: Vec<String>,
     facts: Vec<(&'static str, String)>,
+    guards: Vec<(&'static str, String)>,
+    steps: Vec<String>,
+    helped: Vec<Helped>,
 }
 
 /// The form for a new one, which is for the alert type in the query if one is named there.
@@ -60,7 +72,7 @@ pub(super) async fn one(context: &Context, name: &str) -> Answer {
     let config = context.config.borrow().clone();
     let mut bindings = config.bindings.iter();
     if let Some(binding) = bindings.find(|b| b.name == name && b.origin == Origin::File) {
-        return provisioned(context, binding).await;
+        return provisioned(context, &config, binding).await;
     }
     let kept = kept::found(context, KeptKind::Binding, name).await?;
     let typed = kept::typed(&kept);
@@ -78,9 +90,8 @@ pub(super) async fn one(context: &Context, name: &str) -> Answer {
     shown(context, &form, Wrong::default(), StatusCode::OK, Some(name)).await
 }
 
-async fn provisioned(context: &Context, binding: &Binding) -> Answer {
+async fn provisioned(context: &Context, config: &Config, binding: &Binding) -> Answer {
     let mut facts = vec![
-        ("Roles", steps_in_words(binding)),
         ("Where", target_in_words(&binding.target)),
         ("Time limit", format_duration(binding.timeout)),
         (
@@ -96,11 +107,6 @@ async fn provisioned(context: &Context, binding: &Binding) -> Answer {
         ));
     }
     for (on, what) in [
-        (binding.mode == Mode::Check, "Check mode"),
-        (
-            binding.mode == Mode::Observe,
-            "Observes only: nothing is run",
-        ),
         (binding.stop, "Ends the search (stop)"),
         (binding.allow_overlap, "May meet other runs"),
         (
@@ -117,6 +123,9 @@ async fn provisioned(context: &Context, binding: &Binding) -> Answer {
         name: binding.name.clone(),
         matchers: binding.matchers.iter().map(ToString::to_string).collect(),
         facts,
+        guards: guarded::in_words(binding, &config.guards),
+        steps: guarded::steps(binding),
+        helped: Helped::by_role(&context.store.verdicts().await?, &binding.name),
     };
     frame::page(StatusCode::OK, page).await
 }
@@ -143,8 +152,18 @@ async fn shown(
         .iter()
         .filter(|of| of.kind == KeptKind::Binding);
     let conflict = conflicts.find(|of| Some(of.name.as_str()) == old);
+    let mut bindings = config.bindings.iter();
+    let in_force = bindings.find(|binding| Some(binding.name.as_str()) == old);
+    let helped = match in_force {
+        Some(binding) => Helped::by_role(&context.store.verdicts().await?, &binding.name),
+        None => Vec::new(),
+    };
     let page = Page {
         frame: Frame::new(context, "/alerts"),
+        mode: form.text("mode").to_owned(),
+        guards: in_force.map_or_else(Vec::new, |of| guarded::in_words(of, &config.guards)),
+        steps: in_force.map_or_else(Vec::new, |of| guarded::steps(of)),
+        helped,
         ask: Ask::new(context, form, wrong, Offer::Alert),
         name: old.unwrap_or(form.text("name")).to_owned(),
         matchers: form.text("matchers").to_owned(),
@@ -186,7 +205,10 @@ fn asked(form: &Form, old: Option<&str>) -> Result<Map<String, Value>, Refusal> 
     asked.insert("name".to_owned(), json!(old.unwrap_or(form.text("name"))));
     asked.insert("matchers".to_owned(), json!(matchers));
     asked.extend(ask::asked(form, Offer::Alert)?);
-    let mode = if form.is_on("check") { "check" } else { "run" };
+    let mode = match form.text("mode") {
+        "" => Mode::Run.as_str(),
+        mode => mode,
+    };
     asked.insert("mode".to_owned(), json!(mode));
     Ok(asked)
 }
@@ -218,12 +240,6 @@ fn quoted(value: &str) -> String {
         .replace('"', "\\\"")
         .replace('\n', "\\n");
     format!("\"{escaped}\"")
-}
-
-fn steps_in_words(binding: &Binding) -> String {
-    let steps = binding.steps.iter();
-    let steps: Vec<String> = steps.map(|step| step.roles.join(", ")).collect();
-    steps.join("; then ")
 }
 
 #[cfg(test)]

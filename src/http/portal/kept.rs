@@ -38,6 +38,16 @@ pub(super) async fn put(
         }
     }
     object.extend(asked);
+    // Of a binding with steps the form has the first one's roles.
+    if let Some(Value::Object(first)) = object.get("steps").and_then(|steps| steps.get(0)) {
+        let mut first = first.clone();
+        first.extend(
+            object
+                .remove("roles")
+                .map(|roles| ("roles".to_owned(), roles)),
+        );
+        object["steps"][0] = Value::Object(first);
+    }
     let json = Value::Object(object).to_string();
     let (context, name) = (context.clone(), name.map(str::to_owned));
     // The browser may go away meanwhile. What was begun is ended all the same.

@@ -12,7 +12,7 @@ use super::episode::{self, EpisodeRow};
 use super::frame::{self, Frame};
 use super::schedules::{self, ScheduleRow};
 use super::waiting::{self, Waiting};
-use super::words::{Moment, Row, count};
+use super::words::{Badge, Moment, Row, count};
 use crate::clock;
 use crate::config::{KeptKind, format_duration};
 use crate::http::Context;

@@ -6,11 +6,14 @@ use serde_json::Value;
 
 use super::Answer;
 use super::frame::{self, Frame};
+use super::helped::{Helped, Known};
 use super::markdown;
+use super::waiting::CircuitRow;
 use super::words::{Badge, Moment, Row, part};
 use crate::argument_spec::Options;
 use crate::clock;
 use crate::config::RoleKind;
+use crate::guards::Book;
 use crate::http::Context;
 use crate::http::refusal::Refusal;
 use crate::http::roles::{self, RoleAnswer};
@@ -27,10 +30,13 @@ struct RoleRow {
     successful: usize,
     last: Option<(u64, Badge, Moment)>,
     warnings: Vec<String>,
+    helped: Helped,
+    /// Whether it is not run, because it failed too often.
+    open: bool,
 }
 
 impl RoleRow {
-    fn new(of: &RoleAnswer) -> Self {
+    fn new(of: &RoleAnswer, known: &Known, book: &Book) -> Self {
         let bindings = of
             .bindings
             .iter()
@@ -57,6 +63,8 @@ impl RoleRow {
                 (run.id.0, badge, Moment(run.created_at))
             }),
             warnings: of.warnings.clone(),
+            helped: Helped::of_role(known, &of.name),
+            open: CircuitRow::of(book, &of.name).is_some(),
         }
     }
 }
@@ -70,9 +78,11 @@ struct Roles {
 
 pub(super) async fn page(context: &Context) -> Answer {
     let roles = roles::list(context).await?;
+    let (known, book) = (context.store.verdicts().await?, context.store.book().await?);
+    let row = |of| RoleRow::new(of, &known, &book);
     let page = Roles {
         frame: Frame::new(context, "/roles"),
-        rows: roles.iter().map(RoleRow::new).collect(),
+        rows: roles.iter().map(row).collect(),
     };
     frame::page(StatusCode::OK, page).await
 }
@@ -92,6 +102,8 @@ struct OptionRow {
 struct Role {
     frame: Frame,
     of: RoleRow,
+    circuit: Option<CircuitRow>,
+    helped: Vec<Helped>,
     described: Vec<String>,
     has_spec: bool,
     options: Vec<OptionRow>,
@@ -105,7 +117,8 @@ struct Role {
 
 pub(super) async fn one(context: &Context, name: &str) -> Answer {
     let detail = roles::show(context, name).await.map_err(Refusal::read)?;
-    let of = RoleRow::new(&detail.role);
+    let (known, book) = (context.store.verdicts().await?, context.store.book().await?);
+    let of = RoleRow::new(&detail.role, &known, &book);
     let mut options = Vec::new();
     if let Some(spec) = &detail.spec {
         add(&mut options, "", &spec.options);
@@ -113,6 +126,8 @@ pub(super) async fn one(context: &Context, name: &str) -> Answer {
     let (now, role) = (clock::now(), part(name));
     let page = Role {
         frame: Frame::new(context, "/roles"),
+        circuit: CircuitRow::of(&book, name),
+        helped: Helped::in_bindings(&known, name),
         described: detail
             .spec
             .as_ref()

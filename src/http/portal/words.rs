@@ -128,7 +128,7 @@ impl Display for Badge {
         let (tone, shape) = match self.0 {
             "successful" | "ok" | "resolved" | "effective" => ("good", TICK),
             "changed" => ("changed", "M6 1.8 10.2 6 6 10.2 1.8 6Z"),
-            "failed" | "ineffective" => ("bad", CROSS),
+            "failed" | "ineffective" | "never helped" | "not run" => ("bad", CROSS),
             "unreachable" => ("bad", "M2 6h2.4M7.6 6H10M6 1.6v2M6 8.4v2"),
             "timeout" => ("warn", "M6 1.5a4.5 4.5 0 1 0 .01 0M6 3.6V6l1.8 1.2"),
             "interrupted" | "held" => ("warn", BARS),
