@@ -71,6 +71,7 @@ fn roles_are_listed_with_who_uses_them_and_how_they_did() {
         "has_spec": true, "warnings": [], "bindings": [], "schedules": ["nightly"],
         "checks": {"dns_answer_seconds": {"help": "How long it took.", "labels": ["zone"]}},
         "last_runs": {"finished": 0, "outcomes": none, "last": null},
+        "verdicts": {"effective": 0, "ineffective": 0, "unknown": 0, "by_binding": {}},
     });
     assert_eq!(role(&server, "check_dns"), dns);
     let ok = role(&server, "ok");
