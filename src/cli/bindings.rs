@@ -55,8 +55,11 @@ struct Add {
     #[arg(long = "match", value_name = "MATCHER", required = true)]
     matchers: Vec<String>,
     /// An alert role; several are run in this order.
-    #[arg(long = "role", value_name = "ROLE", required = true)]
+    #[arg(long = "role", value_name = "ROLE", required_unless_present = "steps")]
     roles: Vec<String>,
+    /// Instead, the roles of one step; the next step runs if the alert still fires after it.
+    #[arg(long = "step", value_name = "ROLE[,ROLE…]", conflicts_with = "roles")]
+    steps: Vec<String>,
     /// Where: host:NAME[,NAME…], group:NAME or controller; where nothing is said, the host that the label instance names.
     #[arg(long, value_parser = target)]
     target: Option<Value>,
@@ -67,8 +70,23 @@ struct Add {
     #[arg(long)]
     timeout: Option<String>,
     /// Only say what would change (Ansible's --check --diff).
-    #[arg(long)]
+    #[arg(long, conflicts_with = "mode")]
     check: bool,
+    /// Whether runs act: run, check, or observe (run nothing, and note what would be run).
+    #[arg(long)]
+    mode: Option<String>,
+    /// How long nothing is started on a host after a start, such as 30m.
+    #[arg(long, value_name = "DURATION")]
+    cooldown: Option<String>,
+    /// How often it may run on a host within a time, such as 3/24h.
+    #[arg(long, value_name = "MAX/PER", value_parser = attempts)]
+    attempts: Option<Value>,
+    /// How long an alert has to resolve after a run, such as 10m.
+    #[arg(long, value_name = "DURATION")]
+    verify_within: Option<String>,
+    /// Have each run wait for a person's consent.
+    #[arg(long)]
+    approval: bool,
 }
 
 #[derive(Deserialize)]
@@ -111,19 +129,47 @@ impl Add {
     fn json(&self) -> Value {
         let vars: Map<String, Value> = self.vars.iter().cloned().collect();
         let mut body = json!({
-            "name": self.name, "matchers": self.matchers, "roles": self.roles, "vars": vars,
+            "name": self.name, "matchers": self.matchers, "vars": vars,
         });
+        if self.steps.is_empty() {
+            body["roles"] = json!(self.roles);
+        } else {
+            let steps = self.steps.iter();
+            let steps = steps.map(|step| json!({"roles": step.split(',').collect::<Vec<_>>()}));
+            body["steps"] = steps.collect();
+        }
         if let Some(target) = &self.target {
             body["target"] = target.clone();
         }
-        if let Some(timeout) = &self.timeout {
-            body["timeout"] = timeout.as_str().into();
+        for (name, value) in [
+            ("timeout", &self.timeout),
+            ("mode", &self.mode),
+            ("cooldown", &self.cooldown),
+            ("verify_within", &self.verify_within),
+        ] {
+            if let Some(value) = value {
+                body[name] = value.as_str().into();
+            }
+        }
+        if let Some(attempts) = &self.attempts {
+            body["attempts"] = attempts.clone();
+        }
+        if self.approval {
+            body["approval"] = json!({"required": true});
         }
         if self.check {
             body["mode"] = "check".into();
         }
         body
     }
+}
+
+fn attempts(text: &str) -> Result<Value, String> {
+    let (max, per) = text.split_once('/').ok_or("want MAX/PER, such as 3/24h")?;
+    let max: u32 = max
+        .parse()
+        .map_err(|_| format!("{max:?} is no number; want MAX/PER, such as 3/24h"))?;
+    Ok(json!({"max": max, "per": per}))
 }
 
 fn list(list: &List) -> Result<(), Failure> {

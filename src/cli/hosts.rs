@@ -15,7 +15,7 @@ use super::terminal::{Ink, plain};
 use super::words::second;
 use super::{Failure, colored, print};
 
-/// Look at the hosts of a running server, enrol one, or remove an enrolled one.
+/// Look at the hosts of a running server, hold, enrol or remove one.
 #[derive(Debug, Args)]
 pub(super) struct Hosts {
     #[command(flatten)]
@@ -36,6 +36,13 @@ enum Verb {
     /// Enrol a host, so that alerts find it and runs reach it.
     #[command(after_help = AFTER)]
     Add(Add),
+    /// Leave a host alone: nothing is started there. What is under way goes on.
+    Hold(Hold),
+    /// End a host's hold, so that what waited for it is decided again.
+    Release {
+        /// Its name.
+        name: String,
+    },
     /// Remove an enrolled host, and what is known of it.
     Remove {
         /// Its name.
@@ -63,6 +70,24 @@ struct Add {
     /// A variable; the value is taken as JSON if it is, else as a text.
     #[arg(long = "var", value_name = "NAME=VALUE", value_parser = var)]
     vars: Vec<(String, Value)>,
+}
+
+#[derive(Debug, Args)]
+struct Hold {
+    /// Its name.
+    name: String,
+    /// For how long, such as 2h; until it is released, if nothing is said.
+    #[arg(long = "for", value_name = "DURATION")]
+    time: Option<String>,
+    /// Why, for whoever finds it held.
+    #[arg(long)]
+    why: String,
+}
+
+#[derive(Deserialize)]
+struct Held {
+    host: String,
+    until: Option<DateTime<Utc>>,
 }
 
 #[derive(Deserialize)]
@@ -104,6 +129,24 @@ impl Hosts {
             Verb::Add(add) => {
                 let Named { name } = block_on(add.ask(&server))??;
                 print(&format!("{} is enrolled\n", plain(&name)))
+            }
+            Verb::Hold(hold) => {
+                let body = match hold.time {
+                    Some(time) => json!({"for": time, "why": hold.why}),
+                    None => json!({"why": hold.why}),
+                };
+                let path = format!("{}/hold", path(&hold.name));
+                let asked = server.ask_async(Method::POST, &path, Some(&body));
+                let Held { host, until } = block_on(asked)??;
+                let until = match until {
+                    Some(until) => format!("until {}", second(until)),
+                    None => "until it is released".to_owned(),
+                };
+                print(&format!("{} is held {until}\n", plain(&host)))
+            }
+            Verb::Release { name } => {
+                let _: Value = server.ask(Method::DELETE, &format!("{}/hold", path(&name)))?;
+                print(&format!("{} is released\n", plain(&name)))
             }
             Verb::Remove { name } => {
                 let Named { name } = server.ask(Method::DELETE, &path(&name))?;

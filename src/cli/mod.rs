@@ -8,6 +8,8 @@ mod client;
 mod explain;
 mod facts;
 mod generate;
+mod guard_words;
+mod guards;
 mod hosts;
 mod inventory;
 mod logging;
@@ -55,19 +57,27 @@ enum Verb {
     Run(run::Run),
     /// Look at what is known of hosts, and have it gathered, on a running server.
     Facts(facts::Facts),
-    /// Look at runs, or cancel one, on a running server.
+    /// Look at runs, cancel, approve or reject one, on a running server.
     Runs(runs::Runs),
     /// Look at who changed what, on a running server.
     Audit(audit::Audit),
+    /// Show what is paused, held and open on a running server, and how to let it go.
+    Guards(guards::Guards),
+    /// Have a running server start nothing more. What is under way goes on.
+    Pause(guards::Pause),
+    /// Have a running server start runs again.
+    Resume(guards::Resume),
+    /// Let go the runs that a running server holds because they would touch too many hosts.
+    Release(guards::Release),
     /// Look at what fires, and at the alert types, on a running server.
     Alerts(alerts::Alerts),
     /// Look at the bindings of a running server, make or remove one.
     Bindings(bindings::Bindings),
     /// Look at the schedules of a running server, make, pause, resume, run or remove one.
     Schedules(schedules::Schedules),
-    /// Look at the roles that a running server knows.
+    /// Look at the roles that a running server knows, or run one again that failed too often.
     Roles(roles::Roles),
-    /// Look at the hosts of a running server, enrol one, or remove an enrolled one.
+    /// Look at the hosts of a running server, hold, enrol or remove one.
     Hosts(hosts::Hosts),
     /// Print the inventory for Ansible, as its inventory scripts do: from a running server, or without one.
     Inventory(inventory::Print),
@@ -144,6 +154,10 @@ pub fn main() -> ExitCode {
         Verb::Facts(facts) => facts.run(),
         Verb::Runs(runs) => runs.run(),
         Verb::Audit(audit) => audit.run(),
+        Verb::Guards(guards) => guards.run(),
+        Verb::Pause(pause) => pause.run(),
+        Verb::Resume(resume) => resume.run(),
+        Verb::Release(release) => release.run(),
         Verb::Alerts(alerts) => alerts.run(),
         Verb::Bindings(bindings) => bindings.run(),
         Verb::Schedules(schedules) => schedules.run(),

@@ -5,6 +5,7 @@ use std::io::Write;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::guard_words::guard;
 use super::table::{Cell, columns};
 use super::terminal::{Ink, plain};
 use super::{Failure, colored, print};
@@ -59,6 +60,7 @@ pub(super) fn detail(object: &Map<String, Value>) -> Result<(), Failure> {
     let mut rows: Vec<[Cell; 2]> = fields
         .filter_map(|(name, value)| {
             let text = match value {
+                value if let Some(text) = guard(name, value) => text,
                 Value::String(text) => text.clone(),
                 Value::Array(items) if items.iter().all(Value::is_string) => {
                     let items = items.iter().filter_map(Value::as_str);

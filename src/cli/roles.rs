@@ -10,12 +10,13 @@ use serde_json::Value;
 
 use super::client::Server;
 use super::client::segment;
+use super::guard_words::helped;
 use super::table::{Cell, columns};
-use super::terminal::{Ink, lines};
-use super::words::second;
+use super::terminal::{Ink, lines, plain};
+use super::words::{count, second};
 use super::{Failure, colored, print};
 
-/// Look at the roles that a running server knows.
+/// Look at the roles that a running server knows, or run one again that failed too often.
 #[derive(Debug, Args)]
 pub(super) struct Roles {
     #[command(flatten)]
@@ -33,6 +34,11 @@ enum Verb {
         /// Its name.
         name: String,
     },
+    /// Forget a role's failures, so that it runs again at once.
+    Close {
+        /// Its name.
+        name: String,
+    },
 }
 
 #[derive(Deserialize)]
@@ -46,6 +52,27 @@ struct Role {
     schedules: Vec<String>,
     checks: BTreeMap<String, Check>,
     last_runs: LastRuns,
+    verdicts: Verdicts,
+}
+
+#[derive(Deserialize)]
+struct Verdicts {
+    effective: u64,
+    ineffective: u64,
+    unknown: u64,
+    by_binding: BTreeMap<String, Counts>,
+}
+
+#[derive(Deserialize)]
+struct Counts {
+    effective: u64,
+    ineffective: u64,
+}
+
+#[derive(Deserialize)]
+struct Closed {
+    role: String,
+    was_open: bool,
 }
 
 #[derive(Deserialize)]
@@ -109,6 +136,16 @@ impl Roles {
                 let path = format!("roles/{}", segment(&name));
                 show(&server.ask(Method::GET, &path)?)
             }
+            Verb::Close { name } => {
+                let path = format!("roles/{}/close", segment(&name));
+                let Closed { role, was_open } = server.ask(Method::POST, &path)?;
+                let role = plain(&role);
+                print(&if was_open {
+                    format!("{role} runs again\n")
+                } else {
+                    format!("{role} was not kept from running; its failures are forgotten\n")
+                })
+            }
         }
     }
 }
@@ -118,6 +155,28 @@ impl Role {
         [self.bindings.as_slice(), &self.schedules]
             .concat()
             .join(",")
+    }
+}
+
+impl Verdicts {
+    fn helped(&self) -> String {
+        match self.effective + self.ineffective {
+            0 => String::new(),
+            known => format!("{} of {known}", self.effective),
+        }
+    }
+
+    /// The same, with what is not known.
+    fn all(&self) -> String {
+        let helped = self.helped();
+        match (self.unknown, helped.is_empty()) {
+            (0, true) => helped,
+            (0, false) => format!("{helped} alerts"),
+            (unknown, true) => format!("not known of {}", count(unknown, "alert")),
+            (unknown, false) => {
+                format!("{helped} alerts; not known of {}", count(unknown, "alert"))
+            }
+        }
     }
 }
 
@@ -132,7 +191,15 @@ impl LastRuns {
 }
 
 fn list(list: &List) -> Result<(), Failure> {
-    let head = ["NAME", "KIND", "USED BY", "SUCCESSFUL", "LAST RUN", "DOES"];
+    let head = [
+        "NAME",
+        "KIND",
+        "USED BY",
+        "SUCCESSFUL",
+        "HELPED",
+        "LAST RUN",
+        "DOES",
+    ];
     let mut rows = vec![head.map(|title| Cell::inked(Ink::Dim, title))];
     rows.extend(list.roles.iter().map(|role| {
         let latest = role.last_runs.last.as_ref();
@@ -141,6 +208,7 @@ fn list(list: &List) -> Result<(), Failure> {
             Cell::new(&role.kind),
             Cell::new(&role.used_by()),
             Cell::new(&role.last_runs.successful()),
+            Cell::new(&role.verdicts.helped()),
             Cell::new(&latest.map_or_else(String::new, |run| second(run.created_at))),
             Cell::new(&role.short_description),
         ]
@@ -166,6 +234,16 @@ fn show(detail: &Detail) -> Result<(), Failure> {
     row("bindings", &role.bindings.join(", "));
     row("schedules", &role.schedules.join(", "));
     row("successful", &role.last_runs.successful());
+    row("helped", &role.verdicts.all());
+    for (binding, counts) in role
+        .verdicts
+        .by_binding
+        .iter()
+        .filter(|_| role.verdicts.by_binding.len() > 1)
+    {
+        let helped = helped(counts.effective, counts.ineffective);
+        row("", &format!("under {binding} {helped}"));
+    }
     if let Some(last) = &role.last_runs.last {
         let how = last.outcome.as_deref().unwrap_or(&last.state);
         let at = second(last.created_at);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use redb::Table;
+use redb::{ReadTransaction, Table};
 use serde::Serialize;
 
 use super::live::Live;
@@ -251,14 +251,18 @@ pub(super) fn held(live: &Live) -> BTreeMap<Hold, usize> {
     held
 }
 
+/// What is paused, held and open in a file that has it.
+pub(super) fn book_in(txn: &ReadTransaction) -> Result<Book, StoreError> {
+    match open_for_reading(txn, GUARDS)? {
+        Some(table) => read_book(&table),
+        None => Ok(Book::default()),
+    }
+}
+
 impl Store {
     /// What is paused, held and open.
     pub async fn book(&self) -> Result<Book, StoreError> {
-        self.read(|txn| match open_for_reading(txn, GUARDS)? {
-            Some(table) => read_book(&table),
-            None => Ok(Book::default()),
-        })
-        .await
+        self.read(book_in).await
     }
 
     /// Starts nothing more, until [`Store::resume`]. What is under way goes on. Paused twice, the first stays.

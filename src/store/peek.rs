@@ -1,4 +1,4 @@
-//! What the store holds of the hosts, read while no server has it.
+//! What the store holds of the hosts and the guards, read while no server has it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -9,17 +9,20 @@ use redb::ReadableDatabase;
 
 use super::file::{OpenError, read_untouched, unusable};
 use super::tables::{META, meta_number, open_for_reading};
-use super::{StoreError, facts, hosts};
+use super::{StoreError, facts, guards, hosts};
 use crate::facts::{Facts, HostFacts, aliases};
+use crate::guards::Book;
 use crate::inventory::EnrolledHost;
 
-/// What there is of the inventory.
+/// What there is of the inventory and the guards.
 #[derive(Debug, Default)]
 pub struct Peeked {
     /// The enrolled hosts, by name.
     pub hosts: Vec<EnrolledHost>,
     /// The inventory as last saved, with the fingerprint of its sources.
     pub inventory: Option<(u64, Bytes)>,
+    /// What is paused, held and open.
+    pub book: Book,
 }
 
 /// Reads it without changing a byte of the file. Where there is no file there is nothing.
@@ -41,6 +44,7 @@ pub fn peek(path: &Path) -> Result<Peeked, OpenError> {
         Ok(Peeked {
             hosts: hosts::all(&txn)?,
             inventory,
+            book: guards::book_in(&txn)?,
         })
     };
     read().map_err(|e| unusable(path, e))

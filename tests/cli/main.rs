@@ -14,6 +14,7 @@ mod check;
 mod examples;
 mod explain;
 mod generate;
+mod guards;
 mod hosts;
 mod objects;
 mod roles;

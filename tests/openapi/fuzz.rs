@@ -62,6 +62,16 @@ fn for_this_site(mut document: Value) -> Value {
         assert!(schema.is_object(), "{name}");
         *schema = json!({"enum": good});
     }
+    // For JSON schema 5.0 is a whole number.
+    for (of, field) in [
+        ("AttemptsRequest", "max"),
+        ("StormRequest", "max_hosts"),
+        ("StormRequest", "max_percent"),
+    ] {
+        let number = &mut document["components"]["schemas"][of]["properties"][field];
+        assert!(number.is_object(), "{field}");
+        *number = json!({"enum": [0, 5]});
+    }
     // Neither can it say that a time is not before another. `since` alone is read in the same way.
     let runs = &mut document["paths"]["/api/v1/runs"]["get"]["parameters"];
     let until = json!({"$ref": "#/components/parameters/Until"});

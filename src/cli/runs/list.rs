@@ -5,11 +5,11 @@ use clap::builder::PossibleValuesParser;
 use hyper::Method;
 use serde::Deserialize;
 
-use super::{Format, print_json, run_id, text};
+use super::{Format, Shown, print_json, run_id, text};
 use crate::cli::client::Server;
 use crate::cli::{Failure, print};
 use crate::clock;
-use crate::run::{Outcome, Run, RunId, State, Trigger};
+use crate::run::{Outcome, RunId, State, Trigger};
 use crate::store::Order;
 
 /// Which runs, and how to print them.
@@ -69,7 +69,7 @@ const ORDERS: [Order; 2] = [Order::Newest, Order::Oldest];
 
 #[derive(Deserialize)]
 struct Page {
-    runs: Vec<Run>,
+    runs: Vec<Shown>,
     next: Option<RunId>,
 }
 

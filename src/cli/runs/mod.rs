@@ -1,6 +1,7 @@
 //! `promansible runs`.
 
 mod findings;
+mod guarded;
 mod list;
 mod text;
 
@@ -8,16 +9,18 @@ use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand, ValueEnum};
 use hyper::Method;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::client::Server;
 use super::terminal;
 use super::{Failure, colored, print};
 use crate::alert::{Fingerprint, LabelSet, Status};
 use crate::clock;
+use crate::guards::Hold;
 use crate::run::{Run, TaskEvent};
 use list::List;
 
-/// Look at runs, or cancel one, on a running server.
+/// Look at runs, cancel, approve or reject one, on a running server.
 #[derive(Debug, Args)]
 pub(super) struct Runs {
     #[command(flatten)]
@@ -27,7 +30,7 @@ pub(super) struct Runs {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Format {
+pub(super) enum Format {
     /// For a person.
     Text,
     /// As the API gives it.
@@ -59,11 +62,32 @@ enum Verb {
         #[arg(value_parser = run_id)]
         id: u64,
     },
+    /// Consent to a run that waits for it.
+    Approve {
+        /// The run's number.
+        #[arg(value_parser = run_id)]
+        id: u64,
+    },
+    /// End a run that waits for consent.
+    Reject {
+        /// The run's number.
+        #[arg(value_parser = run_id)]
+        id: u64,
+    },
+}
+
+/// A run, and why it waits for a person if it does.
+#[derive(Deserialize)]
+struct Shown {
+    #[serde(flatten)]
+    run: Run,
+    #[serde(default)]
+    held: Option<Hold>,
 }
 
 #[derive(Deserialize)]
 struct Detail {
-    run: Run,
+    run: Shown,
     episodes: Vec<Episode>,
     events: Vec<TaskEvent>,
 }
@@ -120,6 +144,18 @@ impl Runs {
                     _ => format!("run {id} is being ended\n"),
                 })
             }
+            Verb::Approve { id } => {
+                let _: Value = self
+                    .server
+                    .ask(Method::POST, &format!("runs/{id}/approve"))?;
+                print(&format!("run {id} is approved\n"))
+            }
+            Verb::Reject { id } => {
+                let _: Value = self
+                    .server
+                    .ask(Method::POST, &format!("runs/{id}/reject"))?;
+                print(&format!("run {id} is rejected, and ended\n"))
+            }
         }
     }
 }
@@ -129,6 +165,6 @@ fn run_id(text: &str) -> Result<u64, String> {
         .map_err(|_| format!("{text:?} is not a run's number"))
 }
 
-fn print_json(value: &serde_json::Value) -> Result<(), Failure> {
+pub(super) fn print_json(value: &Value) -> Result<(), Failure> {
     print(&format!("{}\n", serde_json::to_string_pretty(value)?))
 }

@@ -1,7 +1,8 @@
 //! `promansible explain`.
 
+mod told;
+
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,26 +10,29 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use nix::sys::signal::Signal;
-use serde::Serialize;
 use tempfile::TempDir;
 use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
 
+use hyper::Method;
+
+use super::client::{Server, block_on};
+use super::guards::Told;
 use super::terminal::{self, Ink, plain};
-use super::words::{alert_name, count, firing, labels};
 use super::{Failure, colored, print};
-use crate::alert::{Alert, Limits, Notification};
+use crate::alert::{Limits, Notification};
 use crate::ansible::{Ansible, ListError, Setup};
 use crate::clock;
-use crate::config::{self, Binding, Config};
-use crate::guards::{Mode, State};
+use crate::config::{self, Config};
+use crate::guards::{Book, State};
 use crate::inventory::{Inventory, InventoryError};
-use crate::plan::{self, Choice, Decision};
-use crate::run::RUN;
+use crate::plan;
 use crate::store::{self, OpenError};
 
 /// Show what would be done about a notification, and why. Nothing is run, and no server is needed.
 #[derive(Debug, Args)]
 pub(super) struct Explain {
+    #[command(flatten)]
+    server: Server,
     /// The configuration.
     #[arg(
         long = "config.file",
@@ -67,45 +71,74 @@ impl Explain {
             let why = plain(&e.to_string());
             Failure::new(format!("{}: {why}", called(&self.notification)))
         })?;
-        let inventory = self.inventory(&config)?;
-        let state = State::default();
+        let (inventory, book) = self.known(&config)?;
+        let state = State::new(book);
         let explained = plan::explain(&config, &inventory, &state, &notification, clock::now());
         print(&match self.format {
-            Format::Text => as_text(&notification, &explained, colored(&std::io::stdout())),
-            Format::Json => as_json(&notification, &explained)?,
+            Format::Text => told::as_text(
+                &notification,
+                &explained,
+                &state.book,
+                colored(&std::io::stdout()),
+            ),
+            Format::Json => told::as_json(&notification, &explained, &state.book)?,
         })
     }
 
-    fn inventory(&self, config: &Config) -> Result<Inventory, Failure> {
+    /// The inventory, and what is paused, held and open: as the store has it, or who has the store.
+    fn known(&self, config: &Config) -> Result<(Inventory, Book), Failure> {
         if let Some(file) = &self.inventory_json {
-            return Inventory::parse(&read(file)?).map_err(|e| no_inventory(file, &e));
+            let inventory = Inventory::parse(&read(file)?).map_err(|e| no_inventory(file, &e))?;
+            return Ok((inventory, Book::default()));
         }
         let inventory = list_inventory(config)?;
         let path = &config.storage.path;
-        let peek = || Ok((store::peek(path)?.hosts, store::peek_aliases(path)?));
+        let peek = || Ok((store::peek(path)?, store::peek_aliases(path)?));
         match peek() {
-            Ok((hosts, aliases)) => {
-                let enrolled: Vec<_> = hosts.into_iter().map(Arc::new).collect();
+            Ok((peeked, aliases)) => {
+                let enrolled: Vec<_> = peeked.hosts.into_iter().map(Arc::new).collect();
                 let aliases = aliases.iter();
                 let aliases = aliases.map(|(host, aliases)| (host.as_str(), aliases));
-                Ok(inventory.with_enrolled(&enrolled).with_aliases(aliases))
+                let inventory = inventory.with_enrolled(&enrolled).with_aliases(aliases);
+                Ok((inventory, peeked.book))
             }
             Err(e) => {
+                let in_use = matches!(e, OpenError::InUse(_));
                 let why = match e {
                     OpenError::InUse(path) => {
                         format!("a running promansible has {}", path.display())
                     }
                     other => other.to_string(),
                 };
-                let warning = Ink::Yellow.paint("warning:", colored(&std::io::stderr()));
-                let _ = writeln!(
-                    std::io::stderr(),
-                    "{warning} enrolled hosts, and what facts tell of hosts, are not known here: {why}"
-                );
-                Ok(inventory)
+                warn(&format!(
+                    "enrolled hosts, and what facts tell of hosts, are not known here: {why}"
+                ));
+                let book = if in_use {
+                    self.book()?
+                } else {
+                    Book::default()
+                };
+                Ok((inventory, book))
             }
         }
     }
+
+    /// What is paused, held and open, from the server that has the store.
+    fn book(&self) -> Result<Book, Failure> {
+        match block_on(self.server.ask_async::<Told>(Method::GET, "guards", None))? {
+            Ok(told) => Ok(told.book),
+            Err(Failure::Said(why)) => {
+                warn(&format!("what is paused and held is not known here: {why}"));
+                Ok(Book::default())
+            }
+            Err(signal) => Err(signal),
+        }
+    }
+}
+
+fn warn(what: &str) {
+    let warning = Ink::Yellow.paint("warning:", colored(&std::io::stderr()));
+    let _ = writeln!(std::io::stderr(), "{warning} {what}");
 }
 
 /// Asks Ansible for the inventory.
@@ -215,155 +248,5 @@ impl Ends {
             _ = terms.recv() => *term,
             _ = hups.recv() => *hup,
         }
-    }
-}
-
-type Explained<'a> = (&'a Alert, Vec<Decision>);
-
-fn as_text(notification: &Notification, explained: &[Explained<'_>], color: bool) -> String {
-    let mut text = String::new();
-    if notification.truncated_alerts > 0 {
-        let _ = writeln!(
-            text,
-            "Not decided: {} that Alertmanager left out because of its max_alerts.\n",
-            count(notification.truncated_alerts, "alert")
-        );
-    }
-    let width = explained
-        .iter()
-        .flat_map(|(_, decisions)| decisions)
-        .map(|decision| decision.binding_name().len())
-        .max()
-        .unwrap_or(0);
-    for (alert, decisions) in explained {
-        let _ = writeln!(
-            text,
-            "{}  {}  {}",
-            Ink::Bold.paint(&alert_name(alert.name()), color),
-            firing(alert.status, alert.starts_at, alert.ends_at),
-            alert.fingerprint
-        );
-        let _ = writeln!(text, "  {}", labels(&alert.labels));
-        for decision in decisions {
-            let _ = writeln!(text, "{}", line(decision, width, color));
-        }
-        text.push('\n');
-    }
-    let runs = explained
-        .iter()
-        .flat_map(|(_, decisions)| decisions)
-        .filter(|decision| matches!(decision.choice, Choice::Run { .. }))
-        .count();
-    let _ = writeln!(
-        text,
-        "{}, {} to run. Nothing was run; what a server remembers (duplicates) is not known here.",
-        count(explained.len() as u64, "alert"),
-        count(runs as u64, "decision")
-    );
-    text
-}
-
-fn line(decision: &Decision, width: usize, color: bool) -> String {
-    let binding = match decision.binding_name() {
-        "" => "-",
-        name => name,
-    };
-    let reason = decision.choice.as_str();
-    let ink = match &decision.choice {
-        Choice::Run { .. } => Ink::Green,
-        Choice::Skip { reason, .. } if reason.is_routine() => Ink::Dim,
-        Choice::Skip { .. } => Ink::Yellow,
-    };
-    let reason = ink.paint(&format!("{reason:<16}"), color);
-    let why = match (&decision.choice, &decision.binding) {
-        (Choice::Run { hosts, step, .. }, Some(binding)) => {
-            let check = if binding.mode == Mode::Check {
-                " (check mode)"
-            } else {
-                ""
-            };
-            let waits = if binding.approval.is_some() {
-                ", once somebody approves"
-            } else {
-                ""
-            };
-            format!(
-                "{} on {}{check}{waits}",
-                roles_of(binding, *step).join(", "),
-                hosts.join(", ")
-            )
-        }
-        (Choice::Skip { why, .. }, _) => plain(why),
-        (Choice::Run { .. }, None) => String::new(),
-    };
-    format!("    {binding:<width$}  {reason} {why}")
-}
-
-fn roles_of(binding: &Binding, step: u32) -> &[String] {
-    plan::step_of(binding, step).map_or(&[], |step| &step.roles)
-}
-
-#[derive(Serialize)]
-struct Document<'a> {
-    truncated_alerts: u64,
-    alerts: Vec<AlertDocument<'a>>,
-}
-
-#[derive(Serialize)]
-struct AlertDocument<'a> {
-    #[serde(flatten)]
-    alert: &'a Alert,
-    decisions: Vec<DecisionDocument<'a>>,
-}
-
-#[derive(Serialize)]
-struct DecisionDocument<'a> {
-    binding: Option<&'a str>,
-    decision: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    why: Option<&'a str>,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    roles: &'a [String],
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    hosts: &'a [String],
-    /// Whether the run would only say what it would change.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    check: bool,
-}
-
-fn as_json(notification: &Notification, explained: &[Explained<'_>]) -> Result<String, Failure> {
-    let document = Document {
-        truncated_alerts: notification.truncated_alerts,
-        alerts: explained
-            .iter()
-            .map(|(alert, decisions)| AlertDocument {
-                alert,
-                decisions: decisions.iter().map(decision_document).collect(),
-            })
-            .collect(),
-    };
-    Ok(format!("{}\n", serde_json::to_string_pretty(&document)?))
-}
-
-fn decision_document(decision: &Decision) -> DecisionDocument<'_> {
-    let (why, hosts): (_, &[String]) = match &decision.choice {
-        Choice::Run { hosts, .. } => (None, hosts),
-        Choice::Skip { why, .. } => (Some(why.as_str()), &[]),
-    };
-    let runs = decision.choice.as_str() == RUN;
-    DecisionDocument {
-        binding: decision.binding.as_ref().map(|b| b.name.as_str()),
-        decision: decision.choice.as_str(),
-        why,
-        roles: match (&decision.binding, &decision.choice) {
-            (Some(binding), Choice::Run { step, .. }) => roles_of(binding, *step),
-            _ => &[],
-        },
-        hosts,
-        check: runs
-            && decision
-                .binding
-                .as_ref()
-                .is_some_and(|b| b.mode == Mode::Check),
     }
 }

@@ -1,0 +1,117 @@
+//! What the guards have to do with a run, and whether it helped.
+
+use crate::cli::terminal::plain;
+use crate::cli::words::second;
+use crate::guards::Hold;
+use crate::run::Run;
+use crate::verdict::Verdicts;
+
+/// Lines of a run's head: a title and what it says.
+pub(super) fn lines(run: &Run, held: Option<Hold>) -> Vec<(&'static str, String)> {
+    let mut lines = Vec::new();
+    let binding = run.binding.as_deref().unwrap_or_default();
+    match held {
+        Some(Hold::Paused) => lines.push((
+            "held",
+            "everything is paused; to start runs again: promansible resume".to_owned(),
+        )),
+        Some(Hold::Storm) => lines.push((
+            "held",
+            format!(
+                "too many hosts would be touched; to let it go: promansible release {}",
+                plain(binding)
+            ),
+        )),
+        Some(Hold::Approval) | None => {}
+    }
+    if let Some(approval) = &run.approval {
+        lines.push(match (&approval.by, approval.at) {
+            (Some(by), Some(at)) => ("approved", format!("by {} at {}", plain(by), second(at))),
+            _ if run.finished_at.is_some() => return lines,
+            _ => (
+                "approval",
+                format!(
+                    "wanted until {}: promansible runs approve {1}, or reject {1}",
+                    second(approval.until),
+                    run.id
+                ),
+            ),
+        });
+    }
+    if let Some(remedy) = run.remedy {
+        if remedy.steps > 1 {
+            lines.push(("step", format!("{} of {}", remedy.step, remedy.steps)));
+        }
+        if remedy.probe {
+            let why = "its role failed too often, and is tried out on one host";
+            lines.push(("probe", why.to_owned()));
+        }
+    }
+    let helped = long(&run.verdicts);
+    if !helped.is_empty() {
+        lines.push(("helped", helped));
+    }
+    lines
+}
+
+/// What a run is called that is queued.
+pub(super) fn status(held: Hold) -> &'static str {
+    match held {
+        Hold::Paused => "held (paused)",
+        Hold::Storm => "held (storm)",
+        Hold::Approval => "held (approval)",
+    }
+}
+
+/// Whether it helped, in a word or two.
+pub(super) fn short(verdicts: &Verdicts) -> String {
+    let known = verdicts.effective + verdicts.ineffective;
+    match (known, verdicts.effective) {
+        (0, _) if verdicts.pending > 0 => "pending".to_owned(),
+        (0, _) if verdicts.unknown > 0 => "unknown".to_owned(),
+        (0, _) => String::new(),
+        (known, effective) if known == effective => "yes".to_owned(),
+        (_, 0) => "no".to_owned(),
+        (known, effective) => format!("{effective} of {known}"),
+    }
+}
+
+fn long(verdicts: &Verdicts) -> String {
+    let parts = [
+        (verdicts.effective, "effective"),
+        (verdicts.ineffective, "ineffective"),
+        (verdicts.unknown, "unknown"),
+        (verdicts.pending, "yet to be seen"),
+    ];
+    let parts = parts.iter().filter(|(number, _)| *number > 0);
+    let parts: Vec<String> = parts.map(|(n, word)| format!("{n} {word}")).collect();
+    parts.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whether_it_helped_is_said_of_what_is_known() {
+        let of = |effective, ineffective, unknown, pending| Verdicts {
+            pending,
+            effective,
+            ineffective,
+            unknown,
+        };
+        for (verdicts, brief, whole) in [
+            (of(0, 0, 0, 0), "", ""),
+            (of(0, 0, 0, 2), "pending", "2 yet to be seen"),
+            (of(0, 0, 1, 0), "unknown", "1 unknown"),
+            (of(2, 0, 1, 0), "yes", "2 effective, 1 unknown"),
+            (of(0, 1, 0, 1), "no", "1 ineffective, 1 yet to be seen"),
+            (of(1, 2, 0, 0), "1 of 3", "1 effective, 2 ineffective"),
+        ] {
+            assert_eq!(
+                (short(&verdicts).as_str(), long(&verdicts).as_str()),
+                (brief, whole)
+            );
+        }
+    }
+}
