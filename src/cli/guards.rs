@@ -1,6 +1,7 @@
 //! `promansible guards`, `pause`, `resume` and `release`.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use chrono::{DateTime, Utc};
 use clap::Args;
@@ -160,10 +161,11 @@ fn word(name: &str) -> String {
 fn text(told: &Told, color: bool) -> String {
     let mut text = String::new();
     if told.mode != "run" {
-        text.push_str(&format!(
-            "The mode of the configuration is {}: runs for alerts change nothing.\n",
+        let _ = writeln!(
+            text,
+            "The mode of the configuration is {}: runs for alerts change nothing.",
             plain(&told.mode)
-        ));
+        );
     }
     let rows = rows(told);
     if rows.is_empty() {
@@ -179,11 +181,12 @@ fn text(told: &Told, color: bool) -> String {
         let by_reason = told.held.iter().filter(|(_, number)| **number > 0);
         let by_reason = by_reason.map(|(reason, number)| format!("{reason} {number}"));
         let by_reason: Vec<String> = by_reason.collect();
-        text.push_str(&format!(
+        let _ = write!(
+            text,
             "\n{} queued and held: {}\n",
             count(waiting, "run"),
             by_reason.join(", ")
-        ));
+        );
     }
     text
 }

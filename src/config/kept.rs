@@ -158,7 +158,13 @@ impl Config {
     ) -> Result<(KeptObject, String), KeptError> {
         let not_json =
             |e: &dyn fmt::Display| KeptError::whole(format!("the body is not JSON: {e}"));
-        let VarValue(value) = serde_json::from_slice(json).map_err(|e| not_json(&e))?;
+        let VarValue(mut value) = serde_json::from_slice(json).map_err(|e| not_json(&e))?;
+        if let Value::Object(fields) = &mut value {
+            let counted = fields
+                .iter_mut()
+                .filter(|(field, _)| COUNTED.contains(&field.as_str()));
+            counted.for_each(|(_, value)| as_whole(value));
+        }
         let Value::Object(fields) = &value else {
             return Err(KeptError::whole(
                 r#"the body is no JSON object: want {"name": …}"#,
@@ -273,6 +279,24 @@ const DURATIONS: [&str; 6] = [
     "verify_within",
 ];
 
+/// What holds counts.
+const COUNTED: [&str; 2] = ["attempts", "storm"];
+
+/// To JSON 3.0 is the whole number 3, to YAML it is not.
+fn as_whole(value: &mut Value) {
+    let Value::Object(map) = value else { return };
+    for value in map.values_mut() {
+        let whole = value.as_f64().filter(|n| n.fract() == 0.0 && n.abs() < 1e9);
+        if value.is_f64()
+            && let Some(whole) = whole
+        {
+            #[allow(clippy::cast_possible_truncation)] // it is whole, and small
+            let whole = whole as i64;
+            *value = Value::from(whole);
+        }
+    }
+}
+
 /// Refuses what YAML would take for the text that is meant: a name `false`, a role 7.
 fn mistyped(field: &str, value: &Value) -> Result<(), KeptError> {
     let is_text = |value: &Value| value.is_string();
@@ -280,7 +304,7 @@ fn mistyped(field: &str, value: &Value) -> Result<(), KeptError> {
         Value::Null => return Ok(()),
         _ if field == "vars" => return Ok(()),
         value if SWITCHES.contains(&field) => (value.is_boolean(), "true or false"),
-        Value::Object(map) if ["attempts", "storm"].contains(&field) => {
+        Value::Object(map) if COUNTED.contains(&field) => {
             let good = map.values().all(|v| is_text(v) || v.is_number());
             (good, "whole numbers and texts")
         }

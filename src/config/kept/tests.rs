@@ -206,3 +206,36 @@ fn every_character_of_a_variable_is_kept() {
     };
     assert_eq!(schedule.work.vars["odd"], odd);
 }
+
+#[test]
+fn guards_are_typed_as_json_has_them() {
+    let with = |field: &str, value: Value| {
+        let mut typed = json!({"name": "n", "matchers": ["a=b"], "roles": ["handle_disk"]});
+        if field == "steps" {
+            typed["roles"] = Value::Null;
+        }
+        typed[field] = value;
+        match read(KeptKind::Binding, &typed.to_string())?.0 {
+            KeptObject::Binding(binding) => Ok::<_, String>(*binding),
+            KeptObject::Schedule(_) => panic!("it is a binding"),
+        }
+    };
+    let max = |value| with("attempts", value).map(|binding| binding.limits.attempts.max);
+    assert_eq!(max(json!({"max": 3})), Ok(3));
+    assert_eq!(
+        max(json!({"max": 3.0, "per": "2h"})),
+        Ok(3),
+        "the same in JSON"
+    );
+    assert!(max(json!({"max": 3.5})).is_err() && max(json!({"max": true})).is_err());
+    let approval = |value| with("approval", value).map(|binding| binding.approval.is_some());
+    assert_eq!(approval(json!({"required": true, "ttl": "2h"})), Ok(true));
+    assert_eq!(approval(json!({"required": false})), Ok(false));
+    assert!(approval(json!({"required": "true"})).is_err());
+    let steps = with(
+        "steps",
+        json!([{"roles": ["handle_disk"], "verify_within": "2m"}, {"roles": ["handle_disk"]}]),
+    );
+    assert_eq!(steps.unwrap().steps.len(), 2);
+    assert!(with("steps", json!([{"roles": [7]}])).is_err());
+}
