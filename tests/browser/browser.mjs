@@ -1,6 +1,7 @@
 // Chromium, and what every story may expect of every page: no error in the console, nothing asked of anybody else.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
 import { rmSync, writeFileSync } from "node:fs";
 import { after, test } from "node:test";
 import { chromium } from "playwright-core";
@@ -99,10 +100,14 @@ export async function run(roles, hosts) {
   return JSON.parse(await api("runs", { roles, target: { hosts } })).data.id;
 }
 
+/** Makes a binding over the API. */
+export const bind = (binding) => api("bindings", binding);
+
 /** Tells an alert as Alertmanager does. */
 export async function tell(alertname, instance) {
+  const fingerprint = createHash("sha256").update(`${alertname} ${instance}`).digest("hex").slice(0, 16);
   const labels = { alertname, instance };
-  const alert = { status: "firing", labels, annotations: {}, startsAt: "2026-01-02T03:04:05Z", endsAt: "0001-01-01T00:00:00Z", fingerprint: "00000000000000a1" };
+  const alert = { status: "firing", labels, annotations: {}, startsAt: "2026-01-02T03:04:05Z", endsAt: "0001-01-01T00:00:00Z", fingerprint };
   await api("webhook", { version: "4", groupKey: "{}", truncatedAlerts: 0, status: "firing", receiver: "promansible", groupLabels: {}, commonLabels: {}, commonAnnotations: {}, externalURL: "", alerts: [alert] });
 }
 

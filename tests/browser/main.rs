@@ -89,6 +89,18 @@ fn stories_without_scripts() {
 }
 
 #[test]
+fn guards_with_scripts() {
+    let site = site();
+    visit("guards.mjs", "on", &site, &site.start());
+}
+
+#[test]
+fn guards_without_scripts() {
+    let site = site();
+    visit("guards.mjs", "off", &site, &site.start());
+}
+
+#[test]
 fn a_schedule_starts_by_itself() {
     let site = site();
     visit("schedule.mjs", "on", &site, &site.start());
@@ -153,12 +165,26 @@ fn a_real_ansible_is_watched() {
     visit("real.mjs", "on", &site, &site.start());
 }
 
+const GUARDS: &str = "prometheus: {rule_files: [SITE/rules/*.yml]}
+guards: {verify_within: 1s, circuit: {failures: 2, retry_after: 1h}, storm: {max_hosts: 0}}
+";
+
 /// Something on every page, long words among it.
 #[test]
 fn every_page_can_be_read_by_everybody() {
     let site = site()
         .binding("mend", "[ok, fail]", "matchers: ['alertname=\"SiteDown\"']")
-        .sections("prometheus: {rule_files: [SITE/rules/*.yml]}\n");
+        .binding(
+            "break",
+            "[fail]",
+            "matchers: ['alertname=\"SiteBroken\"']",
+        )
+        .binding(
+            "ask-somebody",
+            "[ok, flood]",
+            "matchers: ['alertname=\"SiteAsks\"']; approval: {ttl: 2h}; cooldown: 1m; storm: {max_hosts: 5}",
+        )
+        .sections(GUARDS);
     let rules = "groups:\n  - name: sites\n    rules:\n      - alert: SiteDown\n        expr: probe_success{job=\"blackbox\", instance=~\".+\"} == 0 and on (instance) up == 1\n        for: 2m\n        labels: {severity: critical}\n        annotations: {summary: A site does not answer., runbook_url: https://example.org/runbooks/site-down}\n      - alert: Unbound\n        expr: vector(1)\n";
     site.write("rules/sites.yml", rules);
     let readme = "# ok\n\nMends `things`, see [the web](https://example.org).\n\n- one\n- two\n\n```yaml\n- hosts: all\n  a_very_long_word_that_stands_in_a_block_of_code_and_must_not_widen_the_page_of_a_phone: true\n```\n";
@@ -216,5 +242,19 @@ fn every_page_can_be_read_by_everybody() {
         "runs",
         &json!({"roles": ["wait"], "target": {"hosts": ["web1"]}}),
     );
+    // Something waits for a person, something is left alone, and something did not help.
+    server.deliver(&[alert("SiteBroken", "web2")]);
+    server.wait_run(6, "finished");
+    server.deliver(&[alert("SiteAsks", "web1"), alert("SiteAsks", long)]);
+    server.wait_run(7, "queued");
+    let origin = format!("http://{}", server.address);
+    let headers = [
+        ("Content-Type", "application/x-www-form-urlencoded"),
+        ("Origin", &origin),
+        ("Sec-Fetch-Site", "same-origin"),
+    ];
+    let form = b"for=2h&why=It+gets+a+new+disk%2C+see+the+ticket";
+    let held = server.request("POST", "/hosts/web2/hold", &headers, form);
+    assert_eq!(held.status, 303, "{}", held.text());
     visit("pages.mjs", "on", &site, &server);
 }

@@ -11,7 +11,13 @@ const LONG = "a-host-with-a-name-that-is-longer-than-a-telephone-is-wide.example
 
 // Name, address, a part of the page and what must stand in it.
 const PAGES = [
-  ["now", "/", "#firing", "SiteSlow"],
+  ["now", "/", "#waiting", "ok, flood on web1"],
+  ["run-asks", "/runs/7", "#held", "It waits for approval"],
+  ["pause", "/pause", "#confirm", "Pause everything?"],
+  ["hold", "/hosts/web1/hold", "#confirm", "For how long"],
+  ["host-held", "/hosts/web2", "#held", "a new disk"],
+  ["role-open", "/roles/fail", "#circuit", "It is not run"],
+  ["binding-guarded", "/bindings/ask-somebody", "#guards", "must approve"],
   ["runs", "/runs", "#runs", "tidy"],
   ["runs-none", "/runs?role=none", "#runs-empty", "No run is like that"],
   ["runs-wrong", "/runs?since=yesterday", "#filter-error", "since"],
@@ -45,7 +51,7 @@ const WIDE = { width: 1280, height: 900 }, PHONE = { width: 360, height: 740 };
 
 // Each page is asked for once, and then looked at in other lights: what differs are the sheet's answers.
 story("every page passes, in light, dark and on a phone", async (page, reader) => {
-  reader.mayBeRefused(/\/nothing$|since=yesterday$|\/run$/);
+  reader.mayBeRefused(/\/nothing$|since=yesterday$|\/run$|\/hold$/);
   const found = [];
   async function check(name) {
     const look = async (how, scheme, size, faults) => {
@@ -71,6 +77,21 @@ story("every page passes, in light, dark and on a phone", async (page, reader) =
   await page.click("#run");
   await see(page, "#target-error", "nobody");
   await check("run-once-wrong");
+  await visit(page, "/hosts/web1/hold");
+  await page.fill("#for", "long");
+  await page.fill("#why", "a new disk");
+  await page.click("#yes");
+  await see(page, "#for-error", "number");
+  await check("hold-wrong");
+  await visit(page, "/pause");
+  await page.fill("#why", "The network is being mended: see the ticket, and ask the network people before you resume.");
+  await page.click("#yes");
+  await see(page, "#paused", "network people");
+  await check("now-paused");
+  await visit(page, "/runs/7");
+  await see(page, "#held", "everything is paused");
+  await check("run-paused");
+  await page.click("#resume");
   assert.deepEqual(found, []);
 });
 

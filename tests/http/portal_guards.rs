@@ -179,7 +179,7 @@ fn a_host_is_held_and_released() {
     leads_to(&send(&server, &ask, "for=2h&why=a+new+disk"), "/hosts/web1");
     let held = Page::get(&server, "/hosts/web1").by_id("held").text();
     assert!(
-        held.contains("Held by the portal since") && held.contains("a new disk"),
+        held.contains("Held by the portal") && held.contains("a new disk"),
         "{held}"
     );
     let now = Page::get(&server, "/");
