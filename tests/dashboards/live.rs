@@ -82,6 +82,22 @@ fn every_panel_has_data_after_an_alert_ran_a_role() -> Result<(), Failure> {
             Ok((failed >= 1.0 && open >= 1.0).then_some(()))
         },
     )?;
+    // Last, for nothing starts any more then.
+    let port = world.promansible.port;
+    for (path, body) in [
+        (
+            "/api/v1/hosts/web01/hold",
+            r#"{"for": "1h", "why": "disks"}"#,
+        ),
+        ("/api/v1/pause", r#"{"why": "pictures"}"#),
+    ] {
+        let answer = http::post(port, path, body)?;
+        assert_eq!(answer.status / 100, 2, "{path}: {}", answer.body);
+    }
+    world.wait(LIMIT, "it to be shown that all is paused", || {
+        let shown = count("paused", &[])? + count("hosts_held", &[])?;
+        Ok((shown >= 2.0).then_some(()))
+    })?;
 
     let mut asked = 0;
     for dashboard in model::all() {
