@@ -23,7 +23,7 @@ use crate::run::{CONTROLLER, RunId};
 use crate::suggest::did_you_mean;
 
 pub(super) use told::told;
-use typed::Hold;
+pub(super) use typed::Hold;
 
 /// What is asked for, by its path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -202,7 +202,7 @@ pub(super) async fn release(
     if let Some(name) = binding
         && !names.contains(&name)
         // What is no binding any more may still be held.
-        && (name.is_empty() || !context.store.book().await?.storms.contains_key(name))
+        && !(name.is_empty() || context.store.book().await?.storms.contains_key(name))
     {
         let help = did_you_mean(name, &names, "the bindings are");
         return Err(not_found(format!("no binding is named {name:?}; {help}")));

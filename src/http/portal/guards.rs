@@ -11,8 +11,8 @@ use super::frame::{self, Frame, Wrong};
 use super::waiting::HoldRow;
 use super::words::part;
 use crate::clock;
-use crate::guards::{HostHold, Pause, after};
 use crate::http::Context;
+use crate::http::guards::{self, Hold};
 use crate::http::refusal::Refusal;
 use crate::run::RunId;
 use crate::units::{DURATION_HELP, parse_duration};
@@ -28,7 +28,7 @@ const FIELDS: [&str; 2] = ["for", "why"];
 
 /// In whose name something is done here.
 pub(super) fn by(context: &Context) -> String {
-    context.caller.name_or("the portal").to_owned()
+    guards::who(context, "the portal")
 }
 
 /// A question with a reason in its answer.
@@ -81,51 +81,32 @@ pub(super) async fn pause(context: &Context, form: &Form) -> Answer {
         Ok(why) => why,
         Err(refusal) => return ask_pause(context, form, Some(refusal)).await,
     };
-    let (since, by) = (clock::now(), by(context));
-    tracing::info!(by, why, "everything is paused");
-    context.store.pause(Pause { since, by, why }).await?;
+    guards::pause(context, by(context), why).await?;
     Ok(frame::see("/"))
 }
 
 /// Starts runs again.
 pub(super) async fn resume(context: &Context) -> Answer {
-    context.store.resume().await?;
-    tracing::info!(by = by(context), "runs are started again");
+    guards::resume(context, &by(context)).await?;
     Ok(frame::see("/"))
 }
 
 /// Lets go what a storm holds: of the binding that is named, or of all together where the name is empty.
 pub(super) async fn release(context: &Context, form: &Form) -> Answer {
     let binding = form.untrimmed("binding").to_owned();
-    let released = context.store.release(Some(binding), clock::now()).await?;
-    for binding in released {
-        tracing::info!(by = by(context), binding, "what a storm held is released");
-    }
+    guards::release(context, Some(&binding), &by(context)).await?;
     Ok(frame::see("/"))
 }
 
 /// Forgets a role's failures, so that it runs again.
 pub(super) async fn close(context: &Context, role: &str) -> Answer {
-    let was_open = context.store.close_circuit(role.to_owned(), clock::now());
-    let was_open = was_open.await?;
-    tracing::info!(
-        role,
-        by = by(context),
-        was_open,
-        "a role's failures are forgotten"
-    );
+    guards::close(context, role, &by(context)).await?;
     Ok(frame::see(&format!("/roles/{}", part(role))))
 }
 
 /// Consents to a run that waits for it, or ends it.
 pub(super) async fn answer(context: &Context, run: RunId, approved: bool) -> Answer {
-    let by = by(context);
-    let answered = context
-        .store
-        .answer_approval(run, approved, by.clone(), clock::now());
-    answered.await?;
-    let answer = if approved { "approved" } else { "rejected" };
-    tracing::info!(run = run.0, by, answer, "a run was waited for");
+    guards::answer_approval(context, run, approved, by(context)).await?;
     Ok(frame::see(&format!("/runs/{run}")))
 }
 
@@ -170,21 +151,11 @@ pub(super) async fn ask_hold(
 
 /// Leaves a host alone.
 pub(super) async fn hold(context: &Context, host: &str, form: &Form) -> Answer {
-    known(context, host).await?;
-    let (time, why) = match asked(form) {
-        Ok(asked) => asked,
+    let wanted = match asked(form) {
+        Ok(wanted) => wanted,
         Err(refusal) => return ask_hold(context, host, form, Some(refusal)).await,
     };
-    let since = clock::now();
-    let hold = HostHold {
-        since,
-        until: time.map(|time| after(since, time)),
-        by: by(context),
-        why,
-    };
-    let until = hold.until.map(|until| until.to_rfc3339());
-    tracing::info!(host, by = hold.by, until, why = hold.why, "a host is held");
-    context.store.hold_host(host.to_owned(), hold).await?;
+    guards::hold_host(context, host, wanted, by(context)).await?;
     Ok(frame::see(&format!("/hosts/{}", part(host))))
 }
 
@@ -216,7 +187,7 @@ fn status(wrong: Option<&Refusal>) -> StatusCode {
 }
 
 /// For how long, or until somebody releases it; and why.
-fn asked(form: &Form) -> Result<(Option<Duration>, String), Refusal> {
+fn asked(form: &Form) -> Result<Hold, Refusal> {
     let text = form.text("for");
     let time = match (text, parse_duration(text)) {
         ("", _) => None,
@@ -238,7 +209,7 @@ fn asked(form: &Form) -> Result<(Option<Duration>, String), Refusal> {
             "why: it is missing; say it to whoever finds the host held",
         ));
     }
-    Ok((time, why))
+    Ok(Hold { time, why })
 }
 
 fn reason(form: &Form) -> Result<String, Refusal> {
@@ -258,7 +229,11 @@ mod tests {
 
     #[test]
     fn a_hold_is_read_or_refused_by_its_field() {
-        let read = |text: &str| asked(&Form::parse(text.as_bytes())).map_err(|e| e.why);
+        let read = |text: &str| {
+            asked(&Form::parse(text.as_bytes()))
+                .map(|hold| (hold.time, hold.why))
+                .map_err(|e| e.why)
+        };
         let held = |time| Ok((time, "a new disk".to_owned()));
         let two = Some(Duration::from_hours(2));
         assert_eq!(read("for=2h&why=+a+new+disk+"), held(two));
