@@ -182,7 +182,7 @@ fn what_is_typed_wrong_is_refused_by_its_field() {
             "bindings//release",
             "",
             404,
-            "no binding is named \"\"; the bindings are all",
+            "there is no /api/v1/bindings//release",
         ),
         (
             "roles/fial/close",

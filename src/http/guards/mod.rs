@@ -57,7 +57,9 @@ pub(super) fn asked(path: &str) -> Option<Asked> {
         ["pause"] => Asked::Pause,
         ["resume"] => Asked::Resume,
         ["release"] => Asked::Release(None),
-        ["bindings", name, "release"] => Asked::Release(Some(path::decoded(name))),
+        ["bindings", name, "release"] if !name.is_empty() => {
+            Asked::Release(Some(path::decoded(name)))
+        }
         ["hosts", name, "hold"] => Asked::HostHold(path::decoded(name)),
         ["roles", name, "close"] => Asked::Close(path::decoded(name)),
         ["runs", run, act @ ("approve" | "reject")] => Asked::Answer {
