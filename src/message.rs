@@ -75,6 +75,11 @@ pub enum Matter {
         /// When it lapses.
         until: Option<DateTime<Utc>>,
     },
+    /// Somebody tries a notifier.
+    Test {
+        /// The notifier.
+        notifier: String,
+    },
 }
 
 /// What is held.
@@ -102,10 +107,12 @@ pub enum Kind {
     Held,
     /// [`Matter::ApprovalWanted`].
     Approval,
+    /// [`Matter::Test`], which is sent to one notifier and chosen by none.
+    Test,
 }
 
 impl Kind {
-    /// Every kind.
+    /// Every kind that can be chosen.
     pub const ALL: [Self; 4] = [
         Self::RunFailed,
         Self::Ineffective,
@@ -120,6 +127,7 @@ impl Kind {
             Self::Ineffective => "ineffective",
             Self::Held => "held",
             Self::Approval => "approval",
+            Self::Test => "test",
         }
     }
 }
@@ -168,6 +176,7 @@ impl Message {
             Matter::RemediationIneffective { .. } => Kind::Ineffective,
             Matter::Held { .. } => Kind::Held,
             Matter::ApprovalWanted { .. } => Kind::Approval,
+            Matter::Test { .. } => Kind::Test,
         }
     }
 
@@ -177,7 +186,7 @@ impl Message {
             Matter::RunFailed { run, .. }
             | Matter::RemediationIneffective { run, .. }
             | Matter::ApprovalWanted { run, .. } => Some(run),
-            Matter::Held { .. } => None,
+            Matter::Held { .. } | Matter::Test { .. } => None,
         }
     }
 
@@ -205,6 +214,7 @@ impl Message {
                 list(roles),
                 list(hosts)
             ),
+            Matter::Test { notifier } => format!("A test of the notifier {notifier}"),
         }
     }
 
@@ -238,6 +248,7 @@ impl Message {
                 say("Binding", binding);
                 say("It lapses at", &until.map(|at| at.to_rfc3339()));
             }
+            Matter::Test { .. } => lines.push("Nothing happened.".to_owned()),
         }
         lines
     }

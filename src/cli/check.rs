@@ -3,13 +3,14 @@
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Subcommand;
 
 use super::terminal::Ink;
 use super::words::count;
 use super::{Failure, colored, print};
-use crate::config::{self, Ansible, Web};
+use crate::config::{self, Ansible, Binding, Config, Guards, Web};
 use crate::door::Door;
 
 /// Check a file without a server.
@@ -51,14 +52,42 @@ fn config(file: &Path) -> Result<(), Failure> {
     ))?;
     let missing = missing_programs(&config.ansible, std::env::var_os("PATH"));
     if !missing.is_empty() {
-        let _ = writeln!(
-            std::io::stderr(),
-            "{} no {} in PATH: want ansible.bin_dir to name the folder that holds Ansible's programs",
-            Ink::Yellow.paint("warning:", color),
+        warn(&format!(
+            "no {} in PATH: want ansible.bin_dir to name the folder that holds Ansible's programs",
             missing.join(" and no ")
-        );
+        ));
+    }
+    if let Some(warning) = unheard(&config) {
+        warn(&warning);
     }
     Ok(())
+}
+
+fn warn(warning: &str) {
+    let mut stderr = std::io::stderr();
+    let sign = Ink::Yellow.paint("warning:", colored(&stderr));
+    let _ = writeln!(stderr, "{sign} {warning}");
+}
+
+/// The bindings that care whether their alert resolved, where nobody can be asked.
+fn unheard(config: &Config) -> Option<String> {
+    if config.alertmanager.is_some() {
+        return None;
+    }
+    let usual = Guards::VERIFY_WITHIN;
+    let cares = |binding: &&Arc<Binding>| {
+        binding.steps.len() > 1 || binding.steps.iter().any(|step| step.verify_within != usual)
+    };
+    let names = config.bindings.iter().filter(cares);
+    let names = names.map(|binding| binding.name.as_str());
+    let names = names.collect::<Vec<_>>().join(", ");
+    if names.is_empty() {
+        return None;
+    }
+    Some(format!(
+        "no alertmanager, and whether their alerts resolved matters to the bindings {names}: a verdict may stay \
+         unknown, and a next step waits for the next notification: want alertmanager: {{url: http://127.0.0.1:9093}}"
+    ))
 }
 
 /// What a run would not find here. The server may have another `PATH`, so that this is no defect of the file.

@@ -13,6 +13,7 @@ mod guards;
 mod hosts;
 mod inventory;
 mod logging;
+mod notify;
 mod objects;
 mod roles;
 mod run;
@@ -81,6 +82,9 @@ enum Verb {
     Hosts(hosts::Hosts),
     /// Print the inventory for Ansible, as its inventory scripts do: from a running server, or without one.
     Inventory(inventory::Print),
+    /// Tell people.
+    #[command(subcommand)]
+    Notify(notify::Notify),
     /// Print a shell's completions.
     Completions(generate::Completions),
     /// Write the man pages into a folder, or print the first one.
@@ -164,6 +168,7 @@ pub fn main() -> ExitCode {
         Verb::Roles(roles) => roles.run(),
         Verb::Hosts(hosts) => hosts.run(),
         Verb::Inventory(inventory) => inventory.run(),
+        Verb::Notify(notify) => notify.run(),
         Verb::Completions(completions) => completions.run(),
         Verb::Man(man) => man.run(),
     };

@@ -54,7 +54,8 @@ impl Guards {
         failures: 5,
         retry_after: Duration::from_mins(30),
     };
-    const VERIFY_WITHIN: Duration = Duration::from_mins(10);
+    /// [`Self::verify_within`], where nothing is said.
+    pub const VERIFY_WITHIN: Duration = Duration::from_mins(10);
     const APPROVAL_TTL: Duration = Duration::from_hours(1);
 }
 

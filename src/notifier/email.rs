@@ -1,5 +1,8 @@
 //! Messages as letters.
 
+#[cfg(test)]
+mod tests;
+
 use std::path::PathBuf;
 
 use lettre::message::header::ContentType;
@@ -15,6 +18,20 @@ use crate::secret_file;
 /// Where TLS begins at once.
 const SUBMISSIONS: u16 = 465;
 
+/// What is answered where the login is missing or wrong (RFC 4954, section 6). Every other letter would fare the same.
+const NO_LOGIN: [u16; 4] = [530, 534, 535, 538];
+
+/// When TLS begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Start {
+    /// Before a word is said.
+    AtOnce,
+    /// By STARTTLS, and nothing goes out without.
+    Required,
+    /// By STARTTLS if the receiver offers it.
+    IfOffered,
+}
+
 /// A subject is one line, and not too long to be read.
 const SUBJECT_CHARS: usize = 200;
 
@@ -27,20 +44,38 @@ pub(super) async fn send(
         why,
         unreachable: false,
     })?;
+    hand_over(settings, start(settings), letter).await
+}
+
+async fn hand_over(settings: &Email, start: Start, letter: lettre::Message) -> Result<(), Refused> {
     let unreachable = |why| Refused {
         why,
         unreachable: true,
     };
     let owned = settings.clone();
-    let transport = tokio::task::spawn_blocking(move || transport(&owned));
+    let transport = tokio::task::spawn_blocking(move || transport(&owned, start));
     let transport = transport.await.map_err(|e| unreachable(e.to_string()))?;
     let sent = transport.map_err(unreachable)?;
     let sent = tokio::time::timeout(TIMEOUT, sent.send(letter)).await;
     let sent = sent.map_err(|_| unreachable(format!("it did not take it within {TIMEOUT:?}")))?;
-    sent.map(|_| ()).map_err(|e| Refused {
-        unreachable: !e.is_permanent(),
-        why: e.to_string(),
-    })
+    sent.map(|_| ())
+        .map_err(|e| match e.status().map(u16::from) {
+            Some(code) if NO_LOGIN.contains(&code) => unreachable(no_login(settings, &e)),
+            _ => Refused {
+                unreachable: !e.is_permanent(),
+                why: e.to_string(),
+            },
+        })
+}
+
+fn no_login(settings: &Email, e: &lettre::transport::smtp::Error) -> String {
+    match &settings.auth {
+        Some((username, file)) => format!(
+            "it did not let {username:?} in by the password in {}: {e}",
+            file.display()
+        ),
+        None => format!("it wants a login, and there is no auth_username: {e}"),
+    }
 }
 
 pub(super) fn letter(
@@ -70,15 +105,23 @@ pub(super) fn letter(
     builder.body(body).map_err(|e| e.to_string())
 }
 
-/// Reads the files. It blocks.
-fn transport(settings: &Email) -> Result<AsyncSmtpTransport<Tokio1Executor>, String> {
-    let tls = tls(settings)?;
-    let tls = if settings.port == SUBMISSIONS {
-        Tls::Wrapper(tls)
+fn start(settings: &Email) -> Start {
+    if settings.port == SUBMISSIONS {
+        Start::AtOnce
     } else if settings.require_tls {
-        Tls::Required(tls)
+        Start::Required
     } else {
-        Tls::Opportunistic(tls)
+        Start::IfOffered
+    }
+}
+
+/// Reads the files. It blocks.
+fn transport(settings: &Email, start: Start) -> Result<AsyncSmtpTransport<Tokio1Executor>, String> {
+    let tls = tls(settings)?;
+    let tls = match start {
+        Start::AtOnce => Tls::Wrapper(tls),
+        Start::Required => Tls::Required(tls),
+        Start::IfOffered => Tls::Opportunistic(tls),
     };
     let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&settings.host)
         .port(settings.port)

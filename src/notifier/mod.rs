@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 
 use crate::clock;
 use crate::config::{Config, Notifier, Via};
-use crate::message::Message;
+use crate::message::{Matter, Message};
 use crate::metrics::{MessageResult, Metrics};
 use crate::shutdown::Shutdown;
 use crate::store::{MESSAGE_TTL, MessageTold, Pending, Store, StoreError, Tries};
@@ -267,7 +267,9 @@ impl Round {
             }
             sent += 1;
             let message = &pending.message;
-            let refused = self.send(message).await.err();
+            let refused = send(&self.config, &self.letterhead, &self.notifier.via, message)
+                .await
+                .err();
             let result = match &refused {
                 None => MessageResult::Sent,
                 Some(_) => MessageResult::Failed,
@@ -319,21 +321,42 @@ impl Round {
         }
         Ok(told)
     }
+}
 
-    async fn send(&self, message: &Message) -> Result<(), Refused> {
-        let head = &self.letterhead;
-        match &self.notifier.via {
-            Via::Webhook { url, http } => hooks::webhook(head, url, http, message).await,
-            Via::Slack { url, channel, http } => {
-                hooks::slack(head, url, channel.as_deref(), http, message).await
-            }
-            Via::Email(settings) => email::send(head, settings, message).await,
-            Via::Alertmanager => {
-                let settings = self.config.alertmanager.as_ref();
-                posted::post(head, settings, message, clock::now()).await
-            }
+async fn send(
+    config: &Config,
+    head: &Letterhead,
+    via: &Via,
+    message: &Message,
+) -> Result<(), Refused> {
+    match via {
+        Via::Webhook { url, http } => hooks::webhook(head, url, http, message).await,
+        Via::Slack { url, channel, http } => {
+            hooks::slack(head, url, channel.as_deref(), http, message).await
+        }
+        Via::Email(settings) => email::send(head, settings, message).await,
+        Via::Alertmanager => {
+            let settings = config.alertmanager.as_ref();
+            posted::post(head, settings, message, clock::now()).await
         }
     }
+}
+
+/// Sends a test message through this notifier, past the store. An error is a sentence without secrets.
+pub async fn test(config: &Config, notifier: &Notifier) -> Result<(), String> {
+    let now = clock::now();
+    let matter = Matter::Test {
+        notifier: notifier.name.clone(),
+    };
+    let mut message = Message::new(matter, now);
+    // A receiver that has seen its key would take it for one that it knows.
+    message.id = now.timestamp_millis().unsigned_abs();
+    let head = Letterhead {
+        store: "test".into(),
+        origin: None,
+    };
+    let sent = send(config, &head, &notifier.via, &message).await;
+    sent.map_err(|refused| refused.why)
 }
 
 /// How long to wait after so many refusals before this one.

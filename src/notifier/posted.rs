@@ -40,6 +40,7 @@ pub(super) fn alerts(head: &Letterhead, message: &Message, now: DateTime<Utc>) -
         Kind::Ineffective => "PromansibleRemediationIneffective",
         Kind::Held => "PromansibleHeld",
         Kind::Approval => "PromansibleApprovalWanted",
+        Kind::Test => "PromansibleTest",
     };
     let mut labels = LabelSet::new();
     let mut set = |name: &str, value: Option<&str>| {
@@ -88,6 +89,7 @@ pub(super) fn alerts(head: &Letterhead, message: &Message, now: DateTime<Utc>) -
             set("binding", binding.as_deref());
             hosts = on;
         }
+        Matter::Test { notifier } => set("notifier", Some(notifier)),
     }
     let annotations = LabelSet::from([
         ("summary".to_owned(), message.summary()),

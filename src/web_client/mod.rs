@@ -234,4 +234,4 @@ async fn authorization(auth: &HttpAuth) -> Result<HeaderValue, WebError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

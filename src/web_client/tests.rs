@@ -19,13 +19,13 @@ use super::*;
 use crate::config::{Identity, TlsClient};
 
 /// A folder with an authority (`ca.pem`), and a client's certificate and key of it.
-struct Pki {
+pub(crate) struct Pki {
     dir: TempDir,
     ca: CertifiedIssuer<'static, KeyPair>,
 }
 
 impl Pki {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -46,19 +46,19 @@ impl Pki {
         (params.signed_by(&key, &self.ca).unwrap(), key)
     }
 
-    fn write(&self, name: &str, text: &str, mode: u32) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, text: &str, mode: u32) -> PathBuf {
         let path = self.path(name);
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         path
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    /// A server for `server.example` that wants a client's certificate if told so, and says what it was asked.
-    async fn serve(&self, mutual: bool) -> Uri {
+    /// TLS of a server for `server.example` that wants a client's certificate if told so.
+    pub(crate) fn acceptor(&self, mutual: bool) -> TlsAcceptor {
         let (cert, key) = self.issue("server.example");
         let provider = Arc::new(ring::default_provider());
         let config = ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -77,7 +77,12 @@ impl Pki {
         let config = config
             .with_single_cert(vec![cert.der().clone()], key)
             .unwrap();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        TlsAcceptor::from(Arc::new(config))
+    }
+
+    /// A server for `server.example` that says what it was asked.
+    async fn serve(&self, mutual: bool) -> Uri {
+        let acceptor = self.acceptor(mutual);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         tokio::spawn(async move {

@@ -26,6 +26,31 @@ fn a_good_configuration_is_said_to_be_good() {
 }
 
 #[test]
+fn without_alertmanager_a_binding_that_waits_for_a_verdict_is_a_warning() {
+    let check_file = |file: &Path| {
+        let checked = run(promansible().args(["check", "config"]).arg(file));
+        assert_eq!(checked.status.code(), Some(0), "{checked:?}");
+        String::from_utf8(checked.stderr).unwrap()
+    };
+    let check = |site: &Site| check_file(&site.config_file());
+    let site = || Site::new().binding("slow", "[ok]", "verify_within: 20m");
+    assert_eq!(
+        check(&site()),
+        "warning: no alertmanager, and whether their alerts resolved matters to the bindings slow: a verdict may \
+         stay unknown, and a next step waits for the next notification: want alertmanager: {url: http://127.0.0.1:9093}\n"
+    );
+    let asks = site().sections("alertmanager: {url: 'http://127.0.0.1:9093'}\n");
+    assert_eq!(check(&asks), "");
+    let stepped = Site::new();
+    let file = stepped.config_file();
+    let text = fs::read_to_string(&file).unwrap();
+    let steps = "steps: [{roles: [ok]}, {roles: [wait]}]";
+    fs::write(&file, text.replace("roles: [ok]", steps)).unwrap();
+    let said = check_file(&file);
+    assert!(said.contains("to the bindings all: "), "{said}");
+}
+
+#[test]
 fn what_is_not_in_path_is_a_warning_and_no_defect() {
     let site = Site::new();
     let file = site.config_file();

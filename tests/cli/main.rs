@@ -16,6 +16,7 @@ mod explain;
 mod generate;
 mod guards;
 mod hosts;
+mod notify;
 mod objects;
 mod roles;
 mod run;

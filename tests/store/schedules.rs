@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use promansible::config::{self, Config, KeptKind, Roles, Schedule};
 use promansible::run::{Outcome, RunId, Trigger};
 use promansible::schedule::Paused;
-use promansible::store::{Expect, StoreError, Ticked};
+use promansible::store::{Expect, OBJECTS_LIMIT, StoreError, Ticked};
 
 use crate::fixture::{Fixture, ended, sample};
 
@@ -289,6 +289,42 @@ async fn what_is_idle_is_not_written_and_what_is_gone_is_forgotten() {
         .await
         .unwrap();
     assert_eq!(fixture.store.schedules().await.unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn objects_are_bounded_and_those_that_are_there_can_still_be_changed() {
+    let fixture = Fixture::new(10);
+    let now = time("2026-11-25T09:30:00Z");
+    let put = |kind, name: &str, expect| {
+        let store = fixture.store.clone();
+        let name = name.to_owned();
+        async move {
+            store
+                .put_object(kind, name, "1".to_owned(), expect, now)
+                .await
+        }
+    };
+    // Many at once share a commit.
+    let mut puts = tokio::task::JoinSet::new();
+    for number in 0..OBJECTS_LIMIT {
+        puts.spawn(put(KeptKind::Binding, &number.to_string(), Expect::None));
+    }
+    while let Some(put) = puts.join_next().await {
+        put.unwrap().unwrap();
+    }
+    let refused = put(KeptKind::Schedule, "more", Expect::None).await;
+    let refused = refused.unwrap_err();
+    assert!(matches!(refused, StoreError::TooManyObjects), "{refused}");
+    assert!(
+        refused.to_string().contains("configuration file"),
+        "{refused}"
+    );
+    let changed = put(KeptKind::Binding, "0", Expect::Any).await.unwrap();
+    assert_eq!(changed.revision, 2);
+    let store = &fixture.store;
+    let removed = store.remove_object(KeptKind::Binding, "0".to_owned(), Expect::Any);
+    removed.await.unwrap();
+    put(KeptKind::Schedule, "more", Expect::None).await.unwrap();
 }
 
 #[tokio::test]

@@ -1,0 +1,57 @@
+//! `promansible notify`.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+
+use super::client::block_on;
+use super::{Failure, colored, print};
+use crate::{config, notifier};
+
+/// Tell people.
+#[derive(Debug, Subcommand)]
+pub(super) enum Notify {
+    /// Send a test message through a notifier of the configuration, and say what came of it. No server is needed.
+    #[command(after_help = AFTER)]
+    Test {
+        /// The notifier's name.
+        notifier: String,
+        /// The configuration.
+        #[arg(
+            long = "config.file",
+            value_name = "FILE",
+            default_value = "config/promansible.yml"
+        )]
+        config_file: PathBuf,
+    },
+}
+
+const AFTER: &str = "\
+The exit code is 1 if the message was not taken. Run it as the user that the server runs as: it reads the same secrets.
+
+For example:
+  sudo -u promansible promansible notify test team --config.file=/etc/promansible/promansible.yml";
+
+impl Notify {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let Self::Test {
+            notifier: name,
+            config_file: file,
+        } = self;
+        let config = config::load(&file)
+            .map_err(|errors| Failure::new(errors.render(colored(&std::io::stderr()))))?;
+        let Some(chosen) = config.notifiers.iter().find(|n| n.name == name) else {
+            let names = config.notifiers.iter().map(|n| n.name.as_str());
+            let names = names.collect::<Vec<_>>().join(", ");
+            let file = file.display();
+            return Err(Failure::new(if names.is_empty() {
+                format!("there is no notifier {name:?}: {file} has none under notifiers")
+            } else {
+                format!("there is no notifier {name:?}: {file} has {names}")
+            }));
+        };
+        block_on(notifier::test(&config, chosen))?
+            .map_err(|why| Failure::new(format!("{name} did not take the test message: {why}")))?;
+        print(&format!("{name} took the test message\n"))
+    }
+}
