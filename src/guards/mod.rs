@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use book::{ALL, Book, Gate, Hold, HostHold, Open, Pause, StormHold, Streak};
 pub use recent::Recent;
-pub use touches::{Refused, Touch, Touches, may_start};
+pub use touches::{Refused, Starts, Touch, Touches, may_start};
 
 /// Whether runs act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
@@ -135,9 +135,10 @@ pub struct State {
 
 impl State {
     /// One that remembers this.
-    pub fn new(book: Book) -> Self {
+    pub fn new(book: Book, starts: impl IntoIterator<Item = Starts>) -> Self {
         Self {
             book,
+            touches: starts.into_iter().collect(),
             ..Self::default()
         }
     }

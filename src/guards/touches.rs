@@ -96,9 +96,30 @@ fn words(time: chrono::TimeDelta) -> String {
     crate::units::format_duration(Duration::from_secs(seconds))
 }
 
+/// What was started on one host under one binding, oldest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Starts {
+    /// The binding.
+    pub binding: String,
+    /// The host.
+    pub host: String,
+    /// As far back as a limit may ask.
+    pub starts: Vec<Touch>,
+}
+
 /// The starts, by binding and host.
 #[derive(Debug, Clone, Default)]
 pub struct Touches(HashMap<String, BTreeMap<String, Vec<Touch>>>);
+
+impl FromIterator<Starts> for Touches {
+    fn from_iter<I: IntoIterator<Item = Starts>>(all: I) -> Self {
+        let mut touches = Self::default();
+        for of in all {
+            touches.set(&of.binding, &of.host, of.starts);
+        }
+        touches
+    }
+}
 
 impl Touches {
     /// What was started on a host under a binding, oldest first.

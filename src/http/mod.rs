@@ -10,6 +10,7 @@
 //! | GET | `/api/v1/runs/ID/events` | [`events`]: what it does, as it does it (`last_event_id`) |
 //! | POST | `/api/v1/runs/ID/cancel` | ends it |
 //! | POST | `/api/v1/runs/ID/approve`, `/api/v1/runs/ID/reject` | consents to one that waits for it, or ends it |
+//! | GET | `/api/v1/starts` | [`guards`]: what was started where, by which cooldowns and attempts go |
 //! | GET | `/api/v1/guards` | [`guards`]: what is paused, held and open, and the runs that wait for a person |
 //! | POST | `/api/v1/pause`, `/api/v1/resume` | starts nothing more; starts runs again |
 //! | POST | `/api/v1/release`, `/api/v1/bindings/NAME/release` | lets go what storms hold: everything, or of one binding |

@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use redb::{ReadTransaction, Table};
+use redb::Table;
 use serde::Serialize;
 
 use super::live::Live;
 use super::look_again::look_again;
-use super::remembered::{HOST, PAUSE, RELEASED, STORM, STREAK, read_book};
-use super::tables::{GUARDS, Tables, encode, open_for_reading};
+use super::remembered::{HOST, PAUSE, RELEASED, STORM, STREAK, book_in, starts_in};
+use super::tables::{Tables, encode};
 use super::{Store, StoreError};
 use crate::config::FARTHEST;
-use crate::guards::{Book, Hold, HostHold, Pause, Touch, after};
+use crate::guards::{Book, Hold, HostHold, Pause, Starts, Touch, after};
 use crate::message::{Held, Matter, Message};
 use crate::run::{Skip, Trigger};
 
@@ -251,18 +251,15 @@ pub(super) fn held(live: &Live) -> BTreeMap<Hold, usize> {
     held
 }
 
-/// What is paused, held and open in a file that has it.
-pub(super) fn book_in(txn: &ReadTransaction) -> Result<Book, StoreError> {
-    match open_for_reading(txn, GUARDS)? {
-        Some(table) => read_book(&table),
-        None => Ok(Book::default()),
-    }
-}
-
 impl Store {
     /// What is paused, held and open.
     pub async fn book(&self) -> Result<Book, StoreError> {
         self.read(book_in).await
+    }
+
+    /// What was started where, by binding and host: what cooldowns and attempts go by.
+    pub async fn starts(&self) -> Result<Vec<Starts>, StoreError> {
+        self.read(starts_in).await
     }
 
     /// Starts nothing more, until [`Store::resume`]. What is under way goes on. Paused twice, the first stays.

@@ -9,9 +9,9 @@ use redb::ReadableDatabase;
 
 use super::file::{OpenError, read_untouched, unusable};
 use super::tables::{META, meta_number, open_for_reading};
-use super::{StoreError, facts, guards, hosts};
+use super::{StoreError, facts, hosts, remembered};
 use crate::facts::{Facts, HostFacts, aliases};
-use crate::guards::Book;
+use crate::guards::{Book, Starts};
 use crate::inventory::EnrolledHost;
 
 /// What there is of the inventory and the guards.
@@ -23,6 +23,8 @@ pub struct Peeked {
     pub inventory: Option<(u64, Bytes)>,
     /// What is paused, held and open.
     pub book: Book,
+    /// What was started where.
+    pub starts: Vec<Starts>,
 }
 
 /// Reads it without changing a byte of the file. Where there is no file there is nothing.
@@ -44,7 +46,8 @@ pub fn peek(path: &Path) -> Result<Peeked, OpenError> {
         Ok(Peeked {
             hosts: hosts::all(&txn)?,
             inventory,
-            book: guards::book_in(&txn)?,
+            book: remembered::book_in(&txn)?,
+            starts: remembered::starts_in(&txn)?,
         })
     };
     read().map_err(|e| unusable(path, e))

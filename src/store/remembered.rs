@@ -1,11 +1,11 @@
 //! What the guards remember, as it is read when the file is opened.
 
 use chrono::{DateTime, Utc};
-use redb::ReadableTable;
+use redb::{ReadTransaction, ReadableTable};
 
 use super::StoreError;
-use super::tables::{Tables, decode};
-use crate::guards::{ALL, Book, State, Touch};
+use super::tables::{GUARDS, TOUCHES, Tables, decode, open_for_reading};
+use crate::guards::{ALL, Book, Starts, State};
 
 pub(super) const PAUSE: &str = "pause";
 pub(super) const HOST: &str = "host";
@@ -40,16 +40,14 @@ pub(super) fn read_book(
 
 /// Rebuilds the memory of the guards; but for what is queued, which is noted where the queue is read.
 pub(super) fn load(tables: &Tables<'_>) -> Result<State, StoreError> {
-    let mut state = State::new(read_book(&tables.guards)?);
-    for row in tables.touches.iter()? {
-        let (key, value) = row?;
-        let (binding, host) = key.value();
-        let touches: Vec<Touch> = decode(value.value())?;
-        if let Some(last) = touches.iter().map(|touch| touch.at).max() {
-            note_recent(&mut state, binding, host, last);
+    let starts = read_starts(&tables.touches)?;
+    let mut state = State::new(read_book(&tables.guards)?, Vec::new());
+    for of in &starts {
+        if let Some(last) = of.starts.iter().map(|touch| touch.at).max() {
+            note_recent(&mut state, &of.binding, &of.host, last);
         }
-        state.touches.set(binding, host, touches);
     }
+    state.touches = starts.into_iter().collect();
     Ok(state)
 }
 
@@ -60,5 +58,38 @@ pub(super) fn note_recent(state: &mut State, binding: &str, host: &str, at: Date
         if released.is_none_or(|released| at > *released) {
             state.recent.note(name, host, at);
         }
+    }
+}
+
+/// Reads what was started where.
+fn read_starts(
+    rows: &impl ReadableTable<(&'static str, &'static str), &'static [u8]>,
+) -> Result<Vec<Starts>, StoreError> {
+    let mut all = Vec::new();
+    for row in rows.iter()? {
+        let (key, value) = row?;
+        let (binding, host) = key.value();
+        all.push(Starts {
+            binding: binding.to_owned(),
+            host: host.to_owned(),
+            starts: decode(value.value())?,
+        });
+    }
+    Ok(all)
+}
+
+/// What is paused, held and open in a file that has it.
+pub(super) fn book_in(txn: &ReadTransaction) -> Result<Book, StoreError> {
+    match open_for_reading(txn, GUARDS)? {
+        Some(table) => read_book(&table),
+        None => Ok(Book::default()),
+    }
+}
+
+/// What was started where, in a file that has it; by binding and host.
+pub(super) fn starts_in(txn: &ReadTransaction) -> Result<Vec<Starts>, StoreError> {
+    match open_for_reading(txn, TOUCHES)? {
+        Some(table) => read_starts(&table),
+        None => Ok(Vec::new()),
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use nix::sys::signal::Signal;
+use serde::Deserialize;
 use tempfile::TempDir;
 use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
 
@@ -23,7 +24,7 @@ use crate::alert::{Limits, Notification};
 use crate::ansible::{Ansible, ListError, Setup};
 use crate::clock;
 use crate::config::{self, Config};
-use crate::guards::{Book, State};
+use crate::guards::{Starts, State};
 use crate::inventory::{Inventory, InventoryError};
 use crate::plan;
 use crate::store::{self, OpenError};
@@ -71,8 +72,7 @@ impl Explain {
             let why = plain(&e.to_string());
             Failure::new(format!("{}: {why}", called(&self.notification)))
         })?;
-        let (inventory, book) = self.known(&config)?;
-        let state = State::new(book);
+        let (inventory, state) = self.known(&config)?;
         let explained = plan::explain(&config, &inventory, &state, &notification, clock::now());
         print(&match self.format {
             Format::Text => told::as_text(
@@ -85,11 +85,11 @@ impl Explain {
         })
     }
 
-    /// The inventory, and what is paused, held and open: as the store has it, or who has the store.
-    fn known(&self, config: &Config) -> Result<(Inventory, Book), Failure> {
+    /// The inventory, and what is remembered for the guards: as the store has it, or who has the store.
+    fn known(&self, config: &Config) -> Result<(Inventory, State), Failure> {
         if let Some(file) = &self.inventory_json {
             let inventory = Inventory::parse(&read(file)?).map_err(|e| no_inventory(file, &e))?;
-            return Ok((inventory, Book::default()));
+            return Ok((inventory, State::default()));
         }
         let inventory = list_inventory(config)?;
         let path = &config.storage.path;
@@ -100,7 +100,7 @@ impl Explain {
                 let aliases = aliases.iter();
                 let aliases = aliases.map(|(host, aliases)| (host.as_str(), aliases));
                 let inventory = inventory.with_enrolled(&enrolled).with_aliases(aliases);
-                Ok((inventory, peeked.book))
+                Ok((inventory, State::new(peeked.book, peeked.starts)))
             }
             Err(e) => {
                 let in_use = matches!(e, OpenError::InUse(_));
@@ -113,27 +113,40 @@ impl Explain {
                 warn(&format!(
                     "enrolled hosts, and what facts tell of hosts, are not known here: {why}"
                 ));
-                let book = if in_use {
-                    self.book()?
+                let state = if in_use {
+                    self.state()?
                 } else {
-                    Book::default()
+                    State::default()
                 };
-                Ok((inventory, book))
+                Ok((inventory, state))
             }
         }
     }
 
-    /// What is paused, held and open, from the server that has the store.
-    fn book(&self) -> Result<Book, Failure> {
-        match block_on(self.server.ask_async::<Told>(Method::GET, "guards", None))? {
-            Ok(told) => Ok(told.book),
+    /// What is remembered for the guards, from the server that has the store.
+    fn state(&self) -> Result<State, Failure> {
+        let asked = block_on(async {
+            let told = self.server.ask_async::<Told>(Method::GET, "guards", None);
+            let told = told.await?;
+            let started = self
+                .server
+                .ask_async::<Started>(Method::GET, "starts", None);
+            Ok::<_, Failure>(State::new(told.book, started.await?.starts))
+        })?;
+        match asked {
             Err(Failure::Said(why)) => {
                 warn(&format!("what is paused and held is not known here: {why}"));
-                Ok(Book::default())
+                Ok(State::default())
             }
-            Err(signal) => Err(signal),
+            other => other,
         }
     }
+}
+
+/// What was started where, as the server tells it.
+#[derive(Deserialize)]
+struct Started {
+    starts: Vec<Starts>,
 }
 
 fn warn(what: &str) {

@@ -17,7 +17,7 @@ use super::refusal::Refusal;
 use super::reply::{self, Reply};
 use super::{Context, path};
 use crate::clock;
-use crate::guards::{HostHold, Pause, after};
+use crate::guards::{HostHold, Pause, Starts, after};
 use crate::inventory::Host;
 use crate::run::{CONTROLLER, RunId};
 use crate::suggest::did_you_mean;
@@ -30,6 +30,8 @@ pub(super) use typed::Hold;
 pub(super) enum Asked {
     /// All that is paused, held and open.
     Guards,
+    /// What was started where.
+    Starts,
     /// To start nothing more.
     Pause,
     /// To start runs again.
@@ -54,6 +56,7 @@ pub(super) fn asked(path: &str) -> Option<Asked> {
     let parts: Vec<&str> = path.strip_prefix("/api/v1/")?.split('/').collect();
     Some(match *parts.as_slice() {
         ["guards"] => Asked::Guards,
+        ["starts"] => Asked::Starts,
         ["pause"] => Asked::Pause,
         ["resume"] => Asked::Resume,
         ["release"] => Asked::Release(None),
@@ -78,7 +81,9 @@ pub(super) fn who(context: &Context, way: &str) -> String {
 pub(super) async fn answer(context: &Context, request: Request<Incoming>, asked: Asked) -> Reply {
     let method = request.method();
     let (allowed, fits) = match asked {
-        Asked::Guards => ("GET, HEAD", matches!(*method, Method::GET | Method::HEAD)),
+        Asked::Guards | Asked::Starts => {
+            ("GET, HEAD", matches!(*method, Method::GET | Method::HEAD))
+        }
         Asked::HostHold(_) => (
             "POST, DELETE",
             matches!(*method, Method::POST | Method::DELETE),
@@ -100,6 +105,10 @@ async fn act(context: &Context, request: Request<Incoming>, asked: Asked) -> Res
     let by = who(context, "the API");
     let done = match asked {
         Asked::Guards => told(context).await.map(|told| reply::success(&told)),
+        Asked::Starts => {
+            let starts = context.store.starts().await.map_err(Refusal::from);
+            starts.map(|starts| reply::success(&AllStarts { starts }))
+        }
         Asked::Pause => {
             let why = typed::why(context, request).await?;
             let paused = pause(context, by, why).await;
@@ -137,6 +146,11 @@ async fn act(context: &Context, request: Request<Incoming>, asked: Asked) -> Res
         }
     };
     done.map_err(|refusal| refusal.reply())
+}
+
+#[derive(Serialize)]
+struct AllStarts {
+    starts: Vec<Starts>,
 }
 
 #[derive(Serialize)]
