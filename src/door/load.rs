@@ -98,7 +98,7 @@ impl Loader {
                         None => None,
                     },
                 };
-                let built = tls::server_config(tls, &material);
+                let built = tls::server_config(tls, config.http2, &material);
                 let built = built.map_err(|e| DoorError::Tls(file.clone(), e))?;
                 Some(Arc::new(built))
             }

@@ -34,7 +34,7 @@ use users::Passwords;
 
 pub use load::{DoorError, InForce};
 pub use session::LASTS as SESSION_LASTS;
-pub use tls::TlsError;
+pub use tls::{HTTP2, TlsError};
 
 /// The cookie of those who signed in by the portal's form.
 pub const COOKIE_NAME: &str = "promansible_session";
@@ -102,11 +102,6 @@ impl Door {
         };
         let mut read = Vec::new();
         let in_force = loader.load(web, &mut read)?;
-        if in_force.web.wants_http2 {
-            tracing::warn!(
-                "http_server_config.http2 is on, and HTTP/2 is not served: clients use HTTP/1.1"
-            );
-        }
         let bucket = in_force
             .web
             .rate_limit

@@ -43,8 +43,15 @@ pub enum TlsError {
     ClientCa(String),
 }
 
+/// HTTP/2's name among the protocols that TLS offers.
+pub const HTTP2: &[u8] = b"h2";
+
 /// Builds what a connection is taken with.
-pub(super) fn server_config(tls: &Tls, material: &Material) -> Result<ServerConfig, TlsError> {
+pub(super) fn server_config(
+    tls: &Tls,
+    http2: bool,
+    material: &Material,
+) -> Result<ServerConfig, TlsError> {
     let provider = Arc::new(provider(tls));
     let chain = certificates("cert", &material.cert)?;
     let key = PrivateKeyDer::from_pem_slice(&material.key).map_err(|_| TlsError::NoKey)?;
@@ -56,7 +63,9 @@ pub(super) fn server_config(tls: &Tls, material: &Material) -> Result<ServerConf
     };
     let mut config = builder.with_single_cert(chain, key)?;
     config.ignore_client_order = tls.prefer_server_cipher_suites;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let offered = [HTTP2, b"http/1.1"];
+    let offered = offered.iter().skip(usize::from(!http2));
+    config.alpn_protocols = offered.map(|name| name.to_vec()).collect();
     Ok(config)
 }
 

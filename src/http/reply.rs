@@ -8,7 +8,8 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Response, StatusCode};
 use serde::Serialize;
@@ -62,6 +63,15 @@ impl Body for Content {
             Self::Stream(_) => SizeHint::default(),
         }
     }
+}
+
+/// An answer to HEAD: it says how long the body is that it has not.
+pub(super) fn without_body(mut reply: Reply) -> Reply {
+    if let Some(length) = reply.body().size_hint().exact() {
+        let headers = reply.headers_mut();
+        headers.insert(CONTENT_LENGTH, length.into());
+    }
+    reply.map(|_| Content::new([]))
 }
 
 fn reply(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Reply {

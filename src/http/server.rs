@@ -5,21 +5,22 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::Request;
 use hyper::body::{Body as _, Incoming};
-use hyper::server::conn::http1;
+use hyper::header::{HOST, HeaderValue};
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::{Method, Request};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::places::{Place, Places};
-use super::reply::Reply;
+use super::reply::{self, Reply};
 use super::stream::Impatient;
 use super::{Context, router};
-use crate::door::Peer;
+use crate::door::{HTTP2, Peer};
 
 /// How long requests under way may take once promansible is to end.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -169,8 +170,13 @@ async fn connection((stream, address): (TcpStream, SocketAddr), place: Place, co
     };
     match accepted {
         Ok(Ok(stream)) => {
-            let peer = in_force.peer(address, stream.get_ref().1.peer_certificates());
-            speak(stream, peer, header_timeout, place, context).await;
+            let session = stream.get_ref().1;
+            let peer = in_force.peer(address, session.peer_certificates());
+            if session.alpn_protocol() == Some(HTTP2) {
+                speak_http2(stream, peer, place, context).await;
+            } else {
+                speak(stream, peer, header_timeout, place, context).await;
+            }
         }
         Ok(Err(e)) => tracing::debug!(%address, error = %e, "no TLS with a client"),
         Err(_) => tracing::debug!(%address, "no TLS with a client: it took too long"),
@@ -195,6 +201,62 @@ async fn speak(
         .max_headers(100)
         .max_buf_size(64 << 10)
         .half_close(true)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = shutdown.asked() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(e) = ended {
+        tracing::debug!(error = %e, "a connection ended badly");
+    }
+}
+
+/// How many requests of one HTTP/2 connection are worked on at once.
+const STREAMS: u32 = 64;
+
+/// How long an HTTP/2 connection may say nothing before it is asked whether anybody is there, and then until it is ended.
+const SILENCE: Duration = Duration::from_secs(30);
+
+async fn speak_http2(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    peer: Peer,
+    place: Place,
+    context: Context,
+) {
+    let peer = Arc::new(peer);
+    let mut shutdown = context.shutdown.clone();
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        // HTTP/2 has the host in the address.
+        if !request.headers().contains_key(HOST)
+            && let Some(host) = request.uri().authority()
+            && let Ok(host) = HeaderValue::from_str(host.as_str())
+        {
+            request.headers_mut().insert(HOST, host);
+        }
+        let is_head = request.method() == Method::HEAD;
+        let answering = answer(context.clone(), place.clone(), Arc::clone(&peer), request);
+        async move {
+            let reply = answering.await;
+            reply.map(|reply| {
+                if is_head {
+                    reply::without_body(reply)
+                } else {
+                    reply
+                }
+            })
+        }
+    });
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(64 << 10)
+        .max_send_buf_size(1 << 20)
+        .keep_alive_interval(SILENCE)
+        .keep_alive_timeout(SILENCE)
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let ended = tokio::select! {

@@ -25,8 +25,8 @@ use crate::config::ConfigErrors;
 pub struct WebConfig {
     /// How TLS is spoken; `None` means that it is not.
     pub tls: Option<Tls>,
-    /// Whether HTTP/2 was asked for in as many words. It is not served.
-    pub wants_http2: bool,
+    /// Whether HTTP/2 is offered, by TLS alone; true.
+    pub http2: bool,
     /// Headers of every answer that has not its own of that name.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// User → bcrypt hash.

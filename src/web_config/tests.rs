@@ -70,7 +70,7 @@ rate_limit: {{interval: 10ms, burst: 5}}
         TLS_LINES = "cert_file: a\n  key_file: b"
     ))
     .unwrap();
-    assert!(web.authenticates() && web.holds_secrets() && web.wants_http2);
+    assert!(web.authenticates() && web.holds_secrets() && web.http2);
     let limit = RateLimit {
         interval: Duration::from_millis(10),
         burst: 5,

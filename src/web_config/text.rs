@@ -49,7 +49,7 @@ pub(super) fn read(file: &Path, text: &str) -> Result<WebConfig, ConfigErrors> {
     let rate_limit = rate_limit(&typed.rate_limit.unwrap_or_default(), &mut report);
     report.finish(WebConfig {
         tls,
-        wants_http2: http.http2 == Some(true),
+        http2: http.http2.unwrap_or(true),
         headers,
         users,
         rate_limit,

@@ -206,3 +206,54 @@ fn a_certificate_does_not_stand_for_a_password() {
         0
     );
 }
+
+#[test]
+fn http2_is_spoken_where_it_is_offered() {
+    let (site, pki) = site("");
+    let server = start(&site);
+    let curl = with(&pki, "");
+    let got = |path: &str, more: &[&str]| {
+        let options: Vec<&str> = curl.iter().map(String::as_str).collect();
+        server.curl_tls(path, &[&options[..], more].concat())
+    };
+    let page = got("/", &["--http2"]);
+    assert!(page.text.starts_with("HTTP/2 200"), "{}", page.text);
+    assert!(page.text.contains("</html>"));
+    let old = got("/-/healthy", &["--http1.1"]);
+    assert!(old.text.starts_with("HTTP/1.1 200"), "{}", old.text);
+    // No body, and its length.
+    let head = got("/metrics", &["--http2", "-I"]);
+    assert!(head.text.starts_with("HTTP/2 200"), "{}", head.text);
+    assert!(head.text.contains("content-length: "), "{}", head.text);
+    // A form proves by the host where it comes from.
+    let form = ["--http2", "-X", "POST", "-d", "why=x"];
+    let of = |origin: &str| {
+        let header = format!("Origin: {origin}");
+        got("/pause", &[&form[..], &["-H", &header]].concat()).status
+    };
+    assert_eq!(of("https://evil.example"), 403);
+    assert_eq!(of(&format!("https://{}", server.address)), 303);
+    // A large body, in frames, and one that is larger than may be.
+    site.write(
+        "large.json",
+        &format!("{{\"x\": \"{}\"}}", "x".repeat(9 << 20)),
+    );
+    let large = format!("@{}", site.path("large.json").display());
+    let json = "Content-Type: application/json";
+    let posted = got(
+        "/api/v1/webhook",
+        &["--http2", "-H", json, "--data-binary", &large],
+    );
+    assert_eq!(posted.status, 413, "{}", posted.text);
+    assert_eq!(got("/-/healthy", &["--http2"]).status, 200);
+
+    // Where it is not wanted, it is not offered.
+    let web = std::fs::read_to_string(site.path("web.yml")).unwrap();
+    site.secret(
+        "web.yml",
+        &format!("{web}http_server_config: {{http2: false}}\n"),
+    );
+    let plain = got("/-/healthy", &["--http2"]);
+    assert!(plain.text.starts_with("HTTP/1.1 200"), "{}", plain.text);
+    server.stop();
+}
