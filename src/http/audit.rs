@@ -11,7 +11,7 @@ use hyper::{Method, Request, StatusCode};
 use super::reply::{self, Reply};
 use super::{Context, query, webhook};
 use crate::clock;
-use crate::store::{AuditEntry, AuditPage};
+use crate::store::AuditEntry;
 
 /// How many entries a page holds where nothing is said.
 const PAGE: usize = 50;
@@ -108,20 +108,10 @@ pub(super) async fn list(context: &Context, method: &Method, query: &str) -> Rep
         Ok(asked) => asked,
         Err(why) => return reply::error(StatusCode::BAD_REQUEST, why),
     };
-    match page(context, before, limit).await {
+    match context.store.audit_page(before, limit).await {
         Ok(page) => reply::success(&page),
-        Err(refused) => refused,
+        Err(e) => reply::failed(&e),
     }
-}
-
-/// A page of the list.
-pub(super) async fn page(
-    context: &Context,
-    before: Option<u64>,
-    limit: usize,
-) -> Result<AuditPage, Reply> {
-    let page = context.store.audit_page(before, limit).await;
-    page.map_err(|e| reply::failed(&e))
 }
 
 pub(super) fn asked(query: &str) -> Result<(Option<u64>, usize), String> {

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use super::refusal::Refusal;
 use super::reply::{self, Reply};
 use super::{Context, json, path};
 use crate::clock;
@@ -123,20 +124,19 @@ struct ImportAnswer {
 async fn import(context: &Context, request: Request<Incoming>) -> Reply {
     match take(context, request).await {
         Ok(answer) => reply::success(&answer),
-        Err(refused) => refused,
+        Err(refusal) => refusal.reply(),
     }
 }
 
-async fn take(context: &Context, request: Request<Incoming>) -> Result<ImportAnswer, Reply> {
+async fn take(context: &Context, request: Request<Incoming>) -> Result<ImportAnswer, Refusal> {
     let timeout = context.config.borrow().receiver.body_timeout;
     let body = json::body(request, LARGEST, timeout).await?;
     let mut json = serde_json::Deserializer::from_slice(&body);
-    let import: Import = serde_path_to_error::deserialize(&mut json)
-        .map_err(|e| reply::error(StatusCode::BAD_REQUEST, e))?;
+    let import: Import = serde_path_to_error::deserialize(&mut json).map_err(Refusal::bad)?;
     let now = clock::now();
     let gathered_at = import.gathered_at.unwrap_or(now).min(now);
     let inventory = context.inventory.fresh().await;
-    let inventory = inventory.map_err(|why| reply::error(StatusCode::SERVICE_UNAVAILABLE, why))?;
+    let inventory = inventory.map_err(Refusal::unavailable)?;
     let (known, unknown): (Vec<_>, Vec<_>) = import
         .facts
         .into_iter()
@@ -151,11 +151,7 @@ async fn take(context: &Context, request: Request<Incoming>) -> Result<ImportAns
         })
         .collect();
     let kept = known.iter().map(|facts| facts.host.clone()).collect();
-    context
-        .store
-        .keep_facts(known)
-        .await
-        .map_err(|e| reply::failed(&e))?;
+    context.store.keep_facts(known).await?;
     Ok(ImportAnswer {
         kept,
         unknown: unknown.into_iter().map(|(host, _)| host).collect(),

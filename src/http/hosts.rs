@@ -161,7 +161,7 @@ pub(super) async fn enroll(context: &Context, request: Request<Incoming>) -> Rep
         let timeout = context.config.borrow().receiver.body_timeout;
         let body = match json::body(request, LARGEST, timeout).await {
             Ok(body) => body,
-            Err(refused) => return refused,
+            Err(refusal) => return refusal.reply(),
         };
         match enrol(&context, &body).await {
             Ok(host) => reply::created(&host),

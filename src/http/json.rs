@@ -8,16 +8,16 @@ use hyper::header::CONTENT_TYPE;
 use hyper::{HeaderMap, Request, StatusCode};
 
 use super::body::BodyError;
-use super::reply::{self, Reply};
+use super::refusal::Refusal;
 
 /// The body of a request that changes something: JSON, and said to be.
 pub(super) async fn body(
     request: Request<Incoming>,
     largest: u64,
     timeout: Duration,
-) -> Result<Bytes, Reply> {
+) -> Result<Bytes, Refusal> {
     if !is_json(request.headers()) {
-        return Err(reply::error(
+        return Err(Refusal::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "want Content-Type: application/json",
         ));
@@ -28,7 +28,7 @@ pub(super) async fn body(
             BodyError::TooLarge { limit } => format!("the body is larger than {limit} bytes"),
             ref other => other.to_string(),
         };
-        reply::error(e.status(), why)
+        Refusal::new(e.status(), why)
     })
 }
 

@@ -12,12 +12,12 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::refusal::Refusal;
 use super::reply::{self, Reply};
 use super::told::{self, BindingAnswer};
 use super::verdicts::Known;
 use super::{Context, json as json_body, path};
-use crate::config::{Kept, KeptConflict, KeptError, KeptKind};
-use crate::config_keeper::ChangeError;
+use crate::config::{Kept, KeptConflict, KeptKind};
 use crate::store::Expect;
 
 /// The largest body: as many as [`crate::store::OBJECTS_LIMIT`] says are held in memory.
@@ -113,7 +113,8 @@ pub(super) async fn answer(
         }
     };
     match done {
-        Ok(Ok(reply) | Err(reply)) => reply,
+        Ok(Ok(reply)) => reply,
+        Ok(Err(refusal)) => refusal.reply(),
         Err(_) => reply::error(
             StatusCode::INTERNAL_SERVER_ERROR,
             "it could not be done; see the log",
@@ -125,11 +126,10 @@ async fn create(
     context: &Context,
     request: Request<Incoming>,
     kind: KeptKind,
-) -> Result<Reply, Reply> {
+) -> Result<Reply, Refusal> {
     let timeout = context.config.borrow().receiver.body_timeout;
     let body = json_body::body(request, LARGEST, timeout).await?;
-    let kept = context.configs.put(kind, None, &body, Expect::None).await;
-    let kept = kept.map_err(|e| refused(&e))?;
+    let kept = context.configs.put(kind, None, &body, Expect::None).await?;
     tracing::info!(kind = kind.as_str(), name = kept.name, "made over the API");
     let mut reply = shown(context, kind, &kept.name, Some(&kept)).await?;
     *reply.status_mut() = StatusCode::CREATED;
@@ -141,12 +141,11 @@ async fn change(
     request: Request<Incoming>,
     kind: KeptKind,
     name: &str,
-) -> Result<Reply, Reply> {
+) -> Result<Reply, Refusal> {
     let expect = if_match(request.headers())?;
     let timeout = context.config.borrow().receiver.body_timeout;
     let body = json_body::body(request, LARGEST, timeout).await?;
-    let kept = context.configs.put(kind, Some(name), &body, expect).await;
-    let kept = kept.map_err(|e| refused(&e))?;
+    let kept = context.configs.put(kind, Some(name), &body, expect).await?;
     tracing::info!(
         kind = kind.as_str(),
         name,
@@ -161,17 +160,15 @@ async fn remove(
     headers: &HeaderMap,
     kind: KeptKind,
     name: &str,
-) -> Result<Reply, Reply> {
+) -> Result<Reply, Refusal> {
     let expect = if_match(headers)?;
-    let removed = context.configs.remove(kind, name, expect).await;
-    removed.map_err(|e| refused(&e))?;
+    context.configs.remove(kind, name, expect).await?;
     tracing::info!(kind = kind.as_str(), name, "removed over the API");
     Ok(reply::success(&Removed { name }))
 }
 
-async fn show(context: &Context, kind: KeptKind, name: &str) -> Result<Reply, Reply> {
-    let kept = context.configs.kept(kind, name).await;
-    let kept = kept.map_err(|e| reply::failed(&e))?;
+async fn show(context: &Context, kind: KeptKind, name: &str) -> Result<Reply, Refusal> {
+    let kept = context.configs.kept(kind, name).await?;
     shown(context, kind, name, kept.as_ref()).await
 }
 
@@ -180,12 +177,11 @@ async fn shown(
     kind: KeptKind,
     name: &str,
     kept: Option<&Kept>,
-) -> Result<Reply, Reply> {
+) -> Result<Reply, Refusal> {
     let config = Arc::clone(&context.config.borrow());
     let object = match kind {
         KeptKind::Binding => {
-            let known = Known::read(context).await;
-            let known = known.map_err(|e| reply::failed(&e))?;
+            let known = Known::read(context).await?;
             let found = config.bindings.iter().find(|binding| binding.name == name);
             found.map(|binding| to_value(&BindingAnswer::of(binding, &known)))
         }
@@ -203,7 +199,7 @@ async fn shown(
     let mut conflicts = config.conflicts.iter();
     let conflict = conflicts.find(|conflict| conflict.kind == kind && conflict.name == name);
     if object.is_none() && kept.is_none() {
-        return Err(reply::error(
+        return Err(Refusal::new(
             StatusCode::NOT_FOUND,
             format_args!("there is no {kind} {name:?}"),
         ));
@@ -227,8 +223,7 @@ fn to_value(answer: &impl Serialize) -> Value {
 }
 
 /// Which revision a change is meant for; any, where nothing is said.
-#[allow(clippy::result_large_err)] // it is answered at once
-fn if_match(headers: &HeaderMap) -> Result<Expect, Reply> {
+fn if_match(headers: &HeaderMap) -> Result<Expect, Refusal> {
     let Some(value) = headers.get(IF_MATCH) else {
         return Ok(Expect::Any);
     };
@@ -241,21 +236,9 @@ fn if_match(headers: &HeaderMap) -> Result<Expect, Reply> {
         .and_then(|value| value.strip_suffix('"'));
     match revision.and_then(|revision| revision.parse().ok()) {
         Some(revision) => Ok(Expect::Revision(revision)),
-        None => Err(reply::error(
+        None => Err(Refusal::new(
             StatusCode::PRECONDITION_FAILED,
             format_args!("If-Match: {value} is no ETag of this: read it again"),
         )),
-    }
-}
-
-/// Why a change was not made.
-pub(super) fn refused(e: &ChangeError) -> Reply {
-    match e {
-        ChangeError::Typed(KeptError { field, message }) => {
-            reply::error_at(StatusCode::BAD_REQUEST, field.as_deref(), message)
-        }
-        ChangeError::Renamed(..) => reply::error(StatusCode::BAD_REQUEST, e),
-        ChangeError::Provisioned(..) => reply::error(StatusCode::CONFLICT, e),
-        ChangeError::Store(e) => reply::failed(e),
     }
 }

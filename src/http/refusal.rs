@@ -5,6 +5,7 @@ use std::fmt::Display;
 use hyper::StatusCode;
 
 use super::reply::{self, Reply};
+use crate::config_keeper::ChangeError;
 use crate::store::StoreError;
 
 /// Why something is not done.
@@ -44,13 +45,6 @@ impl Refusal {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, why)
     }
 
-    /// What an answer to a program says, for handlers that make one.
-    pub(super) fn read(reply: Reply) -> Self {
-        let status = reply.status();
-        let why = reply::why(reply).unwrap_or_else(|| status.to_string());
-        Self::new(status, why)
-    }
-
     /// The answer to a program.
     pub(super) fn reply(&self) -> Reply {
         let field = self.field.as_deref();
@@ -65,5 +59,16 @@ impl Refusal {
 impl From<StoreError> for Refusal {
     fn from(e: StoreError) -> Self {
         Self::new(reply::status_of(&e), e)
+    }
+}
+
+impl From<ChangeError> for Refusal {
+    fn from(e: ChangeError) -> Self {
+        match e {
+            ChangeError::Typed(e) => Self::bad(&e).about(e.field.as_deref().unwrap_or_default()),
+            ChangeError::Renamed(..) => Self::bad(e),
+            ChangeError::Provisioned(..) => Self::new(StatusCode::CONFLICT, e),
+            ChangeError::Store(e) => e.into(),
+        }
     }
 }

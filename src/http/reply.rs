@@ -211,20 +211,6 @@ pub(super) fn error_at(
     reply(status, "application/json", body)
 }
 
-/// What an error that is answered says.
-pub(super) fn why(reply: Reply) -> Option<String> {
-    #[derive(serde::Deserialize)]
-    struct Said {
-        error: String,
-    }
-    let Content::Parts(parts) = reply.into_body() else {
-        return None;
-    };
-    let body: Vec<u8> = parts.into_iter().flatten().collect();
-    let said: Said = serde_json::from_slice(&body).ok()?;
-    Some(said.error)
-}
-
 /// How a request is answered that the store could not do.
 pub(super) fn failed(e: &StoreError) -> Reply {
     error(status_of(e), e)

@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use hyper::{Method, StatusCode};
 use serde::Serialize;
 
+use super::refusal::Refusal;
 use super::reply::{self, Reply};
 use super::runs::without_values;
 use super::verdicts::{Known, OfRole};
@@ -98,7 +99,7 @@ pub(super) async fn answer(context: &Context, method: &Method, parts: &[&str]) -
         },
         [name] => match show(context, &path::decoded(name)).await {
             Ok(detail) => reply::long_success(move || detail).await,
-            Err(refused) => refused,
+            Err(refusal) => refusal.reply(),
         },
         _ => reply::not_found(&format!("roles/{}", parts.join("/"))),
     }
@@ -124,8 +125,8 @@ pub(super) async fn list(context: &Context) -> Result<Vec<RoleAnswer>, StoreErro
         .map_err(|_| StoreError::Closed)
 }
 
-/// One role, or the answer that there is none.
-pub(super) async fn show(context: &Context, name: &str) -> Result<RoleDetail, Reply> {
+/// One role, or why it cannot be told of.
+pub(super) async fn show(context: &Context, name: &str) -> Result<RoleDetail, Refusal> {
     let config = Arc::clone(&context.config.borrow());
     let roles = &config.roles;
     let found: Vec<usize> = (0..roles.about.len())
@@ -136,20 +137,17 @@ pub(super) async fn show(context: &Context, name: &str) -> Result<RoleDetail, Re
             let why = format_args!(
                 "{name:?} is under alert/roles and under routine/roles: rename one of them"
             );
-            return Err(reply::error(StatusCode::CONFLICT, why));
+            return Err(Refusal::new(StatusCode::CONFLICT, why));
         }
         let names: Vec<&str> = roles.about.iter().map(|a| a.name.as_str()).collect();
         let help = did_you_mean(name, &names, "the roles are");
         let why = format_args!("no role is named {name:?}; {help}");
-        return Err(reply::error(StatusCode::NOT_FOUND, why));
+        return Err(Refusal::new(StatusCode::NOT_FOUND, why));
     };
     let store = &context.store;
-    let runs = of_role(store, name, None, RUNS).await;
-    let runs = runs.map_err(|e| reply::failed(&e))?;
-    let last_runs = LastRuns::of(store, name).await;
-    let last_runs = last_runs.map_err(|e| reply::failed(&e))?;
-    let known = Known::read(context).await;
-    let known = known.map_err(|e| reply::failed(&e))?;
+    let runs = of_role(store, name, None, RUNS).await?;
+    let last_runs = LastRuns::of(store, name).await?;
+    let known = Known::read(context).await?;
     let read = move || {
         let about = &config.roles.about[found];
         let (readme, readme_is_cut) = match readme(&about.folder) {
@@ -166,7 +164,7 @@ pub(super) async fn show(context: &Context, name: &str) -> Result<RoleDetail, Re
     };
     tokio::task::spawn_blocking(read)
         .await
-        .map_err(|e| reply::error(StatusCode::INTERNAL_SERVER_ERROR, e))
+        .map_err(|e| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, e))
 }
 
 impl RoleAnswer {

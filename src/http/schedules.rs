@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 use serde::Serialize;
 
+use super::refusal::Refusal;
 use super::reply::{self, Reply};
 use super::told::{self, NEXT, ScheduleAnswer};
 use super::{Context, objects, path, query};
@@ -43,7 +44,9 @@ pub(super) async fn schedules(
 ) -> Reply {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     match parts {
-        ["schedules"] if reads => list(context).await.unwrap_or_else(|refused| refused),
+        ["schedules"] if reads => list(context)
+            .await
+            .unwrap_or_else(|refusal| refusal.reply()),
         ["schedules", name, act @ ("pause" | "resume" | "run")] => {
             if *request.method() != Method::POST {
                 return reply::method_not_allowed("POST");
@@ -55,7 +58,8 @@ pub(super) async fn schedules(
                 do_it(&own, &name, &act, own.caller.name_or("the API")).await
             });
             match done.await {
-                Ok(Ok(reply) | Err(reply)) => reply,
+                Ok(Ok(reply)) => reply,
+                Ok(Err(refusal)) => refusal.reply(),
                 Err(_) => reply::error(
                     StatusCode::INTERNAL_SERVER_ERROR,
                     "it could not be done; see the log",
@@ -66,10 +70,9 @@ pub(super) async fn schedules(
     }
 }
 
-async fn list(context: &Context) -> Result<Reply, Reply> {
+async fn list(context: &Context) -> Result<Reply, Refusal> {
     let config = Arc::clone(&context.config.borrow());
-    let progress = context.store.schedules().await;
-    let progress = progress.map_err(|e| reply::failed(&e))?;
+    let progress = context.store.schedules().await?;
     let now = clock::now();
     let answer = move || {
         let all = config.schedules.iter();
@@ -83,12 +86,11 @@ async fn list(context: &Context) -> Result<Reply, Reply> {
     Ok(reply::long_success(answer).await)
 }
 
-#[allow(clippy::result_large_err)] // it is answered at once
-fn find(config: &Config, name: &str) -> Result<Arc<Schedule>, Reply> {
+fn find(config: &Config, name: &str) -> Result<Arc<Schedule>, Refusal> {
     let mut all = config.schedules.iter();
     let found = all.find(|schedule| schedule.name == name).cloned();
     found.ok_or_else(|| {
-        reply::error(
+        Refusal::new(
             StatusCode::NOT_FOUND,
             format_args!("there is no schedule {name:?}"),
         )
@@ -96,7 +98,7 @@ fn find(config: &Config, name: &str) -> Result<Arc<Schedule>, Reply> {
 }
 
 /// Pauses, resumes or runs the schedule of this name.
-async fn do_it(context: &Context, name: &str, act: &str, who: &str) -> Result<Reply, Reply> {
+async fn do_it(context: &Context, name: &str, act: &str, who: &str) -> Result<Reply, Refusal> {
     if act == "run" {
         return Ok(reply::accepted(&Started {
             id: run(context, name).await?,
@@ -109,7 +111,7 @@ async fn do_it(context: &Context, name: &str, act: &str, who: &str) -> Result<Re
 }
 
 /// Stops a schedule for now in the name of somebody, or lets it go on.
-pub(super) async fn pause(context: &Context, name: &str, by: Option<&str>) -> Result<(), Reply> {
+pub(super) async fn pause(context: &Context, name: &str, by: Option<&str>) -> Result<(), Refusal> {
     let config = Arc::clone(&context.config.borrow());
     let schedule = find(&config, name)?;
     let now = clock::now();
@@ -117,8 +119,8 @@ pub(super) async fn pause(context: &Context, name: &str, by: Option<&str>) -> Re
         by: by.to_owned(),
         at: now,
     });
-    let done = context.store.pause_schedule(schedule, paused, now).await;
-    done.map_err(|e| reply::failed(&e))?;
+    let store = &context.store;
+    store.pause_schedule(schedule, paused, now).await?;
     tracing::info!(
         schedule = name,
         by,
@@ -135,13 +137,13 @@ pub(super) async fn pause(context: &Context, name: &str, by: Option<&str>) -> Re
 }
 
 /// Queues the run of a schedule at once.
-pub(super) async fn run(context: &Context, name: &str) -> Result<RunId, Reply> {
+pub(super) async fn run(context: &Context, name: &str) -> Result<RunId, Refusal> {
     let config = Arc::clone(&context.config.borrow());
     let schedule = find(&config, name)?;
     let inventory = context.inventory.fresh().await;
-    let inventory = inventory.map_err(|why| reply::error(StatusCode::SERVICE_UNAVAILABLE, why))?;
+    let inventory = inventory.map_err(Refusal::unavailable)?;
     let hosts = plan::hosts(&schedule.target, &inventory, None)
-        .map_err(|e| reply::error(StatusCode::CONFLICT, format_args!("target: {e}")))?;
+        .map_err(|e| Refusal::new(StatusCode::CONFLICT, format_args!("target: {e}")))?;
     let limit = config.runs.queue_limit;
     let store = &context.store;
     let id = store
@@ -152,8 +154,7 @@ pub(super) async fn run(context: &Context, name: &str) -> Result<RunId, Reply> {
             limit,
             clock::now(),
         )
-        .await;
-    let id = id.map_err(|e| reply::failed(&e))?;
+        .await?;
     tracing::info!(
         run = id.0,
         schedule = name,

@@ -31,7 +31,7 @@ pub(super) async fn start(context: &Context, request: Request<Incoming>) -> Repl
         let timeout = context.config.borrow().receiver.body_timeout;
         let body = match json::body(request, LARGEST, timeout).await {
             Ok(body) => body,
-            Err(refused) => return refused,
+            Err(refusal) => return refusal.reply(),
         };
         match queue(&context, &body).await {
             Ok(id) => reply::accepted(&StartAnswer { id }),

@@ -8,7 +8,6 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::Context;
-use super::reply::{self, Reply};
 use super::verdicts::{Counts, Known};
 use crate::clock;
 use crate::config::{
@@ -17,6 +16,7 @@ use crate::config::{
 use crate::guards::{Attempts, Storm};
 use crate::run::Vars;
 use crate::schedule::{LastRun, Missed, Paused, Progress};
+use crate::store::StoreError;
 use crate::time_interval::TimeInterval;
 
 /// How many of the next times are shown.
@@ -258,9 +258,11 @@ impl ScheduleAnswer {
 }
 
 /// What is told of one.
-pub(super) async fn one(context: &Context, schedule: &Schedule) -> Result<ScheduleAnswer, Reply> {
-    let progress = context.store.schedules().await;
-    let progress = progress.map_err(|e| reply::failed(&e))?;
+pub(super) async fn one(
+    context: &Context,
+    schedule: &Schedule,
+) -> Result<ScheduleAnswer, StoreError> {
+    let progress = context.store.schedules().await?;
     let progress = progress.get(&schedule.name);
     Ok(ScheduleAnswer::of(schedule, progress, clock::now()))
 }

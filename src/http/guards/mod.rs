@@ -96,14 +96,18 @@ pub(super) async fn answer(context: &Context, request: Request<Incoming>, asked:
     let own = context.clone();
     to_its_end(async move {
         let done = act(&own, request, asked).await;
-        done.unwrap_or_else(|refused| refused)
+        done.unwrap_or_else(|refusal| refusal.reply())
     })
     .await
 }
 
-async fn act(context: &Context, request: Request<Incoming>, asked: Asked) -> Result<Reply, Reply> {
+async fn act(
+    context: &Context,
+    request: Request<Incoming>,
+    asked: Asked,
+) -> Result<Reply, Refusal> {
     let by = who(context, "the API");
-    let done = match asked {
+    match asked {
         Asked::Guards => told(context).await.map(|told| reply::success(&told)),
         Asked::Starts => {
             let starts = context.store.starts().await.map_err(Refusal::from);
@@ -138,14 +142,13 @@ async fn act(context: &Context, request: Request<Incoming>, asked: Asked) -> Res
         Asked::Answer { run, approved } => {
             let Ok(id) = run.parse().map(RunId) else {
                 let why = format_args!("{run:?} is not a run's number");
-                return Err(reply::error(StatusCode::BAD_REQUEST, why));
+                return Err(Refusal::bad(why));
             };
             let answered = answer_approval(context, id, approved, by).await;
             let state = if approved { "approved" } else { "rejected" };
             answered.map(|()| reply::success(&Answered { state }))
         }
-    };
-    done.map_err(|refusal| refusal.reply())
+    }
 }
 
 #[derive(Serialize)]

@@ -9,7 +9,6 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::http::refusal::Refusal;
-use crate::http::reply::Reply;
 use crate::http::{Context, json};
 use crate::units::{DURATION_HELP, parse_duration};
 
@@ -42,23 +41,22 @@ struct HoldTyped {
 }
 
 /// Why everything is to be paused. Whoever is in a hurry sends nothing.
-pub(super) async fn why(context: &Context, request: Request<Incoming>) -> Result<String, Reply> {
+pub(super) async fn why(context: &Context, request: Request<Incoming>) -> Result<String, Refusal> {
     let said = request.headers().contains_key(CONTENT_TYPE);
     if !said && request.body().is_end_stream() {
         return Ok(String::new());
     }
     let body = body(context, request).await?;
-    let why = pause_typed(&body);
-    why.map_err(|refusal| refusal.reply())
+    pause_typed(&body)
 }
 
 /// For how long a host is to be held, and why.
-pub(super) async fn hold(context: &Context, request: Request<Incoming>) -> Result<Hold, Reply> {
+pub(super) async fn hold(context: &Context, request: Request<Incoming>) -> Result<Hold, Refusal> {
     let body = body(context, request).await?;
-    hold_typed(&body).map_err(|refusal| refusal.reply())
+    hold_typed(&body)
 }
 
-async fn body(context: &Context, request: Request<Incoming>) -> Result<bytes::Bytes, Reply> {
+async fn body(context: &Context, request: Request<Incoming>) -> Result<bytes::Bytes, Refusal> {
     let timeout = context.config.borrow().receiver.body_timeout;
     json::body(request, LARGEST, timeout).await
 }

@@ -31,8 +31,7 @@ struct Audit {
 
 pub(super) async fn page(context: &Context, query: &str) -> Answer {
     let (before, limit) = audit::asked(query).map_err(Refusal::bad)?;
-    let page = audit::page(context, before, limit).await;
-    let page = page.map_err(Refusal::read)?;
+    let page = context.store.audit_page(before, limit).await?;
     let rows = page.entries.into_iter().map(|entry| Row {
         id: entry.id,
         at: Moment(entry.at),

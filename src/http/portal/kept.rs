@@ -5,8 +5,8 @@ use serde_json::{Map, Value};
 
 use super::form::Form;
 use crate::config::{Kept, KeptKind};
+use crate::http::Context;
 use crate::http::refusal::Refusal;
-use crate::http::{Context, objects};
 use crate::store::Expect;
 
 /// What was typed of one that was made over the API or here.
@@ -61,7 +61,7 @@ pub(super) async fn put(
             let (name, revision) = (&kept.name, kept.revision);
             tracing::info!(kind = kind.as_str(), name, revision, "kept by the portal");
         }
-        done.map_err(|e| Refusal::read(objects::refused(&e)))
+        done.map_err(Refusal::from)
     });
     let kept = done
         .await
@@ -88,7 +88,7 @@ pub(super) async fn remove(context: &Context, kind: KeptKind, name: &str) -> Res
         if done.is_ok() {
             tracing::info!(kind = kind.as_str(), name, "removed by the portal");
         }
-        done.map_err(|e| Refusal::read(objects::refused(&e)))
+        done.map_err(Refusal::from)
     });
     done.await
         .map_err(|e| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, e))?

@@ -15,7 +15,6 @@ use crate::clock;
 use crate::config::RoleKind;
 use crate::guards::Book;
 use crate::http::Context;
-use crate::http::refusal::Refusal;
 use crate::http::roles::{self, RoleAnswer};
 use crate::run::Outcome;
 
@@ -116,7 +115,7 @@ struct Role {
 }
 
 pub(super) async fn one(context: &Context, name: &str) -> Answer {
-    let detail = roles::show(context, name).await.map_err(Refusal::read)?;
+    let detail = roles::show(context, name).await?;
     let (known, book) = (context.store.verdicts().await?, context.store.book().await?);
     let of = RoleRow::new(&detail.role, &known, &book);
     let mut options = Vec::new();

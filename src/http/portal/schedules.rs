@@ -118,7 +118,7 @@ pub(super) async fn act(context: &Context, name: &str, what: &str) -> Answer {
     let done = tokio::spawn(async move {
         if what == "run" {
             let run = schedules::run(&own, &name).await?;
-            return Ok(format!("/runs/{run}"));
+            return Ok::<_, Refusal>(format!("/runs/{run}"));
         }
         let by = (what == "pause").then_some(own.caller.name_or("the portal"));
         schedules::pause(&own, &name, by).await?;
@@ -127,5 +127,5 @@ pub(super) async fn act(context: &Context, name: &str, what: &str) -> Answer {
     let done = done
         .await
         .map_err(|e| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, e))?;
-    done.map(|path| frame::see(&path)).map_err(Refusal::read)
+    Ok(frame::see(&done?))
 }
