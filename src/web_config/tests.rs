@@ -16,7 +16,13 @@ fn tls(more: &str) -> Result<Tls, String> {
 fn an_empty_file_asks_for_nothing() {
     for text in ["", "# nothing yet\n", "tls_server_config:\n", "{}\n"] {
         let web = read(text).unwrap();
-        assert!(web == WebConfig::default(), "{text:?}");
+        assert!(
+            web == WebConfig {
+                http2: true,
+                ..WebConfig::default()
+            },
+            "{text:?}"
+        );
         assert!(!web.authenticates() && !web.holds_secrets());
     }
     // Not before something of a certificate is there.
