@@ -12,5 +12,9 @@ pub mod rule;
 pub mod rule_file;
 #[path = "../../../src/run.rs"]
 pub mod run;
+#[path = "../../../src/skip.rs"]
+pub mod skip;
 #[path = "../../../src/task.rs"]
 pub mod task;
+#[path = "../../../src/verdict.rs"]
+pub mod verdict;
