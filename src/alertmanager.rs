@@ -49,11 +49,21 @@ pub enum AlertmanagerError {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Firing(BTreeSet<(Fingerprint, i64)>);
 
+impl FromIterator<EpisodeKey> for Firing {
+    fn from_iter<I: IntoIterator<Item = EpisodeKey>>(episodes: I) -> Self {
+        let keys = episodes.into_iter();
+        Self(keys.map(|key| (key.fingerprint, millis(&key))).collect())
+    }
+}
+
+fn millis(episode: &EpisodeKey) -> i64 {
+    episode.starts_at_nanos.div_euclid(1_000_000)
+}
+
 impl Firing {
     /// Whether this episode still fires there.
     pub fn contains(&self, episode: &EpisodeKey) -> bool {
-        let millis = episode.starts_at_nanos.div_euclid(1_000_000);
-        self.0.contains(&(episode.fingerprint, millis))
+        self.0.contains(&(episode.fingerprint, millis(episode)))
     }
 
     /// How many there are.

@@ -1,8 +1,8 @@
 //! Looks again at alerts whose time has come: whether their run helped, whether the next step is due, and what a guard
 //! refused for a time.
 //!
-//! What is due stands in the store, so that a restart forgets none of it. Where an Alertmanager can be asked it is, before a
-//! verdict falls: the end of an alert may never be told.
+//! What is due stands in the store, so that a restart forgets none of it. Where an Alertmanager can be asked it is, before
+//! anything is decided: the end of an alert may never be told.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::watch;
 
 use crate::alert::EpisodeKey;
-use crate::alertmanager::{Alertmanager, Firing};
+use crate::alertmanager::{Alertmanager, AlertmanagerError, Firing};
 use crate::clock;
 use crate::config::Config;
 use crate::inventory_keeper::InventoryKeeper;
@@ -103,43 +103,90 @@ impl FollowUp {
     }
 }
 
-/// What is heard of each, asked from Alertmanager where that is of use. Without those of which it cannot say it yet.
+/// What is heard of each, asked from Alertmanager where there is one. Without those of which it cannot say it yet.
 async fn hear(
     config: &Config,
     due: Vec<DueEpisode>,
     now: DateTime<Utc>,
 ) -> Vec<(EpisodeKey, Heard)> {
-    let last_heard = due.iter().filter_map(|of| of.hear).min();
-    let firing = match (&config.alertmanager, last_heard) {
-        (Some(settings), Some(last)) => Some(ask(&Alertmanager::new(settings), last, now).await),
-        _ => None,
+    let told = match &config.alertmanager {
+        None => None,
+        Some(settings) => {
+            let told = ask(&Alertmanager::new(settings)).await;
+            if let Err(why) = &told {
+                tracing::warn!(error = %why, "Alertmanager cannot be asked what fires");
+            }
+            Some(told.ok())
+        }
     };
-    if let Some(Err(why)) = &firing {
-        tracing::warn!(why, "Alertmanager cannot say what fires");
-    }
     let heard = |of: DueEpisode| {
-        let heard = match &firing {
-            Some(_) if of.hear.is_none() => Heard::Nothing,
-            Some(Ok(firing)) if firing.contains(&of.key) => Heard::Firing,
-            Some(Ok(_)) => Heard::Resolved,
-            Some(Err(_)) if now - of.since < PATIENCE => return None,
-            Some(Err(_)) | None => Heard::Nothing,
+        let heard = match &told {
+            None => Some(Heard::Nothing),
+            Some(told) => heard(told.as_ref(), &of, now),
         };
-        Some((of.key, heard))
+        Some((of.key, heard?))
     };
     due.into_iter().filter_map(heard).collect()
 }
 
-/// What fires. An Alertmanager that was started after an alert was last heard of may not have been told of it again yet.
-async fn ask(
-    alertmanager: &Alertmanager,
-    last_heard: DateTime<Utc>,
-    now: DateTime<Utc>,
-) -> Result<Firing, String> {
-    let firing = alertmanager.firing().await.map_err(|e| e.to_string())?;
-    let since = alertmanager.up_since().await.map_err(|e| e.to_string())?;
-    if since > last_heard && now - since < SETTLING {
-        return Err(format!("it was started at {since}, and may not know yet"));
+/// What an Alertmanager tells.
+struct Told {
+    firing: Firing,
+    up_since: DateTime<Utc>,
+}
+
+async fn ask(alertmanager: &Alertmanager) -> Result<Told, AlertmanagerError> {
+    Ok(Told {
+        firing: alertmanager.firing().await?,
+        up_since: alertmanager.up_since().await?,
+    })
+}
+
+/// What it tells of one; `None` if that is to be waited for. One that was started after the alert was last heard of may not have
+/// been told of it again yet.
+fn heard(told: Option<&Told>, of: &DueEpisode, now: DateTime<Utc>) -> Option<Heard> {
+    match told {
+        Some(told) if told.firing.contains(&of.key) => Some(Heard::Firing),
+        Some(told) if told.up_since <= of.last_seen || now - told.up_since >= SETTLING => {
+            Some(Heard::Resolved)
+        }
+        _ if now - of.since < PATIENCE => None,
+        _ => Some(Heard::Nothing),
     }
-    Ok(firing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alert::Fingerprint;
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_800_000_000, 0).unwrap() + TimeDelta::seconds(seconds)
+    }
+
+    #[test]
+    fn an_alertmanager_that_may_not_know_yet_is_not_believed_that_nothing_fires() {
+        let of = DueEpisode {
+            key: EpisodeKey {
+                fingerprint: Fingerprint(1),
+                starts_at_nanos: 0,
+            },
+            since: at(1000),
+            last_seen: at(900),
+        };
+        let told = |fires: bool, up_since| Told {
+            firing: fires.then_some(of.key).into_iter().collect(),
+            up_since: at(up_since),
+        };
+        let heard = |told: Option<Told>, now| heard(told.as_ref(), &of, at(now));
+        assert_eq!(heard(Some(told(true, 1000)), 1001), Some(Heard::Firing));
+        assert_eq!(heard(Some(told(false, 900)), 1001), Some(Heard::Resolved));
+        assert_eq!(heard(Some(told(false, 901)), 1001), None);
+        assert_eq!(heard(Some(told(false, 901)), 1201), Some(Heard::Resolved));
+        // One that is started again and again, or does not answer, is not waited for for ever.
+        assert_eq!(heard(Some(told(false, 1500)), 1599), None);
+        assert_eq!(heard(Some(told(false, 1500)), 1600), Some(Heard::Nothing));
+        assert_eq!(heard(None, 1599), None);
+        assert_eq!(heard(None, 1600), Some(Heard::Nothing));
+    }
 }

@@ -123,9 +123,9 @@ pub struct Book {
     /// Role → its failures.
     #[serde(rename = "roles")]
     pub streaks: BTreeMap<String, Streak>,
-    /// Binding, or [`ALL`] → when it was last released.
+    /// Binding, or [`ALL`] → the first run that was not made yet when it was last released. Those before count no more.
     #[serde(skip)]
-    pub released: BTreeMap<String, DateTime<Utc>>,
+    pub released: BTreeMap<String, RunId>,
 }
 
 impl Book {

@@ -31,8 +31,10 @@ pub(super) fn choose(
         }
         step += 1;
     };
-    if free.is_empty() {
-        return skip(together(refused));
+    if let [first, others @ ..] = &refused[..]
+        && free.is_empty()
+    {
+        return skip(together(first, others));
     }
     let roles = step_of(binding, step).map_or(&[][..], |step| &step.roles);
     let mut spared: Vec<Spared> = refused.into_iter().map(spare).collect();
@@ -110,26 +112,16 @@ fn sort(
 }
 
 /// One refusal for all hosts: the first reason, and the first time at which one of them may be free.
-fn together(refused: Vec<(String, Refused)>) -> Refused {
-    let until = refused.iter().filter_map(|(_, r)| r.until).min();
-    let more = refused.len().saturating_sub(1);
-    let mut all = refused.into_iter();
-    let (host, first) = all.next().unwrap_or_else(|| {
-        let nobody = Refused {
-            reason: Skip::EmptyTarget,
-            until: None,
-            why: "there is no host".to_owned(),
-        };
-        (String::new(), nobody)
-    });
-    let others = match more {
+fn together((host, first): &(String, Refused), others: &[(String, Refused)]) -> Refused {
+    let more = match others.len() {
         0 => String::new(),
         n => format!(", and {n} more hosts are refused too"),
     };
+    let untils = others.iter().filter_map(|(_, refused)| refused.until);
     Refused {
         reason: first.reason,
-        until,
-        why: format!("{host}: {}{others}", first.why),
+        until: untils.chain(first.until).min(),
+        why: format!("{host}: {}{more}", first.why),
     }
 }
 

@@ -39,8 +39,6 @@ pub struct Past {
     pub resolved_at: Option<DateTime<Utc>>,
     /// Binding → how far it has come under it. A run that ended unstarted because the episode resolved is none.
     pub under: BTreeMap<String, Under>,
-    /// Whether it is looked at again without anybody having said that it fires.
-    pub unheard: bool,
 }
 
 /// How far an episode has come under a binding.
@@ -55,7 +53,7 @@ pub struct Under {
 /// What a step makes of the next one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// It is queued or under way, or it is yet to be seen whether it helped.
+    /// It is queued or under way, or it is yet to be seen or heard whether it helped.
     Open,
     /// There is to be no next one.
     Done,
@@ -230,7 +228,7 @@ fn step(binding: &Binding, past: &Past) -> Option<u32> {
         return Some(1);
     };
     let next = under.step + 1;
-    let due = under.standing == Standing::Next && !past.unheard && step_of(binding, next).is_some();
+    let due = under.standing == Standing::Next && step_of(binding, next).is_some();
     due.then_some(next)
 }
 

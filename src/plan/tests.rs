@@ -208,7 +208,6 @@ fn the_past_decides_first() {
     let over = |minutes_ago: i64| Past {
         resolved_at: Some(at(-minutes_ago)),
         under: under("named"),
-        ..Past::default()
     };
     // A clock that was set back makes nothing fire again.
     for late in [-90, 0, 59] {

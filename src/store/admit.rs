@@ -11,7 +11,7 @@ use super::records::{Decided, Episode, RunEpisode};
 use super::tables::Tables;
 use super::touched::{Touched, past_of};
 use super::{Admitted, AdmittedDecision, StoreError, finish, verdicts};
-use crate::alert::{ALERTNAME, Alert, EpisodeKey, Notification, Status};
+use crate::alert::{Alert, EpisodeKey, Notification, Status};
 use crate::config::{Binding, Config};
 use crate::inventory::Inventory;
 use crate::metrics::Happened;
@@ -129,7 +129,7 @@ impl Episodes {
         };
         Ok(stored
             .as_ref()
-            .map_or_else(Past::default, |episode| past_of(episode, now)))
+            .map_or_else(Past::default, |episode| past_of(episode, now, now)))
     }
 
     fn take(
@@ -221,8 +221,11 @@ pub(super) fn refuse_overflow(
     let limits = &config.runs;
     let no_new_run = RunId(u64::MAX);
     let new_runs = alerts.iter().map(|((_, step), (binding, alerts))| {
-        let work = plan::work(binding, *step);
-        let open = live.open_batch(&binding.name, &work, no_new_run, now, limits.alerts_limit);
+        let same = (
+            &plan::work(binding, *step),
+            plan::remedy(binding, *step, false),
+        );
+        let open = live.open_batch(&binding.name, same, no_new_run, now, limits.alerts_limit);
         let room = open.map_or(0, |id| limits.alerts_limit - live.queue[&id].episodes.len());
         alerts.saturating_sub(room).div_ceil(limits.alerts_limit)
     });
@@ -283,8 +286,7 @@ pub(super) fn resolve(
     episode.resolved_at = Some(now);
     episode.ends_at = Some(ends_at);
     verdicts::resolved(tables, live, key, episode, now)?;
-    let alertname = episode.labels.get(ALERTNAME).cloned();
-    let alertname = alertname.unwrap_or_default();
+    let alertname = episode.alertname().to_owned();
     let mut left = Left::default();
     for (binding, decided) in &mut episode.decisions {
         let Some(id) = decided.handled_by() else {

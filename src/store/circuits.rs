@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 use redb::ReadableTable;
 
-use super::about::{about_of, counted};
+use super::about::about_of;
 use super::live::Live;
 use super::look_again::look_again;
 use super::tables::{Tables, decode};
@@ -44,42 +44,41 @@ pub(super) fn count_failures(
         return Ok(());
     }
     let failing = failing_roles(tables, run)?;
-    // On the controller it fails for the hosts that it is about.
-    let still = tables.still_about(run.id)?;
-    let about = about_of(tables, run, still.keys())?;
+    let (mut helped, mut failed) = (BTreeSet::new(), BTreeSet::new());
     for (host, result) in &run.results {
-        let failed = match result.outcome {
+        let bad = match result.outcome {
             Outcome::Successful => false,
             Outcome::Failed | Outcome::Unreachable | Outcome::Timeout => true,
             Outcome::Canceled | Outcome::Interrupted => continue,
         };
+        // The roles before the one that failed ended well, and those after it were not reached.
         let at = failing.get(host);
         for role in &run.work.roles {
-            if !failed {
-                succeeded(tables, live, role, now)?;
-                continue;
+            if bad && at.is_none_or(|at| at == role) {
+                failed.insert((role, host));
+                break;
             }
-            match at {
-                // The roles before it ended well, and those after it were not reached.
-                Some(at) if at != role => succeeded(tables, live, role, now)?,
-                _ => {
-                    // Routine roles fail when they find something: that is what they are for.
-                    if let Some(circuit) = circuit.filter(|c| c.failures > 0)
-                        && run.binding.is_some()
-                    {
-                        let own = BTreeSet::from([host]);
-                        let hosts = if about.is_empty() {
-                            own
-                        } else {
-                            counted(run, &about)
-                        };
-                        for host in hosts {
-                            fails(tables, live, &circuit, (role, host), now)?;
-                        }
-                    }
-                    break;
-                }
-            }
+            helped.insert(role);
+        }
+    }
+    // Of one run, in which no host comes before another, the failures are what counts.
+    for role in helped {
+        succeeded(tables, live, role, now)?;
+    }
+    // Routine roles fail when they find something: that is what they are for.
+    let circuit = circuit.filter(|circuit| circuit.failures > 0 && run.binding.is_some());
+    let Some(circuit) = circuit else {
+        return Ok(());
+    };
+    // On the controller it fails for the hosts that it is about.
+    let still = tables.still_about(run.id)?;
+    let about = about_of(tables, run, still.keys())?;
+    for (role, host) in failed {
+        if about.is_empty() {
+            fails(tables, live, &circuit, (role, host), now)?;
+        }
+        for host in about.values() {
+            fails(tables, live, &circuit, (role, host), now)?;
         }
     }
     Ok(())

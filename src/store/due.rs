@@ -40,8 +40,8 @@ pub struct DueEpisode {
     pub key: EpisodeKey,
     /// Since when it is due.
     pub since: DateTime<Utc>,
-    /// When it was last heard of, where it is of use to know whether it fires: a verdict falls, or a next step is due.
-    pub hear: Option<DateTime<Utc>>,
+    /// When it was last heard of.
+    pub last_seen: DateTime<Utc>,
 }
 
 fn follow_up(
@@ -118,8 +118,7 @@ fn look(
         episode.value.last_seen = now;
     }
     verdicts::judge(tables, live, key, &mut episode.value, heard, now)?;
-    let mut past = past_of(&episode.value, now);
-    past.unheard = heard == Heard::Nothing && !fires_since(&episode.value);
+    let past = past_of(&episode.value, episode.value.last_seen, now);
     let alert = episode.value.clone().alert();
     let decisions = plan::decide(config, inventory, &live.guards, &alert, &past, now);
     let full = refuse_overflow(live, config, std::slice::from_ref(&decisions), now).is_err();
@@ -138,18 +137,6 @@ fn look(
         }
     }
     Ok(())
-}
-
-fn to_hear(episode: &Episode) -> Option<DateTime<Utc>> {
-    let mut decisions = episode.decisions.values();
-    let open = decisions.any(|d| d.verify_at.is_some() && d.verdict.is_none());
-    open.then_some(episode.last_seen)
-}
-
-/// Whether it was heard that it fires after the run whose verdict fell.
-fn fires_since(episode: &Episode) -> bool {
-    let mut decisions = episode.decisions.values();
-    decisions.any(|d| d.ended_at.is_some_and(|at| episode.last_seen > at))
 }
 
 fn postponed(decision: Decision, now: DateTime<Utc>) -> Decision {
@@ -186,12 +173,14 @@ impl Store {
                     break;
                 }
                 let at = (starts_at_nanos, fingerprint);
-                let value = episodes.get(at)?;
-                let episode = value.map(|value| decode::<Episode>(value.value()));
+                let Some(value) = episodes.get(at)? else {
+                    continue;
+                };
+                let episode: Episode = decode(value.value())?;
                 due.episodes.push(DueEpisode {
                     key: key_of(at),
                     since,
-                    hear: episode.transpose()?.and_then(|episode| to_hear(&episode)),
+                    last_seen: episode.last_seen,
                 });
             }
             Ok(due)

@@ -12,7 +12,7 @@ use super::{Ended, RoleFindings, StoreError, circuits, facts, index, messages, v
 use crate::alert::{EpisodeKey, Status};
 use crate::message::Message;
 use crate::metrics::Happened;
-use crate::run::{CONTROLLER, HostResult, Outcome, Run, RunId, State};
+use crate::run::{CONTROLLER, HostResult, Outcome, Remedy, Run, RunId, State};
 use crate::verdict::Verdicts;
 
 pub(super) fn finish(
@@ -246,6 +246,11 @@ fn rerun(
         results: BTreeMap::new(),
         message: None,
         verdicts: Verdicts::default(),
+        // Whether the role is still to be tried out is asked anew.
+        remedy: old.remedy.map(|remedy| Remedy {
+            probe: false,
+            ..remedy
+        }),
         rerun_of: Some(old.id),
         output_bytes: 0,
         events_dropped: 0,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 
 use super::about::{About, about_of, counted};
-use super::live::{Live, Queued};
+use super::live::Live;
 use super::records::RunEpisode;
 use super::tables::Tables;
 use super::{StoreError, finish, guards};
@@ -16,65 +16,56 @@ use crate::metrics::Happened;
 use crate::plan;
 use crate::run::{Outcome, Run, RunId, Skip, Spared};
 
-/// Takes the hosts out of a queued run on which it may not start now. Whether the run is still there: without hosts it ends,
-/// and its alerts are decided again when they may be.
+/// Takes the hosts out of a queued run on which it may not start now. Yields what it is about; `None` if it has ended, for
+/// without hosts it does. Its alerts are decided again when they may be.
 pub(super) fn admit_start(
     tables: &mut Tables<'_>,
     live: &mut Live,
     config: &Config,
     id: RunId,
     now: DateTime<Utc>,
-) -> Result<bool, StoreError> {
-    let run = &live.queue[&id].run;
-    let binding = run.binding.as_ref();
-    let binding = binding.and_then(|name| config.bindings.iter().find(|b| b.name == *name));
-    let about = about(tables, live, id)?;
-    let refused = refused(live, run, binding.map(AsRef::as_ref), &about, now);
+) -> Result<Option<About>, StoreError> {
+    let queued = &live.queue[&id];
+    let run = &queued.run;
+    let mut about = about_of(tables, run, queued.episodes.keys())?;
+    let refused = refused(live, run, binding_of(config, run), &about, now);
     if refused.is_empty() {
-        return Ok(true);
+        return Ok(Some(about));
     }
-    let alerts = run.binding.is_some();
-    if alerts {
+    let wanted = run.hosts.clone();
+    if run.binding.is_some() {
         leave_out(tables, live, id, &refused, &about, now)?;
+        live.tidy(id);
     }
     let queued = live.queue.get_mut(&id).expect("the caller found it queued");
-    let names_none = queued.episodes.is_empty();
     for (host, refused) in &refused {
-        queued.run.spared.push(Spared {
+        queued.spare(Spared {
             host: host.clone(),
             reason: refused.reason,
             why: refused.why.clone(),
         });
     }
-    if !alerts {
+    if queued.run.binding.is_none() {
         queued.run.hosts.retain(|host| !refused.contains_key(host));
     }
-    let gone = if alerts {
-        names_none
-    } else {
-        queued.run.hosts.is_empty()
-    };
-    if !gone {
-        if alerts {
-            live.tidy(id);
-        }
+    if !queued.run.hosts.is_empty() {
+        about.retain(|key, _| queued.episodes.contains_key(key));
         live.dirty.insert(id);
-        return Ok(true);
+        return Ok(Some(about));
     }
-    // It keeps its hosts: what it would have touched is what a reader asks for.
-    if !queued.run.work.controller {
-        queued.run.hosts = refused.keys().cloned().collect();
-    }
+    // What it would have touched is what a reader asks for.
+    queued.run.hosts = wanted;
     let why = refused.values().next().map_or("", |refused| &refused.why);
     let why = format!("it was not started: {why}");
     finish::end_queued(tables, live, id, Outcome::Canceled, &why, now)?;
-    Ok(false)
+    Ok(None)
 }
 
-/// What a queued run on the controller is about.
-fn about(tables: &Tables<'_>, live: &Live, id: RunId) -> Result<About, StoreError> {
-    let queued = &live.queue[&id];
-    about_of(tables, &queued.run, queued.episodes.keys())
+/// The binding as it is now; `None` of a run of no alert, and where it is not there any more.
+fn binding_of<'a>(config: &'a Config, run: &Run) -> Option<&'a Binding> {
+    let name = run.binding.as_ref()?;
+    let mut bindings = config.bindings.iter();
+    bindings.find(|b| b.name == *name).map(AsRef::as_ref)
 }
 
 /// The hosts on which a run may not start now, and why.
@@ -172,19 +163,8 @@ fn leave_out(
             .cloned()
             .collect();
         let left_out = remaining.is_empty();
-        let of_run = RunEpisode {
-            alertname: episode
-                .labels
-                .get(crate::alert::ALERTNAME)
-                .cloned()
-                .unwrap_or_default(),
-            hosts: if left_out {
-                hosts.clone()
-            } else {
-                remaining.clone()
-            },
-            left_out,
-        };
+        let still = if left_out { &hosts } else { &remaining };
+        let of_run = RunEpisode::new(&episode, still.clone(), left_out);
         live.note_joined(id, &key, of_run);
         if !left_out {
             live.join(id, key, &remaining);
@@ -213,22 +193,19 @@ pub(super) fn touch(
     tables: &mut Tables<'_>,
     live: &mut Live,
     config: &Config,
-    queued: &Queued,
+    (run, about): (&Run, &About),
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    let run = &queued.run;
     let (Some(binding), Some(remedy)) = (&run.binding, run.remedy) else {
         return Ok(());
     };
-    let about = about_of(tables, run, queued.episodes.keys())?;
-    let known = config.bindings.iter().find(|b| b.name == *binding);
-    let max = known.map_or(1, |binding| binding.limits.attempts.max);
+    let max = binding_of(config, run).map_or(1, |binding| binding.limits.attempts.max);
     let touch = Touch {
         at: now,
         step: remedy.step,
         run: run.id,
     };
-    for host in counted(run, &about) {
+    for host in counted(run, about) {
         live.guards.touches.add(binding, host, touch, max);
         guards::keep_touches(tables, live, binding, host)?;
     }

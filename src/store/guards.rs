@@ -14,7 +14,7 @@ use super::{Store, StoreError};
 use crate::config::FARTHEST;
 use crate::guards::{Book, Hold, HostHold, Pause, Starts, Touch, after};
 use crate::message::{Held, Matter, Message};
-use crate::run::{Skip, Trigger};
+use crate::run::{RunId, Skip, Trigger};
 
 type Rows<'t> = Table<'t, (&'static str, &'static str), &'static [u8]>;
 
@@ -165,7 +165,6 @@ fn release(
     tables: &mut Tables<'_>,
     live: &mut Live,
     binding: Option<&str>,
-    now: DateTime<Utc>,
 ) -> Result<Vec<String>, StoreError> {
     let storms = live.guards.book.storms.keys();
     let of = |name: &&String| binding.is_none_or(|binding| *name == binding);
@@ -175,9 +174,10 @@ fn release(
     }
     for name in &names {
         live.guards.book.storms.remove(name);
-        live.guards.book.released.insert(name.clone(), now);
+        let first = RunId(live.next_run);
+        live.guards.book.released.insert(name.clone(), first);
         live.guards.recent.forget(name);
-        keep(&mut tables.guards, RELEASED, name, Some(&now))?;
+        keep(&mut tables.guards, RELEASED, name, Some(&first))?;
         keep_storm(tables, live, name)?;
     }
     Ok(names)
@@ -291,12 +291,8 @@ impl Store {
 
     /// Releases what a storm holds: of one binding ([`ALL`]: what all bindings together hold), or everything. Yields the
     /// names.
-    pub async fn release(
-        &self,
-        binding: Option<String>,
-        now: DateTime<Utc>,
-    ) -> Result<Vec<String>, StoreError> {
-        self.ask(move |tables, live| release(tables, live, binding.as_deref(), now))
+    pub async fn release(&self, binding: Option<String>) -> Result<Vec<String>, StoreError> {
+        self.ask(move |tables, live| release(tables, live, binding.as_deref()))
             .await
     }
 

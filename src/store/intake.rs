@@ -10,13 +10,13 @@ use super::records::RunEpisode;
 use super::tables::Tables;
 use super::touched::Touched;
 use super::{StoreError, guards};
-use crate::alert::{ALERTNAME, EpisodeKey};
+use crate::alert::EpisodeKey;
 use crate::config::{Binding, Config};
 use crate::guards::{ALL, Storm, StormHold, after};
 use crate::inventory::Inventory;
 use crate::message::{Held, Matter, Message};
 use crate::plan::{self, Choice, Decision};
-use crate::run::{Approval, RunId, Skip, Spared, Trigger};
+use crate::run::{Approval, RunId, Skip, Trigger};
 
 /// Takes decisions in, in one transaction.
 pub(super) struct Intake<'a> {
@@ -80,18 +80,11 @@ impl<'a> Intake<'a> {
         {
             let id = self.run_for(tables, live, binding, *step, *probe)?;
             live.join(id, *key, hosts);
-            let of_run = RunEpisode {
-                alertname: episode
-                    .value
-                    .labels
-                    .get(ALERTNAME)
-                    .cloned()
-                    .unwrap_or_default(),
-                hosts: hosts.clone(),
-                left_out: false,
-            };
+            let of_run = RunEpisode::new(&episode.value, hosts.clone(), false);
             live.note_joined(id, key, of_run);
-            spare(live, id, spared);
+            if let Some(queued) = live.queue.get_mut(&id) {
+                spared.iter().cloned().for_each(|s| queued.spare(s));
+            }
             let about = about.as_ref().map_or(&hosts[..], std::slice::from_ref);
             self.count(tables, live, binding, about)?;
             run = Some(id);
@@ -130,14 +123,15 @@ impl<'a> Intake<'a> {
     ) -> Result<RunId, StoreError> {
         let work = plan::work(binding, step);
         let limit = self.config.runs.alerts_limit;
-        let open = live.open_batch(&binding.name, &work, self.first_new, self.now, limit);
-        if let Some(id) = open.filter(|_| !probe) {
+        let remedy = plan::remedy(binding, step, probe);
+        let same = (&work, remedy);
+        if let Some(id) = live.open_batch(&binding.name, same, self.first_new, self.now, limit) {
             return Ok(id);
         }
         let mut run = live.new_run(Trigger::Alert, work, self.now);
         run.binding = Some(binding.name.clone());
         run.ready_at = self.now + binding.batch_window;
-        run.remedy = Some(plan::remedy(binding, step, probe));
+        run.remedy = Some(remedy);
         run.approval = binding.approval.map(|ttl| Approval {
             until: after(self.now, ttl),
             by: None,
@@ -219,17 +213,4 @@ fn tried_out(live: &Live, binding: &Binding, step: u32) -> Option<RunId> {
     let streaks = &live.guards.book.streaks;
     let mut roles = roles.iter();
     roles.find_map(|role| streaks.get(role)?.open.as_ref()?.probe)
-}
-
-/// Notes which hosts a run leaves out.
-fn spare(live: &mut Live, id: RunId, spared: &[Spared]) {
-    let Some(queued) = live.queue.get_mut(&id) else {
-        return;
-    };
-    for spared in spared {
-        let known = queued.run.spared.iter().any(|s| s.host == spared.host);
-        if !known {
-            queued.run.spared.push(spared.clone());
-        }
-    }
 }

@@ -13,7 +13,7 @@ use super::{StoreError, remembered};
 use crate::alert::EpisodeKey;
 use crate::guards::State;
 use crate::metrics::Happened;
-use crate::run::{Run, RunId, State as RunState, Trigger, Work};
+use crate::run::{Remedy, Run, RunId, Spared, State as RunState, Trigger, Work};
 use crate::verdict::Verdicts;
 
 /// The writer's memory.
@@ -114,6 +114,13 @@ impl Queued {
         self.episodes.insert(key, hosts.to_vec());
     }
 
+    /// Notes that it leaves a host out.
+    pub(super) fn spare(&mut self, spared: Spared) {
+        if self.run.spared.iter().all(|s| s.host != spared.host) {
+            self.run.spared.push(spared);
+        }
+    }
+
     fn leave(&mut self, key: &EpisodeKey) -> Option<Vec<String>> {
         let named = self.episodes.remove(key)?;
         for host in &named {
@@ -188,7 +195,8 @@ impl Live {
                 let episodes = tables.still_about(id)?;
                 if let Some(binding) = &run.binding {
                     for host in &run.hosts {
-                        remembered::note_recent(&mut live.guards, binding, host, run.created_at);
+                        let of = (binding.as_str(), run.id);
+                        remembered::note_recent(&mut live.guards, of, host, run.created_at);
                     }
                 }
                 live.put(run, episodes);
@@ -322,7 +330,7 @@ impl Live {
     pub(super) fn open_batch(
         &self,
         binding: &str,
-        work: &Work,
+        (work, remedy): (&Work, Remedy),
         since: RunId,
         now: DateTime<Utc>,
         alerts_limit: usize,
@@ -330,7 +338,8 @@ impl Live {
         let id = *self.batches.get(binding)?.last()?;
         let queued = self.queue.get(&id)?;
         let open = (id >= since || queued.waits(now)) && queued.episodes.len() < alerts_limit;
-        (open && queued.run.work == *work).then_some(id)
+        let same = queued.run.work == *work && queued.run.remedy == Some(remedy);
+        (open && same).then_some(id)
     }
 
     /// Notes what a run has to do with an episode.

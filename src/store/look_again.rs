@@ -26,7 +26,7 @@ pub(super) fn look_again(
         };
         let mut found = false;
         for decided in episode.decisions.values_mut() {
-            if decided.decision == reason.as_str() {
+            if decided.decision == reason.as_str() || decided.refused == Some(reason) {
                 decided.until = Some(now);
                 found = true;
             }

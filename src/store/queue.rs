@@ -130,7 +130,7 @@ pub(super) fn claim(
     live.guards.clock(now);
     live.guards.circuit = Some(config.guards.circuit);
     let mut ended_any = approvals::end_lapsed(tables, live, now)?;
-    let (id, alerts) = loop {
+    let (id, about, alerts) = loop {
         let Some(id) = choose(live, now) else {
             live.idle += usize::from(!ended_any);
             let next = live.scan.as_ref().and_then(|scan| scan.next);
@@ -139,20 +139,19 @@ pub(super) fn claim(
                 next: [next, lapse].into_iter().flatten().min(),
             });
         };
-        if !guarded::admit_start(tables, live, config, id, now)? {
+        let Some(about) = guarded::admit_start(tables, live, config, id, now)? else {
             ended_any = true;
             continue;
-        }
+        };
         if let Some(alerts) = alerts_of(tables, &live.queue[&id])? {
-            break (id, alerts);
+            break (id, about, alerts);
         }
         // A damaged store must not keep all the others waiting, and a role must not run without its alert.
         finish::end_queued(tables, live, id, Outcome::Failed, ALERT_LOST, now)?;
         ended_any = true;
     };
-    let queued = live.take(id).expect("it was just chosen");
-    guarded::touch(tables, live, config, &queued, now)?;
-    let mut run = queued.run;
+    let Queued { mut run, .. } = live.take(id).expect("it was just chosen");
+    guarded::touch(tables, live, config, (&run, &about), now)?;
     if let Some(scan) = &mut live.scan {
         scan.taken.extend(run.hosts.iter().cloned());
     }

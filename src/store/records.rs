@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::alert::{Alert, EpisodeKey, Fingerprint, LabelSet, Status};
+use crate::alert::{ALERTNAME, Alert, EpisodeKey, Fingerprint, LabelSet, Status};
 use crate::check::Findings;
 use crate::plan::{Standing, Under};
-use crate::run::{Outcome, RunId};
+use crate::run::{Outcome, RunId, Skip};
 use crate::verdict::Verdict;
 
 /// One episode of an alert, as last heard.
@@ -57,6 +57,9 @@ pub struct Decided {
     pub why: Option<String>,
     /// When.
     pub at: DateTime<Utc>,
+    /// Of a run, for which reason the next step is not run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Skip>,
     /// When it is decided again, if nothing is heard before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<DateTime<Utc>>,
@@ -105,6 +108,7 @@ impl Decided {
             decision: decision.to_owned(),
             why,
             at,
+            refused: None,
             until: None,
             run: None,
             left_out: false,
@@ -130,8 +134,13 @@ impl Decided {
             && self.verdict.is_none()
     }
 
-    /// How far the episode has come.
-    pub(super) fn under(&self, now: DateTime<Utc>) -> Option<Under> {
+    /// Whether an episode that was last heard of then fires although its run has ended.
+    pub(super) fn fires_on(&self, heard: DateTime<Utc>) -> bool {
+        self.ended_at.is_none_or(|ended| heard > ended)
+    }
+
+    /// How far an episode that was last heard of then has come.
+    pub(super) fn under(&self, heard: DateTime<Utc>, now: DateTime<Utc>) -> Option<Under> {
         if self.handled_by().is_none() {
             // A later step that was refused: the ones before it stay done.
             return (self.step > 1).then_some(Under {
@@ -143,7 +152,9 @@ impl Decided {
             (None, ..) => Standing::Open,
             (_, Some(Verdict::Effective), _) | (_, None, None) => Standing::Done,
             (_, None, Some(at)) if now < at => Standing::Open,
-            (_, Some(_), _) | (_, None, Some(_)) => Standing::Next,
+            // The next step is not run blindly.
+            _ if !self.fires_on(heard) => Standing::Open,
+            _ => Standing::Next,
         };
         Some(Under {
             step: self.step,
@@ -172,6 +183,17 @@ pub struct RunEpisode {
     /// Whether it resolved before the run began, so that the run left it out.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub left_out: bool,
+}
+
+impl RunEpisode {
+    /// What a run has to do with an episode.
+    pub(super) fn new(episode: &Episode, hosts: Vec<String>, left_out: bool) -> Self {
+        Self {
+            alertname: episode.alertname().to_owned(),
+            hosts,
+            left_out,
+        }
+    }
 }
 
 /// An episode and what a run has to do with it.
@@ -222,6 +244,11 @@ impl Episode {
             decisions: BTreeMap::new(),
             due_at: None,
         }
+    }
+
+    /// The alert type.
+    pub(super) fn alertname(&self) -> &str {
+        self.labels.get(ALERTNAME).map_or("", String::as_str)
     }
 
     /// When it is to be looked at again. What has resolved needs no look.

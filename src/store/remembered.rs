@@ -6,6 +6,7 @@ use redb::{ReadTransaction, ReadableTable};
 use super::StoreError;
 use super::tables::{GUARDS, TOUCHES, Tables, decode, open_for_reading};
 use crate::guards::{ALL, Book, Starts, State};
+use crate::run::RunId;
 
 pub(super) const PAUSE: &str = "pause";
 pub(super) const HOST: &str = "host";
@@ -43,8 +44,8 @@ pub(super) fn load(tables: &Tables<'_>) -> Result<State, StoreError> {
     let starts = read_starts(&tables.touches)?;
     let mut state = State::new(read_book(&tables.guards)?, Vec::new());
     for of in &starts {
-        if let Some(last) = of.starts.iter().map(|touch| touch.at).max() {
-            note_recent(&mut state, &of.binding, &of.host, last);
+        for touch in &of.starts {
+            note_recent(&mut state, (&of.binding, touch.run), &of.host, touch.at);
         }
     }
     state.touches = starts.into_iter().collect();
@@ -52,10 +53,15 @@ pub(super) fn load(tables: &Tables<'_>) -> Result<State, StoreError> {
 }
 
 /// Notes that something is to be run on a host, unless that was before a release.
-pub(super) fn note_recent(state: &mut State, binding: &str, host: &str, at: DateTime<Utc>) {
+pub(super) fn note_recent(
+    state: &mut State,
+    (binding, run): (&str, RunId),
+    host: &str,
+    at: DateTime<Utc>,
+) {
     for name in [binding, ALL] {
         let released = state.book.released.get(name);
-        if released.is_none_or(|released| at > *released) {
+        if released.is_none_or(|first| run >= *first) {
             state.recent.note(name, host, at);
         }
     }

@@ -12,14 +12,13 @@ pub(super) struct Touched {
     pub(super) changed: bool,
 }
 
-/// What is known of an episode before a decision.
-pub(super) fn past_of(episode: &Episode, now: DateTime<Utc>) -> Past {
+/// What is known of an episode before a decision, if it was last heard then that it fires.
+pub(super) fn past_of(episode: &Episode, heard: DateTime<Utc>, now: DateTime<Utc>) -> Past {
     let decisions = episode.decisions.iter();
-    let under = decisions.filter_map(|(binding, d)| Some((binding.clone(), d.under(now)?)));
+    let under = decisions.filter_map(|(binding, d)| Some((binding.clone(), d.under(heard, now)?)));
     Past {
         resolved_at: episode.resolved_at,
         under: under.collect(),
-        unheard: false,
     }
 }
 
@@ -33,7 +32,7 @@ impl Touched {
         now: DateTime<Utc>,
     ) {
         let decisions = &mut self.value.decisions;
-        let (why, until) = match choice {
+        let (reason, why, until) = match choice {
             Choice::Run { step, about, .. } => {
                 let decided = Decided {
                     run,
@@ -49,27 +48,21 @@ impl Touched {
                 reason: Skip::Resolved | Skip::Duplicate,
                 ..
             } => return,
-            Choice::Skip { why, until, .. } => (why, *until),
+            Choice::Skip { reason, why, until } => (*reason, why, *until),
         };
-        let old = decisions.get_mut(binding);
         // A time that is still to come may stay: what is new of it is not worth a write each time.
-        let news = old.as_ref().is_none_or(|old| {
-            old.decision != choice.as_str()
-                || old.until.is_none_or(|at| at <= now) && until.is_some()
-        });
-        if !news {
-            return;
-        }
-        self.changed = true;
-        match old {
+        let stays = |old: &Decided| old.until.is_some_and(|at| at > now) || until.is_none();
+        match decisions.get_mut(binding) {
             // How far it has come stays known.
-            Some(old) if old.under(now).is_some() => {
+            Some(old) if old.under(now, now).is_some() => {
+                if old.refused == Some(reason) && stays(old) {
+                    return;
+                }
+                old.refused = Some(reason);
                 old.why = Some(why.clone());
                 old.until = until;
-                if old.left_out {
-                    choice.as_str().clone_into(&mut old.decision);
-                }
             }
+            Some(old) if old.decision == choice.as_str() && stays(old) => return,
             _ => {
                 let decided = Decided {
                     until,
@@ -78,6 +71,7 @@ impl Touched {
                 decisions.insert(binding.to_owned(), decided);
             }
         }
+        self.changed = true;
     }
 
     pub(super) fn run_of(&self, decision: &Decision) -> Option<RunId> {

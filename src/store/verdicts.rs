@@ -9,7 +9,7 @@ use super::live::Live;
 use super::records::{Decided, Episode};
 use super::tables::{Tables, VERDICTS, decode, encode, open_for_reading};
 use super::{Store, StoreError};
-use crate::alert::{ALERTNAME, EpisodeKey, Status};
+use crate::alert::{EpisodeKey, Status};
 use crate::guards::after;
 use crate::message::{Matter, Message};
 use crate::metrics::Happened;
@@ -27,21 +27,7 @@ pub(super) fn conclude(
         return Ok(());
     };
     let binding = binding.clone();
-    // What this transaction had to say of them is not in the table yet.
-    let mut about: BTreeMap<EpisodeKey, Vec<String>> = BTreeMap::new();
-    for (key, of_run) in tables.run_episodes(run.id)? {
-        if !of_run.left_out {
-            about.insert(key, of_run.hosts);
-        }
-    }
-    for joined in live.joined.get(&run.id).into_iter().flatten() {
-        if joined.of_run.left_out {
-            about.remove(&joined.key());
-        } else {
-            about.insert(joined.key(), joined.of_run.hosts.clone());
-        }
-    }
-    for (key, hosts) in about {
+    for (key, hosts) in tables.still_about(run.id)? {
         let Some(mut episode) = tables.episode(&key)? else {
             continue;
         };
@@ -110,35 +96,23 @@ pub(super) fn judge(
     heard: Heard,
     now: DateTime<Utc>,
 ) -> Result<bool, StoreError> {
+    let is_due = |decided: &Decided| decided.verify_at.is_some_and(|at| at <= now);
     let mut changed = false;
-    for (binding, mut decided) in std::mem::take(&mut episode.decisions) {
-        let due = decided.verify_at.is_some_and(|at| at <= now);
-        if due && !decided.looked && decided.verdict.is_none() {
+    for decided in episode.decisions.values_mut() {
+        if is_due(decided) && decided.verdict.is_none() && !decided.looked {
             changed = true;
-            if decided.awaits_verdict() {
-                let verdict = match heard {
-                    Heard::Resolved => Verdict::Effective,
-                    Heard::Firing => Verdict::Ineffective,
-                    Heard::Nothing if Some(episode.last_seen) > decided.ended_at => {
-                        Verdict::Ineffective
-                    }
-                    Heard::Nothing => Verdict::Unknown,
-                };
-                fell(
-                    tables,
-                    live,
-                    (key, &binding),
-                    episode,
-                    &mut decided,
-                    verdict,
-                    now,
-                )?;
-            } else {
-                decided.looked = true;
-            }
+            decided.looked = !decided.awaits_verdict();
         }
-        episode.decisions.insert(binding, decided);
     }
+    let last_seen = episode.last_seen;
+    let verdict = |decided: &Decided| match heard {
+        Heard::Resolved => Verdict::Effective,
+        Heard::Firing => Verdict::Ineffective,
+        Heard::Nothing if decided.fires_on(last_seen) => Verdict::Ineffective,
+        Heard::Nothing => Verdict::Unknown,
+    };
+    let verdict = |decided: &Decided| is_due(decided).then(|| verdict(decided));
+    give(tables, live, key, episode, verdict, now)?;
     Ok(changed)
 }
 
@@ -151,23 +125,33 @@ pub(super) fn resolved(
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     let ended = episode.ends_at.unwrap_or(now).min(now);
+    let verdict = |decided: &Decided| {
+        let in_time = decided.verify_at.is_some_and(|at| ended <= at);
+        Some(if in_time {
+            Verdict::Effective
+        } else {
+            Verdict::Ineffective
+        })
+    };
+    give(tables, live, key, episode, verdict, now)
+}
+
+/// Gives those decisions of an episode their verdicts that await them, as far as they are known.
+fn give(
+    tables: &mut Tables<'_>,
+    live: &mut Live,
+    key: &EpisodeKey,
+    episode: &mut Episode,
+    verdict: impl Fn(&Decided) -> Option<Verdict>,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
     for (binding, mut decided) in std::mem::take(&mut episode.decisions) {
-        if decided.awaits_verdict() {
-            let in_time = decided.verify_at.is_some_and(|at| ended <= at);
-            let verdict = if in_time {
-                Verdict::Effective
-            } else {
-                Verdict::Ineffective
-            };
-            fell(
-                tables,
-                live,
-                (key, &binding),
-                episode,
-                &mut decided,
-                verdict,
-                now,
-            )?;
+        let verdict = Some(&decided)
+            .filter(|d| d.awaits_verdict())
+            .and_then(&verdict);
+        if let Some(verdict) = verdict {
+            let of = (key, binding.as_str());
+            fell(tables, live, of, episode, &mut decided, verdict, now)?;
         }
         episode.decisions.insert(binding, decided);
     }
@@ -228,11 +212,10 @@ fn fall(
     });
     // Once for a run, however many alerts it was about.
     if verdict == Verdict::Ineffective && run.verdicts.ineffective == 1 {
-        let alertname = episode.labels.get(ALERTNAME).cloned();
         let since = episode.starts_at.format("%Y-%m-%dT%H:%M:%S%.3fZ");
         let matter = Matter::RemediationIneffective {
             binding: binding.to_owned(),
-            alertname: alertname.unwrap_or_default(),
+            alertname: episode.alertname().to_owned(),
             host: run.hosts.join(", "),
             run: run.id,
             episode: format!("{} since {since}", key.fingerprint),

@@ -275,6 +275,49 @@ async fn a_step_that_is_refused_at_its_start_is_the_same_step_later() {
 }
 
 #[tokio::test]
+async fn a_step_that_waits_for_a_person_goes_on_when_he_lets_it() {
+    let fixture = guarded("", TWO_STEPS);
+    handle(&fixture, 1, "h1", Outcome::Successful, 0).await;
+    hold(&fixture, "h1", 60, None).await;
+    look(&fixture, Heard::Firing, 61).await;
+    look(&fixture, Heard::Firing, 10_000).await;
+    assert!(fixture.claim(at(10_000)).await.is_none());
+    let released = fixture.store.release_host("h1".into(), at(10_001));
+    assert!(released.await.unwrap());
+    look(&fixture, Heard::Firing, 10_002).await;
+    assert_eq!(start(&fixture, 10_002).await.work.roles, ["r2"]);
+}
+
+#[tokio::test]
+async fn what_was_refused_for_a_time_is_not_run_once_it_has_ended() {
+    let fixture = guarded("", &format!("{ROLES}, cooldown: 5m"));
+    handle(&fixture, 1, "h1", Outcome::Successful, 0).await;
+    assert_eq!(word(&tell(&fixture, fires(2, "h1"), 10).await), "cooldown");
+    look(&fixture, Heard::Resolved, 301).await;
+    assert!(fixture.claim(at(301)).await.is_none());
+    assert_eq!(word(&tell(&fixture, fires(2, "h1"), 302).await), "resolved");
+}
+
+#[tokio::test]
+async fn steps_that_do_the_same_share_no_run() {
+    let fixture = guarded(
+        "",
+        "steps: [{roles: [r1], verify_within: 1m}, {roles: [r1], verify_within: 2m}], batch_window: 10s",
+    );
+    tell(&fixture, fires(1, "h1"), 0).await;
+    let first = start(&fixture, 10).await;
+    finish(&fixture, &first, Outcome::Successful, 11).await;
+    tell(&fixture, fires(2, "h2"), 71).await;
+    look(&fixture, Heard::Firing, 72).await;
+    let steps = [start(&fixture, 90).await, start(&fixture, 90).await].map(|run| {
+        let remedy = run.remedy.unwrap();
+        (run.hosts, remedy.step, remedy.verify_within.as_secs())
+    });
+    let hosts = |name: &str| vec![name.to_owned()];
+    assert_eq!(steps, [(hosts("h2"), 1, 60), (hosts("h1"), 2, 120)]);
+}
+
+#[tokio::test]
 async fn check_mode_has_no_verdict_and_observing_runs_nothing() {
     let fixture = guarded("mode: check", ROLES);
     let run = handle(&fixture, 1, "h1", Outcome::Successful, 0).await;
@@ -319,10 +362,7 @@ async fn a_storm_holds_everything_until_a_person_releases_it() {
     // A person may run by hand all the same.
     let by_hand = fixture.ask(&["h4".to_owned()], false, at(100_000)).await;
     assert_eq!(start(&fixture, 100_000).await.id, by_hand.unwrap());
-    assert_eq!(
-        fixture.store.release(None, at(100_001)).await.unwrap(),
-        [ALL]
-    );
+    assert_eq!(fixture.store.release(None).await.unwrap(), [ALL]);
     assert_eq!(
         start(&fixture, 100_001).await.hosts,
         ["h3"],
@@ -331,6 +371,42 @@ async fn a_storm_holds_everything_until_a_person_releases_it() {
     fixture.kill_and_reopen(at(100_002));
     assert_eq!(word(&tell(&fixture, fires(5, "h1"), 100_003).await), "run");
     assert!(fixture.store.book().await.unwrap().storms.is_empty());
+}
+
+#[tokio::test]
+async fn what_was_released_is_no_storm_after_a_restart_either() {
+    let mut fixture = guarded("storm: {max_hosts: 2, within: 10m}", ROLES);
+    for (number, host) in [(1, "h1"), (2, "h2"), (3, "h3")] {
+        tell(&fixture, fires(number, host), 0).await;
+    }
+    assert_eq!(fixture.store.release(None).await.unwrap(), [ALL]);
+    for now in [1, 2, 3] {
+        let run = start(&fixture, now).await;
+        finish(&fixture, &run, Outcome::Successful, now).await;
+    }
+    fixture.kill_and_reopen(at(4));
+    tell(&fixture, fires(4, "h4"), 5).await;
+    assert_eq!(start(&fixture, 5).await.hosts, ["h4"]);
+    for (number, host) in [(5, "h1"), (6, "h2")] {
+        tell(&fixture, fires(number, host), 6).await;
+    }
+    assert!(fixture.claim(at(6)).await.is_none(), "it counts anew");
+}
+
+#[tokio::test]
+async fn a_host_that_went_well_hides_no_failures_of_the_same_run() {
+    let config = "{name: one, matchers: ['sev=\"a\"'], roles: [r1], batch_window: 0s, target: {hosts: [h1, h2, h3]}}";
+    let bindings = format!("  - {config}\n");
+    let fixture = with_bindings("circuit: {failures: 2, retry_after: 30m}", &bindings);
+    tell(&fixture, fires(1, "h1"), 0).await;
+    let run = start(&fixture, 0).await;
+    let mut ended = ended(&run, Outcome::Failed);
+    ended.results.get_mut("h3").unwrap().outcome = Outcome::Successful;
+    fixture.store.finish(run.id, ended, at(1)).await.unwrap();
+    assert_eq!(
+        word(&tell(&fixture, fires(2, "h1"), 2).await),
+        "circuit_open"
+    );
 }
 
 #[tokio::test]
@@ -344,7 +420,7 @@ async fn a_storm_of_one_binding_leaves_the_others_alone() {
     assert_eq!(start(&fixture, 0).await.work.roles, ["r2"]);
     assert!(fixture.claim(at(0)).await.is_none(), "the first waits too");
     tell(&fixture, resolves(2, "h2"), 1).await;
-    let released = fixture.store.release(Some("one".into()), at(2)).await;
+    let released = fixture.store.release(Some("one".into())).await;
     assert_eq!(released.unwrap(), ["one"]);
     assert_eq!(start(&fixture, 2).await.hosts, ["h1"]);
 }
@@ -584,7 +660,7 @@ async fn on_the_controller_the_limits_are_those_of_each_host() {
         fixture.claim(at(9)).await.is_none(),
         "four hosts are a storm"
     );
-    fixture.store.release(None, at(10)).await.unwrap();
+    fixture.store.release(None).await.unwrap();
     let second = start(&fixture, 10).await;
     finish(&fixture, &second, Outcome::Failed, 11).await;
     let streaks = fixture.store.book().await.unwrap().streaks;

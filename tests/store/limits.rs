@@ -257,7 +257,7 @@ async fn play(steps: Vec<Step>) {
                 watch.held.remove(HOSTS[host]);
             }
             Step::Release => {
-                fixture.store.release(None, now).await.unwrap();
+                fixture.store.release(None).await.unwrap();
             }
             Step::Restart => {
                 let opened = fixture.kill_and_reopen(now);

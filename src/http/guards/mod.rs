@@ -227,7 +227,7 @@ pub(super) async fn release(
         return Err(not_found(format!("no binding is named {name:?}; {help}")));
     }
     let store = &context.store;
-    let released = store.release(binding.map(str::to_owned), clock::now());
+    let released = store.release(binding.map(str::to_owned));
     let released = released.await?;
     for binding in &released {
         tracing::info!(by, binding, "what a storm held is released");
