@@ -13,12 +13,24 @@ fn main() {
     println!("cargo::rustc-env=PROMANSIBLE_REVISION={revision}");
     println!("cargo::rustc-env=PROMANSIBLE_RUSTC={version}");
     println!("cargo::rerun-if-changed=build.rs");
-    for file in ["HEAD", "index"] {
-        let path = ask("git", &["rev-parse", "--git-path", file]);
-        if std::path::Path::new(&path).exists() {
+    // A development build may name an older revision: to compile everything anew after each commit costs more than that.
+    // Nothing watches git's index, which `git status` alone touches.
+    if std::env::var("PROFILE").is_ok_and(|profile| profile == "release") {
+        for path in revision_files() {
             println!("cargo::rerun-if-changed={path}");
         }
     }
+}
+
+/// Returns the files that change when another revision is checked out or committed.
+fn revision_files() -> Vec<String> {
+    let branch = ask("git", &["symbolic-ref", "--quiet", "HEAD"]);
+    let files = ["HEAD", branch.as_str(), "packed-refs"];
+    let paths = files.map(|file| ask("git", &["rev-parse", "--git-path", file]));
+    paths
+        .into_iter()
+        .filter(|path| std::path::Path::new(path).is_file())
+        .collect()
 }
 
 fn ask(program: &str, args: &[&str]) -> String {
