@@ -3,7 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use chrono::{DateTime, Datelike, FixedOffset, Utc};
+use chrono::{DateTime, Datelike, FixedOffset, SubsecRound, Utc};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -214,7 +214,8 @@ impl From<BodyAlert> for Alert {
             status: read.status,
             labels: read.labels,
             annotations: read.annotations,
-            starts_at: read.starts_at,
+            // Alertmanager's API says it to the millisecond: by more, what is fetched there would be another episode.
+            starts_at: read.starts_at.trunc_subsecs(3),
             // Go's zero time stands for "still firing".
             ends_at: read
                 .ends_at

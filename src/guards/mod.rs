@@ -19,6 +19,9 @@ pub use book::{ALL, Book, Gate, Hold, HostHold, Open, Pause, StormHold, Streak};
 pub use recent::Recent;
 pub use touches::{Refused, Starts, Touch, Touches, may_start};
 
+/// How far a time may lie ahead before the clock was set back: those who ask at once are not asked in the order of time.
+const SET_BACK: TimeDelta = TimeDelta::seconds(5);
+
 /// Whether runs act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -143,14 +146,14 @@ impl State {
         }
     }
 
-    /// Notes the time. Where the clock was set back, what lies ahead of it is taken for now: else it would be a limit for as
-    /// long as the clock was wrong.
+    /// Notes the time.
     pub fn clock(&mut self, now: DateTime<Utc>) {
-        if self.clock.is_none_or(|clock| now < clock) {
-            self.touches.not_after(now);
-            self.recent.not_after(now);
+        let is_back = self.clock.is_none_or(|clock| now + SET_BACK < clock);
+        if is_back {
+            self.touches.count_now(now);
         }
-        self.clock = Some(now);
+        let latest = self.clock.filter(|_| !is_back);
+        self.clock = Some(latest.map_or(now, |latest| latest.max(now)));
     }
 }
 

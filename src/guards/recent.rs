@@ -1,4 +1,4 @@
-//! On how many hosts something was decided to be run lately.
+//! On how many hosts something was decided to be run lately. What lies ahead of a clock that was set back is lately too.
 
 use std::collections::HashMap;
 
@@ -13,18 +13,9 @@ pub struct Recent(HashMap<String, HashMap<String, DateTime<Utc>>>);
 impl Recent {
     /// Notes that a run was decided on a host.
     pub fn note(&mut self, name: &str, host: &str, at: DateTime<Utc>) {
-        if !self.0.contains_key(name) {
-            self.0.insert(name.to_owned(), HashMap::new());
-        }
-        let Some(hosts) = self.0.get_mut(name) else {
-            return;
-        };
-        match hosts.get_mut(host) {
-            Some(last) => *last = at.max(*last),
-            None => {
-                hosts.insert(host.to_owned(), at);
-            }
-        }
+        let hosts = self.0.entry(name.to_owned()).or_default();
+        let last = hosts.entry(host.to_owned()).or_insert(at);
+        *last = at.max(*last);
     }
 
     /// On how many hosts that was, if they are too many. Lets those go that are too long ago.
@@ -47,11 +38,5 @@ impl Recent {
     /// Begins to count anew.
     pub fn forget(&mut self, name: &str) {
         self.0.remove(name);
-    }
-
-    pub(super) fn not_after(&mut self, now: DateTime<Utc>) {
-        for at in self.0.values_mut().flat_map(HashMap::values_mut) {
-            *at = now.min(*at);
-        }
     }
 }

@@ -1,12 +1,13 @@
 //! What ran on which host under which binding, and whether it may run there again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Limits, after};
+use super::{Limits, SET_BACK, after};
 use crate::run::{RunId, Skip};
 
 /// A start of one step on one host.
@@ -39,11 +40,9 @@ pub fn may_start(
     now: DateTime<Utc>,
 ) -> Result<(), Refused> {
     let cooldown = limits.cooldown;
+    let touches = || touches.iter().filter(|t| t.at <= now + SET_BACK);
     // A step that did not help is no reason to wait with the next one.
-    let last = touches
-        .iter()
-        .filter(|t| t.step >= step)
-        .max_by_key(|t| t.at);
+    let last = touches().filter(|t| t.step >= step).max_by_key(|t| t.at);
     if let Some(last) = last
         && after(last.at, cooldown) > now
     {
@@ -63,11 +62,13 @@ pub fn may_start(
     if max == 0 {
         return Ok(());
     }
-    let of_step = touches.iter().filter(|t| t.step == step);
-    let mut lately: Vec<DateTime<Utc>> = of_step
-        .map(|t| t.at)
-        .filter(|at| after(*at, attempts.per) > now)
-        .collect();
+    // A start is one, also where the clock was set back and it counts twice.
+    let mut by_run: BTreeMap<RunId, DateTime<Utc>> = BTreeMap::new();
+    for touch in touches().filter(|t| t.step == step && after(t.at, attempts.per) > now) {
+        let at = by_run.entry(touch.run).or_insert(touch.at);
+        *at = touch.at.max(*at);
+    }
+    let mut lately: Vec<DateTime<Utc>> = by_run.into_values().collect();
     lately.sort_unstable();
     let Some(first) = lately.len().checked_sub(max) else {
         return Ok(());
@@ -142,19 +143,21 @@ impl Touches {
         }
     }
 
-    /// Adds a start, and lets those go that no limit asks for any more: of each step the newest `max` stay, and one at least.
+    /// Adds a start, and lets those go that no limit asks for any more: of each step the newest `max` runs stay, one at least,
+    /// and as many of those that began last by the clock.
     pub fn add(&mut self, binding: &str, host: &str, touch: Touch, max: u32) -> &[Touch] {
         let hosts = self.0.entry(binding.to_owned()).or_default();
         let touches = hosts.entry(host.to_owned()).or_default();
         touches.push(touch);
-        let keep = usize::try_from(max.max(1)).unwrap_or(usize::MAX);
-        let of_step = touches.iter().filter(|t| t.step == touch.step).count();
-        let mut drop = of_step.saturating_sub(keep);
-        touches.retain(|t| {
-            let goes = drop > 0 && t.step == touch.step;
-            drop -= usize::from(goes);
-            !goes
-        });
+        let most = usize::try_from(max.max(1)).unwrap_or(usize::MAX);
+        let of_step = touches.iter().filter(|t| t.step == touch.step);
+        let runs: BTreeSet<RunId> = of_step.clone().map(|t| t.run).collect();
+        let mut by_clock: Vec<Touch> = of_step.copied().collect();
+        by_clock.sort_unstable_by_key(|t| Reverse(t.at));
+        let newest = runs.iter().rev().take(most).copied();
+        let last = by_clock.iter().map(|t| t.run).take(most);
+        let stay: BTreeSet<RunId> = newest.chain(last).collect();
+        touches.retain(|t| t.step != touch.step || stay.contains(&t.run));
         touches
     }
 
@@ -167,10 +170,14 @@ impl Touches {
         })
     }
 
-    pub(super) fn not_after(&mut self, now: DateTime<Utc>) {
-        let hosts = self.0.values_mut();
-        for touch in hosts.flat_map(BTreeMap::values_mut).flatten() {
-            touch.at = touch.at.min(now);
+    /// Where the clock was set back, what lies ahead of it counts as of now too: else there would be no limit until the clock is
+    /// there again, or one for as long as it was wrong.
+    pub(super) fn count_now(&mut self, now: DateTime<Utc>) {
+        for touches in self.0.values_mut().flat_map(BTreeMap::values_mut) {
+            let ahead = touches.iter().filter(|t| t.at > now + SET_BACK);
+            let ahead: Vec<Touch> = ahead.copied().collect();
+            touches.retain(|t| t.at > now || ahead.iter().all(|a| a.run != t.run));
+            touches.extend(ahead.iter().map(|touch| Touch { at: now, ..*touch }));
         }
     }
 }

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::episodes::cut;
 use super::records::Episode;
 use super::tables::{
-    ALERT_TYPES, EPISODES, EPISODES_BY_TYPE, FIRING, RUNS, decode, episode_key, open_for_reading,
+    ALERT_TYPES, EPISODES, EPISODES_BY_TYPE, FIRING, RUNS, decode, episode_key, key_of,
+    open_for_reading,
 };
 use super::{Store, StoreError};
 use crate::alert::{EpisodeKey, Fingerprint};
@@ -76,7 +77,7 @@ impl Store {
                     break;
                 }
                 looks += 1;
-                last = Some(of_key(key.value()));
+                last = Some(key_of(key.value()));
                 if let Some(value) = episodes.get(key.value())? {
                     page.episodes
                         .extend(Some(decode(value.value())?).filter(&takes));
@@ -163,7 +164,7 @@ impl Store {
                     page.next = last;
                     break;
                 }
-                last = Some(of_key((starts_at, fingerprint)));
+                last = Some(key_of((starts_at, fingerprint)));
                 if let Some(value) = episodes.get((starts_at, fingerprint))? {
                     page.episodes.push(decode(value.value())?);
                 }
@@ -172,13 +173,6 @@ impl Store {
             Ok(page)
         })
         .await
-    }
-}
-
-fn of_key((starts_at_nanos, fingerprint): (i64, u64)) -> EpisodeKey {
-    EpisodeKey {
-        fingerprint: Fingerprint(fingerprint),
-        starts_at_nanos,
     }
 }
 

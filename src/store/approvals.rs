@@ -33,8 +33,9 @@ fn answer(
     who: &str,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
+    let ended_any = end_lapsed(tables, live, now)?;
     let Some(queued) = live.queue.get_mut(&id) else {
-        live.idle += 1;
+        live.idle += usize::from(!ended_any);
         return Err(if tables.runs.get(id.0)?.is_some() {
             StoreError::NoApprovalWanted(id)
         } else {
@@ -43,7 +44,7 @@ fn answer(
     };
     let approval = queued.run.approval.as_mut();
     let Some(approval) = approval.filter(|approval| approval.is_wanted()) else {
-        live.idle += 1;
+        live.idle += usize::from(!ended_any);
         return Err(StoreError::NoApprovalWanted(id));
     };
     if !approved {

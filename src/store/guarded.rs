@@ -117,7 +117,7 @@ fn refused(
     }
     let mut out = BTreeMap::new();
     for host in counted(run, about) {
-        // A repetition was asked for: it is not one more attempt.
+        // A repetition was asked for, whatever was started there before.
         let refused = match (binding, remedy) {
             (Some(binding), Some(remedy)) if run.rerun_of.is_none() => {
                 plan::refused(binding, state, remedy.step, host, now)

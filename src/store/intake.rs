@@ -89,7 +89,17 @@ impl<'a> Intake<'a> {
             self.count(tables, live, binding, about)?;
             run = Some(id);
         }
-        episode.record(&binding.name, &choice, run, self.now);
+        let is_news = episode.record(&binding.name, &choice, run, self.now);
+        if let Choice::Skip {
+            reason: reason @ Skip::AttemptsExhausted,
+            why,
+            ..
+        } = &choice
+            && is_news
+        {
+            let what = Held::Binding(binding.name.clone());
+            guards::tell_held(tables, live, what, reason.as_str(), why.clone(), self.now)?;
+        }
         Ok((choice, run))
     }
 

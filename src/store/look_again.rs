@@ -5,8 +5,7 @@ use redb::ReadableTable;
 
 use super::StoreError;
 use super::live::Live;
-use super::tables::Tables;
-use crate::alert::{EpisodeKey, Fingerprint};
+use super::tables::{Tables, key_of};
 use crate::run::Skip;
 
 /// Makes those episodes due now that fire and were not run for this reason.
@@ -37,12 +36,4 @@ pub(super) fn look_again(
         }
     }
     Ok(())
-}
-
-/// The key of an episode in a table.
-pub(super) fn key_of((starts_at_nanos, fingerprint): (i64, u64)) -> EpisodeKey {
-    EpisodeKey {
-        fingerprint: Fingerprint(fingerprint),
-        starts_at_nanos,
-    }
 }

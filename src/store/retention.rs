@@ -5,9 +5,9 @@ use redb::ReadableTable;
 
 use super::live::Live;
 use super::records::{Decided, Episode};
-use super::tables::{Tables, decode, grown};
+use super::tables::{Tables, decode, grown, key_of};
 use super::{StoreError, audit, guards, index};
-use crate::alert::{EpisodeKey, Fingerprint, Status};
+use crate::alert::Status;
 use crate::config::Storage;
 use crate::plan::LATE;
 use crate::run::{Run, RunId, State};
@@ -122,7 +122,7 @@ impl Slice {
         let from = live.retention_from.take().unwrap_or((i64::MIN, 0));
         for (looked, row) in tables.episodes.range(from..)?.enumerate() {
             let (key, value) = row?;
-            let (starts_at_nanos, fingerprint) = key.value();
+            let (starts_at_nanos, _) = key.value();
             // None is heard of before it begins, so the rest is younger.
             let by_age = DateTime::from_timestamp_nanos(starts_at_nanos) < self.oldest;
             if !by_age && self.excess <= 0 {
@@ -137,11 +137,7 @@ impl Slice {
             let episode: Episode = decode(value.value())?;
             if self.may_go(&episode, live) {
                 self.excess -= grown(bytes, None);
-                let key = EpisodeKey {
-                    fingerprint: Fingerprint(fingerprint),
-                    starts_at_nanos,
-                };
-                doomed.push((key, episode));
+                doomed.push((key_of(key.value()), episode));
             }
         }
         for (key, episode) in &doomed {

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::StoreError;
 use super::records::{Episode, Joined, RunEpisode};
-use crate::alert::EpisodeKey;
+use crate::alert::{EpisodeKey, Fingerprint};
 use crate::alert_types::SeenType;
 use crate::run::RunId;
 
@@ -248,6 +248,14 @@ pub(super) fn read_run_episodes(
 
 pub(super) fn episode_key(key: &EpisodeKey) -> (i64, u64) {
     (key.starts_at_nanos, key.fingerprint.0)
+}
+
+/// The same the other way.
+pub(super) fn key_of((starts_at_nanos, fingerprint): (i64, u64)) -> EpisodeKey {
+    EpisodeKey {
+        fingerprint: Fingerprint(fingerprint),
+        starts_at_nanos,
+    }
 }
 
 /// How much a value of this length, in the place of an old one, adds to the history's size.

@@ -23,14 +23,14 @@ pub(super) fn past_of(episode: &Episode, heard: DateTime<Utc>, now: DateTime<Utc
 }
 
 impl Touched {
-    /// Notes a decision. What has its run keeps it: a later `duplicate` or `resolved` is no news.
+    /// Notes a decision, and says whether it is news. What has its run keeps it: a later `duplicate` or `resolved` is none.
     pub(super) fn record(
         &mut self,
         binding: &str,
         choice: &Choice,
         run: Option<RunId>,
         now: DateTime<Utc>,
-    ) {
+    ) -> bool {
         let decisions = &mut self.value.decisions;
         let (reason, why, until) = match choice {
             Choice::Run { step, about, .. } => {
@@ -42,12 +42,12 @@ impl Touched {
                 };
                 decisions.insert(binding.to_owned(), decided);
                 self.changed = true;
-                return;
+                return true;
             }
             Choice::Skip {
                 reason: Skip::Resolved | Skip::Duplicate,
                 ..
-            } => return,
+            } => return false,
             Choice::Skip { reason, why, until } => (*reason, why, *until),
         };
         // A time that is still to come may stay: what is new of it is not worth a write each time.
@@ -56,13 +56,15 @@ impl Touched {
             // How far it has come stays known.
             Some(old) if old.under(now, now).is_some() => {
                 if old.refused == Some(reason) && stays(old) {
-                    return;
+                    return false;
                 }
                 old.refused = Some(reason);
                 old.why = Some(why.clone());
                 old.until = until;
             }
-            Some(old) if old.decision == choice.as_str() && stays(old) => return,
+            Some(old) if old.decision == choice.as_str() && stays(old) => {
+                return false;
+            }
             _ => {
                 let decided = Decided {
                     until,
@@ -72,6 +74,7 @@ impl Touched {
             }
         }
         self.changed = true;
+        true
     }
 
     pub(super) fn run_of(&self, decision: &Decision) -> Option<RunId> {

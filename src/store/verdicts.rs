@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use redb::ReadableTable;
 
 use super::live::Live;
@@ -15,6 +15,10 @@ use crate::message::{Matter, Message};
 use crate::metrics::Happened;
 use crate::run::{Outcome, Remedy, Run, RunId};
 use crate::verdict::{Heard, Verdict, Verdicts};
+
+/// How much later than it should be a look may be, as after a long stop: when what does not fire any more resolved is not
+/// known then. Longer than an Alertmanager that does not answer is waited for.
+const LATE_LOOK: TimeDelta = TimeDelta::minutes(15);
 
 /// Notes how a run ended in each of its episodes.
 pub(super) fn conclude(
@@ -105,7 +109,9 @@ pub(super) fn judge(
         }
     }
     let last_seen = episode.last_seen;
+    let is_late = |decided: &Decided| decided.verify_at.is_some_and(|at| now - at > LATE_LOOK);
     let verdict = |decided: &Decided| match heard {
+        Heard::Resolved if is_late(decided) => Verdict::Unknown,
         Heard::Resolved => Verdict::Effective,
         Heard::Firing => Verdict::Ineffective,
         Heard::Nothing if decided.fires_on(last_seen) => Verdict::Ineffective,

@@ -1,11 +1,13 @@
 //! Each guard, in the store: it holds, it says so, it survives a restart, and it lets go.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use promansible::alert::{Alert, EpisodeKey, Status};
+use promansible::config::Storage;
 use promansible::guards::{ALL, HostHold, Pause};
 use promansible::plan::Choice;
-use promansible::run::{Outcome, Run, RunId, Skip, State};
+use promansible::run::{Outcome, Run, RunId, Skip, State, TaskEvent, TaskStatus};
 use promansible::store::{Claimed, StoreError};
 use promansible::verdict::{Heard, Verdicts};
 
@@ -130,8 +132,19 @@ async fn attempts_are_exhausted_and_come_back() {
     handle(&fixture, 1, "h1", Outcome::Failed, 0).await;
     handle(&fixture, 2, "h1", Outcome::Failed, 100).await;
     fixture.close_and_reopen(at(150)).await;
-    let choice = tell(&fixture, fires(3, "h1"), 200).await;
-    assert_eq!(word(&choice), "attempts_exhausted");
+    let keep = Storage {
+        path: "unused".into(),
+        retention_time: Duration::from_hours(2),
+        retention_size_bytes: u64::MAX,
+    };
+    fixture.store.retain(keep.clone(), at(160)).await.unwrap();
+    let told = fixture.store.messages().await.unwrap().len();
+    for now in [200, 201] {
+        let choice = tell(&fixture, fires(3, "h1"), now).await;
+        assert_eq!(word(&choice), "attempts_exhausted");
+    }
+    let messages = fixture.store.messages().await.unwrap();
+    assert_eq!(messages.len(), told + 1, "people hear of it once");
     assert!(
         decision(&fixture, 3)
             .await
@@ -141,6 +154,8 @@ async fn attempts_are_exhausted_and_come_back() {
     );
     look(&fixture, Heard::Nothing, 3601).await;
     assert_eq!(decision(&fixture, 3).await.0, "run");
+    fixture.store.retain(keep, at(9 * 86_400)).await.unwrap();
+    assert!(fixture.store.starts().await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -667,4 +682,208 @@ async fn on_the_controller_the_limits_are_those_of_each_host() {
     let failed: Vec<&String> = streaks["r1"].hosts.iter().collect();
     assert_eq!(failed, ["h3", "h4"]);
     assert!(streaks["r1"].open.is_some());
+}
+
+#[tokio::test]
+async fn an_approval_is_not_given_after_its_time() {
+    let fixture = guarded("", &format!("{ROLES}, approval: {{ttl: 1h}}"));
+    tell(&fixture, fires(1, "h1"), 0).await;
+    let late = fixture
+        .store
+        .answer_approval(RunId(1), true, "ann".into(), at(3600));
+    assert!(matches!(late.await, Err(StoreError::NoApprovalWanted(_))));
+    assert_eq!(run(&fixture, 1).await.outcome, Some(Outcome::Canceled));
+}
+
+#[tokio::test]
+async fn what_was_approved_is_what_was_shown() {
+    let fixture = guarded("", "roles: [r1], batch_window: 1m, approval: {ttl: 1h}");
+    tell(&fixture, fires(1, "h1"), 0).await;
+    let approved = fixture
+        .store
+        .answer_approval(RunId(1), true, "ann".into(), at(1));
+    approved.await.unwrap();
+    tell(&fixture, fires(2, "h2"), 2).await;
+    assert_eq!(start(&fixture, 2).await.hosts, ["h1"]);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_and_right_again_ends_no_limit_sooner() {
+    let fixture = guarded(
+        "",
+        &format!("{ROLES}, cooldown: 5m, attempts: {{max: 1, per: 1h}}"),
+    );
+    handle(&fixture, 1, "h1", Outcome::Successful, 4000).await;
+    let until = |choice| match choice {
+        Choice::Skip { reason, until, .. } => (reason, until),
+        choice @ Choice::Run { .. } => panic!("{choice:?}"),
+    };
+    // As long as it is wrong, it is as if that had been now.
+    let wrong = until(tell(&fixture, fires(2, "h1"), 50).await);
+    assert_eq!(wrong, (Skip::Cooldown, Some(at(350))));
+    let right = until(tell(&fixture, fires(3, "h1"), 4001).await);
+    assert_eq!(right, (Skip::Cooldown, Some(at(4300))));
+    let right = until(tell(&fixture, fires(4, "h1"), 4300).await);
+    assert_eq!(
+        right,
+        (Skip::AttemptsExhausted, Some(at(7600))),
+        "once is once"
+    );
+}
+
+const WEB: &str = "roles: [r1], batch_window: 0s, target: {group: web}";
+
+#[tokio::test]
+async fn of_a_group_the_held_host_is_left_out_at_the_start() {
+    let fixture = guarded("", WEB);
+    tell(&fixture, fires(1, "h3"), 0).await;
+    hold(&fixture, "h1", 1, None).await;
+    let claimed = fixture.claim(at(2)).await.unwrap();
+    assert_eq!(claimed.run.hosts, ["h2"]);
+    assert_eq!(claimed.alerts[0].1, ["h2"]);
+    assert_eq!(claimed.run.spared[0].host, "h1");
+}
+
+#[tokio::test]
+async fn a_role_that_helped_on_one_host_of_a_group_goes_on_to_the_others() {
+    let fixture = guarded("circuit: {failures: 1, retry_after: 30m}", WEB);
+    handle(&fixture, 1, "h3", Outcome::Failed, 0).await;
+    assert_eq!(
+        word(&tell(&fixture, fires(2, "h3"), 1).await),
+        "circuit_open"
+    );
+    look(&fixture, Heard::Nothing, 1801).await;
+    let probe = start(&fixture, 1801).await;
+    assert_eq!(probe.hosts, ["h1"]);
+    finish(&fixture, &probe, Outcome::Successful, 1802).await;
+    look(&fixture, Heard::Nothing, 1803).await;
+    assert_eq!(start(&fixture, 1803).await.hosts, ["h1", "h2"]);
+}
+
+#[tokio::test]
+async fn what_is_queued_is_asked_again_by_the_configuration_of_its_start() {
+    let mut fixture = guarded("", ROLES);
+    tell(&fixture, fires(1, "h1"), 0).await;
+    fixture.config = guarded("mode: check", ROLES).config;
+    assert!(fixture.claim(at(1)).await.is_none());
+    look(&fixture, Heard::Nothing, 2).await;
+    let checked = start(&fixture, 2).await;
+    assert!(checked.work.check);
+    finish(&fixture, &checked, Outcome::Successful, 3).await;
+    tell(&fixture, fires(2, "h2"), 60).await;
+    // The fixture's time begins at 08:00 UTC.
+    let muted = format!(
+        "time_intervals: [{{name: night, time_intervals: [{{times: [{{start_time: '08:00', end_time: '08:10'}}]}}]}}]\n\
+         bindings: [{{name: one, matchers: ['sev=\"a\"'], {ROLES}, mode: check, mute_times: [night]}}]"
+    );
+    fixture.config = fixture::built(&muted);
+    assert!(fixture.claim(at(61)).await.is_none());
+    assert_eq!(decision(&fixture, 2).await.0, "muted");
+}
+
+#[tokio::test]
+async fn a_repetition_that_was_asked_for_is_no_further_attempt() {
+    let binding =
+        format!("{ROLES}, on_interrupt: rerun, cooldown: 1h, attempts: {{max: 1, per: 1h}}");
+    let mut fixture = guarded("", &binding);
+    tell(&fixture, fires(1, "h1"), 0).await;
+    start(&fixture, 0).await;
+    fixture.kill_and_reopen(at(1));
+    assert_eq!(start(&fixture, 2).await.rerun_of, Some(RunId(1)));
+}
+
+#[tokio::test]
+async fn what_is_decided_again_respects_the_limit_of_the_queue() {
+    let mut fixture = Fixture::new(1000);
+    let binding = format!("{{name: one, matchers: ['sev=\"a\"'], {ROLES}}}");
+    fixture.config = fixture::built(&format!("runs: {{queue_limit: 1}}\nbindings: [{binding}]"));
+    for (number, host) in [(1, "h1"), (2, "h2")] {
+        hold(&fixture, host, 0, None).await;
+        tell(&fixture, fires(number, host), 1).await;
+    }
+    for host in ["h1", "h2"] {
+        fixture
+            .store
+            .release_host(host.into(), at(2))
+            .await
+            .unwrap();
+    }
+    look(&fixture, Heard::Nothing, 3).await;
+    assert_eq!(fixture.all_runs().await.len(), 1);
+    start(&fixture, 4).await;
+    look(&fixture, Heard::Nothing, 64).await;
+    assert_eq!(fixture.all_runs().await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_verdict_goes_by_when_the_alert_ended() {
+    let fixture = guarded("", &format!("{ROLES}, verify_within: 1m"));
+    handle(&fixture, 1, "h1", Outcome::Successful, 0).await;
+    tell(&fixture, resolves(1, "h1"), 70).await;
+    assert_eq!(run(&fixture, 1).await.verdicts.ineffective, 1, "too late");
+    handle(&fixture, 2, "h2", Outcome::Successful, 0).await;
+    let told_late = Alert {
+        ends_at: Some(at(59)),
+        ..resolves(2, "h2")
+    };
+    tell(&fixture, told_late, 100).await;
+    assert_eq!(run(&fixture, 2).await.verdicts.effective, 1);
+    tell(&fixture, fires(3, "h3"), 100).await;
+    let under_way = start(&fixture, 100).await;
+    tell(&fixture, resolves(3, "h3"), 101).await;
+    let ended = finish(&fixture, &under_way, Outcome::Successful, 102).await;
+    assert_eq!(ended.verdicts.effective, 1, "it was under way");
+    handle(&fixture, 4, "h4", Outcome::Successful, 200).await;
+    look(&fixture, Heard::Resolved, 10_000).await;
+    assert_eq!(run(&fixture, 4).await.verdicts.unknown, 1, "nobody looked");
+}
+
+#[tokio::test]
+async fn of_a_run_on_several_hosts_each_alert_has_its_own_outcome() {
+    let steps = "steps: [{roles: [r1], verify_within: 1m}, {roles: [r2]}], batch_window: 1s";
+    let fixture = guarded("", steps);
+    tell(&fixture, fires(1, "h1"), 0).await;
+    tell(&fixture, fires(2, "h2"), 0).await;
+    let both = start(&fixture, 1).await;
+    assert_eq!(both.hosts, ["h1", "h2"]);
+    let mut end = ended(&both, Outcome::Failed);
+    end.results.get_mut("h2").unwrap().outcome = Outcome::Successful;
+    let finished = fixture.store.finish(both.id, end, at(2)).await.unwrap();
+    assert_eq!(finished.verdicts.pending, 1);
+    tell(&fixture, resolves(2, "h2"), 30).await;
+    assert_eq!(run(&fixture, 1).await.verdicts.effective, 1);
+}
+
+#[tokio::test]
+async fn the_role_that_failed_is_the_one_that_counts() {
+    let circuit = "circuit: {failures: 1, retry_after: 1h}";
+    let open = |fixture: Fixture| async move {
+        let streaks = fixture.store.book().await.unwrap().streaks;
+        streaks.into_keys().collect::<Vec<String>>()
+    };
+    let fixture = guarded(circuit, "roles: [r1, r2], batch_window: 0s");
+    tell(&fixture, fires(1, "h1"), 0).await;
+    let both = start(&fixture, 0).await;
+    let bad = TaskEvent {
+        role: Some("r2".into()),
+        status: TaskStatus::Failed,
+        ..fixture::event(1)
+    };
+    fixture
+        .store
+        .append(both.id, vec![bad], vec![], 10)
+        .await
+        .unwrap();
+    finish(&fixture, &both, Outcome::Failed, 1).await;
+    assert_eq!(open(fixture).await, ["r2"]);
+
+    let fixture = guarded(&format!("mode: check, {circuit}"), ROLES);
+    handle(&fixture, 1, "h1", Outcome::Failed, 0).await;
+    assert!(open(fixture).await.is_empty(), "it only checked");
+
+    let fixture = guarded(circuit, ROLES);
+    fixture.ask(&["h1".into()], false, at(0)).await.unwrap();
+    let by_hand = start(&fixture, 0).await;
+    finish(&fixture, &by_hand, Outcome::Failed, 1).await;
+    assert!(open(fixture).await.is_empty(), "a person sees it himself");
 }

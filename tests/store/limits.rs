@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use promansible::alert::Status;
 use promansible::guards::{HostHold, Pause};
-use promansible::run::{Outcome, Run, RunId};
+use promansible::run::{Outcome, Run, RunId, State};
 use promansible::verdict::Heard;
 use proptest::prelude::*;
 
@@ -25,6 +25,9 @@ bindings:
 
 /// Binding → cooldown, attempts, and the time that they are counted in; in seconds.
 const LIMITS: [(&str, i64, usize, i64); 2] = [("one", 30, 2, 300), ("two", 0, 3, 600)];
+
+/// On so many hosts within so many seconds.
+const STORM: (usize, i64) = (3, 60);
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -84,13 +87,36 @@ struct Watch {
     running: BTreeMap<RunId, Run>,
     /// Role → the hosts on which it failed in a row.
     failed: BTreeMap<String, BTreeSet<String>>,
+    /// Host → when a run was last decided there, since the last release, jump or restart.
+    decided: BTreeMap<String, i64>,
+    /// Whether those were too many at some time since the last release.
+    is_storm: bool,
+    queued: BTreeMap<RunId, Vec<String>>,
     /// Episode, binding and step → its run.
     ran: BTreeMap<(u64, i64, String, u32), RunId>,
 }
 
 impl Watch {
+    /// Notes what is queued now and was not before.
+    async fn look_at_the_queue(&mut self, fixture: &Fixture) {
+        let runs = fixture.all_runs().await.into_iter();
+        let queued = runs.filter(|run| run.state == State::Queued);
+        let queued: BTreeMap<RunId, Vec<String>> = queued.map(|run| (run.id, run.hosts)).collect();
+        for (id, hosts) in &queued {
+            let before = self.queued.get(id);
+            let new = |host: &&String| before.is_none_or(|before| !before.contains(host));
+            for host in hosts.iter().filter(new) {
+                self.decided.insert(host.clone(), self.now);
+            }
+        }
+        self.queued = queued;
+        let lately = self.decided.values().filter(|at| *at + STORM.1 > self.now);
+        self.is_storm |= lately.count() > STORM.0;
+    }
+
     fn started(&mut self, run: &Run, episodes: &[(u64, i64)]) {
         assert!(!self.paused, "it is paused");
+        assert!(!self.is_storm, "it is a storm");
         let binding = run.binding.clone().unwrap();
         let step = run.remedy.unwrap().step;
         let (_, cooldown, max, per) = *LIMITS.iter().find(|l| l.0 == binding).unwrap();
@@ -175,6 +201,7 @@ async fn play(steps: Vec<Step>) {
                 let host = HOSTS[(host + usize::try_from(number).unwrap()) % HOSTS.len()];
                 let alert = alert(number, since - 1000, severity, host, status);
                 fixture.admit(vec![alert], now).await.unwrap();
+                watch.look_at_the_queue(&fixture).await;
             }
             Step::Claim => {
                 if let Some(claimed) = fixture.claim(now).await {
@@ -202,10 +229,14 @@ async fn play(steps: Vec<Step>) {
                     continue;
                 };
                 fixture.store.put_back(*id, now).await.unwrap();
-                watch.running.remove(id);
+                if let Some(run) = watch.running.remove(id) {
+                    watch.queued.insert(*id, run.hosts);
+                }
                 for starts in watch.starts.values_mut() {
                     starts.retain(|(_, _, run)| run != id);
                 }
+                // It was not begun: what it was for may come to another run.
+                watch.ran.retain(|_, run| run != id);
             }
             Step::Look(heard) => {
                 let due = fixture.store.due(now, 100).await.unwrap();
@@ -213,12 +244,14 @@ async fn play(steps: Vec<Step>) {
                 let config = Arc::clone(&fixture.config);
                 let looked = fixture.store.follow_up(heard, config, inventory(), now);
                 looked.await.unwrap();
+                watch.look_at_the_queue(&fixture).await;
             }
             Step::Wait(seconds) => watch.now += seconds,
             Step::Jump(seconds) => {
                 watch.now += seconds;
                 // What lies ahead of the clock counts from now on; what it skipped is over.
                 watch.starts.clear();
+                watch.decided.clear();
             }
             Step::Pause => {
                 let pause = Pause {
@@ -258,12 +291,17 @@ async fn play(steps: Vec<Step>) {
             }
             Step::Release => {
                 fixture.store.release(None).await.unwrap();
+                watch.decided.clear();
+                watch.is_storm = false;
             }
             Step::Restart => {
                 let opened = fixture.kill_and_reopen(now);
                 let running: Vec<RunId> = watch.running.keys().copied().collect();
                 assert_eq!(opened.interrupted, running);
                 watch.running.clear();
+                // What was decided and ended unstarted is not remembered.
+                watch.decided.clear();
+                watch.look_at_the_queue(&fixture).await;
             }
         }
     }
@@ -271,7 +309,7 @@ async fn play(steps: Vec<Step>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_guard_lets_more_through_than_it_may(steps in steps()) {
