@@ -13,7 +13,7 @@ use super::tables::{
     open_for_reading,
 };
 use super::{Store, StoreError};
-use crate::alert::{EpisodeKey, Fingerprint};
+use crate::alert::EpisodeKey;
 use crate::alert_types::SeenType;
 use crate::run::{Outcome, RunId, State};
 
