@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use prometheus::Registry;
 use tokio::net::TcpListener;
+use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
 
 use crate::alert_types_keeper::AlertTypesKeeper;
 use crate::ansible::{self, Ansible};
@@ -22,7 +22,7 @@ use crate::facts::HostFacts;
 use crate::facts_cache::FirstReading;
 use crate::facts_keeper::FactsKeeper;
 use crate::follow_up::FollowUp;
-use crate::http::{self, Context, ReloadRequest};
+use crate::http::{self, Context};
 use crate::inventory_keeper::{self, Keeping};
 use crate::left_out::LeftOut;
 use crate::metrics::Metrics;
@@ -33,10 +33,17 @@ use crate::sd_files;
 use crate::sd_keeper;
 use crate::shutdown::{self, Shutdown};
 use crate::store::{self, OpenError, Store, StoreError};
+use crate::supervise::{Tasks, UnexpectedEnd};
 use crate::worker::Worker;
 
 /// How often old history is looked for.
 const RETENTION: Duration = Duration::from_mins(1);
+
+/// How long what is left may take to end once no run is under way any more. A store whose disk hangs may never answer.
+const ENDING: Duration = Duration::from_secs(10);
+
+/// The same after a task has failed: a service manager is to start us again soon.
+const FAILING: Duration = Duration::from_millis(500);
 
 /// How often to try again to get what another process has. A promansible that was killed while it started a run leaves a
 /// child that holds its port and its store for the moment until that becomes the supervisor.
@@ -87,7 +94,7 @@ pub enum StartError {
     )]
     Remote(SocketAddr),
     /// An address that cannot be had.
-    #[error("cannot listen on {0}: {1}")]
+    #[error("cannot listen on {0} (--web.listen-address): {1}{advice}", advice = advice(.1))]
     Listen(SocketAddr, std::io::Error),
     /// Something of the system.
     #[error("{0}: {1}")]
@@ -97,22 +104,49 @@ pub enum StartError {
     Metrics(#[from] prometheus::Error),
 }
 
+/// What to do about an address that cannot be had.
+fn advice(e: &std::io::Error) -> &'static str {
+    match e.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            ". Another process listens there, probably another promansible: stop it, or give this one another --web.listen-address"
+        }
+        std::io::ErrorKind::AddrNotAvailable => {
+            ". No network interface of this machine has this address: give one that has, or 0.0.0.0 for all of them"
+        }
+        std::io::ErrorKind::PermissionDenied => {
+            ". Ports below 1024 are for root: give another port, or the capability CAP_NET_BIND_SERVICE"
+        }
+        _ => "",
+    }
+}
+
 /// A promansible that runs.
 pub struct App {
     store: Store,
     shutdown: shutdown::Trigger,
-    servers: JoinSet<()>,
-    worker: tokio::task::JoinHandle<()>,
-    helpers: JoinSet<()>,
-    reloader: Reloader,
-    requests: mpsc::Receiver<ReloadRequest>,
+    /// Has the runs, and ends only after their processes.
+    worker: Tasks,
+    others: Tasks,
     addresses: Vec<SocketAddr>,
 }
 
+/// How promansible did not end as it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum StopError {
+    /// A task panicked at its end.
+    #[error(transparent)]
+    Task(#[from] UnexpectedEnd),
+    /// Something did not end in time.
+    #[error(
+        "the store does not answer: ended without it. What it did not confirm may be lost, and runs that were under way will show as interrupted. Look at its disk: {0}"
+    )]
+    Store(PathBuf),
+}
+
 impl App {
-    /// Builds everything, and starts it.
+    /// Builds everything, and starts it. The configuration is read again at each `hangup`.
     #[allow(clippy::too_many_lines)] // one straight line, a paragraph for each room
-    pub async fn start(options: Options) -> Result<Self, StartError> {
+    pub async fn start(options: Options, hangup: Signal) -> Result<Self, StartError> {
         let Prepared {
             metrics,
             configs,
@@ -127,7 +161,7 @@ impl App {
         let (aliases, exposed) = first.done();
         let config = configs.watch();
         let (ansible_sender, ansible) = watch::channel(Arc::new(ansible));
-        let (inventory, keeper) = inventory_keeper::keep(Keeping {
+        let (inventory, inventory_keeper) = inventory_keeper::keep(Keeping {
             config: config.clone(),
             ansible: ansible.clone(),
             store: opened.store.clone(),
@@ -136,7 +170,8 @@ impl App {
             aliases,
             shutdown: ending.clone(),
         });
-        let mut helpers = JoinSet::new();
+        let mut others = Tasks::default();
+        others.spawn("inventory keeper", inventory_keeper);
         let hosts = sd_keeper::Keeping {
             config: config.clone(),
             inventory: inventory.clone(),
@@ -144,7 +179,7 @@ impl App {
             facts: exposed,
             shutdown: ending.clone(),
         };
-        let discovery = sd_files::start(hosts, &metrics, &mut helpers);
+        let discovery = sd_files::start(hosts, &metrics, &mut others);
         let facts = FactsKeeper {
             store: opened.store.clone(),
             config: config.clone(),
@@ -152,7 +187,7 @@ impl App {
             metrics: metrics.clone(),
             shutdown: ending.clone(),
         };
-        helpers.spawn(facts.run());
+        others.spawn("facts keeper", facts.run());
         let (touched_schedules, touched) = mpsc::channel(16);
         let scheduler = Scheduler {
             store: opened.store.clone(),
@@ -162,14 +197,14 @@ impl App {
             touched,
             shutdown: ending.clone(),
         };
-        helpers.spawn(scheduler.run());
+        others.spawn("scheduler", scheduler.run());
         let follow_up = FollowUp {
             store: opened.store.clone(),
             config: config.clone(),
             inventory: inventory.clone(),
             shutdown: ending.clone(),
         };
-        helpers.spawn(follow_up.run());
+        others.spawn("follow-up", follow_up.run());
         let teller = Teller {
             store: opened.store.clone(),
             config: config.clone(),
@@ -177,7 +212,7 @@ impl App {
             external_origin: options.external_origin.as_deref().map(Into::into),
             shutdown: ending.clone(),
         };
-        helpers.spawn(teller.run());
+        others.spawn("notifier", teller.run());
         let worker = Worker {
             store: opened.store.clone(),
             config: config.clone(),
@@ -213,27 +248,25 @@ impl App {
             telemetry_path: options.telemetry_path.as_str().into(),
             shutdown: ending.clone(),
         };
-        helpers.spawn(async move {
-            let _ = keeper.await;
-        });
-        helpers.spawn(retain(opened.store.clone(), config.clone(), ending));
-        let (servers, addresses) = serve_on(listeners, &context);
+        let reloader = Reloader {
+            file: options.config_file,
+            storage_path: options.storage_path,
+            metrics,
+            configs,
+            door,
+            ansible: ansible_sender,
+            make,
+        };
+        others.spawn("reloader", reloader.run(requests, hangup, ending.clone()));
+        others.spawn("retention", retain(opened.store.clone(), config, ending));
+        let addresses = serve_on(listeners, &context, &mut others);
+        let mut runs = Tasks::default();
+        runs.spawn("worker", worker.run());
         Ok(Self {
             store: opened.store,
             shutdown,
-            servers,
-            worker: tokio::spawn(worker.run()),
-            helpers,
-            reloader: Reloader {
-                file: options.config_file,
-                storage_path: options.storage_path,
-                metrics,
-                configs,
-                door,
-                ansible: ansible_sender,
-                make,
-            },
-            requests,
+            worker: runs,
+            others,
             addresses,
         })
     }
@@ -243,51 +276,60 @@ impl App {
         &self.addresses
     }
 
-    /// Serves until `stop` is done; reads the configuration again whenever `hangups` yields.
-    pub async fn serve(
-        &mut self,
-        stop: impl Future<Output = ()>,
-        hangups: &mut mpsc::Receiver<()>,
-    ) {
-        tokio::pin!(stop);
-        loop {
-            tokio::select! {
-                () = &mut stop => return,
-                Some(()) = hangups.recv() => {
-                    // Its outcome is in the log and in a metric: nobody waits for an answer.
-                    let _ = self.reloader.reload().await;
-                }
-                Some(request) = self.requests.recv() => {
-                    let _ = request.send(self.reloader.reload().await);
-                }
-            }
+    /// Serves until `stop` is done.
+    ///
+    /// *Errors*: a task ended before that: give it to [`Self::fail`].
+    pub async fn serve(&mut self, stop: impl Future<Output = ()>) -> Result<(), UnexpectedEnd> {
+        tokio::select! {
+            () = stop => Ok(()),
+            ended = self.worker.first_end() => Err(ended),
+            ended = self.others.first_end() => Err(ended),
         }
     }
 
-    /// Ends everything in the reverse order: no new requests, no runs, no store.
-    pub async fn stop(mut self) {
+    /// Ends everything: no new requests, no runs, no store.
+    pub async fn stop(mut self) -> Result<(), StopError> {
         tracing::info!("ending");
         self.shutdown.pull();
-        while self.servers.join_next().await.is_some() {}
-        let _ = self.worker.await;
-        while self.helpers.join_next().await.is_some() {}
-        self.store.close().await;
+        let worker = self.worker.all_end().await;
+        let rest = async {
+            let others = self.others.all_end().await;
+            self.store.close().await;
+            others
+        };
+        match tokio::time::timeout(ENDING, rest).await {
+            Ok(others) => worker.and(others)?,
+            Err(_) => return Err(StopError::Store(self.store.path().to_owned())),
+        }
         tracing::info!("ended");
+        Ok(())
+    }
+
+    /// Ends after a task did, soon: what does not end by then is as after a kill. The runs under way end by their supervisors.
+    pub async fn fail(mut self, ended: &UnexpectedEnd) {
+        tracing::error!(task = ended.task, error = %ended, "a task ended: promansible ends too");
+        self.shutdown.pull();
+        let rest = async {
+            let _ = self.worker.all_end().await;
+            let _ = self.others.all_end().await;
+            self.store.close().await;
+        };
+        let _ = tokio::time::timeout(FAILING, rest).await;
     }
 }
 
 fn serve_on(
     listeners: Vec<(SocketAddr, TcpListener)>,
     context: &Context,
-) -> (JoinSet<()>, Vec<SocketAddr>) {
-    let mut servers = JoinSet::new();
+    tasks: &mut Tasks,
+) -> Vec<SocketAddr> {
     let mut addresses = Vec::new();
     for (address, listener) in listeners {
         tracing::info!(%address, "listening");
         addresses.push(address);
-        servers.spawn(http::serve(listener, context.clone()));
+        tasks.spawn("http server", http::serve(listener, context.clone()));
     }
-    (servers, addresses)
+    addresses
 }
 
 /// What everything else is built of.

@@ -155,10 +155,12 @@ pub struct Keeping {
     pub shutdown: Shutdown,
 }
 
-/// Starts keeping.
+/// The handle, and what keeps the inventory until the end.
 ///
 /// An inventory that was kept is in force at once if its sources' files are as they were; it is read again all the same.
-pub fn keep(mut keeping: Keeping) -> (InventoryKeeper, tokio::task::JoinHandle<()>) {
+pub fn keep(
+    mut keeping: Keeping,
+) -> (InventoryKeeper, impl Future<Output = ()> + Send + 'static) {
     let (publish, state) = watch::channel(Err(Unavailable::NotYet));
     let (looks, requests) = mpsc::channel(1024);
     let (enrolments, enrolled) = mpsc::channel(64);
@@ -186,7 +188,7 @@ pub fn keep(mut keeping: Keeping) -> (InventoryKeeper, tokio::task::JoinHandle<(
         version: None,
         keeping,
     };
-    (handle, tokio::spawn(keeper.run(requests, enrolled)))
+    (handle, keeper.run(requests, enrolled))
 }
 
 struct Keeper {

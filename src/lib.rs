@@ -2,7 +2,7 @@
 //!
 //! The rooms, from the ground up (a room uses only rooms above it in this list):
 //!
-//! - [`alert`], [`run`], [`task`], [`check`], [`facts`], [`zone`], [`schedule`], [`time_interval`], [`suggest`], [`argument_spec`], [`metrics`], [`clock`], [`shutdown`], [`caller`], [`secret_file`]: the words.
+//! - [`alert`], [`run`], [`task`], [`check`], [`facts`], [`zone`], [`schedule`], [`time_interval`], [`suggest`], [`argument_spec`], [`metrics`], [`clock`], [`shutdown`], [`supervise`], [`caller`], [`secret_file`]: the words.
 //! - [`config`], [`web_config`], [`inventory`], [`sd`], [`alert_types`], [`plan`]: thought; no file, process, clock or network is touched in `plan`.
 //! - [`store`], [`ansible`]: the engines; only `store` opens transactions, only `ansible` starts processes.
 //! - [`door`], [`http`], [`worker`], [`inventory_keeper`], [`facts_keeper`], [`alert_types_keeper`], [`sd_keeper`], [`sd_files`]: the edges; `http` and `worker` never call each other and meet at the store.
@@ -28,6 +28,7 @@ pub mod door;
 pub mod facts;
 pub mod facts_cache;
 pub mod facts_keeper;
+mod faults;
 pub mod follow_up;
 pub mod guards;
 pub mod http;
@@ -50,6 +51,7 @@ pub mod shutdown;
 pub mod skip;
 pub mod store;
 pub mod suggest;
+pub mod supervise;
 pub mod task;
 pub mod time_interval;
 pub mod units;

@@ -4,19 +4,24 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::signal::unix::Signal;
+use tokio::sync::{mpsc, watch};
 
 use crate::ansible::{Ansible, Setup};
 use crate::clock;
 use crate::config::{self, Config, ConfigErrors};
 use crate::config_keeper::ConfigKeeper;
 use crate::door::Door;
+use crate::http::ReloadRequest;
 use crate::metrics::Metrics;
+use crate::shutdown::Shutdown;
+use crate::supervise;
 
 /// Our own binary. The name stays right when the file behind it is replaced.
 const OWN_BINARY: &str = "/proc/self/exe";
 
 /// Makes what starts runs, by a configuration.
+#[derive(Clone)]
 pub(crate) struct AnsibleMaker {
     pub(crate) store: String,
     pub(crate) runs_dir: PathBuf,
@@ -49,7 +54,26 @@ pub(crate) struct Reloader {
 }
 
 impl Reloader {
-    pub(crate) async fn reload(&self) -> Result<(), String> {
+    /// Reads it whenever that is asked for, until shutdown.
+    pub(crate) async fn run(
+        self,
+        mut requests: mpsc::Receiver<ReloadRequest>,
+        mut hangup: Signal,
+        mut shutdown: Shutdown,
+    ) {
+        loop {
+            tokio::select! {
+                () = shutdown.asked() => return,
+                // Its outcome is in the log and in a metric: nobody waits for an answer.
+                Some(()) = hangup.recv() => drop(self.reload().await),
+                Some(request) = requests.recv() => {
+                    let _ = request.send(self.reload().await);
+                }
+            }
+        }
+    }
+
+    async fn reload(&self) -> Result<(), String> {
         let outcome = self.try_reload().await;
         self.metrics.config_read(outcome.is_ok(), clock::now());
         match &outcome {
@@ -62,19 +86,25 @@ impl Reloader {
     }
 
     async fn try_reload(&self) -> Result<(), String> {
-        let config =
-            read_config(&self.file, self.storage_path.as_deref()).map_err(|e| e.to_string())?;
+        let (file, storage_path) = (self.file.clone(), self.storage_path.clone());
+        let (door, make) = (self.door.clone(), self.make.clone());
         let old = Arc::clone(&self.configs.watch().borrow());
-        if config.storage.path != old.storage.path {
-            return Err(format!(
-                "storage.path cannot change from {} to {} while promansible runs: restart it",
-                old.storage.path.display(),
-                config.storage.path.display()
-            ));
-        }
-        self.door.check(&config.web).map_err(|e| e.to_string())?;
-        let ansible = self.make.make(&config).map_err(|e| e.to_string())?;
-        let ansible = Arc::new(ansible);
+        let read = tokio::task::spawn_blocking(move || {
+            let config =
+                read_config(&file, storage_path.as_deref()).map_err(|e| e.to_string())?;
+            if config.storage.path != old.storage.path {
+                return Err(format!(
+                    "storage.path cannot change from {} to {} while promansible runs: restart it",
+                    old.storage.path.display(),
+                    config.storage.path.display()
+                ));
+            }
+            door.check(&config.web).map_err(|e| e.to_string())?;
+            let ansible = make.make(&config).map_err(|e| e.to_string())?;
+            Ok((config, Arc::new(ansible)))
+        });
+        let read = read.await.map_err(supervise::why)?;
+        let (config, ansible) = read?;
         let begin = || {
             self.ansible.send_replace(ansible);
         };

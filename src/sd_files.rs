@@ -12,13 +12,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 
 use crate::config::{Config, TargetsFile};
 use crate::metrics::Metrics;
 use crate::sd::View;
 use crate::sd_keeper::{self, Discovery, Keeping};
 use crate::shutdown::Shutdown;
+use crate::supervise::Tasks;
 
 /// When to try again what could not be written.
 const RETRY: Duration = Duration::from_secs(10);
@@ -26,18 +26,18 @@ const RETRY: Duration = Duration::from_secs(10);
 /// Prometheus is another user.
 const MODE: u32 = 0o644;
 
-/// Starts keeping the hosts, and the files that tell of them; `helpers` gets what then runs until the end.
-pub fn start(hosts: Keeping, metrics: &Metrics, helpers: &mut JoinSet<()>) -> Discovery {
+/// Starts keeping the hosts, and the files that tell of them; `tasks` gets what then runs until the end.
+pub fn start(hosts: Keeping, metrics: &Metrics, tasks: &mut Tasks) -> Discovery {
     let (config, shutdown) = (hosts.config.clone(), hosts.shutdown.clone());
     let (discovery, keeper) = sd_keeper::keep(hosts);
-    helpers.spawn(keeper);
+    tasks.spawn("scrape targets", keeper);
     let files = Files {
         config,
         discovery: discovery.clone(),
         metrics: metrics.clone(),
         shutdown,
     };
-    helpers.spawn(files.run());
+    tasks.spawn("scrape target files", files.run());
     discovery
 }
 

@@ -22,6 +22,8 @@ use tokio::time::timeout;
 
 use super::events::{Decoder, Event, Stats};
 use super::{Folder, StartError, tree};
+use crate::faults;
+use crate::supervise::catch_panic;
 
 /// How many steps of progress wait for a slow reader before the run has to.
 const QUEUE: usize = 32;
@@ -63,11 +65,16 @@ impl Supervisor {
     /// Ends with it. *Cancel safety*: may be dropped and called again.
     pub(super) async fn wait(&mut self) -> io::Result<std::process::ExitStatus> {
         let status = self.child.wait().await;
+        Self::forget(self.pid);
+        status
+    }
+
+    /// Notes that it has ended.
+    fn forget(pid: i32) {
         SUPERVISORS
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .remove(&self.pid);
-        status
+            .remove(&pid);
     }
 
     /// Ends what a supervisor left that was killed. `marker` is its run's.
@@ -171,6 +178,7 @@ pub(super) fn start(
         }
     };
     let (sender, progress) = mpsc::channel(QUEUE);
+    let last = sender.clone();
     let (stop, stopped) = watch::channel(false);
     let pid = child.child.id().unwrap_or_default();
     let pump = Pump {
@@ -185,7 +193,18 @@ pub(super) fn start(
         decoder: Decoder::new(hosts.iter().cloned()),
         stats: None,
     };
-    tokio::spawn(pump.run(child, output, folder, marker));
+    let (run, number) = (marker.clone(), child.pid);
+    let pumping = faults::exposed("run processes", pump.run(child, output, folder, marker));
+    tokio::spawn(async move {
+        let Err(why) = catch_panic(pumping).await else {
+            return;
+        };
+        tracing::error!(error = why, "the task that reads what a run says panicked: the run ends");
+        // Its supervisor ends too: nobody holds its standard input any more. But nobody waits for it.
+        Supervisor::sweep(run).await;
+        Supervisor::forget(number);
+        let _ = last.send(Progress::Ended(Ending::default())).await;
+    });
     Ok(Started {
         pid,
         progress,
@@ -295,7 +314,10 @@ impl Pump {
             rest = rest.saturating_sub(written.len());
             self.outlet.output(written.split().freeze()).await;
         }
-        folder.remove();
+        let removed = tokio::task::spawn_blocking(move || folder.remove()).await;
+        if let Err(e) = removed {
+            tracing::error!(error = %e, "a run's folder was not removed");
+        }
         self.decoder.finish();
         let ending = Ending {
             code,

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use clap::Args;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
 
 use super::{Failure, logging};
 use crate::ansible;
@@ -70,17 +69,20 @@ impl Serve {
             enable_lifecycle: self.enable_lifecycle,
             allow_remote: self.allow_remote,
         };
-        tokio::runtime::Builder::new_multi_thread()
+        let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
-            .build()?
-            .block_on(serve(options))
+            .build()?;
+        let served = runtime.block_on(serve(options));
+        // What still waits for a disk that does not answer must not hold up the end.
+        runtime.shutdown_background();
+        served
     }
 }
 
 async fn serve(options: Options) -> Result<(), Failure> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let mut hangup = signal(SignalKind::hangup())?;
+    let hangup = signal(SignalKind::hangup())?;
     tracing::info!(
         version = crate::build::VERSION,
         revision = crate::build::REVISION,
@@ -89,26 +91,23 @@ async fn serve(options: Options) -> Result<(), Failure> {
     );
     descriptors::raise_limit()?;
     ansible::adopt_orphans()?;
-    let mut app = App::start(options).await?;
+    let mut app = App::start(options, hangup).await?;
     tell(NotifyState::Ready);
     tokio::spawn(feed_watchdog());
-    let (forward, mut hangups) = mpsc::channel(1);
-    tokio::spawn(async move {
-        while hangup.recv().await.is_some() {
-            // A reload that is already asked for reads what this one would.
-            let _ = forward.try_send(());
-        }
-    });
     let stop = async {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
     };
-    app.serve(stop, &mut hangups).await;
+    let served = app.serve(stop).await;
     tell(NotifyState::Stopping);
+    if let Err(ended) = served {
+        app.fail(&ended).await;
+        return Err(ended.into());
+    }
     tokio::select! {
-        () = app.stop() => Ok(()),
+        stopped = app.stop() => Ok(stopped?),
         _ = interrupt.recv() => Err(Failure::new("ended at once, at the second signal")),
         _ = terminate.recv() => Err(Failure::new("ended at once, at the second signal")),
     }

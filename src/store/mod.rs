@@ -12,6 +12,7 @@ mod admit;
 mod alerts;
 mod approvals;
 mod audit;
+mod cancels;
 mod circuits;
 mod due;
 mod episodes;
@@ -179,6 +180,7 @@ pub struct Store {
     changed: watch::Receiver<u64>,
     facts_changed: watch::Receiver<u64>,
     news: news::News,
+    cancels: cancels::Cancels,
     path: Arc<PathBuf>,
     id: Arc<str>,
     integrity: watch::Receiver<Integrity>,
@@ -293,17 +295,6 @@ impl Store {
     /// *Errors*: on `Broken` the caller tries again, or ends it with [`Store::finish`].
     pub async fn put_back(&self, run: RunId, now: DateTime<Utc>) -> Result<(), StoreError> {
         self.ask(move |tables, live| queue::put_back(tables, live, run, now))
-            .await
-    }
-
-    /// Ends a queued run, or tells whoever holds a running one to end it.
-    pub async fn cancel(
-        &self,
-        run: RunId,
-        who: String,
-        now: DateTime<Utc>,
-    ) -> Result<Canceled, StoreError> {
-        self.ask(move |tables, live| queue::cancel(tables, live, run, &who, now))
             .await
     }
 

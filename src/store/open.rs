@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use redb::{Database, ReadableDatabase, ReadableTable};
 use tokio::sync::{mpsc, watch};
 
+use super::cancels::Cancels;
 use super::file::{OpenError, Opener, guarded, make_parent, open_file, refuse_newer, unusable};
 use super::integrity::{Integrity, Look, PATIENCE};
 use super::live::Live;
@@ -84,6 +85,7 @@ pub(super) fn open_with(
     let (changed, watching) = watch::channel(0);
     let (facts_changed, watching_facts) = watch::channel(0);
     let news = News::new();
+    let cancels = Cancels::default();
     metrics.queue(prepared.live.queue.len(), prepared.live.running.len());
     metrics.guards(&prepared.live.guards.book);
     metrics.held(&super::guards::held(&prepared.live));
@@ -99,6 +101,7 @@ pub(super) fn open_with(
         changed,
         facts_changed,
         news: news.clone(),
+        cancels: cancels.clone(),
         opener,
         held: BTreeMap::new(),
         doubt: None,
@@ -118,6 +121,7 @@ pub(super) fn open_with(
             changed: watching,
             facts_changed: watching_facts,
             news,
+            cancels,
             path: Arc::new(path.to_owned()),
             id,
             integrity,

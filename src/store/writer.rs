@@ -9,11 +9,13 @@ use redb::{Database, Durability};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::StoreError;
+use super::cancels::Cancels;
 use super::file::Opener;
 use super::live::{Held, Live};
 use super::news::News;
 use super::tables::{Tables, meta_number, read_id};
 use super::{guards, queue};
+use crate::faults;
 use crate::metrics::{Happened, Metrics};
 use crate::run::RunId;
 
@@ -96,6 +98,7 @@ pub(super) struct Writer {
     pub changed: watch::Sender<u64>,
     pub facts_changed: watch::Sender<u64>,
     pub news: News,
+    pub cancels: Cancels,
     pub opener: Opener,
     /// The runs that were handed out and whose owners were told so.
     pub held: BTreeMap<RunId, Held>,
@@ -235,6 +238,7 @@ impl Writer {
             return Ok(());
         }
         let started = Instant::now();
+        faults::hang("store");
         if let Err(e) = txn.commit() {
             self.doubt = Some(Doubt {
                 commit: self.live.commits,
@@ -270,6 +274,7 @@ impl Writer {
         }
         if std::mem::take(&mut self.live.queue_changed) {
             self.held = self.live.held();
+            self.cancels.replace(&self.held);
             self.changed.send_modify(|n| *n += 1);
         }
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use crate::alert::Alert;
 use crate::ansible::{
@@ -25,10 +25,15 @@ use crate::metrics::Metrics;
 use crate::run::{HostResult, Outcome, Run, RunId, Trigger};
 use crate::shutdown::Shutdown;
 use crate::store::{Claim, Claimed, Ended, Store, StoreError};
+use crate::supervise::catch_panic;
+use crate::faults;
 use told::Told;
 
 /// How long to leave a broken store alone.
 const PAUSE: Duration = Duration::from_millis(500);
+
+/// How long a store that does not answer is waited for once promansible is to end.
+const LAST_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What the worker needs.
 #[derive(Clone)]
@@ -56,14 +61,21 @@ impl Worker {
         let mut config = self.config.clone();
         let mut under_way = JoinSet::new();
         while !shutdown.is_asked() {
-            while under_way.try_join_next().is_some() {}
+            while let Some(ended) = under_way.try_join_next() {
+                end_with(ended);
+            }
             let current = Arc::clone(&config.borrow_and_update());
             let max = current.runs.max_concurrent;
             changed.borrow_and_update();
             let mut next = None;
             // Ansible reads the same inventory: what cannot be read now would only fail.
             if inventory.is_usable() && under_way.len() < max {
-                match self.store.claim(current, clock::now()).await {
+                let claim = self.store.claim(current, clock::now());
+                // A run that is claimed after that shows as interrupted.
+                let Some(claim) = self.patiently(claim).await else {
+                    break;
+                };
+                match claim {
                     Ok(Claim::Run(claimed)) => {
                         under_way.spawn(self.clone().execute(*claimed));
                         continue;
@@ -81,14 +93,36 @@ impl Worker {
                 _ = changed.changed() => {}
                 _ = config.changed() => {}
                 () = inventory.changed() => {}
-                Some(_) = under_way.join_next() => {}
+                Some(ended) = under_way.join_next() => end_with(ended),
                 () = sleep_until(next) => {}
             }
         }
-        while under_way.join_next().await.is_some() {}
+        while let Some(ended) = under_way.join_next().await {
+            end_with(ended);
+        }
     }
 
+    /// Has a run carried out and keeps how it ended. If that panics it has failed, once its processes have ended.
     async fn execute(self, claimed: Claimed) {
+        let (id, hosts) = (claimed.run.id, claimed.run.hosts.clone());
+        // Here, so that it is still there after a panic.
+        let mut started = None;
+        let ended = match catch_panic(self.carry_out(claimed, &mut started)).await {
+            Ok(Some(ended)) => ended,
+            Ok(None) => return self.put_back(id).await,
+            Err(why) => {
+                tracing::error!(run = id.0, error = why, "the task of a run panicked");
+                if let Some(started) = started {
+                    wait_for_end(started).await;
+                }
+                panicked(&hosts, &why)
+            }
+        };
+        self.finish(id, ended).await;
+    }
+
+    /// Yields how the run ended; `None` if it was not begun and is to be put back.
+    async fn carry_out(&self, claimed: Claimed, started: &mut Option<Started>) -> Option<Ended> {
         let Claimed {
             run,
             alerts,
@@ -97,7 +131,7 @@ impl Worker {
         // That the inventory cannot be read, or that promansible ends, is no reason for an alert to lose its run.
         let inventory = match self.inventory_for(&run).await {
             Ok(inventory) if !self.shutdown.is_asked() => inventory,
-            _ => return self.put_back(run.id).await,
+            _ => return None,
         };
         let gone = gone(&run, &inventory);
         let hosts = run.hosts.iter().filter(|host| !gone.contains_key(*host));
@@ -110,7 +144,9 @@ impl Worker {
                 findings: Vec::new(),
             }
         } else {
-            self.run_on(&run, &inventory, &hosts, &alerts, cancel).await
+            let alerts = by_host(&alerts, &hosts);
+            let running = self.run_on((&run, &inventory), &hosts, &alerts, cancel, started);
+            faults::exposed("run", running).await
         };
         for (host, why) in gone {
             ended.outcome = ended.outcome.max(Outcome::Failed);
@@ -118,18 +154,17 @@ impl Worker {
             let result = HostResult::bare(Outcome::Failed, Some(why));
             ended.results.insert(host, result);
         }
-        self.finish(run.id, ended).await;
+        Some(ended)
     }
 
     async fn run_on(
         &self,
-        run: &Run,
-        inventory: &Inventory,
+        (run, inventory): (&Run, &Inventory),
         hosts: &[String],
-        alerts: &[(Alert, Vec<String>)],
+        alerts: &BTreeMap<String, Vec<AlertData>>,
         cancel: watch::Receiver<Option<String>>,
+        slot: &mut Option<Started>,
     ) -> Ended {
-        let alerts = by_host(alerts, hosts);
         let ansible = Arc::clone(&self.ansible.borrow());
         let enrolled: Vec<_> = inventory.enrolled().cloned().collect();
         let spec = Spec {
@@ -140,7 +175,7 @@ impl Worker {
             kind: self.kind(run),
             hosts,
             enrolled: &enrolled,
-            alerts: &alerts,
+            alerts,
         };
         match ansible.start(&spec) {
             Ok(started) => {
@@ -151,7 +186,8 @@ impl Worker {
                     binding = run.binding,
                     "run started"
                 );
-                self.attend(run.id, &spec, started, cancel).await
+                let started = slot.insert(started);
+                self.attend(&spec, started, cancel).await
             }
             Err(e) => {
                 let why = e.to_string();
@@ -186,29 +222,28 @@ impl Worker {
         self.inventory.fresh().await
     }
 
-    /// Stays with a run until its last process has ended.
+    /// Stays with a run until its last process has ended. Nothing that ends a run waits for the store, whose disk may hang.
     async fn attend(
         &self,
-        id: RunId,
         spec: &Spec<'_>,
-        mut started: Started,
+        started: &mut Started,
         mut cancel: watch::Receiver<Option<String>>,
     ) -> Ended {
         let mut shutdown = self.shutdown.clone();
         let deadline = tokio::time::sleep(spec.work.timeout);
         tokio::pin!(deadline);
-        let mut told = Told::new(&self.config.borrow());
+        let mut told = Told::new(&self.config.borrow(), self.store.clone(), spec.run);
         let mut stop: Option<(Cause, String)> = None;
         let ending = loop {
             let stopping = stop.is_some();
             let wish = tokio::select! {
-                progress = started.progress.recv() => match progress {
+                progress = started.progress.recv(), if stopping || !told.is_full() => match progress {
                     Some(Progress::Ended(ending)) => break ending,
                     Some(Progress::Output(bytes)) => { told.output(&bytes); None }
                     Some(Progress::Event(event)) => { told.event(event, clock::now()); None }
                     None => break Ending::default(),
                 },
-                () = tokio::time::sleep_until(told.flush_at), if told.waits() => None,
+                () = told.keep() => None,
                 who = canceled(&mut cancel), if !stopping => {
                     Some((Cause::Canceled, format!("canceled by {who}")))
                 }
@@ -224,11 +259,10 @@ impl Worker {
                 started.stop.now();
                 stop = Some((cause, why + &told.where_it_is()));
             }
-            if told.is_due() {
-                told.keep(&self.store, id).await;
-            }
         };
-        told.keep(&self.store, id).await;
+        if self.patiently(told.keep_rest()).await.is_none() {
+            tracing::error!(run = spec.run.0, "what the run said last is not kept: the store does not answer");
+        }
         self.metrics.events_rejected(ending.junk_lines);
         let cause = Cause::of(&ending, stop.as_ref().map(|(cause, _)| *cause));
         let judged = judge(&Case {
@@ -252,9 +286,23 @@ impl Worker {
         }
     }
 
+    /// Waits for the store, but once promansible is to end no longer than [`LAST_PATIENCE`].
+    async fn patiently<T>(&self, asked: impl Future<Output = T>) -> Option<T> {
+        let mut shutdown = self.shutdown.clone();
+        let late = async {
+            shutdown.asked().await;
+            tokio::time::sleep(LAST_PATIENCE).await;
+        };
+        tokio::select! {
+            biased;
+            answer = asked => Some(answer),
+            () = late => None,
+        }
+    }
+
     /// Puts a run back that was not begun. If that cannot be kept, the next start finds it under way and interrupts it.
     async fn put_back(&self, id: RunId) {
-        while let Err(e) = self.store.put_back(id, clock::now()).await {
+        while let Some(Err(e)) = self.patiently(self.store.put_back(id, clock::now())).await {
             tracing::error!(run = id.0, error = %e, "the run cannot be put back into the queue yet");
             if self.shutdown.is_asked() || !matches!(e, StoreError::Broken(_)) {
                 return;
@@ -266,7 +314,12 @@ impl Worker {
     /// Keeps how a run ended. While the store is broken it tries again: what is shown must be what happened.
     async fn finish(&self, id: RunId, ended: Ended) {
         loop {
-            match self.store.finish(id, ended.clone(), clock::now()).await {
+            let finished = self.store.finish(id, ended.clone(), clock::now());
+            let Some(finished) = self.patiently(finished).await else {
+                tracing::error!(run = id.0, "the store does not answer: the run will show as interrupted");
+                return;
+            };
+            match finished {
                 Ok(run) => return log_end(&run),
                 Err(e @ (StoreError::Broken(_) | StoreError::Corrupt(_)))
                     if !self.shutdown.is_asked() =>
@@ -287,6 +340,40 @@ impl Worker {
                 }
             }
         }
+    }
+}
+
+/// A run's task handles its own panics: where it ends by one all the same, what it had is in nobody's hands.
+fn end_with(ended: Result<(), JoinError>) {
+    if let Err(e) = ended
+        && e.is_panic()
+    {
+        std::panic::resume_unwind(e.into_panic());
+    }
+}
+
+/// Ends a run that nobody attends any more, and waits until none of its processes is left.
+async fn wait_for_end(mut started: Started) {
+    started.stop.now();
+    while let Some(progress) = started.progress.recv().await {
+        if matches!(progress, Progress::Ended(_)) {
+            return;
+        }
+    }
+}
+
+/// The end of a run whose task panicked.
+fn panicked(hosts: &[String], why: &str) -> Ended {
+    let why = format!(
+        "promansible itself failed while it carried this run out, and ended it: {why}. This is a defect: report it, with the log"
+    );
+    let result = HostResult::bare(Outcome::Failed, Some(why.clone()));
+    let results = hosts.iter().map(|host| (host.clone(), result.clone()));
+    Ended {
+        outcome: Outcome::Failed,
+        results: results.collect(),
+        message: Some(why),
+        findings: Vec::new(),
     }
 }
 

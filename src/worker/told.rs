@@ -1,8 +1,9 @@
 //! What a run says, on its way into the store.
 
+use std::pin::Pin;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
@@ -17,11 +18,25 @@ use super::gathered::Gathered;
 /// How long what a run says may wait to be kept, so that many lines share a commit.
 const FLUSH: Duration = Duration::from_millis(100);
 
-/// How much of it may wait.
+/// How much of it waits for nothing.
 const BUFFER: usize = 64 << 10;
 
+/// How much of it waits for a store that does not answer: bytes of output, events, and hosts with facts. Then the run has to
+/// wait, or, where it is being ended, what more it says is lost.
+const MOST_OUTPUT: usize = 1 << 20;
+const MOST_EVENTS: usize = 10_000;
+const MOST_FACTS: usize = 100;
+
 /// What a run has said and the store has not yet.
+///
+/// The store is never waited for alone: a disk that hangs must not keep a run from being ended.
 pub(super) struct Told {
+    store: Store,
+    run: RunId,
+    /// What is under way to the store.
+    keeping: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// Whether some of what was said at the end is lost.
+    is_cut: bool,
     events: Vec<TaskEvent>,
     facts: Vec<HostFacts>,
     output: BytesMut,
@@ -29,14 +44,18 @@ pub(super) struct Told {
     /// The task that began last.
     task: Option<String>,
     pub(super) last_bytes: Vec<u8>,
-    pub(super) flush_at: Instant,
+    flush_at: Instant,
     events_limit: u64,
     findings: Gathered,
 }
 
 impl Told {
-    pub(super) fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &Config, store: Store, run: RunId) -> Self {
         Self {
+            store,
+            run,
+            keeping: None,
+            is_cut: false,
             events: Vec::new(),
             facts: Vec::new(),
             output: BytesMut::new(),
@@ -49,12 +68,15 @@ impl Told {
         }
     }
 
-    pub(super) fn waits(&self) -> bool {
+    fn waits(&self) -> bool {
         !self.events.is_empty() || !self.output.is_empty() || !self.facts.is_empty()
     }
 
-    pub(super) fn is_due(&self) -> bool {
-        self.output.len() >= BUFFER || (self.waits() && Instant::now() >= self.flush_at)
+    /// Whether as much waits as may.
+    pub(super) fn is_full(&self) -> bool {
+        self.output.len() >= MOST_OUTPUT
+            || self.events.len() >= MOST_EVENTS
+            || self.facts.len() >= MOST_FACTS
     }
 
     fn first_waits(&mut self) {
@@ -73,6 +95,9 @@ impl Told {
         self.last_bytes.extend_from_slice(bytes);
         let old = self.last_bytes.len().saturating_sub(LAST_BYTES);
         self.last_bytes.drain(..old);
+        if self.cuts() {
+            return;
+        }
         self.first_waits();
         self.output.extend_from_slice(bytes);
     }
@@ -83,10 +108,12 @@ impl Told {
             Event::Task(report) => {
                 self.heard.take(&report);
                 self.findings.take(&report, now);
-                self.first_waits();
-                self.events.push(report.at(now));
+                if !self.cuts() {
+                    self.first_waits();
+                    self.events.push(report.at(now));
+                }
             }
-            Event::Facts { host, facts } => {
+            Event::Facts { host, facts } if !self.cuts() => {
                 self.first_waits();
                 self.facts.push(HostFacts {
                     host,
@@ -95,7 +122,7 @@ impl Told {
                     facts,
                 });
             }
-            Event::Hello { .. } | Event::NoHostsMatched | Event::Stats(_) => {}
+            Event::Facts { .. } | Event::Hello { .. } | Event::NoHostsMatched | Event::Stats(_) => {}
         }
     }
 
@@ -104,23 +131,79 @@ impl Told {
         self.findings.all()
     }
 
-    pub(super) async fn keep(&mut self, store: &Store, run: RunId) {
-        if !self.waits() {
-            return;
+    /// Whether what comes now is lost, which is said once.
+    fn cuts(&mut self) -> bool {
+        if self.is_full() && !std::mem::replace(&mut self.is_cut, true) {
+            tracing::error!(
+                run = self.run.0,
+                "the store does not answer: what the run says at its end is lost"
+            );
         }
-        let facts = std::mem::take(&mut self.facts);
-        if !facts.is_empty()
-            && let Err(e) = store.keep_facts(facts).await
-        {
-            tracing::error!(run = run.0, error = %e, "facts that were gathered are lost");
+        self.is_full()
+    }
+
+    /// Keeps what is due, or waits for it. *Cancel safety*: may be dropped and called again.
+    pub(super) async fn keep(&mut self) {
+        if self.keeping.is_none() {
+            if !self.waits() {
+                return std::future::pending().await;
+            }
+            if self.output.len() < BUFFER {
+                tokio::time::sleep_until(self.flush_at).await;
+            }
         }
-        let events = std::mem::take(&mut self.events);
+        self.keep_now().await;
+    }
+
+    /// Keeps all that is left. *Cancel safety*: may be dropped; what was under way may be kept all the same.
+    pub(super) async fn keep_rest(&mut self) {
+        while self.keeping.is_some() || self.waits() {
+            self.keep_now().await;
+        }
+    }
+
+    async fn keep_now(&mut self) {
+        if self.keeping.is_none() {
+            self.keeping = Some(Box::pin(self.take().keep(self.store.clone(), self.run)));
+        }
+        if let Some(keeping) = &mut self.keeping {
+            keeping.await;
+        }
+        self.keeping = None;
+    }
+
+    fn take(&mut self) -> Batch {
         let output = if self.output.is_empty() {
             Vec::new()
         } else {
             vec![self.output.split().freeze()]
         };
-        if let Err(e) = store.append(run, events, output, self.events_limit).await {
+        Batch {
+            events: std::mem::take(&mut self.events),
+            facts: std::mem::take(&mut self.facts),
+            output,
+            events_limit: self.events_limit,
+        }
+    }
+}
+
+/// What is kept together.
+struct Batch {
+    events: Vec<TaskEvent>,
+    facts: Vec<HostFacts>,
+    output: Vec<Bytes>,
+    events_limit: u64,
+}
+
+impl Batch {
+    async fn keep(self, store: Store, run: RunId) {
+        if !self.facts.is_empty()
+            && let Err(e) = store.keep_facts(self.facts).await
+        {
+            tracing::error!(run = run.0, error = %e, "facts that were gathered are lost");
+        }
+        let kept = store.append(run, self.events, self.output, self.events_limit);
+        if let Err(e) = kept.await {
             tracing::error!(run = run.0, error = %e, "what the run said is lost");
         }
     }
