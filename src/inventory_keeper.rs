@@ -23,6 +23,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::ansible::{self, Ansible, ListError};
+use crate::blocking::in_place;
 use crate::clock;
 use crate::config::Config;
 use crate::facts_cache::FactsCache;
@@ -158,9 +159,7 @@ pub struct Keeping {
 /// The handle, and what keeps the inventory until the end.
 ///
 /// An inventory that was kept is in force at once if its sources' files are as they were; it is read again all the same.
-pub fn keep(
-    mut keeping: Keeping,
-) -> (InventoryKeeper, impl Future<Output = ()> + Send + 'static) {
+pub fn keep(mut keeping: Keeping) -> (InventoryKeeper, impl Future<Output = ()> + Send + 'static) {
     let (publish, state) = watch::channel(Err(Unavailable::NotYet));
     let (looks, requests) = mpsc::channel(1024);
     let (enrolments, enrolled) = mpsc::channel(64);
@@ -313,7 +312,7 @@ impl Keeper {
         if self.fingerprint_now().await != fingerprint {
             return;
         }
-        match Inventory::parse(&json) {
+        match in_place(|| Inventory::parse(&json)) {
             Ok(inventory) => {
                 let hosts = inventory.len();
                 self.fingerprint = Some(fingerprint);
@@ -354,16 +353,18 @@ impl Keeper {
             // Taken before: what changes meanwhile is read again.
             let fingerprint = fingerprint_of(Arc::clone(&config)).await;
             let read = async {
-                let stamp = ansible.program_stamp();
+                let stamp = in_place(|| ansible.program_stamp());
                 let version = match known {
                     Some((of, version)) if of == stamp => version,
                     _ => ansible.version().await?,
                 };
                 let listing = ansible.list().await?;
-                let exposed = &config.service_discovery.exposed;
-                let required = config.roles.required_vars();
-                let inventory = Inventory::parse(&listing)?;
-                let inventory = inventory.keeping_vars(&listing, &exposed.vars, &required)?;
+                // It may be 64 MiB of JSON.
+                let inventory = in_place(|| {
+                    let exposed = &config.service_discovery.exposed;
+                    let required = config.roles.required_vars();
+                    Inventory::parse(&listing)?.keeping_vars(&listing, &exposed.vars, &required)
+                })?;
                 Ok((inventory.read_by(version), Some((stamp, version))))
             };
             (fingerprint, read.await)
@@ -391,9 +392,12 @@ impl Keeper {
         self.next_read = Instant::now() + refresh;
         self.fingerprint = Some(fingerprint);
         self.failed = None;
-        let (hosts, json) = (inventory.len(), inventory.to_json());
+        let hosts = inventory.len();
         let was = self.files.as_ref().map(Inventory::len);
-        let is_news = self.files.as_ref() != Some(&inventory);
+        let (json, is_news) = in_place(|| {
+            let is_news = self.files.as_ref() != Some(&inventory);
+            (inventory.to_json(), is_news)
+        });
         self.files = Some(inventory);
         self.merge().await;
         self.forget().await;

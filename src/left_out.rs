@@ -22,6 +22,7 @@ use crate::metrics::Metrics;
 use crate::plan::Choice;
 use crate::shutdown::Shutdown;
 use crate::store::Store;
+use crate::supervise::catch_panic;
 
 /// How long a notification's answer waits.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -123,7 +124,12 @@ impl LeftOut {
         }
         let keeper = self.clone();
         let notification = Arc::clone(notification);
-        let fetching = tokio::spawn(async move { keeper.fetch(&key, &notification).await });
+        let fetching = tokio::spawn(async move {
+            if let Err(why) = catch_panic(keeper.fetch(&key, &notification)).await {
+                tracing::error!(error = why, "the task that fetches alerts panicked");
+                keeper.failed(&key, &notification, &why, false);
+            }
+        });
         let _ = tokio::time::timeout(PATIENCE, fetching).await;
     }
 

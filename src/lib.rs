@@ -2,7 +2,7 @@
 //!
 //! The rooms, from the ground up (a room uses only rooms above it in this list):
 //!
-//! - [`alert`], [`run`], [`task`], [`check`], [`facts`], [`zone`], [`schedule`], [`time_interval`], [`suggest`], [`argument_spec`], [`metrics`], [`clock`], [`shutdown`], [`supervise`], [`caller`], [`secret_file`]: the words.
+//! - [`alert`], [`run`], [`task`], [`check`], [`facts`], [`zone`], [`schedule`], [`time_interval`], [`suggest`], [`argument_spec`], [`metrics`], [`clock`], [`shutdown`], [`supervise`], [`visible`], [`caller`], [`secret_file`]: the words.
 //! - [`config`], [`web_config`], [`inventory`], [`sd`], [`alert_types`], [`plan`]: thought; no file, process, clock or network is touched in `plan`.
 //! - [`store`], [`ansible`]: the engines; only `store` opens transactions, only `ansible` starts processes.
 //! - [`door`], [`http`], [`worker`], [`inventory_keeper`], [`facts_keeper`], [`alert_types_keeper`], [`sd_keeper`], [`sd_files`]: the edges; `http` and `worker` never call each other and meet at the store.
@@ -16,6 +16,7 @@ pub mod alertmanager;
 pub mod ansible;
 pub mod app;
 pub mod argument_spec;
+mod blocking;
 pub mod build;
 pub mod caller;
 pub mod check;
@@ -56,6 +57,7 @@ pub mod task;
 pub mod time_interval;
 pub mod units;
 pub mod verdict;
+pub mod visible;
 pub mod web_client;
 pub mod web_config;
 pub mod worker;

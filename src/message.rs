@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::run::{Outcome, Run, RunId};
+use crate::visible::{line, one_line};
 
 /// Something that somebody should know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -190,9 +191,10 @@ impl Message {
         }
     }
 
-    /// In one line, as the subject of a letter. It may hold text from alerts and inventories: data, to be escaped.
+    /// In one line, as the subject of a letter. It may hold text from alerts and inventories: data, to be escaped, but never
+    /// control characters or another line.
     pub fn summary(&self) -> String {
-        match &self.matter {
+        let summary = match &self.matter {
             Matter::RunFailed {
                 run,
                 outcome,
@@ -215,15 +217,18 @@ impl Message {
                 list(hosts)
             ),
             Matter::Test { notifier } => format!("A test of the notifier {notifier}"),
-        }
+        };
+        one_line(&summary)
     }
 
-    /// What is known beyond the summary, a line for each thing.
+    /// What is known beyond the summary, one for each thing. A text of several lines stays so, and its further lines are
+    /// indented: none can look like another thing.
     pub fn details(&self) -> Vec<String> {
         let mut lines = Vec::new();
         let mut say = |what: &str, text: &Option<String>| {
             if let Some(text) = text {
-                lines.push(format!("{what}: {text}"));
+                let text: Vec<String> = text.lines().map(line).collect();
+                lines.push(format!("{what}: {}", text.join("\n  ")));
             }
         };
         match &self.matter {
@@ -273,6 +278,65 @@ impl std::fmt::Display for Held {
             Self::Role(name) => write!(f, "The role {name}"),
             Self::Host(name) => write!(f, "The host {name}"),
             Self::All => f.write_str("Everything"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::visible::is_visible;
+
+    #[test]
+    fn no_text_from_outside_begins_a_line_or_drives_a_terminal() {
+        let evil = "x\r\nBinding: other\u{1b}[2J\u{9b}\u{202e}\u{2028}y".to_owned();
+        let run = RunId(7);
+        let matters = [
+            Matter::RunFailed {
+                run,
+                outcome: Outcome::Failed,
+                roles: vec![evil.clone()],
+                hosts: vec![evil.clone()],
+                binding: Some(evil.clone()),
+                schedule: Some(evil.clone()),
+                why: Some(evil.clone()),
+            },
+            Matter::RemediationIneffective {
+                binding: evil.clone(),
+                alertname: evil.clone(),
+                host: evil.clone(),
+                run,
+                episode: evil.clone(),
+            },
+            Matter::Held {
+                what: Held::Binding(evil.clone()),
+                reason: evil.clone(),
+                why: evil.clone(),
+            },
+            Matter::ApprovalWanted {
+                run,
+                roles: vec![evil.clone()],
+                hosts: vec![evil.clone()],
+                binding: Some(evil.clone()),
+                until: None,
+            },
+            Matter::Test { notifier: evil },
+        ];
+        for matter in matters {
+            let message = Message::new(matter, DateTime::UNIX_EPOCH);
+            let summary = message.summary();
+            assert!(summary.chars().all(is_visible), "{summary:?}");
+            for detail in message.details() {
+                assert!(
+                    detail.chars().all(|c| c == '\n' || is_visible(c)),
+                    "{detail:?}"
+                );
+                let more = detail.lines().skip(1);
+                assert!(
+                    more.clone().all(|line| line.starts_with("  ")),
+                    "{detail:?}"
+                );
+            }
         }
     }
 }

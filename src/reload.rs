@@ -90,8 +90,7 @@ impl Reloader {
         let (door, make) = (self.door.clone(), self.make.clone());
         let old = Arc::clone(&self.configs.watch().borrow());
         let read = tokio::task::spawn_blocking(move || {
-            let config =
-                read_config(&file, storage_path.as_deref()).map_err(|e| e.to_string())?;
+            let config = read_config(&file, storage_path.as_deref()).map_err(|e| e.to_string())?;
             if config.storage.path != old.storage.path {
                 return Err(format!(
                     "storage.path cannot change from {} to {} while promansible runs: restart it",

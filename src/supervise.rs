@@ -145,7 +145,8 @@ mod tests {
         let mut tasks = Tasks::default();
         let mut asked = ending.clone();
         tasks.spawn("worker", async move { asked.asked().await });
-        let one_ends = tokio::time::timeout(std::time::Duration::from_millis(50), tasks.first_end());
+        let one_ends =
+            tokio::time::timeout(std::time::Duration::from_millis(50), tasks.first_end());
         assert!(one_ends.await.is_err(), "nothing ended");
         trigger.pull();
         assert_eq!(tasks.all_end().await, Ok(()));
@@ -161,6 +162,9 @@ mod tests {
             tokio::task::yield_now().await;
             panic!("{} of {}", 1, 2);
         };
-        assert_eq!(catch_panic::<_>(work).await, Err::<(), _>("1 of 2".to_owned()));
+        assert_eq!(
+            catch_panic::<_>(work).await,
+            Err::<(), _>("1 of 2".to_owned())
+        );
     }
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout;
 
+use crate::blocking::in_place;
 use crate::config;
 
 use super::process::{Supervisor, supervisor};
@@ -104,7 +105,7 @@ impl Ansible {
         );
         let paths = self.paths(&name);
         let line = build(&self.settings, &paths, &name)?;
-        let folder = Folder::prepare(paths.dir, line)?;
+        let folder = in_place(|| Folder::prepare(paths.dir, line))?;
         let mut command = supervisor(&folder, &self.exe, GRACE);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = match Supervisor::spawn(&mut command) {

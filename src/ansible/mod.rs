@@ -18,6 +18,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::blocking::in_place;
 use crate::config;
 
 pub mod command;
@@ -136,9 +137,13 @@ impl Ansible {
 
     /// Starts a run; everything it says comes through [`Started::progress`].
     ///
-    /// Call it on a tokio runtime; it writes a few small files and does not wait. Dropping what it returns stops the run
+    /// Call it on a tokio runtime. It writes a few small files, which may take as long as the disk wants. Dropping what it returns stops the run
     /// (its tree is ended in the background).
     pub fn start(&self, spec: &Spec<'_>) -> Result<Started, StartError> {
+        in_place(|| self.start_blocking(spec))
+    }
+
+    fn start_blocking(&self, spec: &Spec<'_>) -> Result<Started, StartError> {
         let run = spec.run.to_string();
         let paths = self.paths(&run);
         let line = command::build(&self.settings, spec, &paths)?;

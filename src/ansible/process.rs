@@ -199,7 +199,10 @@ pub(super) fn start(
         let Err(why) = catch_panic(pumping).await else {
             return;
         };
-        tracing::error!(error = why, "the task that reads what a run says panicked: the run ends");
+        tracing::error!(
+            error = why,
+            "the task that reads what a run says panicked: the run ends"
+        );
         // Its supervisor ends too: nobody holds its standard input any more. But nobody waits for it.
         Supervisor::sweep(run).await;
         Supervisor::forget(number);

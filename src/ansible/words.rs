@@ -1,5 +1,7 @@
 //! The last words of a program, for the sentence that says why it failed.
 
+use crate::visible;
+
 /// How many lines are shown.
 const LINES: usize = 5;
 
@@ -17,7 +19,8 @@ const RECAP: &str = "PLAY RECAP";
 
 /// The last error with what follows it, or else the last lines; without empty ones and colours.
 pub fn last_words(output: &[u8]) -> String {
-    let text = without_colours(&String::from_utf8_lossy(output));
+    let text = without_colours(&String::from_utf8_lossy(output).replace("\r\n", "\n"));
+    let text = visible::lines(&text);
     let lines = text.lines().map(str::trim_end);
     let lines = lines.take_while(|line| !line.starts_with(RECAP));
     let lines: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
@@ -56,7 +59,13 @@ mod tests {
         assert_eq!(last_words(play), "ERROR! \u{fffd} two\n  here");
         let long = last_words(&b"x".repeat(5000));
         assert_eq!(long.chars().count(), CHARS + 1);
-        for (odd, shown) in [("", ""), ("a\x1b", "a"), ("a\x1b[ü", "a"), ("\x1b[3", "")] {
+        for (odd, shown) in [
+            ("a\u{9b}2J\u{202e}b\u{7}", "a\u{fffd}2J\u{fffd}b\u{fffd}"),
+            ("", ""),
+            ("a\x1b", "a"),
+            ("a\x1b[ü", "a"),
+            ("\x1b[3", ""),
+        ] {
             assert_eq!(last_words(odd.as_bytes()), shown);
         }
     }

@@ -6,13 +6,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use clap::Args;
 use hyper::header::CONTENT_TYPE;
-use hyper::{Method, Request, Uri};
+use hyper::{HeaderMap, Method, Request, StatusCode, Uri};
 use serde::de::DeserializeOwned;
 
 use super::Failure;
 use super::terminal::plain;
 use crate::config::load_http_client;
-use crate::web_client::{WebClient, WebError, under};
+use crate::web_client::{Stream, WebClient, WebError, under};
 
 /// How long an answer may take. A cancel waits for a commit; a list reads the history.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -112,6 +112,35 @@ impl Server {
         json: Option<&serde_json::Value>,
     ) -> Result<Bytes, Failure> {
         self.check()?;
+        let request = self.request(method, path, json)?;
+        let answer = self.client()?.send(request).await;
+        let answer = answer.map_err(|e| self.unanswered(&e))?;
+        if answer.status.is_success() {
+            return Ok(answer.body);
+        }
+        Err(refused(answer.status, &answer.headers, &answer.body))
+    }
+
+    /// Asks for what goes on, such as events.
+    pub(super) async fn open(&self, path: &str) -> Result<Stream, Failure> {
+        self.check()?;
+        let request = self.request(Method::GET, path, None)?;
+        let stream = self.client()?.open(request).await;
+        let stream = stream.map_err(|e| self.unanswered(&e))?;
+        if stream.status.is_success() {
+            return Ok(stream);
+        }
+        let (status, headers) = (stream.status, stream.headers.clone());
+        let body = stream.rest().await.map_err(|e| self.unanswered(&e))?;
+        Err(refused(status, &headers, &body))
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        json: Option<&serde_json::Value>,
+    ) -> Result<Request<Bytes>, Failure> {
         let mut request = Request::builder()
             .method(method)
             .uri(under(&self.url, &format!("/api/v1/{path}")));
@@ -119,20 +148,7 @@ impl Server {
             request = request.header(CONTENT_TYPE, "application/json");
         }
         let body = json.map_or_else(Bytes::new, |json| json.to_string().into());
-        let answer = self.client()?.send(request.body(body)?).await;
-        let answer = answer.map_err(|e| self.unanswered(&e))?;
-        if answer.status.is_success() {
-            return Ok(answer.body);
-        }
-        let is_json = answer
-            .headers
-            .get(CONTENT_TYPE)
-            .is_some_and(|t| t.as_bytes().starts_with(b"application/json"));
-        let why = match serde_json::from_slice::<Envelope>(&answer.body) {
-            Ok(envelope) if is_json => envelope.error,
-            _ => String::from_utf8_lossy(&answer.body).trim().to_owned(),
-        };
-        Err(Failure::new(format!("{} ({})", plain(&why), answer.status)))
+        Ok(request.body(body)?)
     }
 
     fn unanswered(&self, e: &WebError) -> Failure {
@@ -169,12 +185,25 @@ impl Server {
         Ok(())
     }
 
-    fn odd(&self, e: &dyn std::error::Error) -> Failure {
+    /// That it answers what we do not know.
+    pub(super) fn odd(&self, e: &dyn std::error::Error) -> Failure {
         Failure::new(format!(
             "{} does not answer like promansible: {e}",
             self.url
         ))
     }
+}
+
+/// What the server says where it does not do what it was asked.
+fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Failure {
+    let is_json = headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|t| t.as_bytes().starts_with(b"application/json"));
+    let why = match serde_json::from_slice::<Envelope>(body) {
+        Ok(envelope) if is_json => envelope.error,
+        _ => String::from_utf8_lossy(body).trim().to_owned(),
+    };
+    Failure::new(format!("{} ({status})", plain(&why)))
 }
 
 /// A name as one segment of a path.

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
@@ -13,17 +12,15 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::client::{Server, block_on};
+use super::follow::{Following, Happening};
 use super::run::target;
 use super::table::{Cell, columns};
-use super::terminal::{Ink, plain};
+use super::terminal::{Ink, json as json_text, plain};
 use super::{Failure, colored, print};
 use crate::clock;
 use crate::config::GATHER_ROLE;
 use crate::facts::{Change, Facts as Known, Imported, cache_file, setup_output};
 use crate::run::{Outcome, Run, RunId, State, TaskEvent, TaskStatus};
-
-/// How often a run is looked at.
-const EVERY: Duration = Duration::from_millis(300);
 
 /// About how much JSON is sent at once.
 const BATCH: usize = 8 << 20;
@@ -110,12 +107,6 @@ struct Started {
     id: RunId,
 }
 
-#[derive(Deserialize)]
-struct Detail {
-    run: Run,
-    events: Vec<TaskEvent>,
-}
-
 impl Facts {
     pub(super) fn run(self) -> Result<(), Failure> {
         let color = colored(&std::io::stdout());
@@ -150,14 +141,14 @@ impl Facts {
     fn show(&self, host: &str, path: Option<&str>) -> Result<(), Failure> {
         let known: OfHost = self.server.ask(Method::GET, &format!("facts/{host}"))?;
         let shown = match path {
-            None => serde_json::to_string_pretty(&known.facts)?,
+            None => json_text(&known.facts)?,
             Some(path) => match Known::new(&known.facts).path(path) {
-                Some(Value::String(text)) => plain(text),
-                Some(value) => serde_json::to_string_pretty(value)?,
+                Some(Value::String(text)) => plain(text) + "\n",
+                Some(value) => json_text(value)?,
                 None => return Err(Failure::new(format!("{host} has no fact {path:?}"))),
             },
         };
-        print(&(shown + "\n"))
+        print(&shown)
     }
 
     fn diff(&self, host: &str, color: bool) -> Result<(), Failure> {
@@ -200,24 +191,27 @@ impl Facts {
     async fn follow(&self, id: RunId, color: bool) -> Result<(), Failure> {
         let mut told: BTreeMap<String, bool> = BTreeMap::new();
         let bar = Bar(std::io::stderr().is_terminal());
+        let mut following = Following::new(&self.server, id);
+        let mut hosts = 0;
         loop {
-            let path = format!("runs/{}", id.0);
-            let Detail { run, events } = self.server.ask_async(Method::GET, &path, None).await?;
-            for event in events.iter().filter(|event| is_answer(event)) {
-                if told.contains_key(&event.host) {
-                    continue;
+            match following.next().await? {
+                Happening::Task(event) if is_answer(&event) && !told.contains_key(&event.host) => {
+                    let well = event.status == TaskStatus::Ok;
+                    bar.clear();
+                    print(&line(&event, well, color))?;
+                    told.insert(event.host, well);
+                    bar.draw(told.len(), hosts);
                 }
-                let well = event.status == TaskStatus::Ok;
-                told.insert(event.host.clone(), well);
-                bar.clear();
-                print(&line(event, well, color))?;
+                Happening::Run(run) if run.state == State::Finished => {
+                    bar.clear();
+                    return ended(&run, told.values().filter(|well| **well).count());
+                }
+                Happening::Run(run) => {
+                    hosts = run.hosts.len();
+                    bar.draw(told.len(), hosts);
+                }
+                Happening::Task(_) | Happening::Output { .. } => {}
             }
-            if run.state == State::Finished {
-                bar.clear();
-                return ended(&run, told.values().filter(|well| **well).count());
-            }
-            bar.draw(told.len(), run.hosts.len());
-            tokio::time::sleep(EVERY).await;
         }
     }
 

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::client::{Server, block_on};
 use super::explain::list_inventory;
-use super::{Failure, print};
+use super::{Failure, print, terminal};
 use crate::ansible;
 use crate::config::{self, Config};
 use crate::inventory::Inventory;
@@ -54,7 +54,7 @@ impl Print {
             None => document,
             Some(name) => hostvars(&document, name)?,
         };
-        print(&format!("{}\n", serde_json::to_string_pretty(&shown)?))
+        print(&terminal::json(&shown)?)
     }
 
     fn document(&self) -> Result<Map<String, Value>, Failure> {

@@ -7,6 +7,7 @@ mod check;
 mod client;
 mod explain;
 mod facts;
+mod follow;
 mod generate;
 mod guard_words;
 mod guards;
@@ -182,14 +183,16 @@ pub fn main() -> ExitCode {
             if why.contains('\n') {
                 line = why;
             }
-            let _ = writeln!(std::io::stderr(), "{}", line.trim_end());
+            let line = terminal::output(line.trim_end(), true);
+            let _ = writeln!(std::io::stderr(), "{line}");
             ExitCode::FAILURE
         }
     }
 }
 
-/// Prints. A reader that went away (`| head`) is no error.
+/// Prints. A reader that went away (`| head`) is no error. Whatever a text holds, it drives no terminal but by colours.
 fn print(text: &str) -> Result<(), Failure> {
+    let text = terminal::output(text, true);
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(e.into()),

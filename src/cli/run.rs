@@ -1,7 +1,6 @@
 //! `promansible run`: starts a run by hand, and follows it.
 
 use std::io::Write;
-use std::time::Duration;
 
 use clap::Args;
 use hyper::Method;
@@ -10,13 +9,11 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::client::{Server, block_on};
+use super::follow::{Following, Happening};
 use super::terminal::{self, folded};
 use super::{Failure, colored, print};
 use crate::config::parse_vars;
-use crate::run::{self, Outcome, RunId, State, Vars};
-
-/// How often a run is looked at.
-const EVERY: Duration = Duration::from_millis(300);
+use crate::run::{self, Outcome, RunId, Vars};
 
 /// Run roles by hand, on a running server, and follow what they do.
 #[derive(Debug, Args)]
@@ -54,11 +51,6 @@ For example:
 #[derive(Deserialize)]
 struct Started {
     id: RunId,
-}
-
-#[derive(Deserialize)]
-struct List {
-    runs: Vec<run::Run>,
 }
 
 impl Run {
@@ -121,63 +113,56 @@ pub(super) fn var(text: &str) -> Result<(String, Value), String> {
 
 /// Prints what the run writes, until it has ended.
 async fn follow(server: &Server, id: RunId) -> Result<(), Failure> {
-    let color = colored(&std::io::stdout());
-    let mut shown = Vec::new();
-    loop {
-        let looked = look(server, id, &mut shown, color).await;
-        let run = looked.map_err(|failure| match failure {
-            Failure::Said(why) => Failure::Said(format!(
-                "{why}; run {id} may go on, see promansible runs show {id}"
-            )),
-            signal @ Failure::Signal(_) => signal,
-        })?;
-        if let Some(outcome) = run.outcome {
-            return ended(&run, outcome);
-        }
-        tokio::time::sleep(EVERY).await;
-    }
-}
-
-/// Looks at the run once, and prints what is new of its output: whole lines, or all of it when the run has ended.
-async fn look(
-    server: &Server,
-    id: RunId,
-    shown: &mut Vec<u8>,
-    color: bool,
-) -> Result<run::Run, Failure> {
-    // A list leaves the events out, of which there may be very many.
-    let path = format!("runs?cursor={}&limit=1", id.0 + 1);
-    let list: List = server.ask_async(Method::GET, &path, None).await?;
-    let run = list.runs.into_iter().find(|run| run.id == id);
-    let run = run.ok_or_else(|| Failure::new(format!("there is no run {id} any more")))?;
-    if run.state == State::Queued {
-        return Ok(run);
-    }
-    let output = server.text_async(&format!("runs/{id}/output")).await?;
-    let end = match run.state {
-        State::Finished => output.len(),
-        _ => output
-            .iter()
-            .rposition(|b| *b == b'\n')
-            .map_or(0, |n| n + 1),
+    let mut shown = Shown {
+        color: colored(&std::io::stdout()),
+        ..Shown::default()
     };
-    let output = &output[..end];
-    let new = String::from_utf8_lossy(news(shown, output));
-    print(&terminal::output(&new, color))?;
-    *shown = output.to_vec();
-    Ok(run)
+    let mut following = Following::new(server, id);
+    loop {
+        match following.next().await? {
+            Happening::Output { offset, text } => print(&shown.take(offset, &text))?,
+            Happening::Run(run) => {
+                if let Some(outcome) = run.outcome {
+                    print(&shown.rest())?;
+                    return ended(&run, outcome);
+                }
+            }
+            Happening::Task(_) => {}
+        }
+    }
 }
 
-/// What is new in an output. Of a long one the server leaves the middle out, and so the end moves forward.
-fn news<'a>(shown: &[u8], output: &'a [u8]) -> &'a [u8] {
-    const MARK: usize = 1024;
-    if let Some(new) = output.strip_prefix(shown) {
-        return new;
+/// How far the output is shown: whole lines, for a control sequence may be cut anywhere.
+#[derive(Default)]
+struct Shown {
+    color: bool,
+    /// How many bytes have come, those that are left out among them.
+    came: u64,
+    /// The beginning of a line whose end has yet to come.
+    begun: String,
+}
+
+impl Shown {
+    /// What is to be printed now that this has come.
+    fn take(&mut self, offset: u64, text: &str) -> String {
+        if offset > self.came {
+            let cut = offset - self.came;
+            self.begun.push_str(&format!(
+                "\n[… {cut} bytes of output left out: runs.output_limit …]\n"
+            ));
+        }
+        self.came = offset + text.len() as u64;
+        self.begun.push_str(text);
+        let end = self.begun.rfind('\n').map_or(0, |at| at + 1);
+        let rest = self.begun.split_off(end);
+        let whole = std::mem::replace(&mut self.begun, rest);
+        terminal::output(&whole, self.color)
     }
-    let mark = &shown[shown.len().saturating_sub(MARK)..];
-    let found = output.windows(mark.len()).rposition(|part| part == mark);
-    let same = shown.iter().zip(output).take_while(|(a, b)| a == b).count();
-    &output[found.map_or(same, |at| at + mark.len())..]
+
+    /// The last line, if it has no end.
+    fn rest(&mut self) -> String {
+        terminal::output(&std::mem::take(&mut self.begun), self.color)
+    }
 }
 
 fn ended(run: &run::Run, outcome: Outcome) -> Result<(), Failure> {
@@ -227,19 +212,15 @@ mod tests {
     }
 
     #[test]
-    fn every_line_is_shown_once_also_where_the_middle_was_left_out() {
-        let long = |range: std::ops::Range<u32>| -> Vec<u8> {
-            range
-                .flat_map(|n| format!("line {n}\n").into_bytes())
-                .collect()
-        };
-        let (before, head) = (long(0..400), long(0..100));
-        assert_eq!(news(b"", &head), head);
-        assert_eq!(news(&head, &before), long(100..400));
-        assert_eq!(news(&before, &before), b"");
-        let cut = [&head[..], b"\n[left out]\n", &long(250..420)].concat();
-        assert_eq!(news(&before, &cut), long(400..420));
-        let far = [&head[..], b"\n[left out]\n", &long(900..950)].concat();
-        assert_eq!(news(&before, &far), &far[head.len()..]);
+    fn whole_lines_are_shown_once_and_what_is_left_out_is_said() {
+        let mut shown = Shown::default();
+        assert_eq!(shown.take(0, "a\nb \u{1b}"), "a\n");
+        assert_eq!(shown.take(7, "[31mc\n"), "b c\n");
+        assert_eq!(
+            shown.take(113, "d\ne"),
+            "\n[… 100 bytes of output left out: runs.output_limit …]\nd\n"
+        );
+        assert_eq!(shown.rest(), "e");
+        assert_eq!(shown.rest(), "");
     }
 }

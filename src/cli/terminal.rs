@@ -1,6 +1,10 @@
 //! A person's terminal: our colours, and text from outside. What would drive the terminal, or turn the reading order
 //! around, is shown as a replacement character.
 
+use serde::Serialize;
+
+use crate::visible::{self, REPLACEMENT, is_visible};
+
 /// A colour, or weight, of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ink {
@@ -48,19 +52,18 @@ pub(super) fn folded(text: &str) -> String {
 
 /// A text that stands within a line.
 pub(super) fn plain(text: &str) -> String {
-    text.chars()
-        .map(|c| if is_harmless(c) { c } else { REPLACEMENT })
-        .collect()
+    visible::within_line(text)
 }
 
-/// Whole lines: their ends stay.
+/// Whole lines: their ends and tabs stay.
 pub(super) fn lines(text: &str) -> String {
-    text.split_inclusive('\n')
-        .map(|line| match line.strip_suffix('\n') {
-            Some(line) => plain(line) + "\n",
-            None => plain(line),
-        })
-        .collect()
+    visible::lines(text)
+}
+
+/// A value as JSON, with an end of line. What cannot be shown stands there escaped.
+pub(super) fn json(value: &impl Serialize) -> serde_json::Result<String> {
+    let json = serde_json::to_string_pretty(value)?;
+    Ok(visible::json(&json) + "\n")
 }
 
 /// What Ansible wrote: lines, tabs and, where `color` says so, colours stay; all other escape sequences go.
@@ -80,18 +83,11 @@ pub(super) fn output(text: &str, color: bool) -> String {
             }
             '\r' if rest.starts_with('\n') => {}
             '\n' | '\t' => shown.push(c),
-            c if is_harmless(c) => shown.push(c),
+            c if is_visible(c) => shown.push(c),
             _ => shown.push(REPLACEMENT),
         }
     }
     shown
-}
-
-const REPLACEMENT: char = '\u{fffd}';
-
-fn is_harmless(c: char) -> bool {
-    let turns_around = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    !c.is_control() && !turns_around
 }
 
 /// Splits after the sequence that an ESC began: `[`, parameters and one final character; or a single character.

@@ -4,6 +4,8 @@ use std::fmt::{self, Write as _};
 
 use serde_saphyr::Location;
 
+use crate::visible::line as clean;
+
 /// Where in the file something stands.
 ///
 /// *Units*: all three count from 1, in characters.
@@ -154,18 +156,6 @@ fn snippet(source: &str, column: usize, length: usize) -> (String, String) {
     let tail = length.max(1).min(to.saturating_sub(at)).saturating_sub(1);
     underline.extend(std::iter::repeat_n('~', tail));
     (shown, underline)
-}
-
-/// A text of which a terminal makes nothing but text; every character stays one character.
-fn clean(text: &str) -> String {
-    let hidden = |c: char| {
-        // Control characters move the cursor, and the directional ones make a line read as another one.
-        (c.is_control() && c != '\t')
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    text.chars()
-        .map(|c| if hidden(c) { '\u{fffd}' } else { c })
-        .collect()
 }
 
 struct Paint(bool);
@@ -328,9 +318,9 @@ mod tests {
 
     #[test]
     fn text_of_the_file_cannot_drive_the_terminal() {
-        let text = render("a: \u{1b}[31m\u{202e}x", 4, 1);
+        let text = render("a: \u{1b}[31m\u{202e}\u{9b}\u{61c}x", 4, 1);
         assert!(
-            !text.contains('\u{1b}') && !text.contains('\u{202e}'),
+            !text.contains(['\u{1b}', '\u{202e}', '\u{9b}', '\u{61c}']),
             "{text:?}"
         );
     }

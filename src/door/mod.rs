@@ -25,6 +25,7 @@ use tokio::sync::Semaphore;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 
+use crate::blocking::in_place;
 use crate::caller::{Caller, Proof, Scopes};
 use crate::config::Web;
 use load::{Loader, Stamp, Stamped};
@@ -62,7 +63,7 @@ struct State {
     in_force: Arc<InForce>,
     bucket: Option<Arc<Bucket>>,
     web: Web,
-    stamps: Vec<Stamped>,
+    stamps: Arc<[Stamped]>,
 }
 
 /// Who is at the other end of a connection.
@@ -112,7 +113,7 @@ impl Door {
                 bucket: bucket.map(Arc::new),
                 in_force: Arc::new(in_force),
                 web: web.clone(),
-                stamps: read,
+                stamps: read.into(),
             }),
             passwords: Passwords::new(key()),
             sessions: Sessions::new(key()),
@@ -127,33 +128,39 @@ impl Door {
 
     /// What is in force, after another look at the files.
     pub fn in_force(&self, web: &Web) -> Arc<InForce> {
+        let (stamps, is_same, in_force) = {
+            let state = self.state();
+            let is_same = state.web == *web;
+            let (stamps, in_force) = (Arc::clone(&state.stamps), Arc::clone(&state.in_force));
+            (stamps, is_same, in_force)
+        };
+        // Looked at beside all others: a disk that is slow makes nobody wait for another's look.
+        let changed = |(file, stamp): &Stamped| Stamp::of(file) != *stamp;
+        if is_same && !stamps.iter().any(changed) {
+            return in_force;
+        }
         let mut state = self.state();
-        let changed = state.web != *web
-            || state
-                .stamps
-                .iter()
-                .any(|(file, stamp)| Stamp::of(file) != *stamp);
-        if changed {
-            self.read_again(&mut state, web);
+        // Another may have read it again meanwhile.
+        if state.web != *web || Arc::ptr_eq(&state.stamps, &stamps) {
+            in_place(|| self.read_again(&mut state, web));
         }
         Arc::clone(&state.in_force)
     }
 
     fn read_again(&self, state: &mut State, web: &Web) {
         let mut read = Vec::new();
-        for (file, stamp) in &mut state.stamps {
-            *stamp = Stamp::of(file);
-        }
+        let again = |(file, _): &Stamped| (file.clone(), Stamp::of(file));
+        let old: Vec<Stamped> = state.stamps.iter().map(again).collect();
         let loaded = self.0.loader.load(web, &mut read);
         if loaded.is_err() {
             // What was not reached is still looked at: its change may mend it.
-            let old = std::mem::take(&mut state.stamps).into_iter();
             let unread: Vec<_> = old
+                .into_iter()
                 .filter(|(file, _)| read.iter().all(|(known, _)| known != file))
                 .collect();
             read.extend(unread);
         }
-        state.stamps = read;
+        state.stamps = read.into();
         web.clone_into(&mut state.web);
         match loaded {
             Ok(in_force) => {

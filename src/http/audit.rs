@@ -4,6 +4,7 @@
 //! notifications are not entered: what was made of them is kept with their alerts.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
@@ -35,9 +36,16 @@ where
     if !changes(request.method(), request.uri().path()) {
         return answer(context.clone(), request).await;
     }
-    let id = match context.store.audit(entry(context, &request)).await {
-        Ok(id) => id,
-        Err(e) => return reply::failed(&e),
+    let entering = context.store.audit(entry(context, &request));
+    let id = match tokio::time::timeout(patience(request.uri().path()), entering).await {
+        Ok(Ok(id)) => id,
+        Ok(Err(e)) => return reply::failed(&e),
+        Err(_) => {
+            tracing::error!(
+                "a cancel is let through before it is in the audit list: the store does not answer"
+            );
+            return answer(context.clone(), request).await;
+        }
     };
     // The client may go away while the answer is made. What became of it is entered all the same.
     let context = context.clone();
@@ -64,6 +72,15 @@ pub(super) async fn refused<B>(context: &Context, request: &Request<B>, reply: &
     match context.store.audit(entry(context, request)).await {
         Ok(id) => ended(context, id, reply).await,
         Err(e) => tracing::error!(error = %e, "what was refused is not in the audit list"),
+    }
+}
+
+/// How long an entry is waited for. A run is ended also while the disk hangs: the entry is written as soon as it answers.
+fn patience(path: &str) -> Duration {
+    if path.ends_with("/cancel") {
+        Duration::from_secs(2)
+    } else {
+        Duration::MAX
     }
 }
 

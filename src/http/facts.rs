@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 use super::refusal::Refusal;
 use super::reply::{self, Reply};
 use super::{Context, json, path};
+use crate::blocking::in_place;
 use crate::clock;
 use crate::facts::HostFacts;
 use crate::inventory::resolve_name;
@@ -131,8 +132,10 @@ async fn import(context: &Context, request: Request<Incoming>) -> Reply {
 async fn take(context: &Context, request: Request<Incoming>) -> Result<ImportAnswer, Refusal> {
     let timeout = context.config.borrow().receiver.body_timeout;
     let body = json::body(request, LARGEST, timeout).await?;
-    let mut json = serde_json::Deserializer::from_slice(&body);
-    let import: Import = serde_path_to_error::deserialize(&mut json).map_err(Refusal::bad)?;
+    let import: Import = in_place(|| {
+        let mut json = serde_json::Deserializer::from_slice(&body);
+        serde_path_to_error::deserialize(&mut json).map_err(Refusal::bad)
+    })?;
     let now = clock::now();
     let gathered_at = import.gathered_at.unwrap_or(now).min(now);
     let inventory = context.inventory.fresh().await;

@@ -7,8 +7,9 @@ use hyper::body::Incoming;
 use hyper::header::CONTENT_TYPE;
 use hyper::{HeaderMap, Request, StatusCode};
 
-use super::body::BodyError;
+use super::body::{Body, BodyError};
 use super::refusal::Refusal;
+use crate::blocking::in_place;
 
 /// The body of a request that changes something: JSON, and said to be.
 pub(super) async fn body(
@@ -23,7 +24,12 @@ pub(super) async fn body(
         ));
     }
     let body = super::body::read(request, largest, timeout).await;
-    body.and_then(|body| body.unpack(largest)).map_err(|e| {
+    // A few packed KiB may become many MiB.
+    let unpack = |body: Body| match body.size() {
+        Some(_) => body.unpack(largest),
+        None => in_place(|| body.unpack(largest)),
+    };
+    body.and_then(unpack).map_err(|e| {
         let why = match e {
             BodyError::TooLarge { limit } => format!("the body is larger than {limit} bytes"),
             ref other => other.to_string(),

@@ -6,6 +6,7 @@ use prometheus::{Encoder, TextEncoder};
 
 use super::Context;
 use super::reply::{self, Reply};
+use crate::blocking::in_place;
 use crate::metrics::hosts::Page;
 
 /// The exposition format's content type. Prometheus 3 refuses a scrape without a known one.
@@ -13,11 +14,16 @@ const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Everything: our own metrics, and those of all hosts.
 pub(super) async fn expose(context: &Context, headers: &HeaderMap) -> Reply {
-    let families = context.metrics.gather(context.store.size_bytes());
-    let mut text = Vec::with_capacity(64 << 10);
-    if let Err(e) = TextEncoder::new().encode(&families, &mut text) {
-        return reply::text(StatusCode::INTERNAL_SERVER_ERROR, e.to_string());
-    }
+    let encoded = in_place(|| {
+        let families = context.metrics.gather(context.store.size_bytes());
+        let mut text = Vec::with_capacity(64 << 10);
+        TextEncoder::new().encode(&families, &mut text)?;
+        Ok::<_, prometheus::Error>(text)
+    });
+    let text = match encoded {
+        Ok(text) => text,
+        Err(e) => return reply::text(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()),
+    };
     let page = context.metrics.hosts_page().after(text.into());
     answer(page, headers).await
 }

@@ -16,6 +16,7 @@ use super::runs::without_values;
 use super::verdicts::{Known, OfRole};
 use super::{Context, path};
 use crate::argument_spec::Spec;
+use crate::blocking::in_place;
 use crate::check::Checks;
 use crate::config::{About, Config, RoleKind};
 use crate::run::{Outcome, Run, RunId, State};
@@ -184,7 +185,7 @@ impl RoleAnswer {
             name: about.name.clone(),
             kind: about.kind,
             short_description: spec.map_or_else(String::new, |spec| spec.short_description.clone()),
-            has_readme: readme_file(&about.folder).is_file(),
+            has_readme: in_place(|| readme_file(&about.folder).is_file()),
             has_spec: spec.is_some(),
             warnings: about.warnings.clone(),
             bindings: bindings.map(|binding| binding.name.clone()).collect(),

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::Keeper;
+use crate::blocking::in_place;
 use crate::facts::aliases;
 use crate::facts_cache::FactsCache;
 
@@ -19,9 +20,12 @@ impl Keeper {
             Err(e) => tracing::error!(error = %e, "the enrolled hosts cannot be read"),
         }
         let Some(files) = &self.files else { return };
-        let merged = files.clone().with_enrolled(&self.enrolled);
-        let inventory = Arc::new(merged.with_aliases(self.aliases.iter()));
-        let is_news = self.last.as_ref() != Some(&inventory);
+        let (inventory, is_news) = in_place(|| {
+            let merged = files.clone().with_enrolled(&self.enrolled);
+            let inventory = Arc::new(merged.with_aliases(self.aliases.iter()));
+            let is_news = self.last.as_ref() != Some(&inventory);
+            (inventory, is_news)
+        });
         let was = self.last.replace(Arc::clone(&inventory));
         if self.failed.is_none() {
             let _ = self.publish.send_replace(Ok(Arc::clone(&inventory)));

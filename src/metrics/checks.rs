@@ -10,7 +10,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Gauge, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{IntCounterVec, Registry};
 
-use super::make::counters;
+use super::make::{counters, keep_only};
 use crate::check::{Declared, Figures, Findings, Sample, figures};
 
 const TIMESTAMP: &str = "promansible_check_timestamp_seconds";
@@ -66,6 +66,7 @@ impl CheckCollector {
 
     /// Shows what was reported according to these declarations from now on.
     pub(super) fn declare(&self, declared: &Declared) {
+        keep_only(&self.rejected, "role", &declared.keys().cloned().collect());
         for role in declared.keys() {
             self.rejected.with_label_values(&[role]);
         }
@@ -100,7 +101,10 @@ impl CheckCollector {
     /// The same, of a report that is new.
     pub(super) fn count(&self, role: &str, host: &str, at_seconds: f64, findings: Findings) {
         let rejected = self.report(role, host, at_seconds, findings);
-        self.rejected.with_label_values(&[role]).inc_by(rejected);
+        // Of a role that declares nothing any more no value was looked at.
+        if rejected > 0 {
+            self.rejected.with_label_values(&[role]).inc_by(rejected);
+        }
     }
 
     /// Shows nothing of a role on a host any more.

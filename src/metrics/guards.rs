@@ -1,15 +1,16 @@
 //! Verdicts, and what is paused, held and open.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::{GaugeVec, IntCounterVec, IntGauge, Registry};
 
-use super::make::{counters, gauge, gauges};
-use crate::guards::{Book, Hold};
+use super::make::{Known, counters, gauge, gauges, keep_only};
+use crate::guards::{ALL, Book, Hold};
 use crate::verdict::Verdict;
 
 /// The metrics of guards and verdicts.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Guards {
     remediations: IntCounterVec,
     role_verdicts: IntCounterVec,
@@ -18,6 +19,16 @@ pub(super) struct Guards {
     runs_held: GaugeVec,
     storm_held: GaugeVec,
     circuit_open: GaugeVec,
+    bindings: Known,
+    roles: Known,
+    last: Arc<Mutex<Last>>,
+}
+
+/// What was last shown, also of bindings and roles that are not known.
+#[derive(Default)]
+struct Last {
+    storms: BTreeSet<String>,
+    open: BTreeSet<String>,
 }
 
 impl Guards {
@@ -55,17 +66,24 @@ impl Guards {
                 "Whether a role is not run because it failed too often in a row.",
                 &["role"],
             )?,
+            bindings: Known::default(),
+            roles: Known::default(),
+            last: Arc::default(),
         };
-        guards.storm_held.with_label_values(&[crate::guards::ALL]);
+        guards.storm_held.with_label_values(&[ALL]);
         guards.held(&BTreeMap::new());
         Ok(guards)
     }
 
-    pub(super) fn know<'a>(
-        &self,
-        bindings: impl IntoIterator<Item = &'a str>,
-        roles: impl IntoIterator<Item = &'a str>,
-    ) {
+    pub(super) fn know(&self, bindings: &BTreeSet<String>, roles: &BTreeSet<String>) {
+        let mut of_storms = bindings.clone();
+        of_storms.insert(ALL.to_owned());
+        self.bindings.replace(of_storms.clone());
+        self.roles.replace(roles.clone());
+        keep_only(&self.storm_held, "binding", &of_storms);
+        keep_only(&self.remediations, "binding", bindings);
+        keep_only(&self.circuit_open, "role", roles);
+        keep_only(&self.role_verdicts, "role", roles);
         for binding in bindings {
             self.storm_held.with_label_values(&[binding]);
             for verdict in Verdict::ALL {
@@ -80,12 +98,15 @@ impl Guards {
                 self.role_verdicts.with_label_values(&labels);
             }
         }
+        self.show(&self.last.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     pub(super) fn fell(&self, binding: &str, roles: &[String], verdict: Verdict) {
-        let labels = [binding, verdict.as_str()];
-        self.remediations.with_label_values(&labels).inc();
-        for role in roles {
+        if self.bindings.has(binding) {
+            let labels = [binding, verdict.as_str()];
+            self.remediations.with_label_values(&labels).inc();
+        }
+        for role in roles.iter().filter(|role| self.roles.has(role)) {
             let labels = [role.as_str(), verdict.as_str()];
             self.role_verdicts.with_label_values(&labels).inc();
         }
@@ -105,22 +126,26 @@ impl Guards {
         self.paused.set(i64::from(book.pause.is_some()));
         self.hosts_held
             .set(i64::try_from(book.hosts.len()).unwrap_or(i64::MAX));
-        let storms = book.storms.keys().map(String::as_str);
-        show(&self.storm_held, "binding", storms);
         let open = book
             .streaks
             .iter()
             .filter(|(_, streak)| streak.open.is_some());
-        show(
-            &self.circuit_open,
-            "role",
-            open.map(|(role, _)| role.as_str()),
-        );
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.storms = book.storms.keys().cloned().collect();
+        last.open = open.map(|(role, _)| role.clone()).collect();
+        self.show(&last);
+    }
+
+    fn show(&self, last: &Last) {
+        let storms = last.storms.iter().filter(|of| self.bindings.has(of));
+        show(&self.storm_held, "binding", storms);
+        let open = last.open.iter().filter(|of| self.roles.has(of));
+        show(&self.circuit_open, "role", open);
     }
 }
 
 /// Sets these to 1 and all others that are there to 0.
-fn show<'a>(gauges: &GaugeVec, label: &str, ones: impl Iterator<Item = &'a str>) {
+fn show<'a>(gauges: &GaugeVec, label: &str, ones: impl Iterator<Item = &'a String>) {
     for family in prometheus::core::Collector::collect(gauges) {
         for metric in family.get_metric() {
             let of_it = metric.get_label().iter().find(|l| l.name() == label);

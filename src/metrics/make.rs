@@ -1,5 +1,9 @@
 //! Making a metric and registering it: a line each in the table of [`super::Metrics`].
 
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
 use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     Opts, Registry,
@@ -57,4 +61,43 @@ pub(super) fn histograms(
 ) -> Made<HistogramVec> {
     let options = HistogramOpts::new(name(n), help).buckets(buckets.to_vec());
     register(r, HistogramVec::new(options, &[label]))
+}
+
+/// Takes out the series whose label has a value that is none of these.
+pub(super) fn keep_only<B: MetricVecBuilder>(
+    metrics: &MetricVec<B>,
+    label: &str,
+    known: &BTreeSet<String>,
+) {
+    for family in metrics.collect() {
+        for metric in family.get_metric() {
+            let labels = metric.get_label().iter();
+            let labels: HashMap<&str, &str> =
+                labels.map(|pair| (pair.name(), pair.value())).collect();
+            if labels
+                .get(label)
+                .is_some_and(|value| !known.contains(*value))
+            {
+                // It can only have gone meanwhile.
+                let _ = metrics.remove(&labels);
+            }
+        }
+    }
+}
+
+/// The values that a label may have, once that is known. What else there is belongs to a configuration that is gone: a run
+/// that ended late must not bring its series back.
+#[derive(Clone, Default)]
+pub(super) struct Known(Arc<RwLock<Option<BTreeSet<String>>>>);
+
+impl Known {
+    pub(super) fn replace(&self, values: BTreeSet<String>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(values);
+    }
+
+    /// Whether this value is shown.
+    pub(super) fn has(&self, value: &str) -> bool {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        known.as_ref().is_none_or(|known| known.contains(value))
+    }
 }

@@ -74,6 +74,14 @@ impl Messages {
 
     /// Counts.
     pub fn count(&self, notifier: &str, result: MessageResult) {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that is gone must not come back by its last message.
+        if known.contains(notifier) {
+            self.inc(notifier, result);
+        }
+    }
+
+    fn inc(&self, notifier: &str, result: MessageResult) {
         self.total
             .with_label_values(&[notifier, result.as_str()])
             .inc();
@@ -83,7 +91,7 @@ impl Messages {
     pub(super) fn dropped(&self, settled: &BTreeSet<String>) {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         for notifier in known.difference(settled) {
-            self.count(notifier, MessageResult::Dropped);
+            self.inc(notifier, MessageResult::Dropped);
         }
     }
 

@@ -13,7 +13,8 @@ mod messages;
 mod schedules;
 mod sd;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -26,7 +27,7 @@ use facts::FactMetrics;
 use guards::Guards;
 pub use happened::Happened;
 use hosts::Page;
-use make::{counter, counters, float, gauge, gauges, histogram, histograms};
+use make::{Known, counter, counters, float, gauge, gauges, histogram, histograms, keep_only};
 pub use messages::{MessageResult, Messages};
 pub use schedules::Schedules;
 pub use sd::SdFiles;
@@ -76,6 +77,10 @@ pub struct Metrics {
     messages: Messages,
     guards: Guards,
     objects_in_conflict: IntGauge,
+    bindings: Known,
+    roles: Known,
+    /// When roles last ended well that are gone, until they come back.
+    unshown: Arc<Mutex<BTreeMap<(String, String), f64>>>,
 }
 
 impl Metrics {
@@ -232,6 +237,9 @@ impl Metrics {
                 "objects_in_conflict",
                 "Bindings and schedules that were made over the API and take no part, because they do not go together with the configuration file.",
             )?,
+            bindings: Known::default(),
+            roles: Known::default(),
+            unshown: Arc::default(),
             registry,
         };
         metrics.start()?;
@@ -266,24 +274,27 @@ impl Metrics {
         Ok(())
     }
 
-    /// Makes the label values of these bindings and roles. What was made before stays until a restart.
+    /// Shows these bindings and roles, at 0 where nothing happened yet, and no others.
     pub fn know<'a>(
         &self,
         bindings: impl IntoIterator<Item = &'a str>,
         roles: impl IntoIterator<Item = &'a str>,
     ) {
-        let (bindings, roles): (Vec<_>, Vec<_>) =
-            (bindings.into_iter().collect(), roles.into_iter().collect());
-        self.guards
-            .know(bindings.iter().copied(), roles.iter().copied());
-        for binding in bindings {
+        let owned = |name: &str| name.to_owned();
+        let bindings: BTreeSet<String> = bindings.into_iter().map(owned).collect();
+        let roles: BTreeSet<String> = roles.into_iter().map(owned).collect();
+        self.bindings.replace(bindings.clone());
+        self.roles.replace(roles.clone());
+        self.forget_others(&bindings, &roles);
+        self.guards.know(&bindings, &roles);
+        for binding in bindings.iter().map(String::as_str) {
             self.decisions.with_label_values(&[binding, RUN]);
             for skip in Skip::ALL.into_iter().filter(|s| *s != Skip::NoBinding) {
                 self.decisions.with_label_values(&[binding, skip.as_str()]);
             }
             self.alert_to_resolved.with_label_values(&[binding]);
         }
-        for role in roles {
+        for role in roles.iter().map(String::as_str) {
             self.run_duration.with_label_values(&[role]);
             self.run_queue.with_label_values(&[role]);
             for trigger in Trigger::ALL {
@@ -294,6 +305,43 @@ impl Metrics {
                 }
             }
         }
+    }
+
+    /// Takes off what is of other bindings and roles.
+    fn forget_others(&self, bindings: &BTreeSet<String>, roles: &BTreeSet<String>) {
+        let mut of_decisions = bindings.clone();
+        // Of alerts for which there is no binding.
+        of_decisions.insert(String::new());
+        keep_only(&self.decisions, "binding", &of_decisions);
+        keep_only(&self.alert_to_resolved, "binding", bindings);
+        keep_only(&self.runs, "role", roles);
+        keep_only(&self.run_hosts, "role", roles);
+        keep_only(&self.run_duration, "role", roles);
+        keep_only(&self.run_queue, "role", roles);
+        let mut unshown = self.unshown.lock().unwrap_or_else(PoisonError::into_inner);
+        for family in prometheus::core::Collector::collect(&self.last_success) {
+            for metric in family.get_metric() {
+                let value = |name| {
+                    let mut labels = metric.get_label().iter();
+                    let label = labels.find(|label| label.name() == name);
+                    label
+                        .map(|label| label.value().to_owned())
+                        .unwrap_or_default()
+                };
+                let role = value("role");
+                if !roles.contains(&role) {
+                    unshown.insert((role, value("host")), metric.get_gauge().get_value());
+                }
+            }
+        }
+        keep_only(&self.last_success, "role", roles);
+        unshown.retain(|(role, host), at| {
+            let is_back = roles.contains(role);
+            if is_back {
+                self.last_success.with_label_values(&[role, host]).set(*at);
+            }
+            !is_back
+        });
     }
 
     /// Shows reported figures as these declarations say, those from before too.
@@ -320,12 +368,15 @@ impl Metrics {
                 .inc(),
             Happened::Truncated(alerts) => self.alerts_truncated.inc_by(*alerts),
             Happened::Decision { binding, decision } => {
+                if !binding.is_empty() && !self.bindings.has(binding) {
+                    return;
+                }
                 self.decisions
                     .with_label_values(&[binding.as_str(), decision])
                     .inc();
             }
             Happened::Started { roles, waited } => {
-                for role in roles {
+                for role in roles.iter().filter(|role| self.roles.has(role)) {
                     self.run_queue
                         .with_label_values(&[role])
                         .observe(waited.as_secs_f64());
@@ -346,6 +397,8 @@ impl Metrics {
             Happened::Forgotten { role, host } => {
                 self.checks.forget(role, host);
                 let _ = self.last_success.remove_label_values(&[role, host]);
+                let mut unshown = self.unshown.lock().unwrap_or_else(PoisonError::into_inner);
+                unshown.remove(&(role.clone(), host.clone()));
             }
             Happened::Verdict {
                 binding,
@@ -354,10 +407,12 @@ impl Metrics {
             } => self.guards.fell(binding, roles, *verdict),
             Happened::ScheduleMissed { schedule, times } => self.schedules.missed(schedule, *times),
             Happened::MessageDropped { settled } => self.messages.dropped(settled),
-            Happened::Resolved { binding, took } => self
-                .alert_to_resolved
-                .with_label_values(&[binding])
-                .observe(took.as_secs_f64()),
+            Happened::Resolved { binding, took } => {
+                if self.bindings.has(binding) {
+                    let resolved = self.alert_to_resolved.with_label_values(&[binding]);
+                    resolved.observe(took.as_secs_f64());
+                }
+            }
         }
     }
 
@@ -367,16 +422,21 @@ impl Metrics {
         };
         let trigger = run.trigger.as_str();
         for role in &run.work.roles {
-            self.runs
-                .with_label_values(&[role, trigger, outcome.as_str()])
-                .inc();
             for (host, result) in &run.results {
-                self.run_hosts
-                    .with_label_values(&[role, trigger, result.outcome.as_str()])
-                    .inc();
                 if result.outcome == Outcome::Successful && !run.work.check {
                     self.last_success(role, host, ended);
                 }
+            }
+            if !self.roles.has(role) {
+                continue;
+            }
+            self.runs
+                .with_label_values(&[role, trigger, outcome.as_str()])
+                .inc();
+            for result in run.results.values() {
+                self.run_hosts
+                    .with_label_values(&[role, trigger, result.outcome.as_str()])
+                    .inc();
             }
             // A run that never started took no time.
             if let Some(started) = run.started_at {
@@ -390,9 +450,12 @@ impl Metrics {
 
     /// Shows when a role last ended well on a host.
     pub fn last_success(&self, role: &str, host: &str, at: DateTime<Utc>) {
-        self.last_success
-            .with_label_values(&[role, host])
-            .set(seconds(at));
+        if self.roles.has(role) {
+            let shown = self.last_success.with_label_values(&[role, host]);
+            return shown.set(seconds(at));
+        }
+        let mut unshown = self.unshown.lock().unwrap_or_else(PoisonError::into_inner);
+        unshown.insert((role.to_owned(), host.to_owned()), seconds(at));
     }
 
     /// Shows what a role reported before this start: it was counted then.

@@ -110,6 +110,9 @@ impl Schedules {
     }
 
     pub(super) fn missed(&self, schedule: &str, times: u64) {
-        self.missed.with_label_values(&[schedule]).inc_by(times);
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.contains(schedule) {
+            self.missed.with_label_values(&[schedule]).inc_by(times);
+        }
     }
 }

@@ -57,6 +57,10 @@ impl SdFiles {
     /// Shows with how many targets a file was brought up to date; `None` if it could not be.
     pub fn written(&self, path: &Path, targets: Option<usize>) {
         let path = path.display().to_string();
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if !known.contains(&path) {
+            return;
+        }
         let successful = i64::from(targets.is_some());
         self.successful.with_label_values(&[&path]).set(successful);
         if let Some(targets) = targets {

@@ -83,12 +83,7 @@ pub(super) fn letter(
     settings: &Email,
     message: &Message,
 ) -> Result<lettre::Message, String> {
-    let line: String = message
-        .summary()
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(SUBJECT_CHARS)
-        .collect();
+    let line: String = message.summary().chars().take(SUBJECT_CHARS).collect();
     let mut body = vec![message.summary(), String::new()];
     body.extend(message.details());
     body.push(format!("When: {}", message.at.to_rfc3339()));

@@ -1,31 +1,33 @@
 //! Tells people: takes messages out of the store's outbox and sends them through the notifiers that are configured.
 //!
-//! It looks whenever the store has something new, and when a message is to be tried again. Each notifier has its messages
-//! in their order, a few at a time, beside the others. What is refused is tried again, less and less often, for a day; a
-//! notifier that cannot be reached is left alone for as long. What became of a message is in the store before the next is
-//! sent, so that each is told at least once, and twice only where promansible ended in between: receivers can tell by the
-//! message's key. No run waits for any of it.
+//! Each notifier has a courier of its own, with its own place in the outbox: one that is slow or cannot be reached holds up no
+//! other. A courier looks whenever the store has something new, and when a message is to be tried again. It sends its messages
+//! in their order. What is refused is tried again, less and less often, for a day; a notifier that cannot be reached is left
+//! alone for as long. What became of a message is in the store before the next is sent, so that each is told at least once,
+//! and twice only where promansible ended in between: receivers can tell by the message's key. No run waits for any of it.
 
+mod courier;
 mod email;
 mod hooks;
 mod posted;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::sync::{Notify, watch};
+use tokio::task::{Id, JoinSet};
 
 use crate::clock;
 use crate::config::{Config, Notifier, Via};
 use crate::message::{Matter, Message};
 use crate::metrics::{MessageResult, Metrics};
 use crate::shutdown::Shutdown;
-use crate::store::{MESSAGE_TTL, MessageTold, Pending, Store, StoreError, Tries};
+use crate::store::{MESSAGE_TTL, MessageTold, Pending, Store, StoreError};
+use courier::Courier;
 
 /// How long one message may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -33,8 +35,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest that a receiver's answer may be; nothing of it is needed.
 const LARGEST: usize = 1 << 20;
 
-/// How many messages a notifier gets before the others are looked at again.
-const AT_ONCE: usize = 20;
+/// How many messages are read at once.
+const PAGE: usize = 200;
 
 /// What comes together is looked at together.
 const GATHER: Duration = Duration::from_millis(100);
@@ -96,23 +98,25 @@ impl Teller {
     /// Delivers until promansible ends.
     pub async fn run(mut self) {
         let mut changed = self.store.changed();
-        let mut paused = BTreeMap::new();
+        let settled = Arc::new(Notify::new());
+        let mut couriers = Couriers::default();
         loop {
             changed.mark_unchanged();
             let config = Arc::clone(&self.config.borrow_and_update());
             let names = config.notifiers.iter().map(|n| n.name.as_str());
             self.metrics.messages().know(names);
-            let next = match self.pass(&config, &mut paused).await {
-                Ok(next) => next,
-                Err(e) => {
-                    tracing::error!(error = %e, "messages to people cannot be read or settled");
-                    None
-                }
-            };
-            let pause = next.map_or(IDLE, |at| (at - clock::now()).to_std().unwrap_or_default());
+            for notifier in &config.notifiers {
+                couriers.start(&notifier.name, || self.courier(&notifier.name, &settled));
+            }
+            if let Err(e) = self.tidy(&config).await {
+                tracing::error!(error = %e, "messages to people cannot be read or settled");
+            }
             tokio::select! {
                 () = self.shutdown.asked() => return,
-                () = tokio::time::sleep(pause.clamp(GATHER, IDLE)) => {}
+                () = tokio::time::sleep(IDLE) => {}
+                // One that has gone may have come back meanwhile.
+                () = couriers.one_ends() => {}
+                () = settled.notified() => tokio::time::sleep(GATHER).await,
                 changed = changed.changed() => {
                     if changed.is_err() {
                         return;
@@ -124,79 +128,52 @@ impl Teller {
         }
     }
 
-    /// One look through the outbox. Yields when to look again, if that is known.
-    async fn pass(
-        &self,
-        config: &Arc<Config>,
-        paused: &mut BTreeMap<String, DateTime<Utc>>,
-    ) -> Result<Option<DateTime<Utc>>, StoreError> {
-        let box_ = self.store.messages().await?;
-        self.metrics.messages().pending(box_.len());
-        if box_.is_empty() {
-            return Ok(None);
+    fn courier(&self, notifier: &str, settled: &Arc<Notify>) -> Courier {
+        Courier {
+            notifier: notifier.to_owned(),
+            store: self.store.clone(),
+            config: self.config.clone(),
+            metrics: self.metrics.clone(),
+            letterhead: Letterhead {
+                store: self.store.id().into(),
+                origin: self.external_origin.clone(),
+            },
+            shutdown: self.shutdown.clone(),
+            settled: Arc::clone(settled),
+            place: 0,
         }
-        let now = clock::now();
-        let mut left = box_.len();
-        let mut open = Vec::new();
-        for pending in box_ {
-            if self.is_over(config, &pending, now).await? {
-                left -= 1;
-            } else {
-                open.push(pending);
-            }
-        }
-        let open: Arc<[Pending]> = open.into();
-        let mut telling = JoinSet::new();
-        for notifier in &config.notifiers {
-            let due = paused.get(&notifier.name).is_none_or(|at| *at <= now);
-            if due && !self.shutdown.is_asked() {
-                let round = Round {
-                    store: self.store.clone(),
-                    metrics: self.metrics.clone(),
-                    config: Arc::clone(config),
-                    letterhead: Letterhead {
-                        store: self.store.id().into(),
-                        origin: self.external_origin.clone(),
-                    },
-                    notifier: Arc::clone(notifier),
-                };
-                telling.spawn(round.tell(Arc::clone(&open), now));
-            }
-        }
-        let mut next = paused.values().copied().filter(|at| *at > now).min();
-        let mut ending = self.shutdown.clone();
-        loop {
-            let told = tokio::select! {
-                told = telling.join_next() => told,
-                // A message that is under way is told again after the restart.
-                () = ending.asked() => return Ok(None),
-            };
-            let Some(told) = told else { break };
-            let Ok(told) = told else { continue };
-            let told = told?;
-            left = left.saturating_sub(told.gone);
-            match told.unreachable_until {
-                Some(until) => paused.insert(told.notifier, until),
-                None => paused.remove(&told.notifier),
-            };
-            next = [next, told.next].into_iter().flatten().min();
-        }
-        self.metrics.messages().pending(left);
-        Ok(next)
     }
 
-    /// Whether nobody is to be told of it any more; then it leaves the outbox.
-    async fn is_over(
+    /// Takes out of the outbox what nobody is to be told of any more, and shows how many messages wait.
+    async fn tidy(&self, config: &Config) -> Result<(), StoreError> {
+        let now = clock::now();
+        let mut from = 0;
+        loop {
+            let page = self.store.messages(from, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            from = last.message.id + 1;
+            for pending in &page {
+                self.end_if_over(config, pending, now).await?;
+            }
+        }
+        let waiting = self.store.messages_waiting().await?;
+        let waiting = usize::try_from(waiting).unwrap_or(usize::MAX);
+        self.metrics.messages().pending(waiting);
+        Ok(())
+    }
+
+    /// Ends a message that nobody is to be told of any more: all that want it have it, or it is too old.
+    async fn end_if_over(
         &self,
         config: &Config,
         pending: &Pending,
         now: DateTime<Utc>,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<(), StoreError> {
         let wanted = wanted(config, &pending.message);
         let waiting: Vec<_> = wanted.difference(&pending.settled).cloned().collect();
         let is_old = now - pending.message.at > MESSAGE_TTL;
         if !waiting.is_empty() && !is_old {
-            return Ok(false);
+            return Ok(());
         }
         for notifier in &waiting {
             tracing::error!(
@@ -214,7 +191,35 @@ impl Teller {
                 .messages()
                 .count(notifier, MessageResult::Dropped);
         }
-        Ok(true)
+        Ok(())
+    }
+}
+
+/// The couriers that are under way. Dropping it ends them: a message that one is sending is told again after a restart.
+#[derive(Default)]
+struct Couriers {
+    running: JoinSet<()>,
+    names: Vec<(String, Id)>,
+}
+
+impl Couriers {
+    /// Starts the courier of a notifier that has none.
+    fn start(&mut self, notifier: &str, courier: impl FnOnce() -> Courier) {
+        if self.names.iter().all(|(name, _)| name != notifier) {
+            let id = self.running.spawn(courier().run()).id();
+            self.names.push((notifier.to_owned(), id));
+        }
+    }
+
+    /// Waits until one ends; never, if there is none. *Cancel safety*: may be dropped at any time.
+    async fn one_ends(&mut self) {
+        let id = match self.running.join_next_with_id().await {
+            None => return std::future::pending().await,
+            Some(Ok((id, ()))) => id,
+            Some(Err(e)) if e.is_panic() => std::panic::resume_unwind(e.into_panic()),
+            Some(Err(e)) => e.id(),
+        };
+        self.names.retain(|(_, of)| *of != id);
     }
 }
 
@@ -223,104 +228,6 @@ fn wanted(config: &Config, message: &Message) -> BTreeSet<String> {
     let want = |n: &&Arc<Notifier>| n.on.contains(&message.kind());
     let notifiers = config.notifiers.iter().filter(want);
     notifiers.map(|n| n.name.clone()).collect()
-}
-
-/// One notifier's part of a look through the outbox.
-struct Round {
-    store: Store,
-    metrics: Metrics,
-    config: Arc<Config>,
-    letterhead: Letterhead,
-    notifier: Arc<Notifier>,
-}
-
-#[derive(Default)]
-struct RoundTold {
-    notifier: String,
-    /// How many messages left the outbox.
-    gone: usize,
-    next: Option<DateTime<Utc>>,
-    unreachable_until: Option<DateTime<Utc>>,
-}
-
-impl Round {
-    async fn tell(self, open: Arc<[Pending]>, now: DateTime<Utc>) -> Result<RoundTold, StoreError> {
-        let name = &self.notifier.name;
-        let mut told = RoundTold {
-            notifier: name.clone(),
-            ..RoundTold::default()
-        };
-        let mine = |pending: &&Pending| {
-            self.notifier.on.contains(&pending.message.kind()) && !pending.settled.contains(name)
-        };
-        let mut sent = 0;
-        for pending in open.iter().filter(mine) {
-            let tries = pending.tries.get(name);
-            // A clock that was set back must not hold it up.
-            if let Some(tries) = tries.filter(|t| t.next > now && t.next - now <= LONGEST_PAUSE) {
-                told.next = [told.next, Some(tries.next)].into_iter().flatten().min();
-                continue;
-            }
-            if sent == AT_ONCE {
-                told.next = Some(now);
-                break;
-            }
-            sent += 1;
-            let message = &pending.message;
-            let refused = send(&self.config, &self.letterhead, &self.notifier.via, message)
-                .await
-                .err();
-            let result = match &refused {
-                None => MessageResult::Sent,
-                Some(_) => MessageResult::Failed,
-            };
-            let times = tries.map_or(0, |tries| tries.times);
-            let outcome = match &refused {
-                None => MessageTold::Settled,
-                Some(refused) => {
-                    let tries = Tries {
-                        times: times + 1,
-                        next: clock::now() + pause(times),
-                    };
-                    if times == 0 {
-                        tracing::warn!(
-                            notifier = name,
-                            message = message.id,
-                            error = refused.why,
-                            "a message was not taken; it is tried again"
-                        );
-                    }
-                    told.next = [told.next, Some(tries.next)].into_iter().flatten().min();
-                    if refused.unreachable {
-                        told.unreachable_until = Some(tries.next);
-                    }
-                    MessageTold::Later(tries)
-                }
-            };
-            let wanted = wanted(&self.config, message);
-            let is_last = wanted
-                .iter()
-                .all(|n| n == name || pending.settled.contains(n));
-            let outcomes = vec![(name.clone(), outcome)];
-            self.store
-                .settle_message(message.id, outcomes, wanted)
-                .await?;
-            self.metrics.messages().count(name, result);
-            if refused.is_none() {
-                tracing::info!(
-                    notifier = name,
-                    message = message.id,
-                    event = message.kind().as_str(),
-                    "told"
-                );
-                told.gone += usize::from(is_last);
-            }
-            if told.unreachable_until.is_some() {
-                break;
-            }
-        }
-        Ok(told)
-    }
 }
 
 async fn send(

@@ -118,13 +118,23 @@ fn settle(
 }
 
 impl Store {
-    /// The outbox, oldest first.
-    pub async fn messages(&self) -> Result<Vec<Pending>, StoreError> {
-        self.read(|txn| {
+    /// The messages in the outbox from this number on, oldest first, at most `limit`.
+    pub async fn messages(&self, from: u64, limit: usize) -> Result<Vec<Pending>, StoreError> {
+        self.read(move |txn| {
             let Some(table) = open_for_reading(txn, MESSAGES)? else {
                 return Ok(Vec::new());
             };
-            table.iter()?.map(|row| decode(row?.1.value())).collect()
+            let rows = table.range(from..)?.take(limit);
+            rows.map(|row| decode(row?.1.value())).collect()
+        })
+        .await
+    }
+
+    /// How many messages are in the outbox.
+    pub async fn messages_waiting(&self) -> Result<u64, StoreError> {
+        self.read(|txn| match open_for_reading(txn, MESSAGES)? {
+            Some(table) => Ok(table.len()?),
+            None => Ok(0),
         })
         .await
     }

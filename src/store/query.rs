@@ -78,6 +78,41 @@ impl Store {
         .await
     }
 
+    /// The last bytes of a run's output, at most `limit` of those that are kept, and how many come before them, kept or not.
+    /// Reads no more than that.
+    pub async fn output_end_of(
+        &self,
+        id: RunId,
+        limit: usize,
+    ) -> Result<(u64, Vec<u8>), StoreError> {
+        self.read(move |txn| {
+            let run = find_run(txn, id)?;
+            let Some(table) = open_for_reading(txn, OUTPUT)? else {
+                return Ok((run.output_bytes, Vec::new()));
+            };
+            let mut chunks = Vec::new();
+            let mut bytes = 0;
+            for row in table.range((id.0, 0)..=(id.0, u32::MAX))?.rev() {
+                let (key, value) = row?;
+                // What lies between the head and the tail is cut, so that nothing of the head joins the tail.
+                let is_head = key.value().1 < TAIL;
+                if bytes >= limit || (is_head && chunks.last().is_some_and(|(tail, _)| *tail)) {
+                    break;
+                }
+                bytes += value.value().len();
+                chunks.push((!is_head, value.value().to_vec()));
+            }
+            let mut end: Vec<u8> = chunks
+                .into_iter()
+                .rev()
+                .flat_map(|(_, bytes)| bytes)
+                .collect();
+            end.drain(..end.len().saturating_sub(limit));
+            Ok((run.output_bytes.saturating_sub(end.len() as u64), end))
+        })
+        .await
+    }
+
     pub(super) async fn read<T: Send + 'static>(
         &self,
         query: impl FnOnce(&ReadTransaction) -> Result<T, StoreError> + Send + 'static,

@@ -17,8 +17,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, HOST, HeaderValue};
-use hyper::{HeaderMap, Request, StatusCode, Uri};
+use hyper::{HeaderMap, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -103,6 +104,24 @@ impl WebClient {
             .map_err(|_| WebError::Late(self.timeout))?
     }
 
+    /// Sends a request whose URI is absolute, and yields its answer as it comes.
+    ///
+    /// *Cancel safety*: dropping it, or what it yields, closes the connection.
+    pub async fn open(&self, request: Request<Bytes>) -> Result<Stream, WebError> {
+        let (answer, driver) = tokio::time::timeout(self.timeout, self.ask(request))
+            .await
+            .map_err(|_| WebError::Late(self.timeout))??;
+        let (parts, body) = answer.into_parts();
+        Ok(Stream {
+            status: parts.status,
+            headers: parts.headers,
+            body,
+            silence: self.timeout,
+            largest: self.largest,
+            _driver: driver,
+        })
+    }
+
     /// Whether somebody listens at an address; whatever he speaks.
     pub async fn reaches(&self, url: &Uri) -> bool {
         let connected = tokio::time::timeout(self.timeout, connect(url)).await;
@@ -110,6 +129,16 @@ impl WebClient {
     }
 
     async fn exchange(&self, request: Request<Bytes>) -> Result<Answer, WebError> {
+        let (answer, _driver) = self.ask(request).await?;
+        let (parts, body) = answer.into_parts();
+        Ok(Answer {
+            status: parts.status,
+            headers: parts.headers,
+            body: whole(body, self.largest).await?,
+        })
+    }
+
+    async fn ask(&self, request: Request<Bytes>) -> Result<(Response<Incoming>, Driver), WebError> {
         let (mut parts, body) = request.into_parts();
         let url = std::mem::take(&mut parts.uri);
         let authority = url
@@ -144,41 +173,79 @@ impl WebClient {
             let name = ServerName::try_from(name).map_err(|e| WebError::Request(e.to_string()))?;
             let stream = connect(&url).await.map_err(WebError::Connect)?;
             let stream = TlsConnector::from(config).connect(name, stream).await;
-            self.speak(stream.map_err(WebError::Handshake)?, request)
-                .await
+            speak(stream.map_err(WebError::Handshake)?, request).await
         } else {
             let stream = connect(&url).await.map_err(WebError::Connect)?;
-            self.speak(stream, request).await
+            speak(stream, request).await
+        }
+    }
+}
+
+/// Moves a connection on. Dropping it closes the connection.
+type Driver = JoinSet<Result<(), hyper::Error>>;
+
+/// An answer that is read as it comes.
+#[derive(Debug)]
+pub struct Stream {
+    /// Whether the server does what it was asked.
+    pub status: StatusCode,
+    /// What it says of the body.
+    pub headers: HeaderMap,
+    body: Incoming,
+    silence: Duration,
+    largest: usize,
+    _driver: Driver,
+}
+
+impl Stream {
+    /// The next piece; `None` at the end.
+    ///
+    /// *Errors*: `Late` where nothing came for the client's timeout. *Cancel safety*: may be dropped and called again.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, WebError> {
+        loop {
+            let frame = tokio::time::timeout(self.silence, self.body.frame()).await;
+            let Some(frame) = frame.map_err(|_| WebError::Late(self.silence))? else {
+                return Ok(None);
+            };
+            let frame = frame.map_err(|e| WebError::Broken(e.into()))?;
+            if let Ok(piece) = frame.into_data() {
+                return Ok(Some(piece));
+            }
         }
     }
 
-    async fn speak(
-        &self,
-        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        request: Request<Full<Bytes>>,
-    ) -> Result<Answer, WebError> {
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+    /// All that is left of it.
+    pub async fn rest(self) -> Result<Bytes, WebError> {
+        tokio::time::timeout(self.silence, whole(self.body, self.largest))
             .await
-            .map_err(WebError::Odd)?;
-        // Ends with this function, also where the time is up.
-        let mut driver = JoinSet::new();
-        driver.spawn(connection);
-        let answer = sender.send_request(request).await.map_err(WebError::Odd)?;
-        let (parts, body) = answer.into_parts();
-        let body = Limited::new(body, self.largest).collect().await;
-        let body = body.map_err(|e| {
-            if e.is::<LengthLimitError>() {
-                WebError::Large(self.largest)
-            } else {
-                WebError::Broken(e)
-            }
-        })?;
-        Ok(Answer {
-            status: parts.status,
-            headers: parts.headers,
-            body: body.to_bytes(),
-        })
+            .map_err(|_| WebError::Late(self.silence))?
     }
+}
+
+async fn whole(body: Incoming, largest: usize) -> Result<Bytes, WebError> {
+    let body = Limited::new(body, largest).collect().await;
+    let body = body.map_err(|e| {
+        if e.is::<LengthLimitError>() {
+            WebError::Large(largest)
+        } else {
+            WebError::Broken(e)
+        }
+    })?;
+    Ok(body.to_bytes())
+}
+
+async fn speak(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    request: Request<Full<Bytes>>,
+) -> Result<(Response<Incoming>, Driver), WebError> {
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(WebError::Odd)?;
+    // Ends with whoever holds it, also where the time is up.
+    let mut driver = JoinSet::new();
+    driver.spawn(connection);
+    let answer = sender.send_request(request).await.map_err(WebError::Odd)?;
+    Ok((answer, driver))
 }
 
 /// The address of a path under another address, which may have a path of its own.

@@ -19,6 +19,7 @@ use crate::ansible::{
 };
 use crate::clock;
 use crate::config::Config;
+use crate::faults;
 use crate::inventory::{Inventory, resolve_name};
 use crate::inventory_keeper::{InventoryKeeper, Unavailable};
 use crate::metrics::Metrics;
@@ -26,7 +27,6 @@ use crate::run::{HostResult, Outcome, Run, RunId, Trigger};
 use crate::shutdown::Shutdown;
 use crate::store::{Claim, Claimed, Ended, Store, StoreError};
 use crate::supervise::catch_panic;
-use crate::faults;
 use told::Told;
 
 /// How long to leave a broken store alone.
@@ -261,7 +261,10 @@ impl Worker {
             }
         };
         if self.patiently(told.keep_rest()).await.is_none() {
-            tracing::error!(run = spec.run.0, "what the run said last is not kept: the store does not answer");
+            tracing::error!(
+                run = spec.run.0,
+                "what the run said last is not kept: the store does not answer"
+            );
         }
         self.metrics.events_rejected(ending.junk_lines);
         let cause = Cause::of(&ending, stop.as_ref().map(|(cause, _)| *cause));
@@ -316,7 +319,10 @@ impl Worker {
         loop {
             let finished = self.store.finish(id, ended.clone(), clock::now());
             let Some(finished) = self.patiently(finished).await else {
-                tracing::error!(run = id.0, "the store does not answer: the run will show as interrupted");
+                tracing::error!(
+                    run = id.0,
+                    "the store does not answer: the run will show as interrupted"
+                );
                 return;
             };
             match finished {

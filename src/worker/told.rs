@@ -122,7 +122,8 @@ impl Told {
                     facts,
                 });
             }
-            Event::Facts { .. } | Event::Hello { .. } | Event::NoHostsMatched | Event::Stats(_) => {}
+            Event::Facts { .. } | Event::Hello { .. } | Event::NoHostsMatched | Event::Stats(_) => {
+            }
         }
     }
 

@@ -21,3 +21,4 @@ mod objects;
 mod roles;
 mod run;
 mod runs;
+mod terminal;

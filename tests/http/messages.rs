@@ -219,3 +219,58 @@ fn a_secret_that_everyone_can_read_is_not_used() {
     server.wait_for_log("everyone on this machine can read it");
     assert!(!server.log().contains("SECRET"), "{}", server.log());
 }
+
+/// Takes the connection, and says nothing.
+fn silent(stream: TcpStream) -> Option<(String, String)> {
+    thread::spawn(move || {
+        let _ = { stream }.read_to_end(&mut Vec::new());
+    });
+    None
+}
+
+#[test]
+fn a_receiver_that_is_slow_holds_up_no_other() {
+    let (slow, quick) = (Inbox::down(), Inbox::down());
+    slow.up(silent);
+    quick.up(http);
+    let hook = |name: &str, port: u16| {
+        format!("  - {{name: {name}, webhook: {{url: 'http://127.0.0.1:{port}/'}}}}\n")
+    };
+    let site = site(&(hook("slow", slow.port) + &hook("quick", quick.port)));
+    let server = site.start();
+    for (run, name) in ["A", "B", "C"].iter().enumerate() {
+        fails(&server, name);
+        server.wait("told", || quick.taken().len() == run + 1);
+    }
+    // The slow one was waited for all that time.
+    assert_eq!(total(&server, "slow", "failed"), 0.0);
+    assert_eq!(total(&server, "slow", "sent"), 0.0);
+    assert_eq!(server.metric("promansible_messages_pending"), 3.0);
+    let numbers: Vec<Value> = quick
+        .taken()
+        .iter()
+        .map(|(_, body)| serde_json::from_str::<Value>(body).unwrap()["id"].take())
+        .collect();
+    assert_eq!(numbers, [1, 2, 3], "in their order");
+}
+
+#[test]
+fn a_notifier_that_comes_by_a_reload_hears_of_what_is_in_the_box_and_one_that_goes_keeps_nothing_there()
+ {
+    let inbox = Inbox::down();
+    inbox.up(http);
+    let site = site("  - {name: deaf, webhook: {url: 'http://127.0.0.1:1/'}}\n");
+    let server = site.start();
+    fails(&server, "A");
+    server.wait("a refusal", || total(&server, "deaf", "failed") >= 1.0);
+    let config = fs::read_to_string(site.path("promansible.yml")).unwrap();
+    let config = config
+        .replace("deaf", "hook")
+        .replace(":1/", &format!(":{}/", inbox.port));
+    site.write("promansible.yml", &config);
+    server.signal(nix::sys::signal::Signal::SIGHUP);
+    server.wait("the message", || inbox.taken().len() == 1);
+    server.wait("an empty outbox", || {
+        server.metric("promansible_messages_pending") == 0.0
+    });
+}

@@ -112,6 +112,19 @@ async fn output_is_kept_head_and_tail_with_a_mark_where_it_was_cut() {
         all.len() - head.len() - tail.len()
     );
 
+    // The end of it: of the tail alone, with what comes before counted.
+    for (limit, found) in [
+        (1_000, 1_000),
+        (tail.len(), tail.len()),
+        (8_000, tail.len()),
+        (0, 0),
+    ] {
+        let (before, end) = fixture.store.output_end_of(id, limit).await.unwrap();
+        assert_eq!(end.len(), found, "{limit}");
+        assert!(all.ends_with(&end), "{limit}");
+        assert_eq!(before, (all.len() - found) as u64, "{limit}");
+    }
+
     // One chunk that is larger than everything.
     let flood = vec![Bytes::from(vec![b'y'; 50_000])];
     fixture.store.append(id, vec![], flood, 10).await.unwrap();
@@ -129,6 +142,9 @@ async fn a_small_output_is_kept_whole_and_events_are_bounded() {
     let output = vec![Bytes::from("a\n"), Bytes::from("b\n")];
     fixture.store.append(id, events, output, 5).await.unwrap();
     assert_eq!(fixture.store.output_of(id).await.unwrap(), b"a\nb\n");
+    for (limit, end) in [(100, (0, b"a\nb\n".to_vec())), (3, (1, b"\nb\n".to_vec()))] {
+        assert_eq!(fixture.store.output_end_of(id, limit).await.unwrap(), end);
+    }
     let events = fixture.store.events_of(id, 0, 100).await.unwrap();
     assert_eq!(events.len(), 5);
     assert_eq!(events[4], event(4));

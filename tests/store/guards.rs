@@ -138,12 +138,12 @@ async fn attempts_are_exhausted_and_come_back() {
         retention_size_bytes: u64::MAX,
     };
     fixture.store.retain(keep.clone(), at(160)).await.unwrap();
-    let told = fixture.store.messages().await.unwrap().len();
+    let told = fixture.store.messages(0, 100).await.unwrap().len();
     for now in [200, 201] {
         let choice = tell(&fixture, fires(3, "h1"), now).await;
         assert_eq!(word(&choice), "attempts_exhausted");
     }
-    let messages = fixture.store.messages().await.unwrap();
+    let messages = fixture.store.messages(0, 100).await.unwrap();
     assert_eq!(messages.len(), told + 1, "people hear of it once");
     assert!(
         decision(&fixture, 3)
@@ -372,7 +372,7 @@ async fn a_storm_holds_everything_until_a_person_releases_it() {
     assert_eq!((storm.hosts, storm.limit), (3, 2));
     let held = sample(&fixture.metrics, "promansible_runs_held{reason=\"storm\"}");
     assert!((held - 2.0).abs() < 0.1, "{held}");
-    let messages = fixture.store.messages().await.unwrap();
+    let messages = fixture.store.messages(0, 100).await.unwrap();
     assert_eq!(messages.len(), 1, "it is told once");
     // A person may run by hand all the same.
     let by_hand = fixture.ask(&["h4".to_owned()], false, at(100_000)).await;

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::alert::{Alert, Notification};
 use crate::cli::Failure;
-use crate::cli::terminal::{Ink, plain};
+use crate::cli::terminal::{self, Ink, plain};
 use crate::cli::words::{alert_name, count, firing, labels};
 use crate::config::Binding;
 use crate::guards::{ALL, Book, Hold, Mode};
@@ -186,7 +186,7 @@ pub(super) fn as_json(
             })
             .collect(),
     };
-    Ok(format!("{}\n", serde_json::to_string_pretty(&document)?))
+    Ok(terminal::json(&document)?)
 }
 
 fn decision_document<'a>(decision: &'a Decision, book: &Book) -> DecisionDocument<'a> {

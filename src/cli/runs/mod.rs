@@ -166,5 +166,5 @@ fn run_id(text: &str) -> Result<u64, String> {
 }
 
 pub(super) fn print_json(value: &Value) -> Result<(), Failure> {
-    print(&format!("{}\n", serde_json::to_string_pretty(value)?))
+    print(&terminal::json(value)?)
 }

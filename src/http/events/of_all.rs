@@ -9,10 +9,11 @@ use serde::Serialize;
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::time::sleep;
 
-use super::{FLUSH, Gone, Watcher, text};
+use super::{FLUSH, Gone, PAUSE, Watcher, text};
 use crate::run::{Outcome, Run, RunId, State, Trigger};
 use crate::shutdown::Shutdown;
 use crate::store::{Change, Store};
+use crate::supervise::catch_panic;
 
 /// How many events are kept for clients that come again.
 const KEPT: usize = 1024;
@@ -123,8 +124,22 @@ impl Log {
     fn begun(&self) -> MutexGuard<'_, Kept> {
         let mut kept = self.kept();
         if !std::mem::replace(&mut kept.is_begun, true) {
-            let changes = self.store.run_changes();
-            tokio::spawn(self.clone().listen(changes));
+            let (log, changes) = (self.clone(), self.store.run_changes());
+            tokio::spawn(async move {
+                let mut changes = Some(changes);
+                loop {
+                    let changes = changes.take().unwrap_or_else(|| log.store.run_changes());
+                    let Err(why) = catch_panic(log.clone().listen(changes)).await else {
+                        return;
+                    };
+                    tracing::error!(
+                        error = why,
+                        "the task that follows all runs panicked, and is started again"
+                    );
+                    log.reset();
+                    sleep(PAUSE).await;
+                }
+            });
         }
         kept
     }

@@ -17,6 +17,7 @@ use crate::http::runs::without_values;
 use crate::run::{Run, RunId, State};
 use crate::shutdown::Shutdown;
 use crate::store::{Followed, Store, StoreError, Told};
+use crate::supervise::catch_panic;
 
 /// How many parts a feed keeps for clients that are a little slower.
 const KEPT: usize = 16;
@@ -97,7 +98,18 @@ impl Feeds {
         let first = joined(&feed);
         feeds.insert(id, feed.clone());
         drop(feeds);
-        tokio::spawn(self.clone().feed(id, feed, at, news));
+        let feeds = self.clone();
+        tokio::spawn(async move {
+            // Its clients come again, and begin another.
+            if let Err(why) = catch_panic(feeds.clone().feed(id, feed, at, news)).await {
+                tracing::error!(
+                    run = id.0,
+                    error = why,
+                    "the task that follows a run panicked"
+                );
+                feeds.locked().remove(&id);
+            }
+        });
         Ok(first)
     }
 

@@ -6,6 +6,8 @@ use std::str::Chars;
 
 use askama::filters::{Escaper, Html};
 
+use crate::visible::{REPLACEMENT, is_visible};
+
 /// How a piece of text looks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[allow(clippy::struct_excessive_bools)] // switches of a terminal's, independent of each other
@@ -54,9 +56,9 @@ fn lines(text: &str) -> Vec<Line> {
             '\u{9b}' => control(&mut chars, &mut style),
             '\t' => push(&mut line, style, '\t'),
             c if c.is_control() => {}
+            c if is_visible(c) => push(&mut line, style, c),
             // What turns the direction of writing can make a line look like another.
-            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => push(&mut line, style, '\u{fffd}'),
-            c => push(&mut line, style, c),
+            _ => push(&mut line, style, REPLACEMENT),
         }
     }
     if !line.is_empty() {
@@ -279,6 +281,7 @@ mod tests {
             ("10%\r20%\r\nend\u{8}\u{0}", "10%\n20%\nend\n"),
             ("a\u{9b}31mb", "a<span class=\"fg1\">b</span>\n"),
             ("user\u{202e}nimda", "user\u{fffd}nimda\n"),
+            ("a\u{200f}b\u{61c}c\u{85}d", "a\u{fffd}b\u{fffd}cd\n"),
         ] {
             assert_eq!(html(text), want, "{text:?}");
         }

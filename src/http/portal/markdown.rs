@@ -11,6 +11,7 @@ enum Block {
     None,
     Paragraph,
     List,
+    Numbered,
     Table,
 }
 
@@ -20,6 +21,7 @@ impl Block {
             Self::None => "",
             Self::Paragraph => "</p>\n",
             Self::List => "</li></ul>\n",
+            Self::Numbered => "</li></ol>\n",
             Self::Table => "</pre>\n",
         }
     }
@@ -57,20 +59,18 @@ pub(super) fn to_html(text: &str) -> String {
             );
             escape(&mut html, trimmed);
             html.push('\n');
-        } else if let Some(item) = item(trimmed) {
-            if block == Block::List {
+        } else if let Some((mark, item)) = item(trimmed) {
+            let list = mark.block();
+            if block == list {
                 html.push_str("</li>\n<li>");
             } else {
-                open(
-                    &mut html,
-                    &mut block,
-                    Block::List,
-                    "<ul class=\"bullets\"><li>",
-                );
+                open(&mut html, &mut block, list, &mark.tag());
+                html.push_str("<li>");
             }
             inline(&mut html, item);
         } else {
-            if block == Block::List && indented || block == Block::Paragraph {
+            let in_list = matches!(block, Block::List | Block::Numbered);
+            if in_list && indented || block == Block::Paragraph {
                 html.push('\n');
             } else {
                 open(&mut html, &mut block, Block::Paragraph, "<p>");
@@ -109,14 +109,44 @@ fn heading(line: &str) -> Option<(usize, &str)> {
     (1..=6).contains(&level).then(|| (level, heading.trim()))
 }
 
-fn item(line: &str) -> Option<&str> {
+/// What begins an item of a list.
+#[derive(Clone, Copy)]
+enum Mark {
+    Bullet,
+    Number(u32),
+}
+
+impl Mark {
+    const fn block(self) -> Block {
+        match self {
+            Self::Bullet => Block::List,
+            Self::Number(_) => Block::Numbered,
+        }
+    }
+
+    /// What begins a list with this item. It counts on from its number.
+    fn tag(self) -> String {
+        match self {
+            Self::Bullet => "<ul class=\"bullets\">".to_owned(),
+            Self::Number(1) => "<ol class=\"bullets\">".to_owned(),
+            Self::Number(first) => format!("<ol class=\"bullets\" start=\"{first}\">"),
+        }
+    }
+}
+
+fn item(line: &str) -> Option<(Mark, &str)> {
     let bullet = ["- ", "* ", "+ "]
         .iter()
         .find_map(|mark| line.strip_prefix(mark));
-    bullet.or_else(|| {
-        let rest = line.trim_start_matches(|c: char| c.is_ascii_digit());
-        (rest.len() < line.len()).then(|| rest.strip_prefix(". "))?
-    })
+    if let Some(item) = bullet {
+        return Some((Mark::Bullet, item));
+    }
+    let rest = line.trim_start_matches(|c: char| c.is_ascii_digit());
+    let number = line[..line.len() - rest.len()].parse().ok()?;
+    let item = rest
+        .strip_prefix(". ")
+        .or_else(|| rest.strip_prefix(") "))?;
+    Some((Mark::Number(number), item))
 }
 
 /// What stands within a line: code, bold, links.
@@ -196,9 +226,15 @@ mod tests {
                 "<ul class=\"bullets\"><li>a</li>\n<li>b\nc</li></ul>\n<p>d</p>\n",
             ),
             (
-                "1. a\n2. b",
-                "<ul class=\"bullets\"><li>a</li>\n<li>b</li></ul>\n",
+                "1. a\n2. b\n   c",
+                "<ol class=\"bullets\"><li>a</li>\n<li>b\nc</li></ol>\n",
             ),
+            (
+                "3) a\n- b\n4. c",
+                "<ol class=\"bullets\" start=\"3\"><li>a</li></ol>\n<ul class=\"bullets\"><li>b</li></ul>\n\
+                 <ol class=\"bullets\" start=\"4\"><li>c</li></ol>\n",
+            ),
+            ("99999999999. a", "<p>99999999999. a</p>\n"),
             (
                 "x\n```yaml\n<k>: *v\n```\ny",
                 "<p>x</p>\n<pre class=\"raw\" tabindex=\"0\"><code>&#60;k&#62;: *v\n</code></pre>\n<p>y</p>\n",
@@ -228,7 +264,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn junk_brings_no_tags_of_its_own(text in "[\\[\\]()`*#<>\"&|~. \n-]{0,60}") {
+        fn junk_brings_no_tags_of_its_own(text in "[\\[\\]()`*#<>\"&|~.1 \n-]{0,60}") {
             let html = to_html(&text);
             let mut open = Vec::new();
             for tag in html.split('<').skip(1) {
@@ -238,7 +274,7 @@ mod tests {
                     Some(name) => prop_assert_eq!(open.pop(), Some(name), "{}", html),
                     None => open.push(name),
                 }
-                let known = ["p", "ul", "li", "pre", "code", "strong", "a", "h3", "h4", "h5", "h6"];
+                let known = ["p", "ul", "ol", "li", "pre", "code", "strong", "a", "h3", "h4", "h5", "h6"];
                 prop_assert!(known.contains(&name.trim_start_matches('/')), "{}", html);
             }
             prop_assert!(open.is_empty(), "{}", html);

@@ -122,7 +122,7 @@ pub(super) async fn page(context: &Context, id: RunId) -> Answer {
     let run = store.run(id).await?;
     let episodes = store.episodes_of(id).await?;
     let events = store.events_of(id, 0, EVENTS + 1).await?;
-    let output = store.output_of(id).await?;
+    let output = store.output_end_of(id, OUTPUT).await?;
     let held = if run.state == State::Queued {
         held(&store.book().await?, &run)
     } else {
@@ -132,7 +132,7 @@ pub(super) async fn page(context: &Context, id: RunId) -> Answer {
     // What is long is put together where it does not hold up other connections.
     let made = tokio::task::spawn_blocking(move || Page {
         held,
-        ..make(frame, &run, (episodes, events), &output, now)
+        ..make(frame, &run, (episodes, events), output, now)
     });
     let page = made
         .await
@@ -144,18 +144,18 @@ fn make(
     frame: Frame,
     run: &Run,
     (episodes, mut events): (Vec<EpisodeOfRun>, Vec<TaskEvent>),
-    output: &[u8],
+    (before, output): (u64, Vec<u8>),
     now: DateTime<Utc>,
 ) -> Page {
     let events_cut = events.len() > EVENTS;
     events.truncate(EVENTS);
     let end = run.finished_at.unwrap_or(now);
-    let cut = output.len().saturating_sub(OUTPUT);
     // From the beginning of a line on.
-    let cut = match output[cut..].iter().position(|b| *b == b'\n') {
-        Some(line) if cut > 0 => cut + line + 1,
-        _ => cut,
+    let from = match output.iter().position(|b| *b == b'\n') {
+        Some(line) if before > 0 => line + 1,
+        _ => 0,
     };
+    let cut = before + from as u64;
     Page {
         frame,
         id: run.id.0,
@@ -196,7 +196,7 @@ fn make(
         events_dropped: run.events_dropped,
         more_alerts: episodes.len().saturating_sub(ALERTS),
         alerts: episodes.iter().take(ALERTS).map(alert).collect(),
-        output: ansi::to_html(&output[cut..]),
+        output: ansi::to_html(&output[from..]),
         #[allow(clippy::cast_precision_loss)] // shown rounded
         output_cut: (cut > 0).then_some(Bytes(cut as f64)),
     }

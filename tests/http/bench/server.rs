@@ -107,6 +107,11 @@ impl Server {
         self.child.wait().unwrap()
     }
 
+    /// How it ended by itself.
+    pub fn ended(mut self) -> ExitStatus {
+        self.child.wait().unwrap()
+    }
+
     pub fn kill(self) {
         drop(self);
     }
