@@ -25,6 +25,7 @@ pub mod command;
 mod environment;
 pub mod events;
 mod list;
+mod outlet;
 mod process;
 mod spec;
 mod supervisor;

@@ -16,11 +16,11 @@ use nix::unistd::mkfifo;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::process::{Child, ChildStdin, Command};
-use tokio::sync::mpsc::error::SendTimeoutError;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use super::events::{Decoder, Event, Stats};
+use super::outlet::Outlet;
 use super::{Folder, StartError, tree};
 use crate::faults;
 use crate::supervise::catch_panic;
@@ -30,8 +30,6 @@ const QUEUE: usize = 32;
 const CHUNK_BYTES: usize = 16 * 1024;
 /// The most that a pipe holds.
 const PIPE_BYTES: usize = 1 << 20;
-/// How long a reader may keep a run that is being stopped from ending before what it would read is dropped.
-const PATIENCE: Duration = Duration::from_millis(250);
 /// How long to wait for more output once the supervisor has ended and the pipe is empty, but not closed.
 const LINGER: Duration = Duration::from_millis(200);
 
@@ -341,83 +339,5 @@ impl Pump {
             }
             self.outlet.deliver(Progress::Event(event)).await;
         }
-    }
-}
-
-/// Where progress goes. It waits for the reader, until a stop is asked for; then the ending must not wait for anybody.
-struct Outlet {
-    sender: mpsc::Sender<Progress>,
-    stopped: watch::Receiver<bool>,
-    /// The supervisor's standard input: closing it stops the run.
-    control: Option<ChildStdin>,
-    /// Whether the reader was waited for in vain after the stop.
-    stuck: bool,
-    lost_bytes: u64,
-}
-
-impl Outlet {
-    /// Ends when a stop is asked for, or nobody listens any more; never, if that was so before.
-    async fn stop_asked(&mut self) {
-        if self.control.is_none() {
-            return std::future::pending().await;
-        }
-        let sender = &self.sender;
-        tokio::select! {
-            () = asked(&mut self.stopped) => {}
-            () = sender.closed() => {}
-        }
-    }
-
-    fn stop(&mut self) {
-        self.control = None;
-    }
-
-    async fn output(&mut self, bytes: Bytes) {
-        if !bytes.is_empty() {
-            self.deliver(Progress::Output(bytes)).await;
-        }
-    }
-
-    async fn deliver(&mut self, progress: Progress) {
-        if self.control.is_some() {
-            let sender = self.sender.clone();
-            tokio::select! {
-                biased;
-                place = sender.reserve() => {
-                    if let Ok(place) = place {
-                        place.send(progress);
-                    }
-                    return;
-                }
-                () = self.stop_asked() => self.stop(),
-            }
-        }
-        if self.stuck {
-            if let Err(error) = self.sender.try_send(progress) {
-                self.lose(&error.into_inner());
-            } else {
-                self.stuck = false;
-            }
-            return;
-        }
-        if let Err(SendTimeoutError::Timeout(progress)) =
-            self.sender.send_timeout(progress, PATIENCE).await
-        {
-            self.stuck = true;
-            self.lose(&progress);
-        }
-    }
-
-    fn lose(&mut self, progress: &Progress) {
-        if let Progress::Output(bytes) = progress {
-            self.lost_bytes += bytes.len() as u64;
-        }
-    }
-}
-
-/// Ends when a stop is asked for; never, if every handle that could ask is gone.
-async fn asked(stopped: &mut watch::Receiver<bool>) {
-    if stopped.wait_for(|asked| *asked).await.is_err() {
-        std::future::pending::<()>().await;
     }
 }

@@ -3,6 +3,7 @@
 //! It never speaks with the HTTP side: a run comes out of the store, and so does the wish to cancel it.
 
 mod gathered;
+mod keep;
 mod told;
 
 use std::collections::{BTreeMap, HashSet};
@@ -31,9 +32,6 @@ use told::Told;
 
 /// How long to leave a broken store alone.
 const PAUSE: Duration = Duration::from_millis(500);
-
-/// How long a store that does not answer is waited for once promansible is to end.
-const LAST_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What the worker needs.
 #[derive(Clone)]
@@ -288,65 +286,6 @@ impl Worker {
             findings: told.findings(),
         }
     }
-
-    /// Waits for the store, but once promansible is to end no longer than [`LAST_PATIENCE`].
-    async fn patiently<T>(&self, asked: impl Future<Output = T>) -> Option<T> {
-        let mut shutdown = self.shutdown.clone();
-        let late = async {
-            shutdown.asked().await;
-            tokio::time::sleep(LAST_PATIENCE).await;
-        };
-        tokio::select! {
-            biased;
-            answer = asked => Some(answer),
-            () = late => None,
-        }
-    }
-
-    /// Puts a run back that was not begun. If that cannot be kept, the next start finds it under way and interrupts it.
-    async fn put_back(&self, id: RunId) {
-        while let Some(Err(e)) = self.patiently(self.store.put_back(id, clock::now())).await {
-            tracing::error!(run = id.0, error = %e, "the run cannot be put back into the queue yet");
-            if self.shutdown.is_asked() || !matches!(e, StoreError::Broken(_)) {
-                return;
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-    }
-
-    /// Keeps how a run ended. While the store is broken it tries again: what is shown must be what happened.
-    async fn finish(&self, id: RunId, ended: Ended) {
-        loop {
-            let finished = self.store.finish(id, ended.clone(), clock::now());
-            let Some(finished) = self.patiently(finished).await else {
-                tracing::error!(
-                    run = id.0,
-                    "the store does not answer: the run will show as interrupted"
-                );
-                return;
-            };
-            match finished {
-                Ok(run) => return log_end(&run),
-                Err(e @ (StoreError::Broken(_) | StoreError::Corrupt(_)))
-                    if !self.shutdown.is_asked() =>
-                {
-                    tracing::error!(run = id.0, error = %e, "the run's end is not kept yet");
-                    tokio::time::sleep(PAUSE).await;
-                }
-                // An earlier try is on disk, although the disk failed while it was written.
-                Err(StoreError::Finished(_)) => {
-                    if let Ok(run) = self.store.run(id).await {
-                        log_end(&run);
-                    }
-                    return;
-                }
-                Err(e) => {
-                    tracing::error!(run = id.0, error = %e, "the run's end is not kept: it will show as interrupted");
-                    return;
-                }
-            }
-        }
-    }
 }
 
 /// A run's task handles its own panics: where it ends by one all the same, what it had is in nobody's hands.
@@ -395,22 +334,6 @@ fn gone(run: &Run, inventory: &Inventory) -> BTreeMap<String, String> {
         Some((host.clone(), why))
     });
     gone.collect()
-}
-
-fn log_end(run: &Run) {
-    let millis = match (run.started_at, run.finished_at) {
-        (Some(from), Some(to)) => (to - from).num_milliseconds(),
-        _ => 0,
-    };
-    #[allow(clippy::cast_precision_loss)] // a run does not take 200,000 years
-    let seconds = millis as f64 / 1000.0;
-    let outcome = run.outcome.map_or("", Outcome::as_str);
-    let (run_id, message) = (run.id.0, run.message.as_deref());
-    if run.outcome == Some(Outcome::Successful) {
-        tracing::info!(run = run_id, outcome, seconds, message, "run ended");
-    } else {
-        tracing::warn!(run = run_id, outcome, seconds, message, "run ended");
-    }
 }
 
 fn not_started(why: &str) -> String {
