@@ -1,6 +1,8 @@
 //! Text from outside, as a person may see it. What would drive a terminal, begin a line of its own or turn the reading order
 //! around is replaced, on terminals, on pages and in messages alike.
 
+use std::fmt::Write as _;
+
 /// Stands where something cannot be shown.
 pub const REPLACEMENT: char = '\u{fffd}';
 
@@ -50,7 +52,8 @@ pub fn json(json: &str) -> String {
         } else {
             let mut units = [0; 2];
             for unit in c.encode_utf16(&mut units) {
-                shown.push_str(&format!("\\u{unit:04x}"));
+                // Writing to a string does not fail.
+                let _ = write!(shown, "\\u{unit:04x}");
             }
         }
     }

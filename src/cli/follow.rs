@@ -77,12 +77,12 @@ impl<'a> Following<'a> {
                     return Ok(happening);
                 }
             }
-            let stream = match &mut self.stream {
-                Some(stream) => stream,
-                None => {
-                    let path = format!("runs/{}/events?last_event_id={}", self.run, self.last);
-                    self.stream.insert(self.server.open(&path).await?)
-                }
+            if self.stream.is_none() {
+                let path = format!("runs/{}/events?last_event_id={}", self.run, self.last);
+                self.stream = Some(self.server.open(&path).await?);
+            }
+            let Some(stream) = &mut self.stream else {
+                continue;
             };
             if let Ok(Some(piece)) = stream.next().await {
                 self.text.extend_from_slice(&piece);

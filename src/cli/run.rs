@@ -147,9 +147,8 @@ impl Shown {
     fn take(&mut self, offset: u64, text: &str) -> String {
         if offset > self.came {
             let cut = offset - self.came;
-            self.begun.push_str(&format!(
-                "\n[… {cut} bytes of output left out: runs.output_limit …]\n"
-            ));
+            let mark = format!("\n[… {cut} bytes of output left out: runs.output_limit …]\n");
+            self.begun.push_str(&mark);
         }
         self.came = offset + text.len() as u64;
         self.begun.push_str(text);

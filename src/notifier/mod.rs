@@ -20,6 +20,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::{Notify, watch};
 use tokio::task::{Id, JoinSet};
+use tokio::time::Instant;
 
 use crate::clock;
 use crate::config::{Config, Notifier, Via};
@@ -100,15 +101,20 @@ impl Teller {
         let mut changed = self.store.changed();
         let settled = Arc::new(Notify::new());
         let mut couriers = Couriers::default();
+        // Where in the outbox it was not looked yet, and when it is looked through anew: messages grow old.
+        let (mut from, mut anew_at) = (0, Instant::now());
         loop {
             changed.mark_unchanged();
+            if self.config.has_changed().unwrap_or(false) || Instant::now() >= anew_at {
+                (from, anew_at) = (0, Instant::now() + IDLE);
+            }
             let config = Arc::clone(&self.config.borrow_and_update());
             let names = config.notifiers.iter().map(|n| n.name.as_str());
             self.metrics.messages().know(names);
             for notifier in &config.notifiers {
                 couriers.start(&notifier.name, || self.courier(&notifier.name, &settled));
             }
-            if let Err(e) = self.tidy(&config).await {
+            if let Err(e) = self.tidy(&config, &mut from).await {
                 tracing::error!(error = %e, "messages to people cannot be read or settled");
             }
             tokio::select! {
@@ -144,17 +150,16 @@ impl Teller {
         }
     }
 
-    /// Takes out of the outbox what nobody is to be told of any more, and shows how many messages wait.
-    async fn tidy(&self, config: &Config) -> Result<(), StoreError> {
+    /// Takes out of the outbox, from a message on, what nobody is to be told of any more, and shows how many wait.
+    async fn tidy(&self, config: &Config, from: &mut u64) -> Result<(), StoreError> {
         let now = clock::now();
-        let mut from = 0;
         loop {
-            let page = self.store.messages(from, PAGE).await?;
+            let page = self.store.messages(*from, PAGE).await?;
             let Some(last) = page.last() else { break };
-            from = last.message.id + 1;
             for pending in &page {
                 self.end_if_over(config, pending, now).await?;
             }
+            *from = last.message.id + 1;
         }
         let waiting = self.store.messages_waiting().await?;
         let waiting = usize::try_from(waiting).unwrap_or(usize::MAX);
