@@ -1,7 +1,7 @@
 //! Faults that a test asks for. A release build has none of them.
 //!
-//! `PROMANSIBLE_TEST_FAULTS` names a folder. As soon as it holds a file `panic-NAME`, the task of this name panics; as long
-//! as it holds a file `hang-NAME`, the thread of this name hangs.
+//! `PROMANSIBLE_TEST_FAULTS` names a folder. As soon as it holds a file `panic-NAME`, the task of this name removes that and
+//! panics; as long as it holds a file `hang-NAME`, the thread of this name hangs.
 
 /// Does the work, and panics in the midst of it when a test asks for that.
 #[cfg(debug_assertions)]
@@ -10,7 +10,7 @@ pub(crate) async fn exposed<F: Future>(name: &str, work: F) -> F::Output {
         return work.await;
     };
     let asked = async {
-        while !file.exists() {
+        while std::fs::remove_file(&file).is_err() {
             tokio::time::sleep(PAUSE).await;
         }
     };

@@ -24,7 +24,7 @@ use crate::faults;
 use crate::inventory::{Inventory, resolve_name};
 use crate::inventory_keeper::{InventoryKeeper, Unavailable};
 use crate::metrics::Metrics;
-use crate::run::{HostResult, Outcome, Run, RunId, Trigger};
+use crate::run::{HostResult, Outcome, Run, Trigger};
 use crate::shutdown::Shutdown;
 use crate::store::{Claim, Claimed, Ended, Store, StoreError};
 use crate::supervise::catch_panic;

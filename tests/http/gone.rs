@@ -100,6 +100,7 @@ fn what_is_gone_has_no_series_and_a_late_end_brings_none_back() {
 #[test]
 fn what_was_made_over_the_api_takes_its_series_with_it() {
     let site = Site::new();
+    site.write("playbook/routine/roles/watch/tasks/main.yml", "");
     let server = site.start();
     let json = [("Content-Type", "application/json")];
     for (path, body) in [
@@ -109,7 +110,7 @@ fn what_was_made_over_the_api_takes_its_series_with_it() {
         ),
         (
             "schedules",
-            r#"{"name": "made", "cron": "0 3 * * *", "roles": ["ok"], "target": "controller"}"#,
+            r#"{"name": "made", "cron": "0 3 * * *", "roles": ["watch"], "target": "controller"}"#,
         ),
     ] {
         let answer = server.request("POST", &format!("/api/v1/{path}"), &json, body.as_bytes());
