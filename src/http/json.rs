@@ -22,8 +22,11 @@ pub(super) async fn body(
             "want Content-Type: application/json",
         ));
     }
-    let body = super::body::read(request, largest, timeout).await;
-    body.and_then(|body| body.unpack(largest)).map_err(|e| {
+    let body = match super::body::read(request, largest, timeout).await {
+        Ok(body) => body.unpacked(largest).await,
+        Err(e) => Err(e),
+    };
+    body.map_err(|e| {
         let why = match e {
             BodyError::TooLarge { limit } => format!("the body is larger than {limit} bytes"),
             ref other => other.to_string(),

@@ -5,22 +5,26 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Incoming;
 use hyper::header::{HOST, HeaderValue};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper::{Method, Request};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+use super::body::Bodies;
+use super::budget::Budget;
+use super::delivery::{Debts, Deliveries, Delivery, Stream};
 use super::places::{Place, Places};
 use super::reply::{self, Reply};
 use super::stream::Impatient;
-use super::{Context, router};
-use crate::door::{HTTP2, Peer};
+use super::{Context, reject_log, router};
+use crate::door::{HTTP2, Peer, Right};
+use crate::metrics::Rejected;
 
 /// How long requests under way may take once promansible is to end.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -43,11 +47,11 @@ pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 
 /// Serves until `context.shutdown` says so, then lets the requests under way finish.
 ///
-/// Each address has `receiver.max_connections` of its own. A further one takes the place of the connection that has waited
-/// longest for its client, so that a crowd of slow ones keeps nobody out; where all are worked on it waits in the kernel's
+/// Each address has `receiver.max_connections` of its own. A further one takes the place of a connection that waits for its
+/// client (see [`Places`]), so that a crowd of slow ones keeps nobody out; where all are worked on it waits in the kernel's
 /// backlog. The limit is the one in force: one that was lowered ends no connection, and lets none in until enough have ended.
 /// A client that is slow with its head is cut off after `receiver.header_timeout`; that also ends idle connections. One that
-/// takes nothing of its answer is cut off after `receiver.body_timeout`.
+/// takes nothing of an answer is cut off after `receiver.body_timeout`, by HTTP/2 too, whatever else it does.
 pub async fn serve(listener: TcpListener, context: Context) {
     let mut config = context.config.clone();
     let mut shutdown = context.shutdown.clone();
@@ -58,7 +62,7 @@ pub async fn serve(listener: TcpListener, context: Context) {
         while connections.try_join_next().is_some() {}
         let max = config.borrow_and_update().receiver.max_connections;
         let is_full = connections.len() == max;
-        let may_come = connections.len() < max || (is_full && places.any_waits());
+        let may_come = connections.len() < max || (is_full && places.any_may_go());
         match limit.meets(connections.len(), max) {
             Met::Not => {}
             Met::Again => context.metrics.connections_limited(),
@@ -76,13 +80,13 @@ pub async fn serve(listener: TcpListener, context: Context) {
             () = shutdown.asked() => break,
             Ok(()) = config.changed() => {}
             Some(_) = connections.join_next() => {}
-            () = places.someone_waits(), if is_full && !may_come => {}
+            () = places.one_may_go(), if is_full && !may_come => {}
             accepted = accept(&listener), if may_come => {
                 if let Some((stream, address)) = accepted {
-                    if is_full && places.end_oldest() {
+                    if is_full && places.end_first() {
                         context.metrics.connections_limited();
                     }
-                    let place = places.take();
+                    let place = places.take(address.ip());
                     let served = connection((stream, address), place.clone(), context.clone());
                     connections.spawn(async move {
                         tokio::select! {
@@ -173,7 +177,7 @@ async fn connection((stream, address): (TcpStream, SocketAddr), place: Place, co
             let session = stream.get_ref().1;
             let peer = in_force.peer(address, session.peer_certificates());
             if session.alpn_protocol() == Some(HTTP2) {
-                speak_http2(stream, peer, place, context).await;
+                speak_http2(stream, peer, write_timeout, place, context).await;
             } else {
                 speak(stream, peer, header_timeout, place, context).await;
             }
@@ -183,6 +187,9 @@ async fn connection((stream, address): (TcpStream, SocketAddr), place: Place, co
     }
 }
 
+/// How large the head of a request may be by HTTP/1.1, and how much of an answer is held.
+const BUFFER: usize = 32 << 10;
+
 async fn speak(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     peer: Peer,
@@ -190,16 +197,17 @@ async fn speak(
     place: Place,
     context: Context,
 ) {
-    let peer = Arc::new(peer);
-    let mut shutdown = context.shutdown.clone();
+    let requests = Requests::new(peer, place, context);
+    let mut shutdown = requests.context.shutdown.clone();
     let service = service_fn(move |request| {
-        answer(context.clone(), place.clone(), Arc::clone(&peer), request)
+        let requests = requests.clone();
+        async move { requests.answer(request, Debts::default()).await }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)
         .max_headers(100)
-        .max_buf_size(64 << 10)
+        .max_buf_size(BUFFER)
         .half_close(true)
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
@@ -215,8 +223,20 @@ async fn speak(
     }
 }
 
+/// How large the head of a request may be by HTTP/2: so much is held of each before it is known who asks.
+const HEAD: u32 = 16 << 10;
+
 /// How many requests of one HTTP/2 connection are worked on at once.
 const STREAMS: u32 = 64;
+
+/// The same before any caller of the connection is known: a sign-in page and all that belongs to it.
+const STREAMS_OF_STRANGERS: usize = 8;
+
+/// How much of its bodies an HTTP/2 connection holds before anything reads them: only passwords that wait keep it waiting.
+const WINDOW: u32 = 256 << 10;
+
+/// How much of an answer it holds before its client takes it.
+const UNSENT: usize = 64 << 10;
 
 /// How long an HTTP/2 connection may say nothing before it is asked whether anybody is there, and then until it is ended.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -224,43 +244,37 @@ const SILENCE: Duration = Duration::from_secs(30);
 async fn speak_http2(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     peer: Peer,
+    write_timeout: Duration,
     place: Place,
     context: Context,
 ) {
-    let peer = Arc::new(peer);
-    let mut shutdown = context.shutdown.clone();
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        // HTTP/2 has the host in the address.
-        if !request.headers().contains_key(HOST)
-            && let Some(host) = request.uri().authority()
-            && let Ok(host) = HeaderValue::from_str(host.as_str())
-        {
-            request.headers_mut().insert(HOST, host);
-        }
-        let is_head = request.method() == Method::HEAD;
-        let answering = answer(context.clone(), place.clone(), Arc::clone(&peer), request);
-        async move {
-            let reply = answering.await;
-            reply.map(|reply| {
-                if is_head {
-                    reply::without_body(reply)
-                } else {
-                    reply
-                }
-            })
-        }
+    let deliveries = Deliveries::default();
+    let requests = Requests {
+        deliveries: Some(deliveries.clone()),
+        ..Requests::new(peer, place, context)
+    };
+    let mut shutdown = requests.context.shutdown.clone();
+    let streams = Arc::new(());
+    let service = service_fn(move |request| {
+        let (stream, open) = Stream::new(&streams);
+        requests.clone().answer_stream(request, stream, open)
     });
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
-        .max_header_list_size(64 << 10)
-        .max_send_buf_size(1 << 20)
+        .max_header_list_size(HEAD)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .max_send_buf_size(UNSENT)
         .keep_alive_interval(SILENCE)
         .keep_alive_timeout(SILENCE)
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        () = deliveries.stalled(write_timeout) => {
+            return tracing::debug!("an HTTP/2 client takes nothing of an answer, and is cut off");
+        }
         () = shutdown.asked() => {
             connection.as_mut().graceful_shutdown();
             connection.await
@@ -271,21 +285,117 @@ async fn speak_http2(
     }
 }
 
-/// Answers a request. Reading a body knows from its extensions whose turn it is; see [`Place`].
-async fn answer(
-    context: Context,
-    place: Place,
+/// How many bytes of answers wait for clients at most, of which the callers are known.
+const ANSWERS: u64 = 128 << 20;
+
+/// The same of callers that are not.
+const ANSWERS_TO_STRANGERS: u64 = 16 << 20;
+
+/// An answer that is smaller is not counted, so that notifications are always answered.
+const SMALL: u64 = 2 << 10;
+
+static KNOWN: Budget = Budget::new();
+
+static STRANGERS: Budget = Budget::new();
+
+/// The requests of a connection.
+#[derive(Clone)]
+struct Requests {
     peer: Arc<Peer>,
-    mut request: Request<Incoming>,
-) -> Result<Reply, Infallible> {
-    place.works();
-    request.extensions_mut().insert(place.clone());
-    let reply = router::route(context, request, peer).await?;
-    // A stream of events has no length, and goes on. What has one is the client's to take.
-    if reply.body().size_hint().exact().is_some() {
-        place.waits();
+    place: Place,
+    context: Context,
+    /// By HTTP/2, its answers that wait.
+    deliveries: Option<Deliveries>,
+}
+
+impl Requests {
+    fn new(peer: Peer, place: Place, context: Context) -> Self {
+        Self {
+            peer: Arc::new(peer),
+            place,
+            context,
+            deliveries: None,
+        }
     }
-    Ok(reply)
+
+    /// Answers a request by HTTP/2, beside which so many of its connection are open.
+    async fn answer_stream(
+        self,
+        mut request: Request<Incoming>,
+        stream: Stream,
+        open: usize,
+    ) -> Result<Response<Delivery>, Infallible> {
+        let debts = Debts {
+            stream: Some(stream),
+            ..Debts::default()
+        };
+        if open >= STREAMS_OF_STRANGERS && !self.place.is_known() {
+            let (context, peer) = (&self.context, &self.peer);
+            reject_log::refused(context, &request, peer, Rejected::Streams);
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            let why = "too many requests of this connection at once, before it is known who asks";
+            return Ok(self.deliver(reply::soon(status, why), debts));
+        }
+        // HTTP/2 has the host in the address.
+        if !request.headers().contains_key(HOST)
+            && let Some(host) = request.uri().authority()
+            && let Ok(host) = HeaderValue::from_str(host.as_str())
+        {
+            request.headers_mut().insert(HOST, host);
+        }
+        self.answer(request, debts).await
+    }
+
+    /// Answers a request. Reading a body knows from its extensions whose turn it is, and how much all bodies may have.
+    async fn answer(
+        self,
+        mut request: Request<Incoming>,
+        mut debts: Debts,
+    ) -> Result<Response<Delivery>, Infallible> {
+        let work = self.place.work();
+        let is_head = request.method() == Method::HEAD;
+        let largest = self.context.config.borrow().receiver.max_body_bytes;
+        let bodies = Bodies::new(largest, &self.context.metrics);
+        request.extensions_mut().insert(bodies);
+        request.extensions_mut().insert(self.place.clone());
+        let (context, peer) = (self.context.clone(), Arc::clone(&self.peer));
+        let reply = router::route(context, request, peer).await?;
+        // A stream of events has no length, and goes on. What has one is the client's to take.
+        if reply.body().length().is_none() {
+            debts.work = Some(work);
+        }
+        // hyper leaves the body out of an answer to HEAD by HTTP/1.1 alone.
+        let reply = if is_head && self.deliveries.is_some() {
+            reply::without_body(reply)
+        } else {
+            reply
+        };
+        Ok(self.deliver(reply, debts))
+    }
+
+    fn deliver(&self, reply: Reply, mut debts: Debts) -> Response<Delivery> {
+        let (mut reply, is_known) = (reply, self.place.is_known());
+        let length = reply.body().length().unwrap_or_default();
+        if length > SMALL {
+            let (budget, limit) = if is_known {
+                (&KNOWN, ANSWERS)
+            } else {
+                (&STRANGERS, ANSWERS_TO_STRANGERS)
+            };
+            debts.share = budget.share_of(length, limit);
+            if debts.share.is_none() {
+                self.context.metrics.rejected(Rejected::Memory);
+                let why = format!(
+                    "{} MiB of answers wait for clients that do not take them, which is the limit: try again in a moment",
+                    limit >> 20
+                );
+                reply = reply::soon(StatusCode::SERVICE_UNAVAILABLE, why);
+            }
+        }
+        let right = reply.extensions_mut().remove::<Right>();
+        let deliveries = self.deliveries.as_ref();
+        reply.map(|content| Delivery::new(content, deliveries, right, debts))
+    }
 }
 
 #[cfg(test)]
