@@ -249,7 +249,10 @@ impl Door {
             return Ok(None);
         }
         let user = said.0.to_owned();
-        Ok(users.get(&user).cloned().map(|hash| Claim::Password { user, hash }))
+        Ok(users
+            .get(&user)
+            .cloned()
+            .map(|hash| Claim::Password { user, hash }))
     }
 
     /// Every token is compared, each in constant time.

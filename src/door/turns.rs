@@ -70,6 +70,10 @@ impl Turns {
     ///
     /// *Cancel safety*: may be dropped at any time.
     pub(super) async fn turn(&self, address: IpAddr) -> Result<Turn, TooMany> {
+        self.turn_within(address, PATIENCE).await
+    }
+
+    async fn turn_within(&self, address: IpAddr, patience: Duration) -> Result<Turn, TooMany> {
         let (sender, receiver) = oneshot::channel();
         {
             let mut lines = self.lock();
@@ -79,7 +83,7 @@ impl Turns {
             line.waiting.push_back(sender);
             self.go_on(&mut lines);
         }
-        match tokio::time::timeout(PATIENCE, receiver).await {
+        match tokio::time::timeout(patience, receiver).await {
             Ok(Ok(turn)) => Ok(turn),
             _ => Err(TooMany),
         }
@@ -143,7 +147,10 @@ impl Lines {
     }
 
     fn waiting(&self) -> usize {
-        self.by_address.values().map(|line| line.waiting.len()).sum()
+        self.by_address
+            .values()
+            .map(|line| line.waiting.len())
+            .sum()
     }
 
     /// Who comes next, if anyone may.
@@ -188,7 +195,9 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let Some(turns) = self.turns.take() else { return };
+        let Some(turns) = self.turns.take() else {
+            return;
+        };
         let mut lines = turns.lock();
         lines.comparing = lines.comparing.saturating_sub(1);
         if let Some(line) = lines.by_address.get_mut(&self.address) {
@@ -227,7 +236,7 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn another_address_does_not_wait_for_the_guesses_of_one() {
         let turns = Turns::default();
         let guesses: Vec<_> = (0..200).map(|_| wait(&turns, 1)).collect();
@@ -246,13 +255,16 @@ mod tests {
         assert!(third.is_finished() && !fourth.is_finished());
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn after_a_wrong_password_others_come_first_for_a_while() {
         let turns = Turns::default();
         let first = turns.turn(ip(1)).await.unwrap();
         first.was_wrong();
         drop(first);
-        let both = [turns.turn(ip(8)).await.unwrap(), turns.turn(ip(9)).await.unwrap()];
+        let both = [
+            turns.turn(ip(8)).await.unwrap(),
+            turns.turn(ip(9)).await.unwrap(),
+        ];
         let suspect = wait(&turns, 1);
         settle().await;
         let other = wait(&turns, 2);
@@ -266,7 +278,7 @@ mod tests {
         assert!(suspect.is_finished());
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn those_who_wait_are_bounded_and_who_has_gone_waits_no_more() {
         let turns = Turns::default();
         let all: Vec<_> = (0..200).map(|n| wait(&turns, n)).collect();
@@ -286,11 +298,12 @@ mod tests {
         assert_eq!((lines.comparing, lines.by_address.len()), (0, 0));
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn who_waits_too_long_is_refused() {
         let turns = Turns::default();
         let first = turns.turn(ip(1)).await.unwrap();
-        assert_eq!(turns.turn(ip(1)).await.unwrap_err(), TooMany);
+        let second = turns.turn_within(ip(1), Duration::from_millis(20));
+        assert_eq!(second.await.unwrap_err(), TooMany);
         drop(first);
         assert!(turns.turn(ip(1)).await.is_ok());
     }

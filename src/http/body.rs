@@ -174,7 +174,9 @@ pub(super) async fn read(
         body: request.into_body(),
         limit,
         surplus: if is_http2 { SURPLUS } else { 1 },
-        most: bodies.as_ref().map_or_else(|| most(limit), |bodies| bodies.most),
+        most: bodies
+            .as_ref()
+            .map_or_else(|| most(limit), |bodies| bodies.most),
         share: BODIES.share(),
     };
     let rest = place.as_ref().map(Place::rest);

@@ -97,6 +97,7 @@ impl Drop for Turn {
 
 /// What is given back when an answer is gone.
 #[derive(Debug, Default)]
+#[allow(dead_code)] // that they are given back is what counts
 pub(super) struct Debts {
     /// A stream of events goes on, and its connection is not ended for another one.
     pub(super) work: Option<Work>,
@@ -127,7 +128,7 @@ pub(super) struct Delivery {
     rest: Bytes,
     turn: Option<Turn>,
     right: Option<(Right, Interval)>,
-    #[allow(dead_code)] // its end is what counts
+    #[allow(dead_code)] // it is given back at the end
     debts: Debts,
 }
 
@@ -139,7 +140,11 @@ impl Delivery {
         right: Option<Right>,
         debts: Debts,
     ) -> Self {
-        let right = right.map(|right| {
+        // What is short is gone before anything can change.
+        let is_long = content
+            .length()
+            .is_none_or(|length| length > LARGE_PIECE as u64);
+        let right = right.filter(|_| is_long).map(|right| {
             let mut again = interval_at(Instant::now() + AGAIN, AGAIN);
             again.set_missed_tick_behavior(MissedTickBehavior::Delay);
             (right, again)
@@ -249,7 +254,11 @@ mod tests {
             (&[1], vec![1], vec![1]),
             (&[2, 3], vec![2, 3], vec![2, 2, 1]),
             (&[40_000], vec![40_000], vec![PIECE, PIECE, 7231, 1]),
-            (&[70_000], vec![LARGE_PIECE, 4464], vec![PIECE, PIECE, PIECE, PIECE, 4463, 1]),
+            (
+                &[70_000],
+                vec![LARGE_PIECE, 4464],
+                vec![PIECE, PIECE, PIECE, PIECE, 4463, 1],
+            ),
             (&[PIECE], vec![PIECE], vec![PIECE - 1, 1]),
         ] {
             assert_eq!(pieces(None, parts).await, old);
@@ -257,30 +266,28 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn one_that_is_not_taken_is_noticed_and_one_that_has_nothing_to_give_is_not() {
         let deliveries = Deliveries::default();
-        let stalled = |seconds| {
-            let deliveries = deliveries.clone();
-            let stalled = async move { deliveries.stalled(Duration::from_secs(10)).await };
-            async move {
-                let limit = Duration::from_secs(seconds);
-                tokio::time::timeout(limit, stalled).await.is_ok()
-            }
+        let timeout = Duration::from_millis(20);
+        let is_stalled = async |patience| {
+            let stalled = deliveries.stalled(timeout);
+            tokio::time::timeout(patience, stalled).await.is_ok()
         };
+        let (short, long) = (Duration::from_millis(100), Duration::from_mins(1));
         let (out, parts) = tokio::sync::mpsc::channel(1);
         let content = Content::Stream(parts);
         let mut events = Delivery::new(content, Some(&deliveries), None, Debts::default());
-        assert!(!stalled(100).await);
+        assert!(!is_stalled(short).await);
         out.send(Bytes::from("x")).await.unwrap();
         events.frame().await.unwrap().unwrap();
-        assert!(!stalled(9).await && stalled(2).await);
+        assert!(is_stalled(long).await);
         // It was taken, and there is nothing more yet.
         let next = tokio::time::timeout(Duration::ZERO, events.frame()).await;
-        assert!(next.is_err() && !stalled(100).await);
+        assert!(next.is_err() && !is_stalled(short).await);
         out.send(Bytes::from("x")).await.unwrap();
         events.frame().await.unwrap().unwrap();
         drop(events);
-        assert!(!stalled(100).await);
+        assert!(!is_stalled(short).await);
     }
 }

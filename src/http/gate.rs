@@ -123,8 +123,7 @@ pub(super) async fn enter<B>(
 }
 
 /// What is answered where too many passwords wait to be compared.
-pub(super) const TOO_MANY: &str =
-    "too many passwords wait to be compared: try again in a moment, or use a token (web.tokens), which waits for nothing";
+pub(super) const TOO_MANY: &str = "too many passwords wait to be compared: try again in a moment, or use a token (web.tokens), which waits for nothing";
 
 /// That it may be asked for again soon. Alertmanager drops a notification on every 4xx.
 fn later(path: &str, why: &str) -> Reply {
@@ -137,11 +136,7 @@ fn later(path: &str, why: &str) -> Reply {
 }
 
 /// Whether a request is meant for us.
-fn is_meant<B>(
-    context: &Context,
-    in_force: &InForce,
-    request: &Request<B>,
-) -> Result<(), NotOurs> {
+fn is_meant<B>(context: &Context, in_force: &InForce, request: &Request<B>) -> Result<(), NotOurs> {
     host::named_once(request)?;
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     let path = request.uri().path();

@@ -118,7 +118,9 @@ mod tests {
         let members = [gzip(b"{\"a\""), gzip(b""), gzip(b": 1}")].concat();
         assert_eq!(unpacked(&members), Ok(Bytes::from("{\"a\": 1}")));
         // bgzip writes one for each 64 KiB.
-        let text: Vec<u8> = (0..LIMIT / 16).flat_map(|n| format!("{n:016}").into_bytes()).collect();
+        let text: Vec<u8> = (0..LIMIT / 16)
+            .flat_map(|n| format!("{n:016}").into_bytes())
+            .collect();
         let blocks: Vec<u8> = text.chunks(65_280).flat_map(gzip).collect();
         assert_eq!(unpacked(&blocks).map(|whole| whole.len()), Ok(text.len()));
         let words = gzip(&[b'x'; 300]).repeat(2000);
@@ -140,7 +142,9 @@ mod tests {
     fn what_does_not_pack_well_is_taken() {
         let mut state = 7_u64;
         let noise: Vec<u8> = std::iter::repeat_with(|| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
             state.to_be_bytes()[0]
         })
         .take(4 << 20)

@@ -74,6 +74,7 @@ mod query;
 mod refusal;
 mod reject_log;
 mod reply;
+mod requests;
 mod roles;
 mod router;
 mod runs;

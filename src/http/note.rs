@@ -42,7 +42,10 @@ impl Note {
 
     /// What was said, once the request is answered.
     pub(super) fn deed(&self) -> Deed {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn change(&self, change: impl FnOnce(&mut Deed)) {
@@ -53,7 +56,9 @@ impl Note {
 /// Notes what was done with a run, and what that is.
 pub(super) async fn of_run(context: &Context, what: &str, id: RunId) {
     match context.store.run(id).await {
-        Ok(run) => context.note.did(format_args!("{what} run {id}: {}", about(&run))),
+        Ok(run) => context
+            .note
+            .did(format_args!("{what} run {id}: {}", about(&run))),
         Err(_) => context.note.did(format_args!("{what} run {id}")),
     }
 }
@@ -102,7 +107,11 @@ fn hide(json: &mut Value, before: Option<&Value>) {
                         for (name, value) in vars {
                             let old = old.and_then(|old| old.get(name));
                             let changed = old.is_some_and(|old| old != value);
-                            let word = if changed { "(hidden, changed)" } else { "(hidden)" };
+                            let word = if changed {
+                                "(hidden, changed)"
+                            } else {
+                                "(hidden)"
+                            };
                             *value = word.into();
                         }
                     }

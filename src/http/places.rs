@@ -56,7 +56,8 @@ impl Waiting {
             let (number, waiter) = of_one.first_key_value()?;
             Some((of_one.len(), (*address, *number, waiter.since)))
         });
-        let most = firsts.max_by_key(|(count, (_, number, _))| (*count, std::cmp::Reverse(*number)));
+        let most =
+            firsts.max_by_key(|(count, (_, number, _))| (*count, std::cmp::Reverse(*number)));
         most.map(|(_, first)| first)
     }
 }
@@ -162,7 +163,12 @@ impl Place {
         let mut turns = lock(&self.0.turns);
         turns.active += 1;
         if let Some(before) = turns.number
-            && self.0.places.waiting().remove(self.0.address, before).is_some()
+            && self
+                .0
+                .places
+                .waiting()
+                .remove(self.0.address, before)
+                .is_some()
         {
             turns.number = None;
         }
@@ -284,15 +290,15 @@ mod tests {
         assert!(is_lost(&quiet).await, "of two with one each, the older");
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn one_that_has_just_come_is_left_alone_for_a_moment() {
         let places = Places::default();
-        let place = places.take(ip(1));
-        assert!(!places.any_may_go());
+        let (place, begin) = (places.take(ip(1)), Instant::now());
         places.one_may_go().await;
-        assert!(places.any_may_go());
+        assert!(places.any_may_go() && begin.elapsed() >= GRACE);
         drop(place.work());
-        assert!(!places.any_may_go());
+        let since = places.waiting().first().unwrap().2;
+        assert!(since - begin >= GRACE, "it begins anew");
     }
 
     #[tokio::test]

@@ -12,8 +12,8 @@ use super::gate::{Entry, Refused};
 use super::places::Place;
 use super::reply::{self, Reply};
 use super::{
-    Context, Note, api, audit, events, facts, gate, guards, hosts, metrics, objects, openapi, origin,
-    portal, reject_log, schedules, start, webhook,
+    Context, Note, api, audit, events, facts, gate, guards, hosts, metrics, objects, openapi,
+    origin, portal, reject_log, schedules, start, webhook,
 };
 use crate::door::Peer;
 

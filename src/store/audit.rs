@@ -307,7 +307,10 @@ mod tests {
             for id in 1..=20 {
                 tables.audit.insert(id, old.as_slice()).unwrap();
             }
-            tables.meta.insert("next_audit", 21_u64.to_le_bytes().as_slice()).unwrap();
+            tables
+                .meta
+                .insert("next_audit", 21_u64.to_le_bytes().as_slice())
+                .unwrap();
             index_once(&mut tables).unwrap();
             index_once(&mut tables).unwrap();
             put(&mut tables, &entry("ops", 2)).unwrap();

@@ -165,10 +165,22 @@ fn the_list_says_what_was_done_and_not_what_the_variables_were() {
     ask("POST", "/api/v1/bindings", &binding("1m"));
     ask("PUT", "/api/v1/bindings/mine", &binding("2m"));
     ask("DELETE", "/api/v1/bindings/mine", "");
-    ask("POST", "/api/v1/hosts", r#"{"name":"new","address":"10.0.0.7","groups":["web"],"vars":{"key":"CANARY"}}"#);
+    ask(
+        "POST",
+        "/api/v1/hosts",
+        r#"{"name":"new","address":"10.0.0.7","groups":["web"],"vars":{"key":"CANARY"}}"#,
+    );
     ask("DELETE", "/api/v1/hosts/new", "");
-    ask("POST", "/api/v1/pause", r#"{"why":"the network is rebuilt"}"#);
-    ask("POST", "/api/v1/runs", r#"{"roles":["ok"],"target":{"hosts":["web1","web2"]},"check":true,"vars":{"key":"CANARY"}}"#);
+    ask(
+        "POST",
+        "/api/v1/pause",
+        r#"{"why":"the network is rebuilt"}"#,
+    );
+    ask(
+        "POST",
+        "/api/v1/runs",
+        r#"{"roles":["ok"],"target":{"hosts":["web1","web2"]},"check":true,"vars":{"key":"CANARY"}}"#,
+    );
     ask("POST", "/api/v1/runs/1/cancel", "");
     ask("POST", "/api/v1/resume", "");
     ask("POST", "/api/v1/hosts/web1/hold", r#"{"why":"a new disk"}"#);
@@ -229,7 +241,10 @@ fn who_is_not_known_or_may_not_writes_nothing_and_is_counted() {
         ("/login", "X: y"),
         ("/logout", "X: y"),
         ("/api/v1/runs", "X: y"),
-        ("/api/v1/runs", "Authorization: Bearer wrong-0123456789abcdef"),
+        (
+            "/api/v1/runs",
+            "Authorization: Bearer wrong-0123456789abcdef",
+        ),
         ("/api/v1/runs", &prom),
         ("/logout", &prom),
         ("/login", &ops),
@@ -254,7 +269,10 @@ fn who_is_not_known_or_may_not_writes_nothing_and_is_counted() {
         assert!(metrics.contains(&line), "{line} in\n{metrics}");
     }
     let log = server.log();
-    let lines: Vec<&str> = log.lines().filter(|line| line.contains("request refused")).collect();
+    let lines: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("request refused"))
+        .collect();
     assert_eq!(lines.len(), 5, "{log}");
     assert!(lines.iter().all(|line| line.len() < 500), "{log}");
 }

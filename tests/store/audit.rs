@@ -51,7 +51,12 @@ async fn entries_are_numbered_paged_ended_and_go_by_age() {
     };
     fixture.store.audited(4, 303, deed).await.unwrap();
     let page = fixture.store.audit_page(None, 2).await.unwrap();
-    let told = |n: usize| (page.entries[n].status, page.entries[n].deed.summary.as_deref());
+    let told = |n: usize| {
+        (
+            page.entries[n].status,
+            page.entries[n].deed.summary.as_deref(),
+        )
+    };
     assert_eq!(
         (told(0), told(1)),
         ((Some(202), None), (Some(303), Some("paused")))

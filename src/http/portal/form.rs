@@ -92,7 +92,9 @@ pub(super) async fn read(context: &Context, request: Request<Incoming>) -> Resul
     let largest = 3 * start::LARGEST;
     let timeout = context.config.borrow().receiver.body_timeout;
     let refused = |e: BodyError| Refusal::new(e.status(), e);
-    let body = body::read(request, largest, timeout).await.map_err(refused)?;
+    let body = body::read(request, largest, timeout)
+        .await
+        .map_err(refused)?;
     let body = body.unpacked(largest).await.map_err(refused)?;
     Ok(Form::parse(&body))
 }

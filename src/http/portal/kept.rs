@@ -5,8 +5,8 @@ use serde_json::{Map, Value};
 
 use super::form::Form;
 use crate::config::{Kept, KeptKind};
-use crate::http::{Context, objects};
 use crate::http::refusal::Refusal;
+use crate::http::{Context, objects};
 use crate::store::Expect;
 
 /// What was typed of one that was made over the API or here.
