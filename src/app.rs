@@ -242,6 +242,7 @@ impl App {
             reload: options.enable_lifecycle.then_some(reload),
             door: door.clone(),
             caller: Caller::nobody(),
+            note: http::Note::default(),
             peer: None,
             pause: None,
             external_origin: options.external_origin.as_deref().map(Into::into),

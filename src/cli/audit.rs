@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::client::Server;
 use super::table::{Cell, columns};
-use super::terminal::Ink;
+use super::terminal::{Ink, plain};
 use super::words::second;
 use super::{Failure, colored, print};
 use crate::caller::Proof;
@@ -43,6 +43,9 @@ struct Entry {
     method: String,
     path: String,
     status: Option<u16>,
+    summary: Option<String>,
+    before: Option<String>,
+    after: Option<String>,
 }
 
 impl Audit {
@@ -55,14 +58,35 @@ impl Audit {
         if page.entries.is_empty() {
             return print("nobody has changed anything\n");
         }
-        let rows: Vec<_> = page.entries.iter().map(row).collect();
-        let mut text = columns("", &rows, colored(&std::io::stdout()));
+        let color = colored(&std::io::stdout());
+        let mut text = table(&page.entries, color);
         if let Some(next) = page.next {
             let _ = writeln!(text, "more: --cursor={next}");
         }
         print(&text)
     }
 }
+
+/// The entries, and below each that changed something typed how it was and is.
+fn table(entries: &[Entry], color: bool) -> String {
+    let mut rows = vec![HEADS.map(|head| Cell::inked(Ink::Bold, head))];
+    rows.extend(entries.iter().map(row));
+    let table = columns("", &rows, color);
+    let (heads, lines) = table.split_once('\n').unwrap_or_default();
+    let mut text = format!("{heads}\n");
+    for (entry, line) in entries.iter().zip(lines.lines()) {
+        let _ = writeln!(text, "{line}");
+        for (word, typed) in [("before", &entry.before), ("after ", &entry.after)] {
+            if let Some(typed) = typed {
+                let _ = writeln!(text, "    {word} {}", plain(typed));
+            }
+        }
+    }
+    text
+}
+
+/// What stands above the columns.
+const HEADS: [&str; 7] = ["ID", "WHEN", "WHO", "BY", "FROM", "WHAT", "ANSWER"];
 
 fn row(entry: &Entry) -> [Cell; 7] {
     let answer = match entry.status {
@@ -76,7 +100,10 @@ fn row(entry: &Entry) -> [Cell; 7] {
         Cell::new(entry.who.as_deref().unwrap_or("-")),
         Cell::new(entry.proof.as_str()),
         Cell::new(&entry.address),
-        Cell::new(&format!("{} {}", entry.method, entry.path)),
+        match &entry.summary {
+            Some(summary) => Cell::new(summary),
+            None => Cell::new(&format!("{} {}", entry.method, entry.path)),
+        },
         answer,
     ]
 }

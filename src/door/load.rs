@@ -9,7 +9,7 @@ use ring::hmac;
 use tokio_rustls::rustls::ServerConfig;
 
 use super::tls::{self, Material, TlsError};
-use crate::caller::Scopes;
+use crate::caller::{Caller, Proof, Scopes};
 use crate::config::{ConfigErrors, Web};
 use crate::secret_file::{self, SecretFileError};
 use crate::web_config::{self, Pem, WebConfig};
@@ -71,6 +71,17 @@ pub(super) struct TokenTag {
     pub(super) name: String,
     pub(super) tag: hmac::Tag,
     pub(super) scopes: Scopes,
+}
+
+impl TokenTag {
+    /// Who comes with it.
+    pub(super) fn caller(&self) -> Caller {
+        Caller {
+            name: Some(self.name.clone()),
+            proof: Proof::Token,
+            scopes: self.scopes,
+        }
+    }
 }
 
 /// What is read, and how it is to be.

@@ -6,11 +6,13 @@
 
 mod load;
 mod rate;
+mod right;
 mod session;
 mod tls;
+mod turns;
 mod users;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -21,7 +23,6 @@ use chrono::{DateTime, Utc};
 use hyper::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, HeaderValue};
 use ring::hmac;
 use ring::rand::SystemRandom;
-use tokio::sync::Semaphore;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 
@@ -31,20 +32,20 @@ use crate::config::Web;
 use load::{Loader, Stamp, Stamped};
 use rate::Bucket;
 use session::Sessions;
+use turns::TooMany;
 use users::Passwords;
 
 pub use load::{DoorError, InForce};
+pub use right::{Claim, Right};
 pub use session::LASTS as SESSION_LASTS;
 pub use tls::{HTTP2, TlsError};
+pub use turns::neighbourhood;
 
 /// The cookie of those who signed in by the portal's form.
 pub const COOKIE_NAME: &str = "promansible_session";
 
 /// How long a form waits that was wrong, so that guessing takes long.
 const WRONG_WAITS: std::time::Duration = std::time::Duration::from_secs(1);
-
-/// How many forms are looked at at once.
-const FORMS: usize = 4;
 
 /// The door. Cheap to clone.
 #[derive(Clone)]
@@ -55,7 +56,6 @@ struct Inner {
     state: Mutex<State>,
     passwords: Passwords,
     sessions: Sessions,
-    forms: Semaphore,
 }
 
 /// What is in force, and by which files.
@@ -86,6 +86,14 @@ pub enum Denied {
     Unsaid,
     /// What he says is not so.
     Wrong,
+    /// It cannot be looked at now: more passwords wait than may.
+    TooMany,
+}
+
+impl From<TooMany> for Denied {
+    fn from(_: TooMany) -> Self {
+        Self::TooMany
+    }
 }
 
 impl Door {
@@ -117,7 +125,6 @@ impl Door {
             }),
             passwords: Passwords::new(key()),
             sessions: Sessions::new(key()),
-            forms: Semaphore::new(FORMS),
         })))
     }
 
@@ -184,86 +191,118 @@ impl Door {
         bucket.is_none_or(|bucket| bucket.take(Instant::now()))
     }
 
-    /// Who makes this request.
+    /// Who makes this request, and by what that is known.
+    ///
+    /// *Cancel safety*: may be dropped at any time. It may wait for a password to be compared, and for nothing else.
     pub async fn who(
         &self,
         in_force: &InForce,
         headers: &HeaderMap,
         peer: &Peer,
         now: DateTime<Utc>,
-    ) -> Result<Caller, Denied> {
+    ) -> Result<(Caller, Claim), Denied> {
         if !in_force.asks() {
-            return Ok(Caller::anybody());
+            return Ok((Caller::anybody(), Claim::Nothing));
         }
         let knows_words = !in_force.web.users.is_empty() || !in_force.tokens.is_empty();
         if let Some(said) = headers.get(AUTHORIZATION).filter(|_| knows_words) {
-            return self.said(in_force, said).await.ok_or(Denied::Wrong);
+            let said = self.said(in_force, said, peer).await?;
+            return said.ok_or(Denied::Wrong);
         }
-        if let Some(user) = self.signed_in(in_force, headers, now) {
-            return Ok(in_force.user(user, Proof::Session));
+        if let Some((user, cookie)) = self.signed_in(in_force, headers, now) {
+            let claim = Claim::Session(cookie.to_owned());
+            return Ok((in_force.user(user, Proof::Session), claim));
         }
-        in_force.certified(peer).ok_or(Denied::Unsaid)
+        let certified = in_force.certified(peer).ok_or(Denied::Unsaid)?;
+        Ok((certified, Claim::Certificate))
     }
 
-    async fn said(&self, in_force: &InForce, said: &HeaderValue) -> Option<Caller> {
-        let (scheme, rest) = said.to_str().ok()?.split_once(' ')?;
-        let rest = rest.trim();
+    async fn said(
+        &self,
+        in_force: &InForce,
+        said: &HeaderValue,
+        peer: &Peer,
+    ) -> Result<Option<(Caller, Claim)>, TooMany> {
+        let said = said.to_str().ok().and_then(|said| said.split_once(' '));
+        let Some((scheme, rest)) = said.map(|(scheme, rest)| (scheme, rest.trim())) else {
+            return Ok(None);
+        };
         if scheme.eq_ignore_ascii_case("bearer") {
-            return self.token(in_force, rest);
+            return Ok(self.token(in_force, rest));
         }
-        if !scheme.eq_ignore_ascii_case("basic") {
-            return None;
-        }
-        let pair = String::from_utf8(STANDARD.decode(rest).ok()?).ok()?;
-        let (user, password) = pair.split_once(':')?;
+        let pair = scheme
+            .eq_ignore_ascii_case("basic")
+            .then(|| STANDARD.decode(rest).ok())
+            .flatten();
+        let pair = pair.and_then(|pair| String::from_utf8(pair).ok());
+        let Some((user, password)) = pair.as_deref().and_then(|pair| pair.split_once(':')) else {
+            return Ok(None);
+        };
+        let claim = self
+            .password(in_force, (user, password), peer.address.ip())
+            .await?;
+        Ok(claim.map(|claim| (in_force.user(user.to_owned(), Proof::Password), claim)))
+    }
+
+    /// The claim of a user whose password this is.
+    async fn password(
+        &self,
+        in_force: &InForce,
+        said: (&str, &str),
+        address: IpAddr,
+    ) -> Result<Option<Claim>, TooMany> {
         let users = &in_force.web.users;
-        if users.is_empty() || !self.0.passwords.is_right(users, user, password).await {
-            return None;
+        if users.is_empty() || !self.0.passwords.is_right(users, said, address).await? {
+            return Ok(None);
         }
-        Some(in_force.user(user.to_owned(), Proof::Password))
+        let user = said.0.to_owned();
+        Ok(users
+            .get(&user)
+            .cloned()
+            .map(|hash| Claim::Password { user, hash }))
     }
 
     /// Every token is compared, each in constant time.
-    fn token(&self, in_force: &InForce, said: &str) -> Option<Caller> {
+    fn token(&self, in_force: &InForce, said: &str) -> Option<(Caller, Claim)> {
         let mut found = None;
         for token in &in_force.tokens {
             if hmac::verify(&self.0.loader.key, said.as_bytes(), token.tag.as_ref()).is_ok() {
                 found = Some(token);
             }
         }
-        found.map(|token| Caller {
-            name: Some(token.name.clone()),
-            proof: Proof::Token,
-            scopes: token.scopes,
+        found.map(|token| (token.caller(), Claim::Token(token.tag.as_ref().to_vec())))
+    }
+
+    fn signed_in<'a>(
+        &self,
+        in_force: &InForce,
+        headers: &'a HeaderMap,
+        now: DateTime<Utc>,
+    ) -> Option<(String, &'a str)> {
+        let sessions = &self.0.sessions;
+        cookies(headers).find_map(|cookie| {
+            let user = sessions.user(cookie, &in_force.web.users, now)?;
+            Some((user, cookie))
         })
     }
 
-    fn signed_in(
-        &self,
-        in_force: &InForce,
-        headers: &HeaderMap,
-        now: DateTime<Utc>,
-    ) -> Option<String> {
-        let sessions = &self.0.sessions;
-        cookies(headers).find_map(|cookie| sessions.user(cookie, &in_force.web.users, now))
-    }
-
-    /// Signs a user in. Yields the cookie's value; `None` where name or password is wrong, after a while.
+    /// Signs a user in. Yields the cookie's value; [`Denied::Wrong`] where name or password is wrong, after a while.
+    ///
+    /// *Cancel safety*: may be dropped at any time.
     pub async fn sign_in(
         &self,
         in_force: &InForce,
-        user: &str,
-        password: &str,
+        said: (&str, &str),
+        address: IpAddr,
         now: DateTime<Utc>,
-    ) -> Option<(String, Caller)> {
-        let _place = self.0.forms.acquire().await.ok()?;
-        let users = &in_force.web.users;
-        if users.is_empty() || !self.0.passwords.is_right(users, user, password).await {
+    ) -> Result<(String, Caller), Denied> {
+        let claim = self.password(in_force, said, address).await?;
+        let Some(Claim::Password { user, hash }) = claim else {
             tokio::time::sleep(WRONG_WAITS).await;
-            return None;
-        }
-        let cookie = self.0.sessions.begin(user, users.get(user)?, now);
-        Some((cookie, in_force.user(user.to_owned(), Proof::Session)))
+            return Err(Denied::Wrong);
+        };
+        let cookie = self.0.sessions.begin(&user, &hash, now);
+        Ok((cookie, in_force.user(user, Proof::Session)))
     }
 
     /// Ends the session of this request, if it is in one.

@@ -11,13 +11,22 @@ use ring::hmac;
 /// How long a session lasts.
 pub const LASTS: TimeDelta = TimeDelta::hours(12);
 
-/// How many sessions that were signed out are remembered until they would have ended anyway.
-const ENDED: usize = 10_000;
+/// From how many sessions on that were signed out it is looked which of them would have ended anyway.
+const MANY: usize = 1_000;
 
 /// Writes and reads cookies. Its key is made anew at each start, which ends every session.
 pub(super) struct Sessions {
     key: hmac::Key,
-    ended: Mutex<BTreeMap<Vec<u8>, DateTime<Utc>>>,
+    ended: Mutex<Ended>,
+}
+
+/// The sessions that were signed out, until they would have ended anyway. Each took a right password to begin, so there are
+/// no more of them than people and programs sign in within [`LASTS`].
+#[derive(Debug, Default)]
+struct Ended {
+    until: BTreeMap<Vec<u8>, DateTime<Utc>>,
+    /// How many there may be before those that are over go.
+    look_at: usize,
 }
 
 impl Sessions {
@@ -46,7 +55,7 @@ impl Sessions {
         let (user, until, tag) = parts(cookie)?;
         let hash = users.get(&user)?;
         hmac::verify(&self.key, &signed(&user, hash, until), &tag).ok()?;
-        let is_good = until > now.timestamp_millis() && !self.ended().contains_key(&tag);
+        let is_good = until > now.timestamp_millis() && !self.ended().until.contains_key(&tag);
         is_good.then_some(user)
     }
 
@@ -56,14 +65,16 @@ impl Sessions {
             return;
         };
         let mut ended = self.ended();
-        ended.retain(|_, until| *until > now);
-        let until = DateTime::from_timestamp_millis(until);
-        if let (Some(until), true) = (until, ended.len() < ENDED) {
-            ended.insert(tag, until);
+        if ended.until.len() >= ended.look_at {
+            ended.until.retain(|_, until| *until > now);
+            ended.look_at = (2 * ended.until.len()).max(MANY);
+        }
+        if let Some(until) = DateTime::from_timestamp_millis(until) {
+            ended.until.insert(tag, until);
         }
     }
 
-    fn ended(&self) -> std::sync::MutexGuard<'_, BTreeMap<Vec<u8>, DateTime<Utc>>> {
+    fn ended(&self) -> std::sync::MutexGuard<'_, Ended> {
         let ended = self.ended.lock();
         ended.unwrap_or_else(std::sync::PoisonError::into_inner)
     }
@@ -106,6 +117,28 @@ mod tests {
         assert_eq!(user(&cookie, "h", now), None);
         let later = sessions.begin("alice", "h", now + TimeDelta::seconds(1));
         assert!(user(&later, "h", now).is_some());
+    }
+
+    #[test]
+    fn every_session_that_is_signed_out_has_ended_and_is_forgotten_when_its_time_is_over() {
+        let (sessions, now) = (sessions(), DateTime::UNIX_EPOCH);
+        let at = |n: i64| now + TimeDelta::milliseconds(n);
+        let cookies: Vec<_> = (0..12_000)
+            .map(|n| sessions.begin("alice", "h", at(n)))
+            .collect();
+        for cookie in &cookies {
+            sessions.end(cookie, at(12_000));
+        }
+        for cookie in &cookies {
+            assert_eq!(sessions.user(cookie, &users("h"), at(12_000)), None);
+        }
+        let later = at(24_000) + LASTS;
+        for n in 0..12_000 {
+            let cookie = sessions.begin("alice", "h", later + TimeDelta::milliseconds(n));
+            sessions.end(&cookie, later);
+        }
+        let most = 12_000 + MANY;
+        assert!(sessions.ended().until.len() <= most);
     }
 
     #[test]

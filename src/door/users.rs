@@ -1,15 +1,14 @@
 //! Users' passwords: bcrypt, at a cost that does not tell who there is.
 
 use std::collections::{BTreeMap, HashSet};
+use std::net::IpAddr;
 use std::str::FromStr as _;
 use std::sync::Mutex;
 
 use bcrypt::HashParts;
 use ring::hmac;
-use tokio::sync::Semaphore;
 
-/// How many passwords are compared at once. Each takes a processor for a while, and runs need those.
-const AT_ONCE: usize = 2;
+use super::turns::{TooMany, Turns};
 
 /// How many good passwords are remembered.
 const REMEMBERED: usize = 256;
@@ -22,7 +21,7 @@ const NOBODY: &str = "$2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDe
 pub(super) struct Passwords {
     key: hmac::Key,
     good: Mutex<HashSet<Vec<u8>>>,
-    places: Semaphore,
+    turns: Turns,
 }
 
 impl Passwords {
@@ -30,29 +29,36 @@ impl Passwords {
         Self {
             key,
             good: Mutex::default(),
-            places: Semaphore::new(AT_ONCE),
+            turns: Turns::default(),
         }
     }
 
-    /// Whether this is the user's password. It takes as long for a user that is not there.
+    /// Whether this is the user's password, which came from this address. It takes as long for a user that is not there. One
+    /// that was right before waits for nothing.
+    ///
+    /// *Cancel safety*: may be dropped at any time.
     pub(super) async fn is_right(
         &self,
         users: &BTreeMap<String, String>,
-        user: &str,
-        password: &str,
-    ) -> bool {
+        (user, password): (&str, &str),
+        address: IpAddr,
+    ) -> Result<bool, TooMany> {
         let known = users.get(user);
         let hash = known.cloned().unwrap_or_else(|| nobody(users));
         let tag = self.tag(user, &hash, password);
         if known.is_some() && self.good().contains(&tag) {
-            return true;
+            return Ok(true);
         }
-        let Ok(_place) = self.places.acquire().await else {
-            return false;
-        };
+        let turn = self.turns.turn(address).await?;
         let password = password.to_owned();
-        let compared =
-            tokio::task::spawn_blocking(move || bcrypt::verify(password, &hash).unwrap_or(false));
+        // The turn goes with the work: who goes away meanwhile makes no room for more of it.
+        let compared = tokio::task::spawn_blocking(move || {
+            let is_right = bcrypt::verify(password, &hash).unwrap_or(false);
+            if !is_right {
+                turn.was_wrong();
+            }
+            is_right
+        });
         let is_right = compared.await.unwrap_or(false) && known.is_some();
         if is_right {
             let mut good = self.good();
@@ -61,7 +67,7 @@ impl Passwords {
             }
             good.insert(tag);
         }
-        is_right
+        Ok(is_right)
     }
 
     fn good(&self) -> std::sync::MutexGuard<'_, HashSet<Vec<u8>>> {
@@ -98,6 +104,17 @@ mod tests {
         Passwords::new(hmac::Key::new(hmac::HMAC_SHA256, b"k"))
     }
 
+    async fn is_right(
+        passwords: &Passwords,
+        users: &BTreeMap<String, String>,
+        user: &str,
+        password: &str,
+    ) -> bool {
+        let address = IpAddr::from([192, 0, 2, 1]);
+        let found = passwords.is_right(users, (user, password), address);
+        found.await.unwrap()
+    }
+
     fn users(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         let hash = |password: &str| bcrypt::hash(password, 4).unwrap();
         pairs
@@ -119,13 +136,13 @@ mod tests {
             ("carol", "a", false),
             ("", "", false),
         ] {
-            let found = passwords.is_right(&before, user, password).await;
+            let found = is_right(&passwords, &before, user, password).await;
             assert_eq!(found, right, "{user} {password}");
         }
         let after = users(&[("alice", "new")]);
-        assert!(!passwords.is_right(&after, "alice", "a").await);
-        assert!(passwords.is_right(&after, "alice", "new").await);
-        assert!(!passwords.is_right(&after, "bob", "b").await);
+        assert!(!is_right(&passwords, &after, "alice", "a").await);
+        assert!(is_right(&passwords, &after, "alice", "new").await);
+        assert!(!is_right(&passwords, &after, "bob", "b").await);
     }
 
     #[tokio::test]
@@ -136,7 +153,7 @@ mod tests {
             passwords.good().insert(n.into_bytes());
         }
         let users = users(&[("alice", "hunter2")]);
-        assert!(passwords.is_right(&users, "alice", "hunter2").await);
+        assert!(is_right(&passwords, &users, "alice", "hunter2").await);
         let good = passwords.good();
         assert_eq!(good.len(), 1);
         assert!(

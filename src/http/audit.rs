@@ -1,7 +1,7 @@
 //! `/api/v1/audit`, and what is entered there.
 //!
-//! A request that changes something is entered before anything acts on it; where that cannot be, it is refused. Posted
-//! notifications are not entered: what was made of them is kept with their alerts.
+//! A request that changes something is entered before anything acts on it; where that cannot be, it is refused. What it did is
+//! entered when it has done it. Posted notifications are not entered: what was made of them is kept with their alerts.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,8 +11,9 @@ use hyper::{Method, Request, StatusCode};
 
 use super::reply::{self, Reply};
 use super::{Context, query, webhook};
+use crate::caller::{Proof, Scope};
 use crate::clock;
-use crate::store::AuditEntry;
+use crate::store::{AuditEntry, Deed, StoreError};
 
 /// How many entries a page holds where nothing is said.
 const PAGE: usize = 50;
@@ -20,11 +21,9 @@ const PAGE: usize = 50;
 /// How many it holds at most.
 const PAGE_LIMIT: usize = 1000;
 
-/// Who signed in, told by an answer to whoever enters it.
-#[derive(Debug, Clone)]
-pub(super) struct SignedIn(pub(super) String);
-
-/// Has a request answered, and enters it if it changes something.
+/// Has a request answered, and enters it if it changes something and its caller may.
+///
+/// Of those who may not there may be any number: they are counted, and some are in the log (see [`super::reject_log`]).
 pub(super) async fn answer<F>(
     context: &Context,
     request: Request<Incoming>,
@@ -33,10 +32,12 @@ pub(super) async fn answer<F>(
 where
     F: Future<Output = Reply> + Send + 'static,
 {
-    if !changes(request.method(), request.uri().path()) {
+    let may = context.caller.scopes.allow(Scope::Operate);
+    if !may || !changes(request.method(), request.uri().path()) {
         return answer(context.clone(), request).await;
     }
-    let entering = context.store.audit(entry(context, &request));
+    let entry = entry(context, request.method(), request.uri().path());
+    let entering = context.store.audit(entry);
     let id = match tokio::time::timeout(patience(request.uri().path()), entering).await {
         Ok(Ok(id)) => id,
         Ok(Err(e)) => return reply::failed(&e),
@@ -52,7 +53,7 @@ where
     let answering = answer(context.clone(), request);
     let answered = tokio::spawn(async move {
         let reply = answering.await;
-        ended(&context, id, &reply).await;
+        ended(&context, id, reply.status().as_u16()).await;
         reply
     });
     answered.await.unwrap_or_else(|_| {
@@ -63,16 +64,13 @@ where
     })
 }
 
-/// Enters that somebody was not let do something.
-pub(super) async fn refused<B>(context: &Context, request: &Request<B>, reply: &Reply) {
-    // Of those who did not say who they are there may be any number.
-    if context.caller.name.is_none() || !changes(request.method(), request.uri().path()) {
-        return;
-    }
-    match context.store.audit(entry(context, request)).await {
-        Ok(id) => ended(context, id, reply).await,
-        Err(e) => tracing::error!(error = %e, "what was refused is not in the audit list"),
-    }
+/// Enters that a user signed in by the form, before he gets his cookie.
+pub(super) async fn signed_in(context: &Context, user: &str) -> Result<(), StoreError> {
+    let mut entry = entry(context, &Method::POST, SIGN_IN);
+    (entry.who, entry.proof) = (Some(user.to_owned()), Proof::Password);
+    entry.status = Some(StatusCode::SEE_OTHER.as_u16());
+    entry.deed.summary = Some("signed in".to_owned());
+    context.store.audit(entry).await.map(|_| ())
 }
 
 /// How long an entry is waited for. A run is ended also while the disk hangs: the entry is written as soon as it answers.
@@ -84,24 +82,25 @@ fn patience(path: &str) -> Duration {
     }
 }
 
-async fn ended(context: &Context, id: u64, reply: &Reply) {
-    let who = reply.extensions().get::<SignedIn>();
-    let who = who.map(|SignedIn(user)| user.clone());
-    let status = reply.status().as_u16();
-    if let Err(e) = context.store.audited(id, status, who).await {
+async fn ended(context: &Context, id: u64, status: u16) {
+    let deed = context.note.deed();
+    if let Err(e) = context.store.audited(id, status, deed).await {
         tracing::error!(id, status, error = %e, "what became of a request is not in the audit list");
     }
 }
 
+/// Where people sign in. That is entered only when the password was right.
+const SIGN_IN: &str = "/login";
+
 fn changes(method: &Method, path: &str) -> bool {
-    !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) && path != webhook::PATH
+    let reads = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
+    !reads && !matches!(path, webhook::PATH | SIGN_IN) && !path.starts_with("/assets/")
 }
 
-fn entry<B>(context: &Context, request: &Request<B>) -> AuditEntry {
+fn entry(context: &Context, method: &Method, path: &str) -> AuditEntry {
     /// Longer paths are nobody's.
     const LONGEST: usize = 512;
     let address = context.peer.as_ref().map(|peer| peer.address);
-    let path = request.uri().path();
     AuditEntry {
         id: 0,
         at: clock::now(),
@@ -111,9 +110,10 @@ fn entry<B>(context: &Context, request: &Request<B>) -> AuditEntry {
             .as_ref()
             .map(SocketAddr::to_string)
             .unwrap_or_default(),
-        method: request.method().to_string(),
+        method: method.to_string(),
         path: path.chars().take(LONGEST).collect(),
         status: None,
+        deed: Deed::default(),
     }
 }
 
@@ -170,6 +170,9 @@ mod tests {
             (Method::HEAD, "/", false),
             (Method::OPTIONS, "/", false),
             (Method::POST, webhook::PATH, false),
+            (Method::POST, "/login", false),
+            (Method::POST, "/assets/x", false),
+            (Method::POST, "/logout", true),
             (Method::POST, "/api/v1/runs", true),
             (Method::PUT, "/-/reload", true),
             (Method::DELETE, "/api/v1/hosts/a", true),

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use super::refusal::Refusal;
 use super::reply::{self, Reply};
-use super::{Context, json, path};
+use super::{Context, json, note, path};
 use crate::blocking::in_place;
 use crate::clock;
 use crate::facts::HostFacts;
@@ -153,8 +153,10 @@ async fn take(context: &Context, request: Request<Incoming>) -> Result<ImportAns
             facts,
         })
         .collect();
-    let kept = known.iter().map(|facts| facts.host.clone()).collect();
+    let kept: Vec<String> = known.iter().map(|facts| facts.host.clone()).collect();
     context.store.keep_facts(known).await?;
+    let hosts = note::names(&kept);
+    context.note.did(format_args!("imported facts of {hosts}"));
     Ok(ImportAnswer {
         kept,
         unknown: unknown.into_iter().map(|(host, _)| host).collect(),

@@ -13,11 +13,14 @@ use std::sync::Arc;
 use hyper::header::{ACCEPT, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Method, Request, StatusCode};
 
+use super::host::{self, NotOurs};
+use super::places::Place;
 use super::reply::{self, Reply};
 use super::{Context, portal, webhook};
 use crate::caller::{Caller, Scope};
 use crate::clock;
-use crate::door::{Denied, InForce, Peer};
+use crate::door::{Denied, InForce, Peer, Right};
+use crate::metrics::Rejected;
 
 /// What a request needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,60 +31,121 @@ enum Needs {
     A(Scope),
 }
 
-/// Who is not let in, and what he is answered.
+/// Who is not let in, why, and what he is answered.
 pub(super) struct Refused {
     pub(super) caller: Caller,
+    pub(super) why: Rejected,
     pub(super) reply: Reply,
 }
 
+/// Who is let in, and for how long.
+pub(super) struct Entry {
+    pub(super) caller: Caller,
+    /// `None` where anyone may have the answer.
+    pub(super) right: Option<Right>,
+}
+
 impl Refused {
-    fn unknown(reply: Reply) -> Self {
+    fn unknown(why: Rejected, reply: Reply) -> Self {
         let caller = Caller::nobody();
-        Self { caller, reply }
+        Self { caller, why, reply }
     }
 }
 
-/// Who asks, if he may.
+/// Who asks, if he may. The connection may be ended for another one while his password waits to be compared.
 pub(super) async fn enter<B>(
     context: &Context,
     in_force: &InForce,
     request: &Request<B>,
-    peer: &Peer,
-) -> Result<Caller, Refused> {
+    peer: &Arc<Peer>,
+) -> Result<Entry, Refused> {
     let path = request.uri().path();
-    if !context.door.takes() {
-        // Alertmanager drops a notification on every 4xx.
-        let status = if path == webhook::PATH {
-            StatusCode::SERVICE_UNAVAILABLE
-        } else {
-            StatusCode::TOO_MANY_REQUESTS
+    if let Err(not_ours) = is_meant(context, in_force, request) {
+        let status = match not_ours {
+            NotOurs::Unclear => StatusCode::BAD_REQUEST,
+            NotOurs::Rebound => StatusCode::MISDIRECTED_REQUEST,
         };
-        let reply = reply::error(status, "more requests come than rate_limit allows");
-        return Err(Refused::unknown(reply));
+        let reply = reply::error(status, not_ours.why());
+        return Err(Refused::unknown(Rejected::Host, reply));
+    }
+    if !context.door.takes() {
+        let reply = later(path, "more requests come than rate_limit allows");
+        return Err(Refused::unknown(Rejected::RateLimit, reply));
     }
     let needs = needs(path, &context.telemetry_path);
     let open = needs == Needs::Nothing || needs == Needs::AnyUser && !in_force.has_users();
+    let rest = request.extensions().get::<Place>().map(Place::rest);
     let who = context
         .door
         .who(in_force, request.headers(), peer, clock::now())
         .await;
+    drop(rest);
+    let scope = match needs {
+        Needs::A(scope) => Some(scope),
+        Needs::Nothing | Needs::AnyUser => None,
+    };
     match who {
-        Ok(caller) => match needs {
-            Needs::A(scope) if !caller.scopes.allow(scope) => {
+        Ok((caller, claim)) => match scope {
+            Some(scope) if !caller.scopes.allow(scope) => {
                 let reply = forbidden(context, &caller, scope, path).await;
-                Err(Refused { caller, reply })
+                let why = Rejected::Forbidden;
+                Err(Refused { caller, why, reply })
             }
-            _ => Ok(caller),
+            _ => {
+                let right = Right {
+                    door: context.door.clone(),
+                    config: context.config.clone(),
+                    peer: Arc::clone(peer),
+                    claim,
+                    scope,
+                };
+                let right = Some(right).filter(|_| !open);
+                Ok(Entry { caller, right })
+            }
         },
-        Err(_) if open => Ok(Caller::nobody()),
+        Err(Denied::TooMany) => {
+            let reply = later(path, TOO_MANY);
+            Err(Refused::unknown(Rejected::TooManyPasswords, reply))
+        }
+        Err(_) if open => Ok(Entry {
+            caller: Caller::nobody(),
+            right: None,
+        }),
         Err(denied) => {
-            if denied == Denied::Wrong {
-                tracing::warn!(address = %peer.address, path, "somebody is not who he says");
-            }
+            let why = match denied {
+                Denied::Wrong => Rejected::WrongCredentials,
+                _ => Rejected::NoCredentials,
+            };
             let reply = unauthorized(context, in_force, request, denied).await;
-            Err(Refused::unknown(reply))
+            Err(Refused::unknown(why, reply))
         }
     }
+}
+
+/// What is answered where too many passwords wait to be compared.
+pub(super) const TOO_MANY: &str = "too many passwords wait to be compared: try again in a moment, or use a token (web.tokens), which waits for nothing";
+
+/// That it may be asked for again soon. Alertmanager drops a notification on every 4xx.
+fn later(path: &str, why: &str) -> Reply {
+    let status = if path == webhook::PATH {
+        StatusCode::SERVICE_UNAVAILABLE
+    } else {
+        StatusCode::TOO_MANY_REQUESTS
+    };
+    reply::soon(status, why)
+}
+
+/// Whether a request is meant for us.
+fn is_meant<B>(context: &Context, in_force: &InForce, request: &Request<B>) -> Result<(), NotOurs> {
+    host::named_once(request)?;
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    let path = request.uri().path();
+    let holds_nothing = matches!(path, "/-/healthy" | "/-/ready");
+    // What a page makes a browser post is told by its Origin; Alertmanager may post to any name.
+    if reads && !holds_nothing && !in_force.asks() {
+        host::is_ours(request.headers(), context.external_origin.as_deref())?;
+    }
+    Ok(())
 }
 
 fn needs(path: &str, telemetry: &str) -> Needs {
@@ -131,6 +195,7 @@ async fn unauthorized<B>(
     let why = match denied {
         Denied::Unsaid => "say who you are",
         Denied::Wrong => "the user, the password or the token is wrong",
+        Denied::TooMany => TOO_MANY,
     };
     let mut reply = reply::error(StatusCode::UNAUTHORIZED, why);
     // A page's own script gets no window of the browser's that asks for a password.

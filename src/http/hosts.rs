@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use super::refusal::Refusal;
 use super::reply::{self, Reply};
-use super::{Context, json, path};
+use super::{Context, json, note, path};
 use crate::clock;
 use crate::config::{self, Config};
 use crate::inventory::{Clash, Conflict, EnrolledHost, Host, Inventory};
@@ -194,6 +194,14 @@ pub(super) async fn enrol(context: &Context, json: &[u8]) -> Result<HostDetail, 
         enrolled_at: clock::now(),
     };
     context.store.enroll_host(host.clone()).await?;
+    let vars: Vec<String> = host.vars.keys().cloned().collect();
+    context.note.did(format_args!(
+        "enrolled {}, address {}, groups {}, variables {}",
+        host.name,
+        host.address.as_deref().unwrap_or("-"),
+        note::names(&host.groups),
+        note::names(&vars)
+    ));
     tracing::info!(
         host = host.name,
         address = host.address,
@@ -298,6 +306,9 @@ pub(super) async fn take_away(context: &Context, name: &str) -> Result<(), Refus
             _ => e.into(),
         });
     }
+    context
+        .note
+        .did(format_args!("removed the enrolled host {name}"));
     tracing::info!(host = name, "enrolled host removed");
     context.inventory.enrolled().await;
     Ok(())

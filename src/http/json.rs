@@ -9,7 +9,6 @@ use hyper::{HeaderMap, Request, StatusCode};
 
 use super::body::{Body, BodyError};
 use super::refusal::Refusal;
-use crate::blocking::in_place;
 
 /// The body of a request that changes something: JSON, and said to be.
 pub(super) async fn body(
@@ -23,13 +22,11 @@ pub(super) async fn body(
             "want Content-Type: application/json",
         ));
     }
-    let body = super::body::read(request, largest, timeout).await;
-    // A few packed KiB may become many MiB.
-    let unpack = |body: Body| match body.size() {
-        Some(_) => body.unpack(largest),
-        None => in_place(|| body.unpack(largest)),
+    let body = match super::body::read(request, largest, timeout).await {
+        Ok(body) => body.unpacked(largest).await,
+        Err(e) => Err(e),
     };
-    body.and_then(unpack).map_err(|e| {
+    body.map_err(|e| {
         let why = match e {
             BodyError::TooLarge { limit } => format!("the body is larger than {limit} bytes"),
             ref other => other.to_string(),

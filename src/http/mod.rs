@@ -51,14 +51,19 @@ mod alerts;
 mod api;
 mod audit;
 mod body;
+mod budget;
+mod delivery;
 mod events;
 mod facts;
 mod gate;
 mod groups;
 mod guards;
+mod gunzip;
+mod host;
 mod hosts;
 mod json;
 mod metrics;
+mod note;
 mod objects;
 mod openapi;
 mod origin;
@@ -67,7 +72,9 @@ mod places;
 mod portal;
 mod query;
 mod refusal;
+mod reject_log;
 mod reply;
+mod requests;
 mod roles;
 mod router;
 mod runs;
@@ -98,6 +105,7 @@ use crate::shutdown::Shutdown;
 use crate::store::Store;
 
 pub use events::Events;
+pub use note::Note;
 pub use server::{bind, serve};
 
 /// Somebody asks for the configuration to be read again, and wants to know how that went.
@@ -134,6 +142,8 @@ pub struct Context {
     pub door: Door,
     /// Who makes the request at hand; nobody where there is none.
     pub caller: Caller,
+    /// Takes what it does, for the audit list.
+    pub note: Note,
     /// From where he makes it.
     pub peer: Option<Arc<Peer>>,
     /// Why nothing is started, as every page says it; read for each page.

@@ -18,6 +18,7 @@ use super::told::{self, BindingAnswer};
 use super::verdicts::Known;
 use super::{Context, json as json_body, path};
 use crate::config::{Kept, KeptConflict, KeptKind};
+use crate::config_keeper::ChangeError;
 use crate::store::Expect;
 
 /// The largest body: as many as [`crate::store::OBJECTS_LIMIT`] says are held in memory.
@@ -129,7 +130,7 @@ async fn create(
 ) -> Result<Reply, Refusal> {
     let timeout = context.config.borrow().receiver.body_timeout;
     let body = json_body::body(request, LARGEST, timeout).await?;
-    let kept = context.configs.put(kind, None, &body, Expect::None).await?;
+    let kept = put(context, kind, None, &body, Expect::None).await?;
     tracing::info!(kind = kind.as_str(), name = kept.name, "made over the API");
     let mut reply = shown(context, kind, &kept.name, Some(&kept)).await?;
     *reply.status_mut() = StatusCode::CREATED;
@@ -145,7 +146,7 @@ async fn change(
     let expect = if_match(request.headers())?;
     let timeout = context.config.borrow().receiver.body_timeout;
     let body = json_body::body(request, LARGEST, timeout).await?;
-    let kept = context.configs.put(kind, Some(name), &body, expect).await?;
+    let kept = put(context, kind, Some(name), &body, expect).await?;
     tracing::info!(
         kind = kind.as_str(),
         name,
@@ -162,9 +163,47 @@ async fn remove(
     name: &str,
 ) -> Result<Reply, Refusal> {
     let expect = if_match(headers)?;
-    context.configs.remove(kind, name, expect).await?;
+    take_away(context, kind, name, expect).await?;
     tracing::info!(kind = kind.as_str(), name, "removed over the API");
     Ok(reply::success(&Removed { name }))
+}
+
+/// Makes one, or changes the one of this name, and notes how it was typed before and since.
+pub(super) async fn put(
+    context: &Context,
+    kind: KeptKind,
+    name: Option<&str>,
+    json: &[u8],
+    expect: Expect,
+) -> Result<Kept, ChangeError> {
+    let before = match name {
+        Some(name) => context.configs.kept(kind, name).await?,
+        None => None,
+    };
+    let kept = context.configs.put(kind, name, json, expect).await?;
+    let did = if before.is_some() { "changed" } else { "made" };
+    let note = &context.note;
+    note.did(format_args!("{did} the {kind} {}", kept.name));
+    note.changed(
+        before.as_ref().map(|kept| kept.json.as_str()),
+        Some(&kept.json),
+    );
+    Ok(kept)
+}
+
+/// Takes one away, and notes how it was typed.
+pub(super) async fn take_away(
+    context: &Context,
+    kind: KeptKind,
+    name: &str,
+    expect: Expect,
+) -> Result<(), ChangeError> {
+    let before = context.configs.kept(kind, name).await?;
+    context.configs.remove(kind, name, expect).await?;
+    context.note.did(format_args!("removed the {kind} {name}"));
+    let before = before.as_ref().map(|kept| kept.json.as_str());
+    context.note.changed(before, None);
+    Ok(())
 }
 
 async fn show(context: &Context, kind: KeptKind, name: &str) -> Result<Reply, Refusal> {

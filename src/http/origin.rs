@@ -56,7 +56,7 @@ pub(super) fn of_own_page(headers: &HeaderMap, external: Option<&str>) -> bool {
 }
 
 /// Whether a Host header, with or without a port, is an IP address or localhost.
-fn is_no_dns_name(host: &str) -> bool {
+pub(super) fn is_no_dns_name(host: &str) -> bool {
     let port = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
     if let Some(rest) = host.strip_prefix('[') {
         return rest.split_once(']').is_some_and(|(address, rest)| {

@@ -4,14 +4,16 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use hyper::body::Incoming;
+use hyper::header::{HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, StatusCode};
 use tokio::sync::oneshot;
 
-use super::gate::Refused;
+use super::gate::{Entry, Refused};
+use super::places::Place;
 use super::reply::{self, Reply};
 use super::{
-    Context, api, audit, events, facts, gate, guards, hosts, metrics, objects, openapi, origin,
-    portal, schedules, start, webhook,
+    Context, Note, api, audit, events, facts, gate, guards, hosts, metrics, objects, openapi,
+    origin, portal, reject_log, schedules, start, webhook,
 };
 use crate::door::Peer;
 
@@ -21,25 +23,42 @@ pub(super) async fn route(
     peer: Arc<Peer>,
 ) -> Result<Reply, Infallible> {
     let in_force = context.door.in_force(&context.config.borrow().web);
-    let reply = match gate::enter(&context, &in_force, &request, &peer).await {
-        Ok(caller) => {
+    let entry = gate::enter(&context, &in_force, &request, &peer).await;
+    context.peer = Some(Arc::clone(&peer));
+    let mut reply = match entry {
+        Ok(Entry { caller, right }) => {
             context.caller = caller;
-            context.peer = Some(peer);
+            context.note = Note::default();
+            if right.is_some()
+                && let Some(place) = request.extensions().get::<Place>()
+            {
+                place.know();
+            }
             // hyper leaves the body out of an answer to HEAD, and keeps its length.
             let answering =
                 |context, request| Box::pin(async move { answer(&context, request).await });
-            audit::answer(&context, request, answering).await
+            let mut reply = audit::answer(&context, request, answering).await;
+            if let Some(right) = right {
+                reply.extensions_mut().insert(right);
+            }
+            reply
         }
-        Err(Refused { caller, reply }) => {
+        Err(Refused { caller, why, reply }) => {
             context.caller = caller;
-            context.peer = Some(peer);
-            audit::refused(&context, &request, &reply).await;
+            // Who is led to the page that signs him in is not refused.
+            if reply.status().is_client_error() || reply.status().is_server_error() {
+                reject_log::refused(&context, &request, &peer, why);
+            }
             if request.uri().path() == webhook::PATH {
                 context.metrics.notification(reply.status().as_u16());
             }
             reply
         }
     };
+    if reply.status() == StatusCode::SERVICE_UNAVAILABLE {
+        let soon = HeaderValue::from_static("5");
+        reply.headers_mut().entry(RETRY_AFTER).or_insert(soon);
+    }
     Ok(gate::dress(reply, &in_force))
 }
 
@@ -148,7 +167,10 @@ async fn reload(context: &Context) -> Reply {
         return reply::error(StatusCode::SERVICE_UNAVAILABLE, "promansible is ending");
     }
     match outcome.await {
-        Ok(Ok(())) => reply::text(StatusCode::OK, "The configuration was read again."),
+        Ok(Ok(())) => {
+            context.note.did("read the configuration again");
+            reply::text(StatusCode::OK, "The configuration was read again.")
+        }
         Ok(Err(why)) => reply::text(StatusCode::INTERNAL_SERVER_ERROR, why),
         Err(_) => reply::error(StatusCode::SERVICE_UNAVAILABLE, "promansible is ending"),
     }

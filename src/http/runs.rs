@@ -4,7 +4,7 @@ use hyper::{Method, StatusCode};
 use serde::Serialize;
 
 use super::reply::{self, Reply};
-use super::{Context, query};
+use super::{Context, note, query};
 use crate::clock;
 use crate::guards::{Book, Hold};
 use crate::run::{Outcome, Run, RunId, State, TaskEvent};
@@ -214,15 +214,18 @@ struct CancelAnswer {
 }
 
 async fn cancel(context: &Context, id: RunId) -> Reply {
-    match context
+    let canceled = context
         .store
         .cancel(
             id,
             context.caller.name_or("the API").to_owned(),
             clock::now(),
         )
-        .await
-    {
+        .await;
+    if canceled.is_ok() {
+        note::of_run(context, "canceled", id).await;
+    }
+    match canceled {
         Ok(Canceled::Ended) => {
             let outcome = Outcome::Canceled.as_str();
             tracing::info!(

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::refusal::Refusal;
 use super::reply::{self, Reply};
 use super::told::{self, NEXT, ScheduleAnswer};
-use super::{Context, objects, path, query};
+use super::{Context, note, objects, path, query};
 use crate::clock;
 use crate::config::{Config, KeptConflict, KeptKind, Schedule};
 use crate::plan;
@@ -121,6 +121,8 @@ pub(super) async fn pause(context: &Context, name: &str, by: Option<&str>) -> Re
     });
     let store = &context.store;
     store.pause_schedule(schedule, paused, now).await?;
+    let did = if by.is_some() { "paused" } else { "resumed" };
+    context.note.did(format_args!("{did} the schedule {name}"));
     tracing::info!(
         schedule = name,
         by,
@@ -155,6 +157,8 @@ pub(super) async fn run(context: &Context, name: &str) -> Result<RunId, Refusal>
             clock::now(),
         )
         .await?;
+    let what = format!("ran the schedule {name} at once:");
+    note::of_run(context, &what, id).await;
     tracing::info!(
         run = id.0,
         schedule = name,

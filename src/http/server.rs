@@ -1,25 +1,22 @@
 //! Listening: connections, their limits, and an end that lets requests under way finish.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::body::{Body as _, Incoming};
-use hyper::header::{HOST, HeaderValue};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper::{Method, Request};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+use super::Context;
+use super::delivery::{Debts, Deliveries, Stream};
 use super::places::{Place, Places};
-use super::reply::{self, Reply};
+use super::requests::Requests;
 use super::stream::Impatient;
-use super::{Context, router};
 use crate::door::{HTTP2, Peer};
 
 /// How long requests under way may take once promansible is to end.
@@ -43,11 +40,11 @@ pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 
 /// Serves until `context.shutdown` says so, then lets the requests under way finish.
 ///
-/// Each address has `receiver.max_connections` of its own. A further one takes the place of the connection that has waited
-/// longest for its client, so that a crowd of slow ones keeps nobody out; where all are worked on it waits in the kernel's
+/// Each address has `receiver.max_connections` of its own. A further one takes the place of a connection that waits for its
+/// client (see [`Places`]), so that a crowd of slow ones keeps nobody out; where all are worked on it waits in the kernel's
 /// backlog. The limit is the one in force: one that was lowered ends no connection, and lets none in until enough have ended.
 /// A client that is slow with its head is cut off after `receiver.header_timeout`; that also ends idle connections. One that
-/// takes nothing of its answer is cut off after `receiver.body_timeout`.
+/// takes nothing of an answer is cut off after `receiver.body_timeout`, by HTTP/2 too, whatever else it does.
 pub async fn serve(listener: TcpListener, context: Context) {
     let mut config = context.config.clone();
     let mut shutdown = context.shutdown.clone();
@@ -58,7 +55,7 @@ pub async fn serve(listener: TcpListener, context: Context) {
         while connections.try_join_next().is_some() {}
         let max = config.borrow_and_update().receiver.max_connections;
         let is_full = connections.len() == max;
-        let may_come = connections.len() < max || (is_full && places.any_waits());
+        let may_come = connections.len() < max || (is_full && places.any_may_go());
         match limit.meets(connections.len(), max) {
             Met::Not => {}
             Met::Again => context.metrics.connections_limited(),
@@ -76,13 +73,13 @@ pub async fn serve(listener: TcpListener, context: Context) {
             () = shutdown.asked() => break,
             Ok(()) = config.changed() => {}
             Some(_) = connections.join_next() => {}
-            () = places.someone_waits(), if is_full && !may_come => {}
+            () = places.one_may_go(), if is_full && !may_come => {}
             accepted = accept(&listener), if may_come => {
                 if let Some((stream, address)) = accepted {
-                    if is_full && places.end_oldest() {
+                    if is_full && places.end_first() {
                         context.metrics.connections_limited();
                     }
-                    let place = places.take();
+                    let place = places.take(address.ip());
                     let served = connection((stream, address), place.clone(), context.clone());
                     connections.spawn(async move {
                         tokio::select! {
@@ -173,7 +170,7 @@ async fn connection((stream, address): (TcpStream, SocketAddr), place: Place, co
             let session = stream.get_ref().1;
             let peer = in_force.peer(address, session.peer_certificates());
             if session.alpn_protocol() == Some(HTTP2) {
-                speak_http2(stream, peer, place, context).await;
+                speak_http2(stream, peer, write_timeout, place, context).await;
             } else {
                 speak(stream, peer, header_timeout, place, context).await;
             }
@@ -183,6 +180,9 @@ async fn connection((stream, address): (TcpStream, SocketAddr), place: Place, co
     }
 }
 
+/// How large the head of a request may be by HTTP/1.1, and how much of an answer is held.
+const BUFFER: usize = 32 << 10;
+
 async fn speak(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     peer: Peer,
@@ -190,16 +190,17 @@ async fn speak(
     place: Place,
     context: Context,
 ) {
-    let peer = Arc::new(peer);
-    let mut shutdown = context.shutdown.clone();
+    let requests = Requests::new(peer, place, context);
+    let mut shutdown = requests.context.shutdown.clone();
     let service = service_fn(move |request| {
-        answer(context.clone(), place.clone(), Arc::clone(&peer), request)
+        let requests = requests.clone();
+        async move { requests.answer(request, Debts::default()).await }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)
         .max_headers(100)
-        .max_buf_size(64 << 10)
+        .max_buf_size(BUFFER)
         .half_close(true)
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
@@ -215,8 +216,17 @@ async fn speak(
     }
 }
 
+/// How large the head of a request may be by HTTP/2: so much is held of each before it is known who asks.
+const HEAD: u32 = 16 << 10;
+
 /// How many requests of one HTTP/2 connection are worked on at once.
 const STREAMS: u32 = 64;
+
+/// How much of its bodies an HTTP/2 connection holds before anything reads them: only passwords that wait keep it waiting.
+const WINDOW: u32 = 256 << 10;
+
+/// How much of an answer it holds before its client takes it.
+const UNSENT: usize = 64 << 10;
 
 /// How long an HTTP/2 connection may say nothing before it is asked whether anybody is there, and then until it is ended.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -224,43 +234,37 @@ const SILENCE: Duration = Duration::from_secs(30);
 async fn speak_http2(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     peer: Peer,
+    write_timeout: Duration,
     place: Place,
     context: Context,
 ) {
-    let peer = Arc::new(peer);
-    let mut shutdown = context.shutdown.clone();
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        // HTTP/2 has the host in the address.
-        if !request.headers().contains_key(HOST)
-            && let Some(host) = request.uri().authority()
-            && let Ok(host) = HeaderValue::from_str(host.as_str())
-        {
-            request.headers_mut().insert(HOST, host);
-        }
-        let is_head = request.method() == Method::HEAD;
-        let answering = answer(context.clone(), place.clone(), Arc::clone(&peer), request);
-        async move {
-            let reply = answering.await;
-            reply.map(|reply| {
-                if is_head {
-                    reply::without_body(reply)
-                } else {
-                    reply
-                }
-            })
-        }
+    let deliveries = Deliveries::default();
+    let requests = Requests {
+        deliveries: Some(deliveries.clone()),
+        ..Requests::new(peer, place, context)
+    };
+    let mut shutdown = requests.context.shutdown.clone();
+    let streams = Arc::new(());
+    let service = service_fn(move |request| {
+        let (stream, open) = Stream::new(&streams);
+        requests.clone().answer_stream(request, stream, open)
     });
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
-        .max_header_list_size(64 << 10)
-        .max_send_buf_size(1 << 20)
+        .max_header_list_size(HEAD)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .max_send_buf_size(UNSENT)
         .keep_alive_interval(SILENCE)
         .keep_alive_timeout(SILENCE)
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        () = deliveries.stalled(write_timeout) => {
+            return tracing::debug!("an HTTP/2 client takes nothing of an answer, and is cut off");
+        }
         () = shutdown.asked() => {
             connection.as_mut().graceful_shutdown();
             connection.await
@@ -269,23 +273,6 @@ async fn speak_http2(
     if let Err(e) = ended {
         tracing::debug!(error = %e, "a connection ended badly");
     }
-}
-
-/// Answers a request. Reading a body knows from its extensions whose turn it is; see [`Place`].
-async fn answer(
-    context: Context,
-    place: Place,
-    peer: Arc<Peer>,
-    mut request: Request<Incoming>,
-) -> Result<Reply, Infallible> {
-    place.works();
-    request.extensions_mut().insert(place.clone());
-    let reply = router::route(context, request, peer).await?;
-    // A stream of events has no length, and goes on. What has one is the client's to take.
-    if reply.body().size_hint().exact().is_some() {
-        place.waits();
-    }
-    Ok(reply)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::refusal::Refusal;
 use super::reply::{self, Reply};
-use super::{Context, json};
+use super::{Context, json, note};
 use crate::clock;
 use crate::config::{self, Manual};
 use crate::plan;
@@ -60,6 +60,7 @@ pub(super) async fn queue(context: &Context, json: &[u8]) -> Result<RunId, Refus
     let vars = roles.check_vars(&work.roles, &work.vars, &sets);
     vars.map_err(|e| Refusal::bad(&e).about(&e.first().0))?;
     let (roles, touched) = (work.roles.join(","), hosts.join(","));
+    let said = note::work(&work, &hosts);
     let check = work.check;
     let id = context
         .store
@@ -71,6 +72,7 @@ pub(super) async fn queue(context: &Context, json: &[u8]) -> Result<RunId, Refus
             clock::now(),
         )
         .await?;
+    context.note.did(format_args!("started run {id}: {said}"));
     tracing::info!(
         run = id.0,
         by = context.caller.name_or("-"),

@@ -10,6 +10,7 @@ mod happened;
 pub mod hosts;
 mod make;
 mod messages;
+mod rejected;
 mod schedules;
 mod sd;
 
@@ -29,6 +30,7 @@ pub use happened::Happened;
 use hosts::Page;
 use make::{Known, counter, counters, float, gauge, gauges, histogram, histograms, keep_only};
 pub use messages::{MessageResult, Messages};
+pub use rejected::Rejected;
 pub use schedules::Schedules;
 pub use sd::SdFiles;
 
@@ -46,6 +48,7 @@ pub const RECEIVER_CODES: [u16; 6] = [200, 400, 403, 413, 415, 503];
 pub struct Metrics {
     registry: Registry,
     connections_limited: IntCounter,
+    rejected: IntCounterVec,
     notifications: IntCounterVec,
     alerts_received: IntCounterVec,
     alerts_truncated: IntCounter,
@@ -97,6 +100,7 @@ impl Metrics {
                 "connections_limited_total",
                 "Times that receiver.max_connections were open, so that one that waited for its client had to go, or a further one to wait.",
             )?,
+            rejected: rejected::register(r)?,
             notifications: counters(
                 r,
                 "notifications_total",
@@ -523,6 +527,11 @@ impl Metrics {
         self.notifications
             .with_label_values(&[code.to_string()])
             .inc();
+    }
+
+    /// Counts a request that was refused before anything looked at it.
+    pub fn rejected(&self, why: Rejected) {
+        self.rejected.with_label_values(&[why.as_str()]).inc();
     }
 
     /// Shows how many runs wait and are under way.

@@ -70,7 +70,7 @@ use crate::plan::Choice;
 use crate::run::{HostResult, Outcome, Run, RunId, TaskEvent, Work};
 
 pub use alerts::{EpisodePage, RunBrief};
-pub use audit::{AuditEntry, AuditPage};
+pub use audit::{AuditEntry, AuditPage, Deed};
 pub use due::{Due, DueEpisode};
 pub use error::{HOSTS_LIMIT, OBJECTS_LIMIT, StoreError};
 pub use facts::{ChangedAt, FactsOf};

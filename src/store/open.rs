@@ -19,7 +19,7 @@ use super::tables::{
     FINDINGS, FORMAT, LAST_SUCCESS, Tables, decode, meta_number, open_for_reading, read_id,
 };
 use super::writer::Writer;
-use super::{Store, StoreError, facts, finish, index};
+use super::{Store, StoreError, audit, facts, finish, index};
 use crate::facts::HostFacts;
 use crate::metrics::Metrics;
 use crate::run::RunId;
@@ -157,6 +157,7 @@ fn prepare(
         let id = store_id(&mut tables)?;
         index::build_once(&mut tables)?;
         tables.index_episodes()?;
+        audit::index_once(&mut tables)?;
         let mut live = Live::load(&tables, &BTreeMap::new())?;
         let interrupted: Vec<RunId> = live.running.keys().copied().collect();
         for run in &interrupted {

@@ -105,6 +105,10 @@ pub(super) const VERDICTS: TableDefinition<'_, (&str, &str), &[u8]> =
 /// Key: entry. Value: JSON of [`super::audit::AuditEntry`].
 pub(super) const AUDIT: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("audit_v1");
 
+/// Key: caller, number of his entry, without gaps. Value: the entry's number in [`AUDIT`].
+pub(super) const AUDIT_BY_CALLER: TableDefinition<'_, (&str, u64), u64> =
+    TableDefinition::new("audit_by_caller_v1");
+
 /// What a transaction has to say of alert types: each is read once, and written once if there is news.
 #[derive(Debug, Default)]
 pub(super) struct Types(pub(super) HashMap<String, Noted>);
@@ -142,6 +146,7 @@ pub(super) struct Tables<'t> {
     pub due: Table<'t, (i64, i64, u64), ()>,
     pub verdicts: Table<'t, (&'static str, &'static str), &'static [u8]>,
     pub audit: Table<'t, u64, &'static [u8]>,
+    pub audit_by_caller: Table<'t, (&'static str, u64), u64>,
     pub runs_change: i64,
     pub episodes_change: i64,
     pub types: Types,
@@ -176,6 +181,7 @@ impl<'t> Tables<'t> {
             due: txn.open_table(DUE)?,
             verdicts: txn.open_table(VERDICTS)?,
             audit: txn.open_table(AUDIT)?,
+            audit_by_caller: txn.open_table(AUDIT_BY_CALLER)?,
             runs_change: 0,
             episodes_change: 0,
             types: Types::default(),

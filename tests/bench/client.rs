@@ -35,19 +35,20 @@ impl Client {
     }
 
     pub(crate) fn get(&mut self, path: &str) -> Result<Answer, Failure> {
-        self.exchange(format!("GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n").as_bytes())
+        self.exchange(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes())
     }
 
     /// Asks for a page, compressed.
     pub(crate) fn get_packed(&mut self, path: &str) -> Result<Answer, Failure> {
-        let head = format!("GET {path} HTTP/1.1\r\nHost: bench\r\nAccept-Encoding: gzip\r\n\r\n");
+        let head =
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip\r\n\r\n");
         self.exchange(head.as_bytes())
     }
 
     /// Posts JSON, and insists on a 200 or 202.
     pub(crate) fn post(&mut self, path: &str, json: &str) -> Result<(), Failure> {
         let request = format!(
-            "POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{json}",
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{json}",
             json.len()
         );
         let answer = self.exchange(request.as_bytes())?;
@@ -110,7 +111,7 @@ impl Client {
 /// A notification as Alertmanager posts it.
 pub(crate) fn post(notification: &str) -> Vec<u8> {
     format!(
-        "POST /api/v1/webhook HTTP/1.1\r\nHost: bench\r\nUser-Agent: Alertmanager/0.28\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{notification}",
+        "POST /api/v1/webhook HTTP/1.1\r\nHost: localhost\r\nUser-Agent: Alertmanager/0.28\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{notification}",
         notification.len()
     )
     .into_bytes()

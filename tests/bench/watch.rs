@@ -111,7 +111,7 @@ struct Watcher {
 
 fn open(port: u16, path: &str) -> Result<Watcher, Failure> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n").as_bytes())?;
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes())?;
     stream.set_nonblocking(true)?;
     Ok(Watcher {
         stream,

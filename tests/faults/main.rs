@@ -16,6 +16,7 @@ mod bench;
 mod crowd;
 mod damage;
 mod disk;
+mod door;
 #[path = "../store/fixture.rs"]
 mod fixture;
 mod flat;

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::bench::{Answer, PATIENCE, Server, Site, WEBHOOK, alert, notification};
+use crate::bench::http2::{Http2, get};
+use crate::bench::{Answer, PATIENCE, Pki, Server, Site, WEBHOOK, alert, notification};
 
 /// Whether the other side ends this connection, rather than our patience.
 fn is_cut_off(stream: &mut TcpStream) -> bool {
@@ -265,4 +266,139 @@ fn nonsense_is_refused() {
     let answer = Answer::read(&mut BufReader::new(stream), "GET");
     assert!(answer.is_none_or(|a| [414, 431].contains(&a.status)));
     assert_eq!(server.get("/-/healthy").status, 200);
+}
+
+/// A site that speaks TLS, and so HTTP/2.
+fn by_tls(site: Site) -> (Site, Pki) {
+    let pki = Pki::new(&site.path("pki"), "authority");
+    pki.issue("server", &["127.0.0.1"]);
+    site.secret(
+        "web.yml",
+        "tls_server_config: {cert_file: pki/server.pem, key_file: pki/server.key}\n",
+    );
+    let file = format!("--web.config.file={}", site.path("web.yml").display());
+    (site.arg(&file), pki)
+}
+
+#[test]
+fn an_http2_client_that_takes_everything_but_an_answer_is_cut_off() {
+    let (site, pki) = by_tls(impatient());
+    let server = site.start_only();
+    server.wait_for_log("inventory read");
+    let ca = pki.path("ca.pem");
+    for window in [0, 7] {
+        let mut deaf = Http2::connect(server.connect(), &ca, window);
+        deaf.send(&get(1, "/metrics", &[])).unwrap();
+        // It takes every frame that comes, and answers to each that wants an answer, until the connection ends.
+        let body = deaf.body_of(1, |_| false);
+        assert!(body.len() <= window as usize, "{}", body.len());
+    }
+    // One that takes it whole gets it whole, whatever its window is.
+    let mut polite = Http2::connect(server.connect(), &ca, 60_000);
+    polite.send(&get(1, "/assets/portal.css", &[])).unwrap();
+    let whole = std::fs::read_to_string("src/http/portal/templates/portal.css").unwrap();
+    let length = whole.len();
+    assert!(length < 60_000, "it fits into the window");
+    let body = polite.body_of(1, |body| body.len() >= length);
+    assert_eq!(String::from_utf8(body).unwrap(), whole);
+}
+
+#[test]
+fn http2_connections_with_a_request_that_is_worked_on_are_not_ended_for_others() {
+    let (site, pki) = by_tls(Site::new().receiver("max_connections", "2"));
+    let server = site.start_only();
+    server.wait_for_log("inventory read");
+    let ca = pki.path("ca.pem");
+    let mut watcher = Http2::connect(server.connect(), &ca, 60_000);
+    watcher.send(&get(1, "/api/v1/events", &[])).unwrap();
+    assert!(!watcher.body_of(1, |body| !body.is_empty()).is_empty());
+    // A second request of the same connection is answered; the first one goes on.
+    watcher.send(&get(3, "/-/healthy", &[])).unwrap();
+    assert!(!watcher.body_of(3, |body| body.len() > 20).is_empty());
+    let curl = ["--cacert", &ca.display().to_string()].map(str::to_owned);
+    for _ in 0..8 {
+        let options: Vec<&str> = curl.iter().map(String::as_str).collect();
+        assert_eq!(server.curl_tls("/-/healthy", &options).status, 200);
+    }
+    watcher.send(&get(5, "/-/healthy", &[])).unwrap();
+    assert!(
+        !watcher.body_of(5, |body| body.len() > 20).is_empty(),
+        "it was ended"
+    );
+}
+
+#[test]
+fn before_a_caller_is_known_an_http2_connection_has_few_requests_at_once() {
+    let (site, pki) = by_tls(Site::new());
+    let web = std::fs::read_to_string(site.path("web.yml")).unwrap();
+    let hash = bcrypt::hash("hunter2", 4).unwrap();
+    site.secret(
+        "web.yml",
+        &format!("{web}basic_auth_users: {{alice: '{hash}'}}\n"),
+    );
+    let server = site.start_only();
+    server.wait_for_log("inventory read");
+    let mut many = Http2::connect(server.connect(), &pki.path("ca.pem"), 0);
+    let all: Vec<u8> = (0..40)
+        .flat_map(|n| get(2 * n + 1, "/login", &[]))
+        .collect();
+    many.send(&all).unwrap();
+    let rejected = || {
+        let options = ["-u", "alice:hunter2", "--cacert"];
+        let ca = pki.path("ca.pem").display().to_string();
+        let got = server
+            .curl_tls("/metrics", &[&options[..], &[&ca]].concat())
+            .text;
+        let series = "promansible_requests_rejected_total{reason=\"streams\"} ";
+        let line = got.lines().find_map(|line| line.strip_prefix(series));
+        line.unwrap().parse::<f64>().unwrap()
+    };
+    server.wait("32 refused", || rejected() == 32.0);
+    // Beyond 16 KiB a head is refused by itself.
+    let long = "x".repeat(20_000);
+    let mut large = Http2::connect(server.connect(), &pki.path("ca.pem"), 60_000);
+    large.send(&get(1, "/login", &[("x-long", &long)])).unwrap();
+    let head = loop {
+        let (kind, stream, payload) = large.receive().unwrap();
+        if kind == 1 && stream == 1 {
+            break payload;
+        }
+    };
+    let ok = 0x88;
+    assert_ne!(head[0], ok, "the answer's first field is its status");
+}
+
+#[test]
+fn the_bodies_of_all_requests_together_have_a_limit() {
+    let server = Site::new().receiver("body_timeout", "1m").start();
+    // Each may have 8 MiB, and all together eight times as much.
+    let most = 8 << 20;
+    let head =
+        format!("POST {WEBHOOK} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {most}\r\n\r\n");
+    let begun = vec![b' '; most - 1];
+    let mut holders: Vec<TcpStream> = (0..8)
+        .map(|_| {
+            let mut stream = server.connect();
+            stream.write_all(head.as_bytes()).unwrap();
+            stream.write_all(&begun).unwrap();
+            stream
+        })
+        .collect();
+    let large = notification(&[alert(&"A".repeat(1000), "web1")]);
+    let mut refused = server.post(&large);
+    let begin = std::time::Instant::now();
+    // The last of them may be on its way still.
+    while refused.status == 200 && begin.elapsed() < PATIENCE {
+        refused = server.post(&large);
+    }
+    assert_eq!(refused.status, 503);
+    let said = refused.text();
+    assert!(
+        said.starts_with("the bodies of all requests together would be larger than 67108864 bytes"),
+        "{said}"
+    );
+    assert!(server.metric("promansible_requests_rejected_total{reason=\"memory\"}") >= 1.0);
+    // Nothing of it is lost but time.
+    holders.clear();
+    server.wait("room again", || server.post(&large).status == 200);
 }

@@ -1,9 +1,15 @@
 //! Who may come in: users, tokens, scopes, and files that change. Asked by the real curl.
 
 use std::fs::{self, Permissions};
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::{Duration, Instant};
 
-use crate::bench::{Server, Site, alert, notification};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::bench::{Server, Site, WEBHOOK, alert, notification};
 
 pub(crate) const RECEIVE: &str = "receive-0123456789abcdef";
 const METRICS: &str = "metrics-0123456789abcdef";
@@ -289,4 +295,169 @@ fn headers_are_set_and_the_rate_is_limited() {
     );
     // Alertmanager would drop it on 429, and tries again on 503.
     assert_eq!(server.curl("/api/v1/webhook", &["-d", "{}"]).status, 503);
+}
+
+/// Begins to watch events; yields the connection once there are some.
+fn watch(server: &Server, header: &str) -> TcpStream {
+    let mut stream = server.connect();
+    let (name, value) = header.split_once(": ").unwrap();
+    let request = server.bytes_of("GET", "/api/v1/events", &[(name, value)], b"");
+    stream.write_all(&request).unwrap();
+    let mut head = vec![0; 4096];
+    let read = stream.read(&mut head).unwrap();
+    let head = String::from_utf8_lossy(&head[..read]).into_owned();
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    stream
+}
+
+/// Whether the server ends it, before anybody's patience is over.
+fn ends(stream: &mut TcpStream) -> bool {
+    stream.read_to_end(&mut Vec::new()).is_ok()
+}
+
+#[test]
+fn a_stream_of_events_ends_with_the_right_to_it() {
+    let site = site(&users());
+    let server = start(&site);
+    let basic = format!("Authorization: Basic {}", STANDARD.encode("alice:hunter2"));
+    let own = ["-H", "Sec-Fetch-Site: same-origin"];
+    let form = ["-d", "user=bob&password=hunter2"];
+    let signed_in = server.curl("/login", &[&own[..], &form].concat());
+    let cookie = signed_in.header("set-cookie").unwrap();
+    let cookie = format!("Cookie: {}", cookie.split(';').next().unwrap());
+    let mut by_token = watch(&server, &bearer(OPERATE));
+    let mut by_password = watch(&server, &basic);
+    let mut by_session = watch(&server, &cookie);
+    let mut stays = watch(&server, &basic);
+    let form = [
+        "-X",
+        "POST",
+        "-H",
+        "Content-Type: application/x-www-form-urlencoded",
+    ];
+    let out = server.curl("/logout", &[&own[..], &form, &["-H", &cookie]].concat());
+    assert_eq!(out.status, 303);
+    assert!(ends(&mut by_session), "signed out");
+    site.secret("ops.token", "changed-0123456789abcdef");
+    assert!(ends(&mut by_token), "another token");
+    // It is not the others' end.
+    stays
+        .set_read_timeout(Some(Duration::from_millis(100)))
+        .unwrap();
+    assert!(!ends(&mut stays));
+    let other = bcrypt::hash("other", 4).unwrap();
+    let web = format!("basic_auth_users: {{alice: '{other}'}}\n");
+    site.secret("web.yml", &web);
+    assert!(ends(&mut by_password), "another password");
+}
+
+#[test]
+fn a_name_that_another_site_may_have_reads_nothing_where_nobody_is_asked() {
+    let server = Site::new().start();
+    let evil = ["-H", "Host: evil.example:10942"];
+    for path in [
+        "/",
+        "/runs",
+        "/metrics",
+        "/api/v1/runs",
+        "/api/v1/events",
+        "/api/v1/sd",
+        "/assets/portal.css",
+    ] {
+        let got = server.curl(path, &evil);
+        assert_eq!(got.status, 421, "{path}: {}", got.text);
+        assert!(got.text.contains("--web.external-url"), "{}", got.text);
+    }
+    for (path, host) in [
+        ("/-/healthy", "evil.example"),
+        ("/", "localhost:10942"),
+        ("/metrics", "[::1]"),
+    ] {
+        let host = format!("Host: {host}");
+        assert_eq!(
+            server.curl(path, &["-H", &host]).status,
+            200,
+            "{path} {host}"
+        );
+    }
+    // Alertmanager may know us by any name.
+    let headers = [("Host", "promansible.example:10942")];
+    let body = notification(&[alert("A", "web1")]);
+    let mut bytes = format!("POST {WEBHOOK} HTTP/1.1\r\nHost: {}\r\n", headers[0].1).into_bytes();
+    bytes.extend(format!("Content-Length: {}\r\n\r\n", body.len()).into_bytes());
+    bytes.extend(&body);
+    assert_eq!(server.raw(&bytes).status, 200);
+    let external = Site::new()
+        .arg("--web.external-url=https://pm.example.org/")
+        .start();
+    let status = |host: &str| external.curl("/", &["-H", host]).status;
+    assert_eq!(
+        (status("Host: pm.example.org"), status("Host: evil.example")),
+        (200, 421)
+    );
+    // Where everybody must say who he is, the name does not matter.
+    let asked = start(&site(&users()));
+    let with = [&evil[..], &["-u", "alice:hunter2"]].concat();
+    assert_eq!(asked.curl("/api/v1/runs", &with).status, 200);
+    assert_eq!(asked.curl("/api/v1/runs", &evil).status, 401);
+}
+
+#[test]
+fn a_request_names_one_host() {
+    let server = Site::new().start();
+    for (sent, status) in [
+        ("GET /-/healthy HTTP/1.1\r\nHost: localhost\r\n\r\n", 200),
+        ("GET /-/healthy HTTP/1.1\r\n\r\n", 400),
+        (
+            "GET /-/healthy HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n",
+            400,
+        ),
+        (
+            "GET /-/healthy HTTP/1.1\r\nHost: localhost\r\nhost: evil.example\r\n\r\n",
+            400,
+        ),
+        ("GET /-/healthy HTTP/1.0\r\n\r\n", 200),
+    ] {
+        assert_eq!(server.raw(sent.as_bytes()).status, status, "{sent}");
+    }
+}
+
+#[test]
+fn two_hundred_wrong_passwords_hold_up_no_right_one_for_long() {
+    let hash = bcrypt::hash("hunter2", 10).unwrap();
+    let site = site(&format!("basic_auth_users: {{alice: '{hash}'}}\n"));
+    let server = start(&site);
+    let begin = Instant::now();
+    assert_eq!(server.curl("/metrics", &["-u", "nobody:x"]).status, 401);
+    let one = begin.elapsed();
+    let wrong = format!("Basic {}", STANDARD.encode("alice:wrong"));
+    let request = server.bytes_of("GET", "/metrics", &[("Authorization", &wrong)], b"");
+    let guesses: Vec<TcpStream> = (0..200)
+        .map(|_| {
+            let mut stream = server.connect();
+            stream.write_all(&request).unwrap();
+            stream
+        })
+        .collect();
+    let begin = Instant::now();
+    // From the same address, and not known yet.
+    let mut status = 0;
+    while status != 200 && begin.elapsed() < Duration::from_mins(1) {
+        status = server.curl("/metrics", &["-u", "alice:hunter2"]).status;
+    }
+    let took = begin.elapsed();
+    // A line of a few, where two hundred would be a hundred times as long.
+    assert!(
+        status == 200 && took < 40 * one + Duration::from_secs(2),
+        "{took:?}, one takes {one:?}"
+    );
+    assert!(
+        server
+            .curl("/metrics", &["-u", "alice:hunter2"])
+            .text
+            .contains("{reason=\"too_many_passwords\"}"),
+        "{}",
+        server.log()
+    );
+    drop(guesses);
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use promansible::caller::Proof;
 use promansible::config::Storage;
-use promansible::store::AuditEntry;
+use promansible::store::{AuditEntry, Deed};
 
 use crate::fixture::{Fixture, at};
 
@@ -18,6 +18,7 @@ fn entry(number: i64) -> AuditEntry {
         method: "POST".to_owned(),
         path: format!("/{number}"),
         status: None,
+        deed: Deed::default(),
     }
 }
 
@@ -39,14 +40,26 @@ async fn entries_are_numbered_paged_ended_and_go_by_age() {
     }
     assert_eq!(ids(&fixture, None, 2).await, (vec![5, 4], Some(4)));
     assert_eq!(ids(&fixture, Some(4), 3).await, (vec![3, 2, 1], None));
-    fixture.store.audited(5, 202, None).await.unwrap();
-    let signed_in = Some("alice".to_owned());
-    fixture.store.audited(4, 303, signed_in).await.unwrap();
+    fixture
+        .store
+        .audited(5, 202, Deed::default())
+        .await
+        .unwrap();
+    let deed = Deed {
+        summary: Some("paused".to_owned()),
+        ..Deed::default()
+    };
+    fixture.store.audited(4, 303, deed).await.unwrap();
     let page = fixture.store.audit_page(None, 2).await.unwrap();
-    let told = |n: usize| (page.entries[n].status, page.entries[n].who.as_deref());
+    let told = |n: usize| {
+        (
+            page.entries[n].status,
+            page.entries[n].deed.summary.as_deref(),
+        )
+    };
     assert_eq!(
         (told(0), told(1)),
-        ((Some(202), None), (Some(303), Some("alice")))
+        ((Some(202), None), (Some(303), Some("paused")))
     );
     let storage = Storage {
         path: "unused".into(),
@@ -65,7 +78,11 @@ async fn entries_are_numbered_paged_ended_and_go_by_age() {
         .retain(storage, at(1000 * 3600))
         .await
         .unwrap();
-    fixture.store.audited(5, 500, None).await.unwrap();
+    fixture
+        .store
+        .audited(5, 500, Deed::default())
+        .await
+        .unwrap();
     assert_eq!(ids(&fixture, None, 10).await, (vec![], None));
     assert_eq!(fixture.store.audit(entry(1000)).await.unwrap(), 6);
 }

@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::hosts::to_its_end;
 use super::refusal::Refusal;
 use super::reply::{self, Reply};
-use super::{Context, path};
+use super::{Context, note, path};
 use crate::clock;
 use crate::guards::{HostHold, Pause, Starts, after};
 use crate::inventory::Host;
@@ -199,13 +199,16 @@ pub(super) async fn pause(
 ) -> Result<Option<Pause>, Refusal> {
     tracing::info!(by, why, "everything is paused");
     let since = clock::now();
+    let did = format!("paused everything: {why}");
     context.store.pause(Pause { since, by, why }).await?;
+    context.note.did(did);
     Ok(context.store.book().await?.pause)
 }
 
 /// Starts runs again.
 pub(super) async fn resume(context: &Context, by: &str) -> Result<(), Refusal> {
     context.store.resume().await?;
+    context.note.did("resumed: runs are started again");
     tracing::info!(by, "runs are started again");
     Ok(())
 }
@@ -232,6 +235,14 @@ pub(super) async fn release(
     for binding in &released {
         tracing::info!(by, binding, "what a storm held is released");
     }
+    let of = match released.as_slice() {
+        [] => "nothing was held".to_owned(),
+        [name] if name.is_empty() => "of all bindings together".to_owned(),
+        names => format!("of {}", note::names(names)),
+    };
+    context
+        .note
+        .did(format_args!("released what storms held: {of}"));
     Ok(released)
 }
 
@@ -261,6 +272,11 @@ pub(super) async fn hold_host(
     let store = &context.store;
     store.hold_host(host.to_owned(), hold.clone()).await?;
     let until = hold.until.map(|until| until.to_rfc3339());
+    context.note.did(format_args!(
+        "held {host} until {}: {}",
+        until.as_deref().unwrap_or("it is released"),
+        hold.why
+    ));
     tracing::info!(host, by = hold.by, until, why = hold.why, "a host is held");
     Ok(hold)
 }
@@ -278,6 +294,7 @@ pub(super) async fn release_host(context: &Context, host: &str, by: &str) -> Res
         };
         return Err(not_found(format!("{host:?} is not held; {help}")));
     }
+    context.note.did(format_args!("released {host}"));
     tracing::info!(host, by, "a host is released");
     Ok(())
 }
@@ -293,6 +310,10 @@ pub(super) async fn close(context: &Context, role: &str, by: &str) -> Result<boo
     }
     let store = &context.store;
     let was_open = store.close_circuit(role.to_owned(), clock::now()).await?;
+    context.note.did(format_args!(
+        "forgot the failures of {role}, which was {}",
+        if was_open { "not run" } else { "run anyway" }
+    ));
     tracing::info!(role, by, was_open, "a role's failures are forgotten");
     Ok(was_open)
 }
@@ -308,6 +329,7 @@ pub(super) async fn answer_approval(
     let answered = store.answer_approval(run, approved, by.clone(), clock::now());
     answered.await?;
     let answer = if approved { "approved" } else { "rejected" };
+    note::of_run(context, answer, run).await;
     tracing::info!(run = run.0, by, answer, "a run was waited for");
     Ok(())
 }

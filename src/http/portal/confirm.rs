@@ -10,7 +10,7 @@ use super::words::{few, part};
 use crate::clock;
 use crate::config::KeptKind;
 use crate::http::refusal::Refusal;
-use crate::http::{Context, hosts};
+use crate::http::{Context, hosts, note};
 use crate::run::{RunId, State};
 use crate::store::{Canceled, StoreError};
 
@@ -62,6 +62,7 @@ pub(super) async fn canceled(context: &Context, id: RunId) -> Answer {
             clock::now(),
         )
         .await?;
+    note::of_run(context, "canceled", id).await;
     match how {
         Canceled::Ended => tracing::info!(
             run = id.0,

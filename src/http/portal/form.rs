@@ -4,6 +4,7 @@ use hyper::body::Incoming;
 use hyper::header::CONTENT_TYPE;
 use hyper::{Request, StatusCode};
 
+use crate::http::body::BodyError;
 use crate::http::refusal::Refusal;
 use crate::http::{Context, body, origin, start};
 
@@ -90,9 +91,11 @@ pub(super) async fn read(context: &Context, request: Request<Incoming>) -> Resul
     // Three bytes stand for one, at worst.
     let largest = 3 * start::LARGEST;
     let timeout = context.config.borrow().receiver.body_timeout;
-    let body = body::read(request, largest, timeout).await;
-    let body = body.and_then(|body| body.unpack(largest));
-    let body = body.map_err(|e| Refusal::new(e.status(), e))?;
+    let refused = |e: BodyError| Refusal::new(e.status(), e);
+    let body = body::read(request, largest, timeout)
+        .await
+        .map_err(refused)?;
+    let body = body.unpacked(largest).await.map_err(refused)?;
     Ok(Form::parse(&body))
 }
 

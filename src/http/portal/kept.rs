@@ -5,8 +5,8 @@ use serde_json::{Map, Value};
 
 use super::form::Form;
 use crate::config::{Kept, KeptKind};
-use crate::http::Context;
 use crate::http::refusal::Refusal;
+use crate::http::{Context, objects};
 use crate::store::Expect;
 
 /// What was typed of one that was made over the API or here.
@@ -53,10 +53,7 @@ pub(super) async fn put(
     // The browser may go away meanwhile. What was begun is ended all the same.
     let done = tokio::spawn(async move {
         let name = name.as_deref();
-        let done = context
-            .configs
-            .put(kind, name, json.as_bytes(), expect)
-            .await;
+        let done = objects::put(&context, kind, name, json.as_bytes(), expect).await;
         if let Ok(kept) = &done {
             let (name, revision) = (&kept.name, kept.revision);
             tracing::info!(kind = kind.as_str(), name, revision, "kept by the portal");
@@ -84,7 +81,7 @@ pub(super) async fn found(context: &Context, kind: KeptKind, name: &str) -> Resu
 pub(super) async fn remove(context: &Context, kind: KeptKind, name: &str) -> Result<(), Refusal> {
     let (context, name) = (context.clone(), name.to_owned());
     let done = tokio::spawn(async move {
-        let done = context.configs.remove(kind, &name, Expect::Any).await;
+        let done = objects::take_away(&context, kind, &name, Expect::Any).await;
         if done.is_ok() {
             tracing::info!(kind = kind.as_str(), name, "removed by the portal");
         }

@@ -9,12 +9,15 @@ use super::form::Form;
 use super::frame::{self, Frame};
 use crate::caller::Scope;
 use crate::clock;
-use crate::door::{COOKIE_NAME, SESSION_LASTS};
-use crate::http::Context;
-use crate::http::audit::SignedIn;
+use crate::door::{COOKIE_NAME, Denied, SESSION_LASTS};
+use crate::http::places::Place;
 use crate::http::reply::Reply;
+use crate::http::{Context, audit, reject_log};
+use crate::metrics::Rejected;
 
 const WRONG: &str = "The name or the password is wrong.";
+
+const BUSY: &str = "Too many passwords wait to be looked at. Try again in a moment.";
 
 #[derive(Template)]
 #[template(path = "login.html")]
@@ -59,36 +62,42 @@ async fn shown(
     frame::page(status, page).await
 }
 
-pub(super) async fn signed_in(context: &Context, form: Form) -> Answer {
+/// Signs a user in. `place` is that of the connection, which may be ended for another one while the password is looked at,
+/// and while one that is wrong waits.
+pub(super) async fn signed_in(context: &Context, form: Form, place: Option<Place>) -> Answer {
     let (next, user) = (own_path(form.text("next")), form.text("user"));
     let in_force = context.door.in_force(&context.config.borrow().web);
-    let address = context.peer.as_ref().map(|peer| peer.address.to_string());
-    let address = address.unwrap_or_default();
-    let now = clock::now();
+    let Some(peer) = context.peer.clone() else {
+        return Ok(frame::see("/login"));
+    };
+    let rest = place.as_ref().map(Place::rest);
+    let said = (user, form.untrimmed("password"));
     let found = context
         .door
-        .sign_in(&in_force, user, form.untrimmed("password"), now)
+        .sign_in(&in_force, said, peer.address.ip(), clock::now())
         .await;
-    let Some((cookie, caller)) = found else {
-        // What was typed as a name may be a password.
-        tracing::warn!(
-            address,
-            "somebody did not sign in: name or password is wrong"
-        );
-        return shown(context, next, user, WRONG, StatusCode::FORBIDDEN).await;
+    drop(rest);
+    let (cookie, caller) = match found {
+        Ok(found) => found,
+        // What was typed as a name may be a password, and is not in the log.
+        Err(Denied::TooMany) => {
+            reject_log::no_sign_in(context, &peer, Rejected::TooManyPasswords);
+            let status = StatusCode::TOO_MANY_REQUESTS;
+            return shown(context, next, user, BUSY, status).await;
+        }
+        Err(_) => {
+            reject_log::no_sign_in(context, &peer, Rejected::WrongCredentials);
+            return shown(context, next, user, WRONG, StatusCode::FORBIDDEN).await;
+        }
     };
     if !caller.scopes.allow(Scope::Operate) {
-        tracing::warn!(
-            address,
-            user,
-            "somebody did not sign in: he may not operate"
-        );
+        reject_log::no_sign_in(context, &peer, Rejected::Forbidden);
         let why = format!("{user} has not the scope operate, which the portal needs.");
         return shown(context, next, user, &why, StatusCode::FORBIDDEN).await;
     }
-    tracing::info!(address, user, "signed in");
+    audit::signed_in(context, user).await?;
+    tracing::info!(address = %peer.address, user, "signed in");
     let mut reply = frame::see(next);
-    reply.extensions_mut().insert(SignedIn(user.to_owned()));
     set(context, &mut reply, &cookie, SESSION_LASTS.num_seconds());
     Ok(reply)
 }
@@ -96,6 +105,7 @@ pub(super) async fn signed_in(context: &Context, form: Form) -> Answer {
 pub(super) fn signed_out(context: &Context, headers: &hyper::HeaderMap) -> Reply {
     let in_force = context.door.in_force(&context.config.borrow().web);
     context.door.sign_out(&in_force, headers, clock::now());
+    context.note.did("signed out");
     let mut reply = frame::see("/login");
     set(context, &mut reply, "", 0);
     reply

@@ -70,6 +70,7 @@ mod words;
 use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 
+use super::places::Place;
 use super::refusal::Refusal;
 use super::reply::{self, Reply};
 use super::{Context, path};
@@ -188,8 +189,9 @@ async fn post(context: &Context, request: Request<Incoming>, parts: &[&str]) -> 
             start::started(context, form).await
         }
         ["login"] => {
+            let place = request.extensions().get::<Place>().cloned();
             let form = form::read(context, request).await?;
-            login::signed_in(context, form).await
+            login::signed_in(context, form, place).await
         }
         ["logout"] => {
             let headers = request.headers().clone();

@@ -7,6 +7,7 @@ mod alert;
 mod answer;
 mod command;
 mod curl;
+pub mod http2;
 #[path = "../../stack/pki.rs"]
 mod pki;
 mod server;

@@ -1,0 +1,134 @@
+//! The requests of a connection: each is answered within what all of them together may hold.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use hyper::body::Incoming;
+use hyper::header::{HOST, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+
+use super::body::Bodies;
+use super::budget::Budget;
+use super::delivery::{Debts, Deliveries, Delivery, Stream};
+use super::places::Place;
+use super::reply::{self, Reply};
+use super::{Context, reject_log, router};
+use crate::door::{Peer, Right};
+use crate::metrics::Rejected;
+
+/// How many requests an HTTP/2 connection has at once before any caller of it is known: a sign-in page and all that belongs
+/// to it.
+const STREAMS_OF_STRANGERS: usize = 8;
+
+/// How many bytes of answers wait for clients at most, of which the callers are known.
+const ANSWERS: u64 = 128 << 20;
+
+/// The same of callers that are not.
+const ANSWERS_TO_STRANGERS: u64 = 16 << 20;
+
+/// An answer that is smaller is not counted, so that notifications are always answered.
+const SMALL: u64 = 2 << 10;
+
+static KNOWN: Budget = Budget::new();
+
+static STRANGERS: Budget = Budget::new();
+
+/// The requests of a connection.
+#[derive(Clone)]
+pub(super) struct Requests {
+    pub(super) peer: Arc<Peer>,
+    pub(super) place: Place,
+    pub(super) context: Context,
+    /// By HTTP/2, its answers that wait.
+    pub(super) deliveries: Option<Deliveries>,
+}
+
+impl Requests {
+    pub(super) fn new(peer: Peer, place: Place, context: Context) -> Self {
+        Self {
+            peer: Arc::new(peer),
+            place,
+            context,
+            deliveries: None,
+        }
+    }
+
+    /// Answers a request by HTTP/2, beside which so many of its connection are open.
+    pub(super) async fn answer_stream(
+        self,
+        mut request: Request<Incoming>,
+        stream: Stream,
+        open: usize,
+    ) -> Result<Response<Delivery>, Infallible> {
+        let debts = Debts {
+            stream: Some(stream),
+            ..Debts::default()
+        };
+        if open >= STREAMS_OF_STRANGERS && !self.place.is_known() {
+            let (context, peer) = (&self.context, &self.peer);
+            reject_log::refused(context, &request, peer, Rejected::Streams);
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            let why = "too many requests of this connection at once, before it is known who asks";
+            return Ok(self.deliver(reply::soon(status, why), debts));
+        }
+        // HTTP/2 has the host in the address.
+        if !request.headers().contains_key(HOST)
+            && let Some(host) = request.uri().authority()
+            && let Ok(host) = HeaderValue::from_str(host.as_str())
+        {
+            request.headers_mut().insert(HOST, host);
+        }
+        self.answer(request, debts).await
+    }
+
+    /// Answers a request. Reading a body knows from its extensions whose turn it is, and how much all bodies may have.
+    pub(super) async fn answer(
+        self,
+        mut request: Request<Incoming>,
+        mut debts: Debts,
+    ) -> Result<Response<Delivery>, Infallible> {
+        let work = self.place.work();
+        let is_head = request.method() == Method::HEAD;
+        let largest = self.context.config.borrow().receiver.max_body_bytes;
+        let bodies = Bodies::new(largest, &self.context.metrics);
+        request.extensions_mut().insert(bodies);
+        request.extensions_mut().insert(self.place.clone());
+        let (context, peer) = (self.context.clone(), Arc::clone(&self.peer));
+        let reply = router::route(context, request, peer).await?;
+        // A stream of events has no length, and goes on. What has one is the client's to take.
+        if reply.body().length().is_none() {
+            debts.work = Some(work);
+        }
+        // hyper leaves the body out of an answer to HEAD by HTTP/1.1 alone.
+        let reply = if is_head && self.deliveries.is_some() {
+            reply::without_body(reply)
+        } else {
+            reply
+        };
+        Ok(self.deliver(reply, debts))
+    }
+
+    fn deliver(&self, reply: Reply, mut debts: Debts) -> Response<Delivery> {
+        let (mut reply, is_known) = (reply, self.place.is_known());
+        let length = reply.body().length().unwrap_or_default();
+        if length > SMALL {
+            let (budget, limit) = if is_known {
+                (&KNOWN, ANSWERS)
+            } else {
+                (&STRANGERS, ANSWERS_TO_STRANGERS)
+            };
+            debts.share = budget.share_of(length, limit);
+            if debts.share.is_none() {
+                self.context.metrics.rejected(Rejected::Memory);
+                let why = format!(
+                    "{} MiB of answers wait for clients that do not take them, which is the limit: try again in a moment",
+                    limit >> 20
+                );
+                reply = reply::soon(StatusCode::SERVICE_UNAVAILABLE, why);
+            }
+        }
+        let right = reply.extensions_mut().remove::<Right>();
+        let deliveries = self.deliveries.as_ref();
+        reply.map(|content| Delivery::new(content, deliveries, right, debts))
+    }
+}
