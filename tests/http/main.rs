@@ -21,6 +21,7 @@ mod facts;
 mod findings;
 mod guards;
 mod hosts;
+mod inventory;
 mod login;
 mod messages;
 mod operations;
