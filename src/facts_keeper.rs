@@ -60,9 +60,14 @@ impl FactsKeeper {
             return;
         }
         let metrics = self.metrics.clone();
+        let standing = self.inventory.standing();
         if let Err(e) = self
             .store
-            .each_facts(move |facts| metrics.show_facts(&facts))
+            .each_facts(move |facts| {
+                if !standing.has_left(&facts.host) {
+                    metrics.show_facts(&facts);
+                }
+            })
             .await
         {
             tracing::error!(error = %e, "the host metrics cannot be shown anew");
@@ -88,7 +93,7 @@ impl FactsKeeper {
                 dir.display()
             ));
         };
-        let inventory = self.inventory.fresh().await.map_err(|e| e.to_string())?;
+        let inventory = self.inventory.current().await.map_err(|e| e.brief())?;
         let hosts =
             plan::hosts(&config.facts.target, &inventory, None).map_err(|e| e.to_string())?;
         let limit = config.runs.queue_limit;

@@ -88,7 +88,7 @@ impl FollowUp {
             if due.episodes.is_empty() {
                 return Ok(due.next);
             }
-            let inventory = self.inventory.fresh().await.map_err(|e| e.to_string())?;
+            let inventory = self.inventory.current().await.map_err(|e| e.brief())?;
             let all = due.episodes.len();
             let heard = hear(config, due.episodes, now).await;
             let waits = heard.len() < all;

@@ -4,17 +4,23 @@
 //! found. Looking at the sources' files is cheap; only if they changed is Ansible asked. What an inventory script says
 //! can change without any file changing, so it is read again after `ansible.inventory_refresh` too.
 //!
-//! While it cannot be read, nothing is decided and no run starts: `ansible-playbook` reads the same sources, so a run
-//! would fail, and its episode would have had its run. Alertmanager is told to come again.
+//! While it cannot be read, no run starts: `ansible-playbook` reads the same sources, so a run would fail. Where a script is
+//! slow or fails, and no file has changed, alerts are decided by the last good inventory for `ansible.inventory_max_age`. After
+//! that, and at once where a source was changed to what cannot be read, Alertmanager is told to come again.
+//!
+//! An inventory that lost most of its hosts at once is believed only when it has been read so for a while
+//! (`ansible.inventory_shrink`). Until then alerts and runs go by what it says, the runs of missing hosts wait, and scrape
+//! targets and what is kept of hosts stay as they were.
 //!
 //! Hosts that are enrolled in the store join what was read, without asking Ansible again: [`InventoryKeeper::enrolled`].
 
 mod merge;
+mod reading;
+mod shrink;
+mod standing;
 mod told;
 
 use std::collections::BTreeSet;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -22,16 +28,16 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::ansible::{self, Ansible, ListError};
-use crate::blocking::in_place;
-use crate::clock;
+use crate::ansible::Ansible;
 use crate::config::Config;
 use crate::facts_cache::FactsCache;
-use crate::inventory::{EnrolledHost, Inventory, InventoryError};
+use crate::inventory::{EnrolledHost, Inventory};
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
-use crate::store::Store;
-use told::tell_of_version;
+use crate::store::{Fleet, Store};
+use reading::{Version, done};
+use shrink::Doubt;
+pub use standing::{Shrunk, Standing, Trouble, Unavailable};
 
 /// How long a look at the sources' files is good for.
 const LOOK: Duration = Duration::from_millis(250);
@@ -42,38 +48,16 @@ const POLL: Duration = Duration::from_secs(10);
 /// Facts come host by host; what comes within this time is looked at once.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// How long to leave an inventory alone that could not be read, unless its sources change again.
-const RETRY: Duration = Duration::from_secs(10);
-
 /// How long a notification waits for an inventory that is being read. Alertmanager waits ten seconds at least.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Why the inventory could not be read.
-#[derive(Debug, thiserror::Error)]
-enum ReadError {
-    #[error(transparent)]
-    List(#[from] ListError),
-    #[error(transparent)]
-    Inventory(#[from] InventoryError),
-}
-
-/// Why there is no inventory to decide by. It passes: whoever asks may come again.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unavailable {
-    /// Since the start.
-    #[error("the inventory has not been read yet")]
-    NotYet,
-    /// Since its sources changed, or since they were last read.
-    #[error("the inventory cannot be read: {0}")]
-    Broken(Arc<str>),
-}
-
+/// The inventory, or why there is none to decide by.
 type State = Result<Arc<Inventory>, Unavailable>;
 
 /// A handle to the keeper. Cheap to clone.
 #[derive(Clone)]
 pub struct InventoryKeeper {
-    state: watch::Receiver<State>,
+    standing: watch::Receiver<Standing>,
     looks: mpsc::Sender<oneshot::Sender<()>>,
     enrolments: mpsc::Sender<oneshot::Sender<()>>,
     /// When the files were last looked at, in milliseconds since `started`; 0 if never.
@@ -82,16 +66,21 @@ pub struct InventoryKeeper {
 }
 
 impl InventoryKeeper {
-    /// The inventory as last read.
+    /// The inventory as last read, as long as alerts may be decided by it.
     ///
     /// *Errors*: why there is none, or why it cannot be relied upon.
     pub fn latest(&self) -> State {
-        self.state.borrow().clone()
+        self.standing.borrow().usable(Instant::now())
+    }
+
+    /// All that is known of it.
+    pub fn standing(&self) -> Standing {
+        self.standing.borrow().clone()
     }
 
     /// Tells when that changes.
     pub fn watch(&self) -> Watching {
-        Watching(self.state.clone())
+        Watching(self.standing.clone())
     }
 
     /// Tells that hosts were enrolled or removed, and waits until the inventory shows it.
@@ -102,12 +91,24 @@ impl InventoryKeeper {
         }
     }
 
-    /// The inventory, read again if its sources changed. If that takes long, the last one.
-    ///
-    /// *Errors*: as for [`Self::latest`].
+    /// The inventory, read again if its sources changed. If that takes long or fails, the last one, as for [`Self::latest`].
     pub async fn fresh(&self) -> State {
+        self.look().await;
+        self.latest()
+    }
+
+    /// The inventory as `ansible-playbook` would read it too: what starts a run goes by nothing else.
+    ///
+    /// *Errors*: also if it could not be read the last time.
+    pub async fn current(&self) -> State {
+        self.look().await;
+        self.standing.borrow().current()
+    }
+
+    /// Has the sources looked at, unless that was done just now, and waits for a reading, but not for long.
+    async fn look(&self) {
         let looked = Duration::from_millis(self.looked_millis.load(Ordering::Relaxed));
-        let known = self.state.borrow().is_ok();
+        let known = self.standing.borrow().current().is_ok();
         if !known || looked.is_zero() || self.started.elapsed().saturating_sub(looked) > LOOK {
             let (done, looked) = oneshot::channel();
             let look = async {
@@ -117,17 +118,21 @@ impl InventoryKeeper {
             };
             let _ = tokio::time::timeout(PATIENCE, look).await;
         }
-        self.latest()
     }
 }
 
 /// Sees the inventory come and go.
-pub struct Watching(watch::Receiver<State>);
+pub struct Watching(watch::Receiver<Standing>);
 
 impl Watching {
-    /// Whether there is an inventory to work by.
-    pub fn is_usable(&mut self) -> bool {
-        self.0.borrow_and_update().is_ok()
+    /// Whether there is an inventory to start runs by.
+    pub fn is_current(&mut self) -> bool {
+        self.0.borrow_and_update().current().is_ok()
+    }
+
+    /// The hosts as far as they are believed: those of the last good inventory, and those that are missing and in doubt.
+    pub fn believed(&mut self) -> Option<Arc<Inventory>> {
+        self.0.borrow_and_update().believed.clone()
     }
 
     /// Waits for a change after the last look. *Cancel safety*: may be dropped at any time.
@@ -160,13 +165,13 @@ pub struct Keeping {
 ///
 /// An inventory that was kept is in force at once if its sources' files are as they were; it is read again all the same.
 pub fn keep(mut keeping: Keeping) -> (InventoryKeeper, impl Future<Output = ()> + Send + 'static) {
-    let (publish, state) = watch::channel(Err(Unavailable::NotYet));
+    let (publish, standing) = watch::channel(Standing::default());
     let (looks, requests) = mpsc::channel(1024);
     let (enrolments, enrolled) = mpsc::channel(64);
     let looked_millis = Arc::new(AtomicU64::new(0));
     let started = Instant::now();
     let handle = InventoryKeeper {
-        state,
+        standing,
         looks,
         enrolments,
         looked_millis: Arc::clone(&looked_millis),
@@ -179,8 +184,16 @@ pub fn keep(mut keeping: Keeping) -> (InventoryKeeper, impl Future<Output = ()> 
         enrolled_known: false,
         aliases: std::mem::take(&mut keeping.aliases),
         last: None,
+        last_believed: None,
         looked_millis,
         started,
+        believed: None,
+        doubt: None,
+        shrunk: None,
+        trouble: None,
+        read_at: None,
+        fleet: Arc::default(),
+        removed: BTreeSet::new(),
         fingerprint: None,
         failed: None,
         next_read: started,
@@ -192,9 +205,23 @@ pub fn keep(mut keeping: Keeping) -> (InventoryKeeper, impl Future<Output = ()> 
 
 struct Keeper {
     keeping: Keeping,
-    publish: watch::Sender<State>,
+    publish: watch::Sender<Standing>,
     /// What was last read.
     files: Option<Inventory>,
+    /// What was last read and believed, also before this start.
+    believed: Option<Inventory>,
+    /// Since when what was read is not believed, if it is not.
+    doubt: Option<Doubt>,
+    /// What is missing then.
+    shrunk: Option<Shrunk>,
+    /// Why it could not be read the last time, if it could not.
+    trouble: Option<Trouble>,
+    /// When it was last read with success.
+    read_at: Option<chrono::DateTime<chrono::Utc>>,
+    /// What the store was last told.
+    fleet: Arc<Fleet>,
+    /// Enrolled hosts that a person removed, until what is known of them is forgotten.
+    removed: BTreeSet<String>,
     /// The hosts in the store.
     enrolled: Vec<Arc<EnrolledHost>>,
     /// Whether these are all, as far as is known.
@@ -203,6 +230,8 @@ struct Keeper {
     aliases: FactsCache<BTreeSet<String>>,
     /// Both together, as last published.
     last: Option<Arc<Inventory>>,
+    /// The same of what is believed.
+    last_believed: Option<Arc<Inventory>>,
     looked_millis: Arc<AtomicU64>,
     started: Instant,
     /// Of the sources, when they were last read with success.
@@ -213,12 +242,6 @@ struct Keeper {
     next_read: Instant,
     version: Version,
 }
-
-/// Which ansible-core it is, by the stamp of its program.
-type Version = Option<(u64, Option<(u32, u32)>)>;
-
-/// What reading yields: the sources' fingerprint from before, and the inventory with the version that read it.
-type Reading = (u64, Result<(Inventory, Version), ReadError>);
 
 impl Keeper {
     /// Reading goes on beside looking: who only asks whether the files changed does not wait for Ansible.
@@ -240,9 +263,9 @@ impl Keeper {
             tokio::select! {
                 // Dropping a reading ends its processes.
                 () = shutdown.asked() => return,
-                (fingerprint, read) = done(&mut reading) => {
+                read = done(&mut reading) => {
                     reading = None;
-                    self.take(fingerprint, read).await;
+                    self.take(read).await;
                     for done in waiting.drain(..) {
                         let _ = done.send(());
                     }
@@ -305,28 +328,6 @@ impl Keeper {
         }
     }
 
-    async fn take_saved(&mut self) {
-        let Some((fingerprint, json)) = self.keeping.saved.take() else {
-            return;
-        };
-        if self.fingerprint_now().await != fingerprint {
-            return;
-        }
-        match in_place(|| Inventory::parse(&json)) {
-            Ok(inventory) => {
-                let hosts = inventory.len();
-                self.fingerprint = Some(fingerprint);
-                self.files = Some(inventory);
-                self.merge().await;
-                tracing::info!(
-                    hosts,
-                    "inventory taken from the store while it is read again"
-                );
-            }
-            Err(e) => tracing::warn!(error = %e, "the inventory in the store cannot be read"),
-        }
-    }
-
     /// Whether the sources are not as they were when they were last read, or there is no inventory.
     async fn look(&mut self) -> bool {
         let now = self.started.elapsed();
@@ -342,89 +343,7 @@ impl Keeper {
 
     async fn fingerprint_now(&self) -> u64 {
         let config = Arc::clone(&self.keeping.config.borrow());
-        fingerprint_of(config).await
-    }
-
-    fn start_reading(&self) -> Pin<Box<dyn Future<Output = Reading> + Send>> {
-        let config = Arc::clone(&self.keeping.config.borrow());
-        let ansible = Arc::clone(&self.keeping.ansible.borrow());
-        let known = self.version;
-        Box::pin(async move {
-            // Taken before: what changes meanwhile is read again.
-            let fingerprint = fingerprint_of(Arc::clone(&config)).await;
-            let read = async {
-                let stamp = in_place(|| ansible.program_stamp());
-                let version = match known {
-                    Some((of, version)) if of == stamp => version,
-                    _ => ansible.version().await?,
-                };
-                let listing = ansible.list().await?;
-                // It may be 64 MiB of JSON.
-                let inventory = in_place(|| {
-                    let exposed = &config.service_discovery.exposed;
-                    let required = config.roles.required_vars();
-                    Inventory::parse(&listing)?.keeping_vars(&listing, &exposed.vars, &required)
-                })?;
-                Ok((inventory.read_by(version), Some((stamp, version))))
-            };
-            (fingerprint, read.await)
-        })
-    }
-
-    async fn take(&mut self, fingerprint: u64, read: Result<(Inventory, Version), ReadError>) {
-        let (inventory, version) = match read {
-            Ok(read) => read,
-            Err(e) => {
-                self.failed = Some(fingerprint);
-                self.next_read = Instant::now() + RETRY;
-                self.keeping.metrics.inventory_read(false, clock::now());
-                tracing::error!(error = %e, "the inventory cannot be read; until it can, no alert is taken and no run starts");
-                let why = e.to_string().into();
-                let _ = self.publish.send_replace(Err(Unavailable::Broken(why)));
-                return;
-            }
-        };
-        if let (Some((_, version)), true) = (version, version != self.version) {
-            tell_of_version(version);
-        }
-        self.version = version;
-        let refresh = self.keeping.config.borrow().ansible.inventory_refresh;
-        self.next_read = Instant::now() + refresh;
-        self.fingerprint = Some(fingerprint);
-        self.failed = None;
-        let hosts = inventory.len();
-        let was = self.files.as_ref().map(Inventory::len);
-        let (json, is_news) = in_place(|| {
-            let is_news = self.files.as_ref() != Some(&inventory);
-            (inventory.to_json(), is_news)
-        });
-        self.files = Some(inventory);
-        self.merge().await;
-        self.forget().await;
-        self.keeping.metrics.inventory_read(true, clock::now());
-        if is_news {
-            tracing::info!(hosts, was, "inventory read");
-        } else {
-            tracing::debug!(hosts, "inventory read, and nothing has changed");
-        }
-        let saved = self.keeping.store.save_inventory(fingerprint, json.into());
-        if let Err(e) = saved.await {
-            tracing::warn!(error = %e, "the inventory was not kept for the next start");
-        }
-    }
-}
-
-async fn fingerprint_of(config: Arc<Config>) -> u64 {
-    tokio::task::spawn_blocking(move || ansible::fingerprint(&config.ansible))
-        .await
-        .unwrap_or(0)
-}
-
-/// Waits for a reading that is under way.
-async fn done(reading: &mut Option<Pin<Box<dyn Future<Output = Reading> + Send>>>) -> Reading {
-    match reading {
-        Some(reading) => reading.await,
-        None => std::future::pending().await,
+        reading::fingerprint_of(config).await
     }
 }
 

@@ -221,7 +221,7 @@ impl LeftOut {
         let alerts = missing.len();
         let mut runs = BTreeSet::new();
         for part in missing.chunks(config.receiver.max_alerts) {
-            let inventory = self.inventory.fresh().await.map_err(|e| e.to_string())?;
+            let inventory = self.inventory.current().await.map_err(|e| e.brief())?;
             let part = Notification {
                 truncated_alerts: 0,
                 alerts: part.to_vec(),

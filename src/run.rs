@@ -183,6 +183,10 @@ pub struct Run {
     pub work: Work,
     /// The exact inventory names of the hosts it touches, in the order in which they were asked for.
     pub hosts: Vec<String>,
+    /// Host → the name that stands for its machine, where that is another: several inventory names may be one machine.
+    /// Known since it started.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub machines: BTreeMap<String, String>,
     /// Where it is on its way.
     pub state: State,
     /// When it was decided.

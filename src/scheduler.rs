@@ -190,7 +190,7 @@ impl Scheduler {
         let inventory = if schedule.work.controller {
             self.inventory.latest().unwrap_or_default()
         } else {
-            self.inventory.fresh().await.map_err(|e| e.to_string())?
+            self.inventory.current().await.map_err(|e| e.brief())?
         };
         plan::hosts(&schedule.target, &inventory, None).map_err(|e| e.to_string())
     }

@@ -1,8 +1,8 @@
 //! Keeps the scrape targets ready: what is known of every host, put together anew when the inventory, the facts or the
 //! configuration change, so that nobody who asks waits for the store.
 //!
-//! While the inventory cannot be read, or before it was read with the variables that are exposed, the last view stays:
-//! hosts do not vanish because a file is broken.
+//! While the inventory cannot be read or is not believed, and before it was read with the variables that are exposed, its
+//! hosts stay: they do not vanish because a file is broken or a cloud does not answer.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -92,10 +92,10 @@ impl Keeper {
         let mut config = self.keeping.config.clone();
         loop {
             // Seen before the look, so that what comes meanwhile is looked at after it.
-            let usable = inventory.is_usable();
+            let believed = inventory.believed();
             facts.mark_unchanged();
             config.mark_unchanged();
-            let looked = self.look(usable).await;
+            let looked = self.look(believed).await;
             if let Err(e) = &looked {
                 tracing::error!(error = %e, "the facts cannot be read: scrape targets stay as they are");
             }
@@ -113,7 +113,7 @@ impl Keeper {
         }
     }
 
-    async fn look(&mut self, usable: bool) -> Result<(), StoreError> {
+    async fn look(&mut self, inventory: Option<Arc<Inventory>>) -> Result<(), StoreError> {
         let config = Arc::clone(&self.keeping.config.borrow());
         let exposed = &config.service_discovery.exposed;
         if self.exposed != *exposed {
@@ -123,8 +123,7 @@ impl Keeper {
         let of = self.exposed.clone();
         let make = move |facts: Facts<'_>| of.of_facts(facts);
         self.facts.refresh(&self.keeping.store, make).await?;
-        let latest = self.keeping.inventory.latest();
-        let Some(inventory) = latest.ok().filter(|_| usable) else {
+        let Some(inventory) = inventory else {
             return Ok(());
         };
         // One from the store has none, and one from before a reload others.

@@ -149,6 +149,10 @@ fn asking(
     // Colours would end up in the JSON; and no play means no events.
     env.remove("ANSIBLE_FORCE_COLOR");
     env.remove("PROMANSIBLE_EVENTS");
+    // Both change what is printed: a line before the JSON, and which variables are in it.
+    for name in ["ANSIBLE_VERBOSITY", "ANSIBLE_INVENTORY_EXPORT"] {
+        env.insert(name.to_owned(), "0".into());
+    }
     CommandLine {
         program: program(settings, INVENTORY),
         args,

@@ -1,5 +1,7 @@
 //! The inventory, as Ansible itself reads it, and when it is worth reading again.
 
+mod reason;
+
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
@@ -13,15 +15,13 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout;
 
 use crate::blocking::in_place;
-use crate::config;
+use crate::config::{self, format_duration};
 
 use super::process::{Supervisor, supervisor};
-use super::{
-    Ansible, BuildError, CommandLine, Folder, Paths, StartError, command, environment, words,
-};
+use super::{Ansible, BuildError, CommandLine, Folder, Paths, StartError, command, environment};
 
-/// How long the sources may take.
-const TIMEOUT: Duration = Duration::from_mins(1);
+/// How long `ansible-inventory` may take to say its version.
+const VERSION_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long `ansible-inventory` has to end after it was interrupted.
 const GRACE: Duration = Duration::from_secs(1);
 const MAX_LIST_BYTES: u64 = 64 << 20;
@@ -42,8 +42,13 @@ pub enum ListError {
     #[error(transparent)]
     Build(#[from] BuildError),
     /// It did not come to an end.
-    #[error("ansible-inventory did not end within {} s: is a script of the inventory waiting for something?", TIMEOUT.as_secs())]
-    Timeout,
+    #[error("ansible-inventory did not end within {}: is a script of the inventory waiting for something? ansible.inventory_timeout says how long it may take{}", format_duration(*.limit), so_far(.stderr))]
+    Timeout {
+        /// How long it could take.
+        limit: Duration,
+        /// What it had written to standard error.
+        stderr: String,
+    },
     /// It printed more than we hold.
     #[error("ansible-inventory printed more than {} MiB", MAX_LIST_BYTES >> 20)]
     TooLarge,
@@ -52,7 +57,7 @@ pub enum ListError {
     Failed {
         /// Its exit code.
         code: i32,
-        /// The last lines that it wrote to standard error.
+        /// What it wrote to standard error: its last error, and the warnings before it, which give the reasons.
         stderr: String,
     },
     /// Its pipes broke.
@@ -60,22 +65,42 @@ pub enum ListError {
     Io(#[from] io::Error),
 }
 
+/// What the sources say.
+#[derive(Debug, Default)]
+pub struct Listed {
+    /// *Shape*: JSON, as inventory scripts print it: groups, and `_meta.hostvars`.
+    pub json: Vec<u8>,
+    /// What Ansible warned of, for a person.
+    pub warnings: String,
+}
+
+/// What a program wrote.
+#[derive(Default)]
+struct Said {
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+}
+
 impl Ansible {
     /// Runs `ansible-inventory --list` over the configured sources.
     ///
-    /// *Shape*: JSON, as inventory scripts print it: groups, and `_meta.hostvars`.
-    ///
     /// *Cancel safety*: dropping the future ends the process and its tree.
-    pub async fn list(&self) -> Result<Vec<u8>, ListError> {
-        self.ask(command::build_list).await
+    pub async fn list(&self) -> Result<Listed, ListError> {
+        let limit = self.settings.inventory_timeout;
+        let mut said = self.ask(command::build_list, limit).await?;
+        said.stdout = reason::document(said.stdout);
+        Ok(Listed {
+            json: said.stdout,
+            warnings: reason::of(&said.stderr),
+        })
     }
 
     /// Asks ansible-core for its version; `None` if it does not say it as we know it.
     ///
     /// *Cancel safety*: as for [`Self::list`].
     pub async fn version(&self) -> Result<Option<(u32, u32)>, ListError> {
-        let printed = self.ask(command::build_version).await?;
-        Ok(parse_version(&printed))
+        let said = self.ask(command::build_version, VERSION_TIMEOUT).await?;
+        Ok(parse_version(&said.stdout))
     }
 
     /// Changes when another Ansible is installed in the place of this one.
@@ -96,7 +121,8 @@ impl Ansible {
     async fn ask(
         &self,
         build: fn(&config::Ansible, &Paths<'_>, &str) -> Result<CommandLine, BuildError>,
-    ) -> Result<Vec<u8>, ListError> {
+        limit: Duration,
+    ) -> Result<Said, ListError> {
         let name = format!(
             "{}{}-{}",
             environment::LISTING,
@@ -123,8 +149,12 @@ impl Ansible {
         let (stdout, stderr) = (pipes.stdout.take(), pipes.stderr.take());
         // Dropped when this future is, or at the time-out: then the supervisor ends the tree.
         let control = pipes.stdin.take();
-        let read = timeout(TIMEOUT, async {
-            tokio::try_join!(read(stdout, MAX_LIST_BYTES), read(stderr, MAX_STDERR_BYTES))
+        let mut said = Said::default();
+        let read = timeout(limit, async {
+            tokio::try_join!(
+                read(stdout, &mut said.stdout, MAX_LIST_BYTES),
+                read(stderr, &mut said.stderr, MAX_STDERR_BYTES)
+            )
         })
         .await;
         drop(control);
@@ -133,15 +163,19 @@ impl Ansible {
             Supervisor::sweep(environment::marker(&self.store, &name)).await;
             folder.remove();
         }
-        let (printed, complained) = read.map_err(|_| ListError::Timeout)??;
-        if printed.len() as u64 > MAX_LIST_BYTES {
+        let Ok(read) = read else {
+            let stderr = reason::of(&said.stderr);
+            return Err(ListError::Timeout { limit, stderr });
+        };
+        read?;
+        if said.stdout.len() as u64 > MAX_LIST_BYTES {
             return Err(ListError::TooLarge);
         }
         match status.code() {
-            Some(0) => Ok(printed),
+            Some(0) => Ok(said),
             code => Err(ListError::Failed {
                 code: code.unwrap_or(-1),
-                stderr: words::last_words(&complained),
+                stderr: reason::of(&said.stderr),
             }),
         }
     }
@@ -154,13 +188,23 @@ fn parse_version(printed: &[u8]) -> Option<(u32, u32)> {
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
-/// Reads one byte more than the limit, so that too much shows.
-async fn read(from: Option<impl AsyncRead + Unpin>, limit: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+/// Reads one byte more than the limit, so that too much shows. What was read stays if it is not waited for to the end.
+async fn read(
+    from: Option<impl AsyncRead + Unpin>,
+    into: &mut Vec<u8>,
+    limit: u64,
+) -> io::Result<()> {
     if let Some(from) = from {
-        from.take(limit + 1).read_to_end(&mut bytes).await?;
+        from.take(limit + 1).read_to_end(into).await?;
     }
-    Ok(bytes)
+    Ok(())
+}
+
+fn so_far(stderr: &str) -> String {
+    if stderr.is_empty() {
+        return String::new();
+    }
+    format!("; so far it said: {stderr}")
 }
 
 /// A number that changes when a file of the inventory does: names, sizes, times and inodes of the sources, folders with

@@ -37,7 +37,7 @@ mod words;
 pub use command::CommandLine;
 pub use environment::{MARKER, Paths, is_listing};
 pub use events::{Event, HostStats, PlayEnd, Stats, TaskReport};
-pub use list::{ListError, fingerprint};
+pub use list::{ListError, Listed, fingerprint};
 pub use process::{Ending, Progress, Started, Stop, adopt_orphans};
 pub use spec::{AlertData, BuildError, RoleKind, Spec};
 pub use supervisor::{Supervise, supervise};

@@ -36,7 +36,7 @@ pub fn last_words(output: &[u8]) -> String {
 }
 
 /// Takes out `ESC [ … letter`.
-fn without_colours(text: &str) -> String {
+pub(super) fn without_colours(text: &str) -> String {
     let mut parts = text.split('\x1b');
     let mut plain = parts.next().unwrap_or_default().to_owned();
     for part in parts {

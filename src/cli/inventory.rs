@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{ArgGroup, Args};
+use hyper::Method;
 use serde_json::{Map, Value};
 
 use super::client::{Server, block_on};
@@ -19,7 +20,7 @@ use crate::store::{self, OpenError};
 /// It holds the names, groups and addresses of all hosts, and the variables of enrolled ones. The variables that the
 /// inventory's own sources give their hosts are not in it: name those sources to Ansible as well, after this one.
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("what").required(true).args(["list", "host"]))]
+#[command(group = ArgGroup::new("what").required(true).args(["list", "host", "status"]))]
 pub(super) struct Print {
     #[command(flatten)]
     server: Server,
@@ -39,6 +40,9 @@ pub(super) struct Print {
     /// Print the variables of one host.
     #[arg(long, value_name = "NAME")]
     host: Option<String>,
+    /// Print, as JSON, whether the running server can read its inventory and believes it, and if not, why.
+    #[arg(long)]
+    status: bool,
 }
 
 impl Print {
@@ -48,6 +52,10 @@ impl Print {
             return Err(Failure::new(
                 "promansible itself asks for this while it reads its inventory: want ansible.inventory without config/geninventory and what calls it",
             ));
+        }
+        if self.status {
+            let status: Value = self.server.ask(Method::GET, "inventory/status")?;
+            return print(&format!("{}\n", serde_json::to_string_pretty(&status)?));
         }
         let document = self.document()?;
         let shown = match &self.host {

@@ -13,15 +13,18 @@ use super::notifiers;
 use super::prometheus;
 use super::schedules;
 use super::sd;
-use super::text::{AnsibleText, FileText, ReceiverText, RunsText, StorageText};
+use super::text::{
+    AnsibleText, FileText, InventoryShrinkText, ReceiverText, RunsText, StorageText,
+};
 use super::time_intervals;
 use super::typed::{Pairs, Scalar};
 use super::values::{BATCH_WINDOW, TIMEOUT, count, duration, is_identifier, path, size, text};
 use super::web;
-use super::{Ansible, Config, Receiver, Roles, Runs, Storage};
+use super::{Ansible, Config, InventoryShrink, Receiver, Roles, Runs, Storage};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
 const YEAR: Duration = Duration::from_hours(24 * 365);
 
 /// Checks every value; `roles` is `None` if they could not be listed, which was noted then.
@@ -115,6 +118,21 @@ fn ansible(typed: AnsibleText, report: &mut Report<'_>) -> Ansible {
             SECOND..=YEAR,
             report,
         ),
+        inventory_timeout: duration(
+            "ansible.inventory_timeout",
+            typed.inventory_timeout.as_ref(),
+            Ansible::INVENTORY_TIMEOUT,
+            SECOND..=HOUR,
+            report,
+        ),
+        inventory_max_age: duration(
+            "ansible.inventory_max_age",
+            typed.inventory_max_age.as_ref(),
+            Ansible::INVENTORY_MAX_AGE,
+            Duration::ZERO..=DAY,
+            report,
+        ),
+        inventory_shrink: shrink(&typed.inventory_shrink.unwrap_or_default(), report),
         user: text("ansible.user", typed.user, report),
         private_key_file: path("ansible.private_key_file", typed.private_key_file, report),
         r#become: typed.r#become.unwrap_or(Ansible::BECOME),
@@ -142,6 +160,25 @@ fn ansible(typed: AnsibleText, report: &mut Report<'_>) -> Ansible {
             report,
         ),
         environment: environment(typed.environment.unwrap_or_default(), report),
+    }
+}
+
+fn shrink(typed: &InventoryShrinkText, report: &mut Report<'_>) -> InventoryShrink {
+    InventoryShrink {
+        max_percent: count(
+            "ansible.inventory_shrink.max_percent",
+            typed.max_percent.as_ref(),
+            InventoryShrink::MAX_PERCENT,
+            1..=100,
+            report,
+        ),
+        believe_after: duration(
+            "ansible.inventory_shrink.believe_after",
+            typed.believe_after.as_ref(),
+            InventoryShrink::BELIEVE_AFTER,
+            Duration::ZERO..=DAY,
+            report,
+        ),
     }
 }
 

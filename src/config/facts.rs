@@ -10,11 +10,14 @@ use super::error::{Report, place};
 use super::target::target;
 use super::text::{ExtraFactText, FactMetricsText, FactsText};
 use super::typed::Scalar;
-use super::values::duration;
+use super::values::{count, duration};
 use super::yaml::did_you_mean;
 use super::{Config, Facts, Target};
 use crate::facts::{ExtraFact, FAMILIES, HostOptions};
 use crate::run::{Vars, Work};
+
+/// Nothing is kept of a host longer than of a run.
+const KEEP: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(24 * 365);
 
 const EVERY: RangeInclusive<Duration> = Duration::from_mins(1)..=Duration::from_hours(24 * 365);
 
@@ -71,6 +74,13 @@ pub(super) fn check(typed: FactsText, report: &mut Report<'_>) -> Facts {
             EVERY,
             report,
         ),
+        keep_after_removal: duration(
+            "facts.keep_after_removal",
+            typed.keep_after_removal.as_ref(),
+            Facts::KEEP_AFTER_REMOVAL,
+            KEEP,
+            report,
+        ),
         metrics: metrics(typed.metrics.unwrap_or_default(), report),
     }
 }
@@ -120,6 +130,13 @@ fn metrics(typed: FactMetricsText, report: &mut Report<'_>) -> HostOptions {
         only: names("facts.metrics.only", typed.only, report),
         never: names("facts.metrics.never", typed.never, report),
         extra,
+        limit: count(
+            "facts.metrics.series_limit",
+            typed.series_limit.as_ref(),
+            HostOptions::LIMIT,
+            1..=100_000,
+            report,
+        ),
     }
 }
 

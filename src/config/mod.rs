@@ -121,6 +121,13 @@ pub struct Ansible {
     /// How often the inventory is read again even if no source's file changed (a script's answer can);
     /// 5m.
     pub inventory_refresh: Duration,
+    /// How long one reading of the inventory may take; 5m.
+    pub inventory_timeout: Duration,
+    /// How long alerts are decided by the last good inventory after a reading took too long, or failed although no source
+    /// changed; 15m. Zero: not at all.
+    pub inventory_max_age: Duration,
+    /// When fewer hosts are not believed at once.
+    pub inventory_shrink: InventoryShrink,
     /// The remote user.
     pub user: Option<String>,
     /// The ssh key.
@@ -143,9 +150,26 @@ pub struct Ansible {
 
 impl Ansible {
     const INVENTORY_REFRESH: Duration = Duration::from_mins(5);
+    const INVENTORY_TIMEOUT: Duration = Duration::from_mins(5);
+    const INVENTORY_MAX_AGE: Duration = Duration::from_mins(15);
     const BECOME: bool = false;
     const FORKS: u32 = 20;
     const GATHER_FACTS: bool = true;
+}
+
+/// When an inventory that was read, and has fewer hosts than the one before, is not believed at once: as scrape targets
+/// and for what is kept of hosts, those that are missing count as there. Each field says its default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InventoryShrink {
+    /// What share of its hosts may be gone at once, in percent; 50. With 100 only an empty inventory is not believed.
+    pub max_percent: u32,
+    /// For how long it must be read so before it is believed; 10m. Zero: at once.
+    pub believe_after: Duration,
+}
+
+impl InventoryShrink {
+    const MAX_PERCENT: u32 = 50;
+    const BELIEVE_AFTER: Duration = Duration::from_mins(10);
 }
 
 /// Where and how long things are kept. Each field says its default.
@@ -232,12 +256,15 @@ pub struct Facts {
     pub target: Target,
     /// From which age on facts are old news; 24h.
     pub stale_after: Duration,
+    /// How long facts and findings of a host are kept after it has left the inventory; 24h.
+    pub keep_after_removal: Duration,
     /// Which host metrics are shown, and which further facts.
     pub metrics: HostOptions,
 }
 
 impl Facts {
     const STALE_AFTER: Duration = Duration::from_hours(24);
+    const KEEP_AFTER_REMOVAL: Duration = Duration::from_hours(24);
 }
 
 /// Where alert types are looked for. Each field says its default.

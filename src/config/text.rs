@@ -41,6 +41,9 @@ pub(super) struct AnsibleText {
     pub(super) playbook_dir: Option<Scalar>,
     pub(super) inventory: Option<Spanned<Vec<Scalar>>>,
     pub(super) inventory_refresh: Option<Scalar>,
+    pub(super) inventory_timeout: Option<Scalar>,
+    pub(super) inventory_max_age: Option<Scalar>,
+    pub(super) inventory_shrink: Option<InventoryShrinkText>,
     pub(super) user: Option<Scalar>,
     pub(super) private_key_file: Option<Scalar>,
     pub(super) r#become: Option<bool>,
@@ -50,6 +53,13 @@ pub(super) struct AnsibleText {
     pub(super) become_password_file: Option<Scalar>,
     pub(super) connection_password_file: Option<Scalar>,
     pub(super) environment: Option<Pairs<Scalar>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct InventoryShrinkText {
+    pub(super) max_percent: Option<Scalar>,
+    pub(super) believe_after: Option<Scalar>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -96,6 +106,7 @@ pub(super) struct FactsText {
     pub(super) every: Option<Scalar>,
     pub(super) target: Option<Spanned<TargetText>>,
     pub(super) stale_after: Option<Scalar>,
+    pub(super) keep_after_removal: Option<Scalar>,
     pub(super) metrics: Option<FactMetricsText>,
 }
 
@@ -126,6 +137,7 @@ pub(super) struct FactMetricsText {
     pub(super) only: Option<Vec<Scalar>>,
     pub(super) never: Option<Vec<Scalar>>,
     pub(super) extra: Option<Vec<Spanned<ExtraFactText>>>,
+    pub(super) series_limit: Option<Scalar>,
 }
 
 #[derive(Debug, Deserialize)]

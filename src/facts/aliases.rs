@@ -1,27 +1,142 @@
 //! By what else than its inventory name a host is known.
+//!
+//! A name or an address counts only if it can be this host's alone. Many machines have the same bridge for containers and
+//! the same network for guests; an alert that comes from there is about any of them.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde_json::Value;
 
 use super::Facts;
+use super::network::{Interface, addresses, interfaces};
+use super::reader::Reader;
 
 /// More names of one host than this mean nothing.
 const LIMIT: usize = 200;
 
-/// The names and addresses that a host gives itself: its FQDN, its node name, and every address by which others can
-/// reach it.
+/// Names that machines have before a person gives them one, and words for none.
+const NO_NAMES: [&str; 10] = [
+    "unknown",
+    "na",
+    "n/a",
+    "none",
+    "(none)",
+    "null",
+    "undefined",
+    "amnesiac",
+    "localdomain",
+    "broadcasthost",
+];
+
+/// So begin the names that `/etc/hosts` has for every machine.
+const NAMES_OF_ALL: [&str; 2] = ["localhost", "ip6-"];
+
+/// Networks and addresses that are the same on many machines by design: no fact makes them one host's. The inventory can.
+///
+/// *Source*: the defaults of Docker (172.17.0.0/24, and the first address of each further network), libvirt
+/// (192.168.122.0/24, 192.168.124.1), VirtualBox (10.0.2.15, 192.168.56.1), QEMU and slirp (10.0.2.2, .3, .15, .100), LXC
+/// (10.0.3.1), Podman (10.88.0.0/24), Docker Desktop (192.168.65.0/24), minikube (192.168.49.0/24), docker-machine
+/// (192.168.99.1), macOS's vmnet (192.168.64.1), Windows's shared connection (192.168.137.1), the first node's bridge of
+/// K3s and flannel (10.42.0.1, 10.244.0.1), and RFC 7335 (192.0.0.0/29).
+const SHARED: [([u8; 4], u32); 17] = [
+    ([10, 0, 2, 2], 31),
+    ([10, 0, 2, 15], 32),
+    ([10, 0, 2, 100], 32),
+    ([10, 0, 3, 1], 32),
+    ([10, 88, 0, 0], 24),
+    ([172, 17, 0, 0], 24),
+    ([192, 0, 0, 0], 29),
+    ([192, 168, 49, 0], 24),
+    ([192, 168, 56, 1], 32),
+    ([192, 168, 64, 1], 32),
+    ([192, 168, 65, 0], 24),
+    ([192, 168, 99, 1], 32),
+    ([192, 168, 122, 0], 24),
+    ([192, 168, 124, 1], 32),
+    ([192, 168, 137, 1], 32),
+    ([10, 42, 0, 1], 32),
+    ([10, 244, 0, 1], 32),
+];
+
+/// How the interfaces begin that containers, guests, tunnels and the kernel's own devices have.
+const VIRTUAL: &[&str] = &[
+    "anpi",
+    "awdl",
+    "azv",
+    "br-",
+    "bridge",
+    "cali",
+    "cbr",
+    "cilium",
+    "cni",
+    "docker",
+    "dummy",
+    "eni",
+    "epair",
+    "erspan",
+    "flannel",
+    "fwbr",
+    "fwln",
+    "fwpr",
+    "genev",
+    "gif",
+    "gre",
+    "ifb",
+    "ip6",
+    "ip_vti",
+    "ipip",
+    "isatap",
+    "kube",
+    "llw",
+    "loopback",
+    "lxc",
+    "lxd",
+    "nerdctl",
+    "nodelocaldns",
+    "npcap",
+    "ovs-",
+    "podman",
+    "qbr",
+    "qvb",
+    "qvo",
+    "sit",
+    "stf",
+    "tap",
+    "teredo",
+    "tun",
+    "utun",
+    "vbox",
+    "vethernet",
+    "veth",
+    "virbr",
+    "virtualbox",
+    "vmnet",
+    "vmware network adapter",
+    "vnet",
+    "vxlan",
+    "weave",
+];
+
+/// The names and addresses by which others can reach this host and no other: its FQDN, its node name, the address from
+/// which it reaches others, and the addresses of its real interfaces.
+///
+/// An address that no interface of the facts holds is left out.
 pub fn aliases(facts: Facts<'_>) -> BTreeSet<String> {
     let text = |name: &str| facts.get(name).and_then(Value::as_str);
     let names = ["fqdn", "nodename"].into_iter().filter_map(text);
     let names = names.map(str::trim).filter(|name| is_own_name(name));
-    let lists = ["all_ipv4_addresses", "all_ipv6_addresses", "ip_addresses"];
-    let addresses = lists
-        .into_iter()
-        .filter_map(|name| facts.get(name)?.as_array())
-        .flatten();
-    let addresses = addresses.filter_map(|address| reachable(address.as_str()?));
+    let reader = Reader::default();
+    let interfaces = interfaces(facts, &reader);
+    let addresses = interfaces.iter().flat_map(|interface| {
+        let real = is_real(interface);
+        let held = addresses(facts, interface, &reader).into_iter();
+        held.filter(move |held| real || held.default)
+    });
+    let addresses = addresses
+        .map(|held| held.address)
+        .filter(|address| is_own(*address))
+        .map(|address| address.to_string());
     names
         .map(str::to_owned)
         .chain(addresses)
@@ -29,41 +144,64 @@ pub fn aliases(facts: Facts<'_>) -> BTreeSet<String> {
         .collect()
 }
 
-/// Every host calls itself so.
 fn is_own_name(name: &str) -> bool {
-    !name.is_empty() && !name.starts_with("localhost") && name.parse::<IpAddr>().is_err()
+    let name = name.to_ascii_lowercase();
+    let of_all = NAMES_OF_ALL.iter().any(|begin| name.starts_with(begin));
+    let none = name.is_empty() || NO_NAMES.contains(&name.as_str());
+    !of_all && !none && name.parse::<IpAddr>().is_err()
 }
 
-fn reachable(address: &str) -> Option<String> {
-    let address: IpAddr = address.split('%').next()?.trim().parse().ok()?;
-    let local = match address {
-        IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local(),
-    };
+/// Whether an interface stands on the network by itself. A bridge does if one of its ports does.
+fn is_real(interface: &Interface<'_>) -> bool {
+    let of = interface.of;
+    let kind = of.get("type").and_then(Value::as_str).unwrap_or_default();
+    let ports = of.get("interfaces").and_then(Value::as_array);
+    let described = of.get("interface_name").and_then(Value::as_str);
+    let names = [Some(interface.device.as_str()), described];
+    let is_bridge = kind == "bridge" || (ports.is_some() && begins_with(&interface.device, "br"));
+    if is_bridge {
+        // Containers of Docker, Podman and the like: whatever hangs on such a bridge, the name is the same everywhere.
+        let by_design = is_virtual(&interface.device) && !begins_with(&interface.device, "br");
+        let mut ports = ports.into_iter().flatten().filter_map(Value::as_str);
+        return !by_design && ports.any(|port| !is_virtual(port));
+    }
+    kind != "tunnel" && !names.into_iter().flatten().any(is_virtual)
+}
+
+fn is_virtual(name: &str) -> bool {
+    VIRTUAL.iter().any(|begin| begins_with(name, begin))
+}
+
+fn begins_with(name: &str, begin: &str) -> bool {
+    name.get(..begin.len())
+        .is_some_and(|name| name.eq_ignore_ascii_case(begin))
+}
+
+/// Whether an address can be one host's alone.
+fn is_own(address: IpAddr) -> bool {
     let nobody = address.is_loopback() || address.is_unspecified() || address.is_multicast();
-    (!local && !nobody).then(|| address.to_string())
+    let shared = match address {
+        IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast() || is_shared(v4),
+        IpAddr::V6(v6) => v6.is_unicast_link_local() || is_shared_v6(v6),
+    };
+    !nobody && !shared
+}
+
+fn is_shared(address: Ipv4Addr) -> bool {
+    let within = |(network, bits): &([u8; 4], u32)| {
+        let mask = u32::MAX << (32 - bits);
+        u32::from(address) & mask == u32::from_be_bytes(*network) & mask
+    };
+    // Docker gives each further network the next of these, and itself the first address.
+    let docker = matches!(address.octets(), [172, 18..=31, 0, 1]);
+    docker || SHARED.iter().any(within)
+}
+
+/// Site-local addresses, which QEMU gives its guests, and the network of VirtualBox's NAT.
+fn is_shared_v6(address: Ipv6Addr) -> bool {
+    let [first, second, third, ..] = address.segments();
+    first & 0xffc0 == 0xfec0 || [first, second, third] == [0xfd17, 0x625c, 0xf037]
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn a_host_is_known_by_what_others_can_call_it() {
-        let facts = json!({
-            "ansible_fqdn": "web1.example.com", "ansible_nodename": "web1",
-            "ansible_all_ipv4_addresses": ["192.0.2.1", "127.0.0.1", "169.254.0.9", 7, "no address"],
-            "ansible_all_ipv6_addresses": ["fe80::1%eth0", "2001:DB8::1", "::1"],
-        });
-        let found = aliases(Facts::new(facts.as_object().unwrap()));
-        let found: Vec<&str> = found.iter().map(String::as_str).collect();
-        assert_eq!(
-            found,
-            ["192.0.2.1", "2001:db8::1", "web1", "web1.example.com"]
-        );
-        let bare = json!({"ansible_fqdn": "localhost.localdomain", "ansible_nodename": "", "ansible_all_ipv4_addresses": "x"});
-        assert!(aliases(Facts::new(bare.as_object().unwrap())).is_empty());
-    }
-}
+mod tests;

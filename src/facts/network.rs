@@ -19,6 +19,9 @@ pub(super) struct Interface<'a> {
     pub of: &'a Map<String, Value>,
 }
 
+/// The loopback's names, where nothing else is said of it.
+const LOOPBACKS: [&str; 2] = ["lo", "lo0"];
+
 /// The interfaces that the facts describe, in no particular order; the loopback is left out.
 pub(super) fn interfaces<'a>(facts: Facts<'a>, reader: &Reader) -> Vec<Interface<'a>> {
     let mut seen = BTreeSet::new();
@@ -26,7 +29,7 @@ pub(super) fn interfaces<'a>(facts: Facts<'a>, reader: &Reader) -> Vec<Interface
     let mut found: Vec<Interface<'a>> = Vec::new();
     let mut take = |name: Option<&str>, of: &'a Map<String, Value>| {
         let device = of.get("device").and_then(Value::as_str).or(name);
-        let loopback = of.get("type").and_then(Value::as_str) == Some("loopback");
+        let loopback = is_loopback(of) || device.is_some_and(|name| LOOPBACKS.contains(&name));
         if let Some(device) = device.filter(|device| !loopback && seen.insert((*device).to_owned()))
         {
             found.push(Interface {
@@ -62,6 +65,19 @@ pub(super) fn interfaces<'a>(facts: Facts<'a>, reader: &Reader) -> Vec<Interface
     found
 }
 
+/// By its type on Linux and most BSDs; AIX, Solaris and old OpenBSD say it in the flags, of the interface or of each address.
+fn is_loopback(of: &Map<String, Value>) -> bool {
+    let flagged = |of: &Map<String, Value>| {
+        let flags = of.get("flags").and_then(Value::as_array);
+        flags.is_some_and(|flags| flags.iter().any(|flag| flag == "LOOPBACK"))
+    };
+    let addresses = ["ipv4", "ipv6"].iter().filter_map(|name| of.get(*name));
+    let mut addresses = addresses.filter_map(Value::as_array).flatten();
+    of.get("type").and_then(Value::as_str) == Some("loopback")
+        || flagged(of)
+        || addresses.any(|address| address.as_object().is_some_and(flagged))
+}
+
 /// An address of an interface.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Address {
@@ -80,6 +96,9 @@ pub(super) fn addresses(
         let default = facts.get(name)?.as_object()?;
         default.get("address")?.as_str()?.parse::<IpAddr>().ok()
     });
+    // Windows names the gateway with the interface.
+    let gateway = interface.of.get("default_gateway").and_then(Value::as_str);
+    let gateway = gateway.and_then(|gateway| gateway.split('%').next()?.parse::<IpAddr>().ok());
     let mut found = BTreeSet::new();
     let mut take = |value: &Value| {
         let Value::Object(of) = value else { return };
@@ -94,7 +113,8 @@ pub(super) fn addresses(
         match text.split('%').next().unwrap_or_default().parse::<IpAddr>() {
             Ok(address) if address.is_loopback() || is_link_local(address) => {}
             Ok(address) => {
-                let default = defaults.contains(&Some(address));
+                let default = defaults.contains(&Some(address))
+                    || gateway.is_some_and(|of| of.is_ipv4() == address.is_ipv4());
                 found.insert(Address { address, default });
             }
             Err(_) => {

@@ -1,7 +1,7 @@
 //! Which host metrics are shown.
 
 /// Which host metrics are shown.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostOptions {
     /// Only these, where any is named: names without `promansible_host_`; a `*` at the end stands for any rest.
     pub only: Vec<String>,
@@ -9,6 +9,19 @@ pub struct HostOptions {
     pub never: Vec<String>,
     /// Further ones, of facts that are numbers.
     pub extra: Vec<ExtraFact>,
+    /// How many series one host may have of each metric, such as a mount each; what goes beyond is left out and counted.
+    pub limit: usize,
+}
+
+impl Default for HostOptions {
+    fn default() -> Self {
+        Self {
+            only: Vec::new(),
+            never: Vec::new(),
+            extra: Vec::new(),
+            limit: Self::LIMIT,
+        }
+    }
 }
 
 /// A fact that becomes a gauge `promansible_host_<name>{host}`.
@@ -23,6 +36,9 @@ pub struct ExtraFact {
 }
 
 impl HostOptions {
+    /// A machine with containers has some hundred mounts and interfaces.
+    pub const LIMIT: usize = 500;
+
     /// Whether a host metric is shown: its name without `promansible_host_`.
     pub fn shows(&self, name: &str) -> bool {
         let named = |list: &[String]| {

@@ -1,6 +1,6 @@
 //! The metrics of one host.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
@@ -80,6 +80,8 @@ pub struct Series {
     pub samples: Vec<Sample>,
     /// How many values could not be what they should be.
     pub not_understood: u64,
+    /// Family → how many samples were left out, because the host has more than the limit.
+    pub dropped: BTreeMap<usize, u64>,
 }
 
 const MIB: f64 = 1_048_576.0;
@@ -87,11 +89,12 @@ const MIB: f64 = 1_048_576.0;
 /// Mbit/s in bytes a second.
 const MEGABIT: f64 = 125_000.0;
 
-/// Makes the metrics of one host. Nothing in the facts can break it: what is not understood is left out and counted.
-pub fn series(of: &HostFacts) -> Series {
+/// Makes the metrics of one host. Nothing in the facts can break it: what is not understood is left out and counted, and
+/// so is what goes beyond `limit` samples of one family.
+pub fn series(of: &HostFacts, limit: usize) -> Series {
     let facts = Facts::new(&of.facts);
     let reader = Reader::default();
-    let mut made = Made::default();
+    let mut made = Made::new(limit);
     system(facts, &reader, &mut made);
     sizes(facts, &reader, &mut made);
     times(facts, of, &reader, &mut made);
@@ -111,6 +114,7 @@ pub fn series(of: &HostFacts) -> Series {
     Series {
         samples: made.samples,
         not_understood: reader.not_understood(),
+        dropped: made.dropped,
     }
 }
 
@@ -134,17 +138,36 @@ pub fn extra(facts: Facts<'_>, path: &str) -> Result<Option<f64>, NoNumber> {
 }
 
 /// Samples, no two of one family with equal labels: of a thing that the facts repeat the first is shown.
-#[derive(Default)]
 struct Made {
     samples: Vec<Sample>,
     seen: HashSet<(usize, Vec<String>)>,
+    limit: usize,
+    counts: Vec<usize>,
+    dropped: BTreeMap<usize, u64>,
 }
 
 impl Made {
+    fn new(limit: usize) -> Self {
+        Self {
+            samples: Vec::new(),
+            seen: HashSet::new(),
+            limit,
+            counts: vec![0; FAMILIES.len()],
+            dropped: BTreeMap::new(),
+        }
+    }
+
     fn put(&mut self, of: Of, labels: &[String], value: Option<f64>) {
         let Some(value) = value else { return };
         let family = of as usize;
+        if self.counts[family] >= self.limit {
+            if !self.seen.contains(&(family, labels.to_vec())) {
+                *self.dropped.entry(family).or_default() += 1;
+            }
+            return;
+        }
         if self.seen.insert((family, labels.to_vec())) {
+            self.counts[family] += 1;
             self.samples.push(Sample {
                 family,
                 labels: labels.to_vec(),
@@ -214,7 +237,7 @@ fn sizes(facts: Facts<'_>, reader: &Reader, made: &mut Made) {
     ] {
         made.put(of, &[], amount(name).map(|mib| mib * MIB));
     }
-    made.put(Of::vcpus, &[], amount("processor_vcpus"));
+    made.put(Of::vcpus, &[], vcpus(facts, reader));
     made.put(Of::processor_cores, &[], amount("processor_cores"));
     let load = reader
         .object(facts.get("loadavg"))
@@ -233,6 +256,37 @@ fn sizes(facts: Facts<'_>, reader: &Reader, made: &mut Made) {
         );
     }
 }
+
+/// The BSDs and Solaris have no `processor_vcpus`: what they count are processors. Where Solaris and NetBSD know of
+/// sockets they count those, and all cores beside them.
+fn vcpus(facts: Facts<'_>, reader: &Reader) -> Option<f64> {
+    let amount = |name: &str| reader.amount(facts.get(name));
+    let is_one_of = |names: &[&str]| {
+        let mut said = ["system", "os_family", "distribution"].into_iter();
+        said.any(|fact| {
+            facts
+                .get(fact)
+                .is_some_and(|of| names.iter().any(|name| of == name))
+        })
+    };
+    amount("processor_vcpus").or_else(|| {
+        let sockets = is_one_of(&COUNT_SOCKETS);
+        let counted =
+            amount("processor_count").filter(|_| sockets || is_one_of(&COUNT_PROCESSORS))?;
+        let cores = if sockets {
+            amount("processor_cores")
+        } else {
+            None
+        };
+        Some(cores.map_or(counted, |cores| cores.max(counted)))
+    })
+}
+
+/// Systems whose `processor_count` is the number of processors.
+const COUNT_PROCESSORS: [&str; 3] = ["FreeBSD", "OpenBSD", "DragonFly"];
+
+/// Systems where it may be the number of sockets.
+const COUNT_SOCKETS: [&str; 3] = ["NetBSD", "SunOS", "Solaris"];
 
 fn times(facts: Facts<'_>, of: &HostFacts, reader: &Reader, made: &mut Made) {
     let ours = seconds(of.gathered_at);

@@ -43,7 +43,9 @@ pub(super) struct Disk {
 const SECTOR_BYTES: f64 = 512.0;
 
 pub(super) fn disks(facts: Facts<'_>, reader: &Reader) -> Vec<Disk> {
-    let devices = reader.object(facts.get("devices")).into_iter().flatten();
+    // OpenBSD lists the names alone.
+    let devices = facts.get("devices").filter(|devices| !devices.is_array());
+    let devices = reader.object(devices).into_iter().flatten();
     devices
         .filter_map(|(device, of)| {
             // FreeBSD lists the partitions of each disk, and no sizes.

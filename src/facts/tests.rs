@@ -24,7 +24,7 @@ fn read(name: &str) -> Map<String, Value> {
 
 /// The metrics as they would stand on a page, a line each, without the labels' host.
 fn lines(map: &Map<String, Value>) -> Vec<String> {
-    let made = series(&host(map));
+    let made = series(&host(map), HostOptions::LIMIT);
     assert_eq!(made.not_understood, 0, "{:?}", made.samples);
     let mut lines: Vec<String> = made.samples.iter().map(line).collect();
     lines.sort();
@@ -59,6 +59,35 @@ of_systems! {
     freebsd_14: "freebsd-14",
     macos_14: "macos-14",
     windows_2022: "windows-2022",
+    openbsd_7: "openbsd-7.5",
+    aix_7: "aix-7.3",
+    solaris_11: "solaris-11.4",
+    debian_with_containers_and_guests: "debian-12-docker",
+}
+
+#[test]
+fn one_host_has_no_more_series_of_a_family_than_the_limit() {
+    let mounts: Vec<Value> = (0..51_000)
+        .map(|n| json!({"mount": format!("/m{n}"), "device": "d", "fstype": "x", "size_total": 1, "size_available": 1}))
+        .collect();
+    let facts = json!({"ansible_mounts": mounts, "ansible_memtotal_mb": 1});
+    let made = series(&host(facts.as_object().unwrap()), 100);
+    let of = |name: &str| {
+        FAMILIES
+            .iter()
+            .position(|family| family.name == name)
+            .unwrap()
+    };
+    let (size, avail) = (of("filesystem_size_bytes"), of("filesystem_avail_bytes"));
+    let shown = |family| made.samples.iter().filter(|s| s.family == family).count();
+    assert_eq!((shown(size), shown(avail)), (100, 100));
+    assert_eq!(shown(of("memory_total_bytes")), 1);
+    let dropped: Vec<(usize, u64)> = made.dropped.into_iter().collect();
+    assert_eq!(dropped, [(avail, 50_900), (size, 50_900)]);
+    // What stands twice is one series, and is not counted.
+    let again = json!({"ansible_mounts": [mounts[0], mounts[0], mounts[0]]});
+    let made = series(&host(again.as_object().unwrap()), 1);
+    assert!(made.dropped.is_empty(), "{:?}", made.dropped);
 }
 
 #[test]
@@ -70,14 +99,14 @@ fn what_cannot_be_what_it_should_is_left_out_and_counted() {
         ("ansible_memtotal_mb", json!(true)),
         ("ansible_mounts", json!("none")),
         ("ansible_mounts", json!([7])),
-        ("ansible_devices", json!(["sda"])),
+        ("ansible_devices", json!("sda")),
         ("ansible_distribution", json!({"name": "Debian"})),
         ("ansible_interfaces", json!([7])),
         ("ansible_dns", json!({"nameservers": "1.2.3.4"})),
         ("ansible_date_time", json!({"epoch": "noon"})),
     ] {
         let map = Map::from_iter([(name.to_owned(), value.clone())]);
-        let made = series(&host(&map));
+        let made = series(&host(&map), HostOptions::LIMIT);
         assert_eq!(
             made.not_understood,
             1 + u64::from(name.ends_with("date_time")),
@@ -109,7 +138,7 @@ fn what_is_missing_or_nothing_is_no_news() {
             .map(|name| (format!("ansible_{name}"), value.clone()))
             .into_iter()
             .collect();
-        let made = series(&host(&map));
+        let made = series(&host(&map), HostOptions::LIMIT);
         assert_eq!((made.not_understood, made.samples.len()), (0, 1), "{value}");
     }
 }
@@ -143,7 +172,7 @@ fn a_path_leads_into_objects_and_lists() {
 #[test]
 fn a_number_that_no_machine_has_is_not_understood() {
     let facts = json!({"ansible_memtotal_mb": 9.5e302, "ansible_memfree_mb": 1});
-    let made = series(&host(facts.as_object().unwrap()));
+    let made = series(&host(facts.as_object().unwrap()), HostOptions::LIMIT);
     assert_eq!((made.samples.len(), made.not_understood), (2, 1));
 }
 
@@ -202,7 +231,7 @@ proptest! {
         map in prop::collection::btree_map(key(), junk(), 0..12)
     ) {
         let map: Map<String, Value> = map.into_iter().collect();
-        let made = series(&host(&map));
+        let made = series(&host(&map), HostOptions::LIMIT);
         let mut keys = HashSet::new();
         for sample in &made.samples {
             prop_assert!(sample.value.is_finite());

@@ -3,7 +3,7 @@
 use hyper::Method;
 
 use super::reply::{self, Reply};
-use super::{Context, alerts, audit, groups, hosts, roles, runs, sd};
+use super::{Context, alerts, audit, groups, hosts, inventory, roles, runs, sd};
 
 pub(super) async fn answer(context: &Context, method: &Method, path: &str, query: &str) -> Reply {
     let reads = matches!(*method, Method::GET | Method::HEAD);
@@ -15,6 +15,7 @@ pub(super) async fn answer(context: &Context, method: &Method, path: &str, query
         ["alerts" | "alert-types", ..] => alerts::answer(context, method, &parts, query).await,
         ["roles", rest @ ..] => roles::answer(context, method, rest).await,
         ["groups", rest @ ..] => groups::answer(context, method, rest).await,
+        ["inventory", "status"] => inventory::status(context, method),
         ["hosts" | "inventory", ..] => hosts::answer(context, method, &parts).await,
         ["sd"] => reply::method_not_allowed("GET, HEAD"),
         _ => reply::not_found(path),

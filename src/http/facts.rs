@@ -63,12 +63,19 @@ pub(super) async fn answer(context: &Context, request: Request<Incoming>, rest: 
 
 async fn list(context: &Context) -> Reply {
     match context.store.facts_list().await {
-        Ok(hosts) => reply::long_success(move || List { hosts }).await,
+        Ok(mut hosts) => {
+            let standing = context.inventory.standing();
+            hosts.retain(|of| !standing.has_left(&of.host));
+            reply::long_success(move || List { hosts }).await
+        }
         Err(e) => reply::failed(&e),
     }
 }
 
 async fn show(context: &Context, host: String) -> Reply {
+    if context.inventory.standing().has_left(&host) {
+        return none_of(&host);
+    }
     let known = match context.store.facts_json(host.clone()).await {
         Ok(Some((of, json))) => RawValue::from_string(json).map(|facts| Known {
             host: of.host,
@@ -86,6 +93,9 @@ async fn show(context: &Context, host: String) -> Reply {
 }
 
 async fn changes(context: &Context, host: String) -> Reply {
+    if context.inventory.standing().has_left(&host) {
+        return none_of(&host);
+    }
     match context.store.fact_changes(host.clone()).await {
         Ok(changes) if changes.is_empty() => match context.store.facts_of(host.clone()).await {
             Ok(None) => none_of(&host),

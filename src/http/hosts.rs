@@ -175,7 +175,9 @@ pub(super) async fn enroll(context: &Context, request: Request<Incoming>) -> Rep
 pub(super) async fn enrol(context: &Context, json: &[u8]) -> Result<HostDetail, Refusal> {
     let config = Arc::clone(&context.config.borrow());
     let asked = config::enrolment(json).map_err(Refusal::bad)?;
-    let inventory = inventory(context).await?;
+    // By what stands in the sources now, or both could have the name.
+    let inventory = context.inventory.current().await;
+    let inventory = inventory.map_err(Refusal::unavailable)?;
     if let Some(why) = in_the_way(&inventory, &asked.name, &asked.groups, &config) {
         return Err(Refusal::new(StatusCode::CONFLICT, why));
     }

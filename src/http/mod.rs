@@ -39,6 +39,7 @@
 //! | GET | `/api/v1/groups` | [`groups`]: the groups of the inventory, with how many hosts they have |
 //! | GET | `/api/v1/groups/NAME` | one, with its hosts |
 //! | GET | `/api/v1/inventory` | the inventory as Ansible's inventory scripts print it, without the envelope |
+//! | GET | `/api/v1/inventory/status` | [`inventory`]: whether it can be read and is believed, and if not, why |
 //! | GET | `/api/v1/audit` | [`audit`]: who changed what (`limit`, `cursor`) |
 //! | GET | `/api/v1/openapi.json` | [`openapi`]: all of this, as an `OpenAPI` document |
 //! | GET | `/metrics` (`--web.telemetry-path`) | the exposition format of Prometheus |
@@ -61,6 +62,7 @@ mod guards;
 mod gunzip;
 mod host;
 mod hosts;
+mod inventory;
 mod json;
 mod metrics;
 mod note;

@@ -149,7 +149,7 @@ fn ready(context: &Context) -> Reply {
     } else if !context.store.is_open() {
         reply::text(StatusCode::SERVICE_UNAVAILABLE, "The store is broken.")
     } else if let Err(why) = context.inventory.latest() {
-        reply::text(StatusCode::SERVICE_UNAVAILABLE, why.to_string())
+        reply::text(StatusCode::SERVICE_UNAVAILABLE, why.brief())
     } else {
         reply::text(StatusCode::OK, "promansible is ready.")
     }

@@ -142,7 +142,7 @@ pub(super) async fn pause(context: &Context, name: &str, by: Option<&str>) -> Re
 pub(super) async fn run(context: &Context, name: &str) -> Result<RunId, Refusal> {
     let config = Arc::clone(&context.config.borrow());
     let schedule = find(&config, name)?;
-    let inventory = context.inventory.fresh().await;
+    let inventory = context.inventory.current().await;
     let inventory = inventory.map_err(Refusal::unavailable)?;
     let hosts = plan::hosts(&schedule.target, &inventory, None)
         .map_err(|e| Refusal::new(StatusCode::CONFLICT, format_args!("target: {e}")))?;

@@ -18,14 +18,15 @@ const PATIENCE: Duration = Duration::from_millis(500);
 pub(super) async fn answer(context: &Context, query: &str) -> Reply {
     // A host that was added a moment ago is a target, if Ansible is quick; if not, it is one the next time.
     let fresh = async {
-        if let Ok(inventory) = context.inventory.fresh().await {
-            context.discovery.clone().of(&inventory).await;
+        let _ = context.inventory.fresh().await;
+        if let Some(believed) = context.inventory.standing().believed {
+            context.discovery.clone().of(&believed).await;
         }
     };
     let _ = tokio::time::timeout(PATIENCE, fresh).await;
     let Some(view) = context.discovery.clone().latest() else {
         let why = match context.inventory.latest() {
-            Err(why) => why.to_string(),
+            Err(why) => why.brief(),
             Ok(_) => "the hosts have not been put together yet".to_owned(),
         };
         return reply::error(StatusCode::SERVICE_UNAVAILABLE, why);

@@ -51,7 +51,7 @@ pub(super) async fn queue(context: &Context, json: &[u8]) -> Result<RunId, Refus
     let config = Arc::clone(&context.config.borrow());
     let Manual { target, work } = config::manual(json, &config)
         .map_err(|e| Refusal::bad(&e).about(e.field.unwrap_or_default()))?;
-    let inventory = context.inventory.fresh().await;
+    let inventory = context.inventory.current().await;
     let inventory = inventory.map_err(Refusal::unavailable)?;
     let hosts = plan::hosts(&target, &inventory, None)
         .map_err(|e| Refusal::bad(format_args!("target: {e}")).about("target"))?;

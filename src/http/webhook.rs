@@ -14,8 +14,10 @@ use super::body::{self, Body, BodyError};
 use super::{Context, reply};
 use crate::alert::{Limits, Notification, NotificationError};
 use crate::clock;
-use crate::config::Receiver;
-use crate::plan::Choice;
+use crate::config::{Config, Receiver};
+use crate::inventory::Inventory;
+use crate::inventory_keeper::Standing;
+use crate::plan::{self, Choice};
 use crate::run::{RUN, Skip};
 use crate::store::{Admitted, AdmittedDecision, StoreError};
 
@@ -66,7 +68,11 @@ async fn take(context: &Context, request: Request<Incoming>) -> Result<String, R
         .map_err(|e| body_refused(&e))?;
     let notification = parse(body, limits).await?;
     let inventory = context.inventory.fresh().await;
-    let inventory = inventory.map_err(|why| unavailable(why.to_string()))?;
+    let inventory = inventory.map_err(|why| unavailable(why.brief()))?;
+    let standing = context.inventory.standing();
+    if let Some(why) = in_doubt(&standing, &config, &inventory, &notification) {
+        return Err(unavailable(why));
+    }
     let notification = Arc::new(notification);
     let admitted = context
         .store
@@ -89,6 +95,31 @@ async fn take(context: &Context, request: Request<Incoming>) -> Result<String, R
         tokio::task::spawn_blocking(move || log(&notification, &admitted));
     }
     Ok(line)
+}
+
+/// Why a notification has to come again: it names a host that the inventory lacks, and may well have as soon as it is
+/// read or believed again. A skip would be the end of it until Alertmanager repeats the alert, hours later.
+fn in_doubt(
+    standing: &Standing,
+    config: &Config,
+    inventory: &Inventory,
+    notification: &Notification,
+) -> Option<String> {
+    let unfound = |of| plan::unfound(config, inventory, of, &notification.alerts);
+    if let Some(trouble) = &standing.trouble {
+        let unfound = unfound(None)?;
+        let why = trouble.why.lines().next().unwrap_or_default();
+        return Some(format!(
+            "{unfound}; and the inventory cannot be read: {why}"
+        ));
+    }
+    let shrunk = standing.shrunk.as_ref()?;
+    let unfound = unfound(standing.believed.as_deref())?;
+    Some(format!(
+        "{unfound}; but {} hosts are missing from the inventory at once, which is not believed before {}",
+        shrunk.missing.len(),
+        shrunk.believed_at
+    ))
 }
 
 async fn parse(body: Body, limits: &Receiver) -> Result<Notification, Refused> {

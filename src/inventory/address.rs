@@ -21,6 +21,16 @@ impl Address {
     }
 }
 
+impl Address {
+    /// Whether it is the machine that asks.
+    pub(super) fn is_loopback(&self) -> bool {
+        match self {
+            Self::Ip(ip, _) => ip.is_loopback(),
+            Self::Name(name) => name == "localhost",
+        }
+    }
+}
+
 /// Cuts a label down to the host in it: `web1:9100`, `10.0.0.5:9100`, `[::1]:9100`, `[fe80::1%eth0]:9100`, a bare
 /// `fe80::1`, and the URLs of probes such as `http://web1:8080/x`.
 ///

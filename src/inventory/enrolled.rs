@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::address::Address;
+use super::machine::Way;
 use super::{ALL, Host, Inventory, UNGROUPED, is_template};
 
 /// A host that was enrolled.
@@ -142,6 +143,10 @@ impl Inventory {
         self.hosts.push(Host {
             name,
             address: host.address.clone(),
+            way: Way::of(
+                ["ansible_port", "ansible_ssh_port"].map(|name| host.vars.get(name)),
+                host.vars.get("ansible_connection"),
+            ),
             groups: groups.into_iter().collect(),
             vars: kept.collect(),
             sets: Vec::new(),

@@ -8,18 +8,24 @@ use super::{ALL, Inventory};
 const TEMPLATE: &str = "{{ }}";
 
 impl Inventory {
-    /// Writes what came from the sources in the shape of `ansible-inventory --list`, with names, groups and `ansible_host` only.
+    /// Writes what came from the sources in the shape of `ansible-inventory --list`, with names, groups and
+    /// where and how hosts are reached (`ansible_host`, `ansible_port`, `ansible_connection`) only.
     ///
     /// [`Inventory::parse`] makes the same inventory of it.
     pub fn to_json(&self) -> Vec<u8> {
         let mut hostvars = Map::new();
         for host in &self.hosts {
             let address = match &host.address {
-                Some(address) => address,
-                None if self.is_reached_by_name(host) => continue,
-                None => TEMPLATE,
+                Some(address) => Some(address.as_str()),
+                None if self.is_reached_by_name(host) => None,
+                None => Some(TEMPLATE),
             };
-            hostvars.insert(host.name.to_string(), json!({"ansible_host": address}));
+            let mut vars = Map::new();
+            vars.extend(address.map(|address| ("ansible_host".to_owned(), address.into())));
+            host.way.write(&mut vars);
+            if !vars.is_empty() {
+                hostvars.insert(host.name.to_string(), vars.into());
+            }
         }
         let mut document = Map::new();
         let mut meta = Map::new();

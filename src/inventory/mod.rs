@@ -5,11 +5,13 @@
 mod address;
 mod enrolled;
 mod export;
+mod machine;
 mod parse;
 mod resolve;
 mod vars;
 
 pub use enrolled::{Clash, Conflict, EnrolledHost, as_source, inert, untemplated};
+pub use machine::Machines;
 pub use parse::is_template;
 pub use resolve::{Unresolved, is_exact, resolve_group, resolve_label, resolve_name, subject};
 
@@ -17,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use address::Address;
+use machine::Way;
 use parse::Listing;
 
 /// The group of every host.
@@ -33,6 +36,7 @@ const TEMPLATES_ONCE: (u32, u32) = (2, 19);
 pub struct Host {
     name: Arc<str>,
     address: Option<String>,
+    way: Way,
     groups: Vec<Arc<str>>,
     /// Those that were asked for.
     vars: Vec<(Arc<str>, serde_json::Value)>,
@@ -47,7 +51,7 @@ impl Host {
         &self.name
     }
 
-    /// Its `ansible_host`, where that is plain text and no template.
+    /// Its `ansible_host` or `ansible_ssh_host`, where that is plain text and no template.
     pub fn address(&self) -> Option<&str> {
         self.address.as_deref()
     }
@@ -131,6 +135,7 @@ impl Inventory {
             .into_iter()
             .map(|name| Host {
                 address: listing.addresses.remove(&*name).flatten(),
+                way: listing.ways.remove(&*name).unwrap_or_default(),
                 groups: Vec::new(),
                 vars: Vec::new(),
                 sets: Vec::new(),
@@ -266,7 +271,7 @@ impl Inventory {
     }
 
     /// The same, with further names and addresses of hosts, as their facts tell them. They count less than what the
-    /// inventory says: a host's exact name stays its own.
+    /// inventory says: a name or an address that it gives to a host stays that host's alone.
     #[must_use]
     pub fn with_aliases<'a>(
         mut self,
@@ -290,11 +295,12 @@ impl Inventory {
         self
     }
 
-    /// The hosts that are reached at this address, or say that it is theirs; each once.
+    /// The hosts that are reached at this address, or where there are none, those that say that it is theirs; each once.
     fn known_by(&self, text: &str) -> Vec<&Host> {
         let address = Address::of(text);
-        let found = [&self.by_address, &self.by_alias].map(|by| by.get(&address));
-        let places: BTreeSet<usize> = found.into_iter().flatten().flatten().copied().collect();
+        let by_inventory = self.by_address.get(&address);
+        let found = by_inventory.or_else(|| self.by_alias.get(&address));
+        let places: BTreeSet<usize> = found.into_iter().flatten().copied().collect();
         places.into_iter().map(|place| &self.hosts[place]).collect()
     }
 

@@ -5,8 +5,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
 
 use super::InventoryError;
+use super::machine::Way;
 
 /// The listing, as printed.
 #[derive(Debug, Default)]
@@ -15,6 +17,8 @@ pub(super) struct Listing {
     pub(super) addresses: HashMap<String, Option<String>>,
     /// The hosts whose `ansible_host` is there, but is no plain text.
     pub(super) templated: HashSet<String>,
+    /// Key: a host. Value: how it is reached, where anything is said of that.
+    pub(super) ways: HashMap<String, Way>,
     pub(super) groups: HashMap<Arc<str>, Group>,
     /// The groups in the order in which they were printed.
     pub(super) order: Vec<Arc<str>>,
@@ -66,10 +70,16 @@ impl<'de> Deserialize<'de> for Listing {
                         let meta: Meta = map.next_value()?;
                         listing.templates_twice = meta.promansible_templates_twice;
                         for (host, vars) in meta.hostvars {
-                            if matches!(vars.ansible_host, Some(Text(None))) {
+                            let way = vars.way();
+                            if way != Way::default() {
+                                listing.ways.insert(host.clone(), way);
+                            }
+                            // As Ansible's ssh connections prefer them.
+                            let address = vars.ansible_ssh_host.or(vars.ansible_host);
+                            if matches!(address, Some(Text(None))) {
                                 listing.templated.insert(host.clone());
                             }
-                            let address = vars.ansible_host.and_then(|text| text.0);
+                            let address = address.and_then(|text| text.0);
                             listing.addresses.insert(host, address);
                         }
                     } else {
@@ -97,6 +107,21 @@ struct Meta {
 struct HostVars {
     #[serde(default)]
     ansible_host: Option<Text>,
+    #[serde(default)]
+    ansible_ssh_host: Option<Text>,
+    #[serde(default)]
+    ansible_port: Option<Value>,
+    #[serde(default)]
+    ansible_ssh_port: Option<Value>,
+    #[serde(default)]
+    ansible_connection: Option<Value>,
+}
+
+impl HostVars {
+    fn way(&self) -> Way {
+        let ports = [&self.ansible_port, &self.ansible_ssh_port].map(Option::as_ref);
+        Way::of(ports, self.ansible_connection.as_ref())
+    }
 }
 
 /// Text that Ansible takes as it is; `None` for a template and for what is no text.
@@ -104,11 +129,11 @@ struct Text(Option<String>);
 
 impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self(match serde_json::Value::deserialize(deserializer)? {
-            serde_json::Value::String(text) if !is_template(&text) => Some(text),
+        Ok(Self(match Value::deserialize(deserializer)? {
+            Value::String(text) if !is_template(&text) => Some(text),
             // How a value is printed that is marked `!unsafe`: it is never a template.
-            serde_json::Value::Object(map) => match map.get("__ansible_unsafe") {
-                Some(serde_json::Value::String(text)) => Some(text.clone()),
+            Value::Object(map) => match map.get("__ansible_unsafe") {
+                Some(Value::String(text)) => Some(text.clone()),
                 _ => None,
             },
             _ => None,

@@ -1,5 +1,8 @@
 //! What an administrator is told of the inventory, in the log.
 
+use chrono::{DateTime, Utc};
+
+use super::standing::Shrunk;
 use crate::config::{Config, Target};
 use crate::inventory::{Conflict, Inventory, resolve_group, resolve_name};
 
@@ -13,6 +16,41 @@ pub(super) fn tell_of_version(version: Option<(u32, u32)>) {
              an alert with text that could be one is skipped as template_text"
         );
     }
+}
+
+/// `by` is of when the inventory is by which alerts are decided meanwhile, if there is one.
+pub(super) fn tell_of_trouble(why: &str, by: Option<DateTime<Utc>>) {
+    if let Some(by) = by {
+        tracing::error!(
+            error = why,
+            "the inventory cannot be read; until it can, no run starts, and alerts are decided by the one of {by}"
+        );
+    } else {
+        tracing::error!(
+            error = why,
+            "the inventory cannot be read; until it can, no alert is taken and no run starts"
+        );
+    }
+}
+
+/// How many names a line of the log holds.
+const NAMES: usize = 10;
+
+pub(super) fn tell_of_doubt(hosts: usize, shrunk: &Shrunk) {
+    let first: Vec<&str> = shrunk
+        .missing
+        .iter()
+        .take(NAMES)
+        .map(String::as_str)
+        .collect();
+    tracing::warn!(
+        hosts,
+        was = shrunk.hosts_before,
+        missing = first.join(","),
+        warnings = &*shrunk.warnings,
+        "the inventory has lost these hosts at once: until {} it is not believed, scrape targets and facts stay, and runs on          them wait (ansible.inventory_shrink)",
+        shrunk.believed_at
+    );
 }
 
 /// A host that takes no part although somebody enrolled it is told of once.

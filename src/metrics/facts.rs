@@ -3,20 +3,30 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use prometheus::{IntCounter, Registry};
+use prometheus::{IntCounter, IntCounterVec, Registry};
 
 use super::hosts::{HostFamily, HostMetrics, HostSample, Page};
-use super::make::counter;
+use super::make::{counter, counters};
 use crate::facts::{FAMILIES, Facts, HostFacts, HostOptions, extra, series};
 
 /// Shows facts. Cheap to clone; all clones show the same.
 #[derive(Clone)]
 pub(super) struct FactMetrics {
     rejected: IntCounter,
+    dropped: IntCounterVec,
     chosen: Arc<RwLock<Chosen>>,
     /// When the facts were gathered that are shown of each host, in microseconds since 1970.
     shown: Arc<Mutex<HashMap<String, i64>>>,
     pages: HostMetrics,
+}
+
+/// What of a host's facts is not shown.
+#[derive(Default)]
+pub(super) struct LeftOut {
+    /// Values that were not understood.
+    rejected: u64,
+    /// Family and number of series beyond the limit.
+    dropped: Vec<(usize, u64)>,
 }
 
 #[derive(Default)]
@@ -37,10 +47,19 @@ impl FactMetrics {
                 "fact_values_rejected_total",
                 "Values of facts that could not be what they should be, so that they are not shown.",
             )?,
+            dropped: counters(
+                registry,
+                "host_series_dropped_total",
+                "Series of a host metric that were left out, because the host has more of them than facts.metrics.series_limit.",
+                &["metric"],
+            )?,
             chosen: Arc::default(),
             shown: Arc::default(),
             pages: HostMetrics::default(),
         };
+        for family in FAMILIES.iter().filter(|family| !family.labels.is_empty()) {
+            metrics.dropped.with_label_values(&[family.name]);
+        }
         metrics.choose(&HostOptions::default());
         Ok(metrics)
     }
@@ -91,10 +110,10 @@ impl FactMetrics {
             .clone()
     }
 
-    /// Shows a host's facts, unless later ones are shown, and yields how many values are not understood.
-    pub(super) fn show(&self, of: &HostFacts) -> u64 {
+    /// Shows a host's facts, unless later ones are shown, and yields what is left out of them.
+    pub(super) fn show(&self, of: &HostFacts) -> LeftOut {
         let chosen = self.chosen.read().unwrap_or_else(PoisonError::into_inner);
-        let made = series(of);
+        let made = series(of, chosen.options.limit);
         let mut rejected = made.not_understood;
         let known = made.samples.iter().filter_map(|sample| {
             let family = *chosen.places.get(sample.family)?;
@@ -121,16 +140,29 @@ impl FactMetrics {
         let at = of.gathered_at.timestamp_micros();
         let mut shown = self.shown();
         if shown.get(&of.host).is_some_and(|shown| *shown > at) {
-            return 0;
+            return LeftOut::default();
         }
         shown.insert(of.host.clone(), at);
         self.pages.set(&of.host, &samples);
-        rejected
+        let is_shown = |family: &usize| matches!(chosen.places.get(*family), Some(Some(_)));
+        let dropped = made
+            .dropped
+            .into_iter()
+            .filter(|(family, _)| is_shown(family));
+        LeftOut {
+            rejected,
+            dropped: dropped.collect(),
+        }
     }
 
     /// The same, of facts that are new.
     pub(super) fn count(&self, of: &HostFacts) {
-        self.rejected.inc_by(self.show(of));
+        let left_out = self.show(of);
+        self.rejected.inc_by(left_out.rejected);
+        for (family, series) in left_out.dropped {
+            let name = FAMILIES[family].name;
+            self.dropped.with_label_values(&[name]).inc_by(series);
+        }
     }
 
     pub(super) fn forget(&self, host: &str) {
@@ -184,7 +216,7 @@ mod tests {
         let some = HostOptions {
             only: names(&["memory_*", "vcpus"]),
             never: names(&["vcpus"]),
-            extra: Vec::new(),
+            ..HostOptions::default()
         };
         assert_eq!(shown(&some), (vec![memory.clone()], 1));
         let further = |name: &str, path: &str| ExtraFact {
@@ -200,8 +232,8 @@ mod tests {
         ];
         let more = HostOptions {
             only: names(&["vcpus"]),
-            never: Vec::new(),
             extra,
+            ..HostOptions::default()
         };
         let age = r#"backup_age_seconds{host="web1"} 7.5"#.to_owned();
         let ok = r#"backup_ok{host="web1"} 1"#.to_owned();

@@ -47,6 +47,30 @@ pub enum Happened {
     Facts(Box<HostFacts>),
     /// The facts of a host went with it.
     FactsForgotten(String),
+    /// A host left the inventory; its facts are kept for a while, in case it comes back.
+    FactsHidden(String),
+    /// It came back: its facts, which were counted before.
+    FactsBack(Box<HostFacts>),
+    /// The same for when a role last ended well there.
+    SuccessBack {
+        /// The role.
+        role: String,
+        /// The host.
+        host: String,
+        /// When.
+        at: DateTime<Utc>,
+    },
+    /// The same for what a role reported.
+    ReportBack {
+        /// The role.
+        role: String,
+        /// The host.
+        host: String,
+        /// When.
+        at: DateTime<Utc>,
+        /// All that it reported.
+        findings: Findings,
+    },
     /// A run ended.
     Finished(Box<Run>),
     /// A host left the inventory.

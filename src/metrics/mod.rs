@@ -8,6 +8,7 @@ mod facts;
 mod guards;
 mod happened;
 pub mod hosts;
+mod inventory;
 mod make;
 mod messages;
 mod rejected;
@@ -28,6 +29,7 @@ use facts::FactMetrics;
 use guards::Guards;
 pub use happened::Happened;
 use hosts::Page;
+pub use inventory::InventoryMetrics;
 use make::{Known, counter, counters, float, gauge, gauges, histogram, histograms, keep_only};
 pub use messages::{MessageResult, Messages};
 pub use rejected::Rejected;
@@ -64,10 +66,7 @@ pub struct Metrics {
     alert_to_resolved: HistogramVec,
     reload_successful: IntGauge,
     reload_success_time: Gauge,
-    inventory_successful: IntGauge,
-    inventory_success_time: Gauge,
-    inventory_hosts: IntGauge,
-    inventory_conflicts: IntGauge,
+    inventory: InventoryMetrics,
     store_size: IntGauge,
     commit_duration: Histogram,
     commit_batch: Histogram,
@@ -187,22 +186,7 @@ impl Metrics {
                 "config_last_reload_success_timestamp_seconds",
                 "When the configuration was last read with success.",
             )?,
-            inventory_successful: gauge(
-                r,
-                "inventory_last_reload_successful",
-                "Whether the last attempt to read the inventory succeeded.",
-            )?,
-            inventory_success_time: float(
-                r,
-                "inventory_last_reload_success_timestamp_seconds",
-                "When the inventory was last read with success.",
-            )?,
-            inventory_hosts: gauge(r, "inventory_hosts", "Hosts in the inventory.")?,
-            inventory_conflicts: gauge(
-                r,
-                "inventory_conflicts",
-                "Enrolled hosts that take no part, because the inventory's sources have their name.",
-            )?,
+            inventory: InventoryMetrics::register(r)?,
             store_size: gauge(r, "store_size_bytes", "The size of the store's file.")?,
             commit_duration: histogram(
                 r,
@@ -395,7 +379,15 @@ impl Metrics {
                 .checks
                 .count(role, host, seconds(*at), findings.clone()),
             Happened::Facts(of) => self.facts.count(of),
-            Happened::FactsForgotten(host) => self.facts.forget(host),
+            Happened::FactsForgotten(host) | Happened::FactsHidden(host) => self.facts.forget(host),
+            Happened::FactsBack(of) => self.show_facts(of),
+            Happened::SuccessBack { role, host, at } => self.last_success(role, host, *at),
+            Happened::ReportBack {
+                role,
+                host,
+                at,
+                findings,
+            } => self.reported(role, host, *at, findings.clone()),
             Happened::Finished(run) => self.finished(run),
             // It is gone already if it was never shown.
             Happened::Forgotten { role, host } => {
@@ -560,18 +552,9 @@ impl Metrics {
         self.reload_successful.get() == 1
     }
 
-    /// Shows whether the inventory could be read.
-    pub fn inventory_read(&self, ok: bool, now: DateTime<Utc>) {
-        self.inventory_successful.set(i64::from(ok));
-        if ok {
-            self.inventory_success_time.set(seconds(now));
-        }
-    }
-
-    /// Shows how many hosts there are, and how many of those that were enrolled take no part.
-    pub fn inventory(&self, hosts: usize, conflicts: usize) {
-        self.inventory_hosts.set(whole(hosts));
-        self.inventory_conflicts.set(whole(conflicts));
+    /// The inventory.
+    pub fn inventory(&self) -> &InventoryMetrics {
+        &self.inventory
     }
 
     /// Counts lines of the callback that were not understood.

@@ -16,7 +16,7 @@ use crate::inventory::{Inventory, is_template, subject};
 use crate::run::{RUN, Remedy, Skip, Spared, Work};
 
 pub use guarded::{closed, refused};
-pub use target::hosts;
+pub use target::{hosts, unfound};
 
 /// Names that begin so are Ansible's own (`__ansible_unsafe`, `__ansible_vault`), or Prometheus's.
 const RESERVED_PREFIX: &str = "__";

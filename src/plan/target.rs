@@ -1,7 +1,7 @@
 //! From a target and an alert to exact inventory names. Nothing is ever widened: what is unclear is an error.
 
-use crate::alert::Alert;
-use crate::config::Target;
+use crate::alert::{Alert, Status};
+use crate::config::{Binding, Config, Target};
 use crate::inventory::{Inventory, Unresolved, resolve_group, resolve_label, resolve_name};
 use crate::run::{CONTROLLER, Skip};
 
@@ -30,6 +30,43 @@ pub fn hosts(
             .map(|name| resolve_name(inventory, name).map(str::to_owned))
             .collect(),
     }
+}
+
+/// The first target of these alerts that the inventory does not have: an unknown host or group, or an empty one. With `wider`,
+/// only one that this other inventory has.
+pub fn unfound(
+    config: &Config,
+    inventory: &Inventory,
+    wider: Option<&Inventory>,
+    alerts: &[Alert],
+) -> Option<Unresolved> {
+    let firing = alerts.iter().filter(|alert| alert.status == Status::Firing);
+    let mut missing = firing.flat_map(|alert| {
+        bindings(config, alert).filter_map(move |binding| {
+            let lost = hosts(&binding.target, inventory, Some(alert)).err()?;
+            let there = |wider| hosts(&binding.target, wider, Some(alert)).is_ok();
+            (is_missing(&lost) && wider.is_none_or(there)).then_some(lost)
+        })
+    });
+    missing.next()
+}
+
+/// The bindings that an alert is for.
+fn bindings<'a>(config: &'a Config, alert: &'a Alert) -> impl Iterator<Item = &'a Binding> {
+    let matching = config.bindings.iter().map(AsRef::as_ref);
+    let mut matching =
+        matching.filter(|binding: &&Binding| binding.matchers.matches(&alert.labels));
+    let mut stopped = false;
+    std::iter::from_fn(move || {
+        let binding = matching.next().filter(|_| !stopped)?;
+        stopped = binding.stop;
+        Some(binding)
+    })
+}
+
+fn is_missing(unresolved: &Unresolved) -> bool {
+    let missing = [Skip::UnknownHost, Skip::UnknownGroup, Skip::EmptyTarget];
+    missing.contains(&unresolved.reason)
 }
 
 fn owned(names: Vec<&str>) -> Vec<String> {

@@ -111,6 +111,12 @@ fn is_whole(facts: &Map<String, Value>) -> bool {
     !parts && (has("all") || (has("hardware") && has("network") && has("virtual")))
 }
 
+/// The facts of a host, if there are any.
+pub(super) fn of(tables: &Tables<'_>, host: &str) -> Result<Option<HostFacts>, StoreError> {
+    let value = tables.facts.get(host)?;
+    value.map(|value| unpack(host, value.value())).transpose()
+}
+
 /// Forgets hosts that are not among these; the controller always is. Yields whether there were any.
 pub(super) fn forget_hosts_but(
     tables: &mut Tables<'_>,

@@ -1,11 +1,13 @@
 //! What the writer keeps in memory: the queue and what is running. It can always be rebuilt from the tables.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use redb::ReadableTable;
 use tokio::sync::watch;
 
+use super::fleet::Fleet;
 use super::kept::Kept;
 use super::records::{Joined, RunEpisode};
 use super::tables::{Tables, decode, meta_number};
@@ -35,6 +37,8 @@ pub(super) struct Live {
     pub queued_alerts: usize,
     /// How far the queue was looked through for a run that can start.
     pub scan: Option<Scan>,
+    /// What the inventory says of the hosts. It is none of the file's: it outlives that the file is opened again.
+    pub fleet: Arc<Fleet>,
     /// What is remembered for the guards.
     pub guards: State,
     /// Until when the queued runs that want an approval can get it.
@@ -65,7 +69,7 @@ pub(super) struct Live {
 /// A look through the queue, up to a run. It holds as long as no host has become free since.
 #[derive(Debug)]
 pub(super) struct Scan {
-    /// Busy, or waited for by one of the runs that were looked at.
+    /// The machines that are busy, or waited for by one of the runs that were looked at.
     pub taken: HashSet<String>,
     pub upto: RunId,
     pub at: DateTime<Utc>,
@@ -226,6 +230,7 @@ impl Live {
             started_by: None,
             work,
             hosts: Vec::new(),
+            machines: BTreeMap::new(),
             state: RunState::Queued,
             created_at: now,
             ready_at: now,
@@ -348,10 +353,13 @@ impl Live {
         self.joined.entry(id).or_default().push(joined);
     }
 
-    /// The hosts on which a run is under way.
-    pub(super) fn busy_hosts(&self) -> impl Iterator<Item = &str> {
+    /// The machines on which a run is under way: by what was known when it started, and by what is known now.
+    pub(super) fn busy_machines(&self) -> impl Iterator<Item = &str> {
         let running = self.running.values();
-        running.flat_map(|running| running.run.hosts.iter().map(String::as_str))
+        running.flat_map(|running| {
+            let then = running.run.machines.values().map(String::as_str);
+            then.chain(self.fleet.machines_of(&running.run))
+        })
     }
 
     /// Writes what changed; the last step of a transaction.

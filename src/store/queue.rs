@@ -153,8 +153,10 @@ pub(super) fn claim(
     let Queued { mut run, .. } = live.take(id).expect("it was just chosen");
     guarded::touch(tables, live, config, (&run, &about), now)?;
     if let Some(scan) = &mut live.scan {
-        scan.taken.extend(run.hosts.iter().cloned());
+        let machines = live.fleet.machines_of(&run);
+        scan.taken.extend(machines.map(str::to_owned));
     }
+    run.machines = live.fleet.machines.among(&run.hosts);
     run.state = State::Running;
     run.started_at = Some(now);
     live.happened.push(Happened::Started {
@@ -204,7 +206,7 @@ fn alerts_of(
 fn choose(live: &mut Live, now: DateTime<Utc>) -> Option<RunId> {
     let holds = |scan: &Scan| now >= scan.at && scan.next.is_none_or(|next| now < next);
     let mut scan = live.scan.take().filter(holds).unwrap_or_else(|| Scan {
-        taken: live.busy_hosts().map(str::to_owned).collect(),
+        taken: live.busy_machines().map(str::to_owned).collect(),
         upto: RunId(0),
         at: now,
         next: None,
@@ -212,16 +214,18 @@ fn choose(live: &mut Live, now: DateTime<Utc>) -> Option<RunId> {
     let mut chosen = None;
     for (id, queued) in live.queue.range((Excluded(scan.upto), Unbounded)) {
         let run = &queued.run;
-        if live.guards.book.hold(run).is_some() {
+        let fleet = &live.fleet;
+        if live.guards.book.hold(run).is_some() || fleet.is_in_doubt(run) {
             // Nobody waits behind it: it may be held for days.
         } else if queued.waits(now) {
             let first = scan.next.map_or(run.ready_at, |at| at.min(run.ready_at));
             scan.next = Some(first);
-        } else if run.work.allow_overlap || !run.hosts.iter().any(|h| scan.taken.contains(h)) {
+        } else if run.work.allow_overlap || !fleet.machines_of(run).any(|m| scan.taken.contains(m))
+        {
             chosen = Some(*id);
             break;
         } else {
-            scan.taken.extend(run.hosts.iter().cloned());
+            scan.taken.extend(fleet.machines_of(run).map(str::to_owned));
         }
         scan.upto = *id;
     }

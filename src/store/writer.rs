@@ -322,6 +322,7 @@ impl Writer {
                 live.queue_changed = true;
                 live.guards_changed = true;
                 live.guards.circuit = self.live.guards.circuit;
+                live.fleet = Arc::clone(&self.live.fleet);
                 self.live = live;
                 *self
                     .database

@@ -19,9 +19,9 @@ use crate::ansible::{
     AlertData, Ansible, Case, Cause, Ending, Progress, RoleKind, Spec, Started, judge, last_words,
 };
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Config, Target};
 use crate::faults;
-use crate::inventory::{Inventory, resolve_name};
+use crate::inventory::{Inventory, resolve_label, resolve_name};
 use crate::inventory_keeper::{InventoryKeeper, Unavailable};
 use crate::metrics::Metrics;
 use crate::run::{HostResult, Outcome, Run, Trigger};
@@ -67,7 +67,7 @@ impl Worker {
             changed.borrow_and_update();
             let mut next = None;
             // Ansible reads the same inventory: what cannot be read now would only fail.
-            if inventory.is_usable() && under_way.len() < max {
+            if inventory.is_current() && under_way.len() < max {
                 let claim = self.store.claim(current, clock::now());
                 // A run that is claimed after that shows as interrupted.
                 let Some(claim) = self.patiently(claim).await else {
@@ -128,10 +128,17 @@ impl Worker {
         } = claimed;
         // That the inventory cannot be read, or that promansible ends, is no reason for an alert to lose its run.
         let inventory = match self.inventory_for(&run).await {
-            Ok(inventory) if !self.shutdown.is_asked() => inventory,
+            Ok(inventory) if !self.shutdown.is_asked() && is_as_claimed(&run, &inventory) => {
+                inventory
+            }
+            Ok(_) if !self.shutdown.is_asked() => {
+                // The store learns of it at the same time as we, unless it is broken just now.
+                tokio::time::sleep(PAUSE).await;
+                return None;
+            }
             _ => return None,
         };
-        let gone = gone(&run, &inventory);
+        let gone = self.gone(&run, &inventory, &alerts);
         let hosts = run.hosts.iter().filter(|host| !gone.contains_key(*host));
         let hosts: Vec<String> = hosts.cloned().collect();
         let mut ended = if hosts.is_empty() {
@@ -217,7 +224,27 @@ impl Worker {
         if run.work.controller {
             return Ok(self.inventory.latest().unwrap_or_default());
         }
-        self.inventory.fresh().await
+        self.inventory.current().await
+    }
+
+    /// The hosts that the run must not touch any more, each with why: they left the inventory since the decision, or their
+    /// alerts name another host now.
+    fn gone(
+        &self,
+        run: &Run,
+        inventory: &Inventory,
+        alerts: &[(Alert, Vec<String>)],
+    ) -> BTreeMap<String, String> {
+        let mut gone = gone(run, inventory);
+        let config = Arc::clone(&self.config.borrow());
+        let binding = run.binding.as_ref();
+        let binding = binding.and_then(|name| config.bindings.iter().find(|b| b.name == *name));
+        if let Some(Target::AlertingHost { label }) = binding.map(|binding| &binding.target) {
+            for (host, why) in moved(label, inventory, alerts) {
+                gone.entry(host).or_insert(why);
+            }
+        }
+        gone
     }
 
     /// Stays with a run until its last process has ended. Nothing that ends a run waits for the store, whose disk may hang.
@@ -334,6 +361,34 @@ fn gone(run: &Run, inventory: &Inventory) -> BTreeMap<String, String> {
         Some((host.clone(), why))
     });
     gone.collect()
+}
+
+/// The hosts whose alerts' label names them no longer, each with why. An address may have become another host's while the
+/// run waited.
+fn moved(
+    label: &str,
+    inventory: &Inventory,
+    alerts: &[(Alert, Vec<String>)],
+) -> BTreeMap<String, String> {
+    let mut moved = BTreeMap::new();
+    for (alert, hosts) in alerts {
+        let (Some(value), [host]) = (alert.labels.get(label), hosts.as_slice()) else {
+            continue;
+        };
+        let why = match resolve_label(inventory, value) {
+            Ok(found) if found == host => continue,
+            Ok(found) => format!("its alert's {label} is {found}'s"),
+            Err(unresolved) => unresolved.to_string(),
+        };
+        let why = format!("the inventory changed since it was decided: {why}");
+        moved.insert(host.clone(), why);
+    }
+    moved
+}
+
+/// Whether its hosts are the machines that it was claimed for. If not, another run may be there: it is claimed anew.
+fn is_as_claimed(run: &Run, inventory: &Inventory) -> bool {
+    run.work.controller || run.machines == inventory.machines().among(&run.hosts)
 }
 
 fn not_started(why: &str) -> String {

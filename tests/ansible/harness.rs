@@ -128,6 +128,12 @@ ansible_python_interpreter='{{ ansible_playbook_python }}'
                 playbook_dir,
                 inventory,
                 inventory_refresh: Duration::from_mins(5),
+                inventory_timeout: Duration::from_mins(1),
+                inventory_max_age: Duration::from_mins(15),
+                inventory_shrink: promansible::config::InventoryShrink {
+                    max_percent: 50,
+                    believe_after: Duration::from_mins(10),
+                },
                 user: None,
                 private_key_file: None,
                 r#become: false,

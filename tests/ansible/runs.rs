@@ -22,6 +22,8 @@ on_both!(
     facts_are_gathered_on_demand,
     a_failure_that_is_ignored_or_rescued_is_none,
     the_inventory_is_listed,
+    however_talkative_ansible_is_the_inventory_is_listed,
+    why_an_inventory_cannot_be_read_is_said,
     a_run_without_alerts_runs_its_roles_once,
 );
 
@@ -345,7 +347,7 @@ async fn facts_are_gathered_on_demand(version: Version) {
 async fn the_inventory_is_listed(version: Version) {
     let bench = Bench::new(version);
     let listed = bench.ansible().list().await.unwrap();
-    let listed: serde_json::Value = serde_json::from_slice(&listed).unwrap();
+    let listed: serde_json::Value = serde_json::from_slice(&listed.json).unwrap();
     assert_eq!(listed["web-servers"]["hosts"][0], "web1");
     assert_eq!(
         listed["_meta"]["hostvars"]["web6"]["ansible_connection"],
@@ -365,6 +367,61 @@ async fn the_inventory_is_listed(version: Version) {
         "{error}"
     );
     bench.assert_nothing_left();
+}
+
+async fn however_talkative_ansible_is_the_inventory_is_listed(version: Version) {
+    let mut bench = Bench::new(version);
+    bench.write(
+        "playbook/ansible.cfg",
+        "[defaults]\nverbosity = 2\n[inventory]\nexport = true\n",
+    );
+    bench.write("inventory/group_vars/all.yml", "ansible_port: 2222\n");
+    for (name, value) in [
+        ("ANSIBLE_VERBOSITY", "3"),
+        ("ANSIBLE_INVENTORY_EXPORT", "1"),
+    ] {
+        bench.settings.environment.insert(name.into(), value.into());
+    }
+    let listed = bench.ansible().list().await.unwrap();
+    assert_eq!(listed.warnings, "");
+    let listed: serde_json::Value = serde_json::from_slice(&listed.json).unwrap();
+    assert_eq!(listed["_meta"]["hostvars"]["web6"]["ansible_port"], 2222);
+    assert!(bench.ansible().version().await.unwrap().is_some());
+}
+
+async fn why_an_inventory_cannot_be_read_is_said(version: Version) {
+    let mut bench = Bench::new(version);
+    let file = bench.settings.inventory[0].join("one.yml");
+    bench.settings.inventory = vec![file];
+    for (text, mode, parts) in [
+        (
+            "all:\n  hosts:\n    db[1]: {}\n",
+            0o644,
+            &["Completely failed to parse", "host range must be begin:end"][..],
+        ),
+        ("all: {hosts: [\n", 0o644, &["one.yml", "yaml"]),
+        (
+            "#!/bin/sh\necho the token is expired >&2\nexit 3\n",
+            0o755,
+            &["script", "the token is expired"],
+        ),
+        (
+            "#!/bin/sh\necho no json\n",
+            0o755,
+            &["script", "JSON", "one.yml"],
+        ),
+    ] {
+        bench.write("inventory/one.yml", text);
+        let path = &bench.settings.inventory[0];
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+        let error = bench.ansible().list().await.unwrap_err();
+        let said = error.to_string();
+        assert!(said.starts_with("ansible-inventory ended with "), "{said}");
+        for part in parts {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+        assert!(!said.contains(char::from(27)), "{said}");
+    }
 }
 
 async fn a_failure_that_is_ignored_or_rescued_is_none(version: Version) {

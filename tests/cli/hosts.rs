@@ -123,6 +123,12 @@ fn the_inventory_is_printed_for_ansible_with_and_without_a_server() {
         "promansible: no host of the inventory is named \"web9\"\n"
     );
 
+    let status = json_of(&inventory(&site, &url(&server), &["--status"]));
+    assert_eq!(
+        (&status["readable"], &status["hosts"]),
+        (&json!(true), &json!(5))
+    );
+
     // Somebody has the store, and nobody answers where we ask.
     let said = refused(&inventory(&site, NOBODY, &["--list"]));
     assert!(

@@ -160,7 +160,10 @@ fn an_alert_finds_the_host_that_calls_itself_so() {
     let named = [crate::bench::alert("A", "web1.example.com:9100")];
     server.deliver(&named);
     assert!(server.decided("all", "unknown_host") > 0.0);
-    let facts = |names: [&str; 2]| json!({"ansible_fqdn": names[0], "ansible_all_ipv4_addresses": [names[1]]});
+    let facts = |names: [&str; 2]| {
+        let eth0 = json!({"device": "eth0", "type": "ether", "ipv4": {"address": names[1]}});
+        json!({"ansible_fqdn": names[0], "ansible_interfaces": ["eth0"], "ansible_eth0": eth0})
+    };
     let told = json!({"facts": {"web1": facts(["web1.example.com", "192.0.2.1"]), "web2": facts(["web2.example.com", "192.0.2.1"])}});
     assert_eq!(post(&server, &told).0, 200);
     server.wait("the host to be known", || {
@@ -170,4 +173,128 @@ fn an_alert_finds_the_host_that_calls_itself_so() {
     assert_eq!(server.wait_run(1, "finished")["hosts"], json!(["web1"]));
     server.deliver(&[crate::bench::alert("A", "192.0.2.1:9100")]);
     assert!(server.decided("all", "ambiguous_host") > 0.0);
+}
+
+#[test]
+fn an_address_that_many_machines_have_finds_none_of_them() {
+    let server = Site::new().start();
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/data/facts/debian-12-docker.json"
+    );
+    let facts: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    // web2 says that web1's address is its own: the inventory knows better.
+    let eth0 = json!({"device": "eth0", "type": "ether", "ipv4": {"address": "10.0.0.1"}});
+    let other =
+        json!({"ansible_nodename": "web1", "ansible_interfaces": ["eth0"], "ansible_eth0": eth0});
+    let told = json!({"facts": {"web1": facts["ansible_facts"], "web2": other}});
+    assert_eq!(post(&server, &told).0, 200);
+    server.wait("the host to be known", || {
+        server.deliver(&[crate::bench::alert("A", "192.0.2.90:9100")]);
+        server.decided("all", "run") > 0.0
+    });
+    assert_eq!(server.wait_run(1, "finished")["hosts"], json!(["web1"]));
+    let unknown = server.decided("all", "unknown_host");
+    let nobody = [
+        "172.17.0.1:9100",
+        "192.168.122.1:9100",
+        "10.0.2.15:9100",
+        "10.0.3.1",
+        "10.88.0.1:9100",
+        "172.31.5.1:9100",
+        "198.51.100.250:9100",
+        "unknown",
+    ];
+    for (number, instance) in nobody.iter().enumerate() {
+        let said = server.deliver(&[crate::bench::alert(&format!("B{number}"), instance)]);
+        assert!(said.contains("unknown_host"), "{instance}: {said}");
+    }
+    assert_eq!(server.decided("all", "unknown_host"), unknown + 8.0);
+    for instance in ["10.0.0.1:9100", "web1:9100"] {
+        server.deliver(&[crate::bench::alert("C", instance)]);
+    }
+    assert_eq!(server.decided("all", "ambiguous_host"), 0.0);
+    for run in [2, 3] {
+        assert_eq!(server.wait_run(run, "finished")["hosts"], json!(["web1"]));
+    }
+}
+
+#[test]
+fn one_hosts_facts_make_no_more_series_than_the_limit() {
+    let site = Site::new().sections("facts: {metrics: {series_limit: 3}}\n");
+    let server = site.start();
+    let mounts: Vec<Value> = (0..2000)
+        .map(|n| json!({"mount": format!("/m{n}"), "device": "d", "fstype": "x", "size_total": 1}))
+        .collect();
+    let told = json!({"facts": {"web1": {"ansible_mounts": mounts}}});
+    assert_eq!(post(&server, &told).0, 200);
+    server.wait("shown", || !of_host(&server, "/metrics", "web1").is_empty());
+    assert_eq!(of_host(&server, "/metrics", "web1").len(), 4);
+    let dropped =
+        |metric: &str| format!("promansible_host_series_dropped_total{{metric=\"{metric}\"}}");
+    assert_eq!(server.metric(&dropped("filesystem_size_bytes")), 1997.0);
+    assert_eq!(server.metric(&dropped("network_info")), 0.0);
+}
+
+#[test]
+fn facts_of_a_host_that_comes_back_are_there_again() {
+    let site = Site::new();
+    let server = site.start();
+    let told = json!({"gathered_at": "2026-01-02T03:04:05Z", "facts": {"web1": facts(1)}});
+    assert_eq!(post(&server, &told).0, 200);
+    server.wait("shown", || !of_host(&server, "/metrics", "web1").is_empty());
+    let shown = of_host(&server, "/metrics", "web1");
+    let mut hosts = inventory();
+    hosts["web"]["hosts"] = json!(["web2"]);
+    hosts["_meta"]["hostvars"]
+        .as_object_mut()
+        .unwrap()
+        .remove("web1");
+    site.write("hosts", &hosts.to_string());
+    let leave = |server: &Server| {
+        server.wait("web1 to leave", || {
+            of_host(server, "/metrics", "web1").is_empty()
+        });
+        assert_eq!(server.get("/api/v1/facts/web1").status, 404);
+    };
+    leave(&server);
+    // That it left is remembered over a restart.
+    server.stop();
+    let server = site.start();
+    leave(&server);
+    site.write("hosts", &inventory().to_string());
+    server.wait("web1 to come back", || {
+        of_host(&server, "/metrics", "web1") == shown
+    });
+    assert_eq!(
+        server.data("facts/web1")["gathered_at"],
+        "2026-01-02T03:04:05Z"
+    );
+}
+
+#[test]
+fn facts_of_a_host_that_left_are_dropped_in_time() {
+    let site = Site::new().sections("facts: {keep_after_removal: 0s}\n");
+    let server = site.start();
+    let told = json!({"facts": {"web1": facts(1)}});
+    assert_eq!(post(&server, &told).0, 200);
+    let all = inventory();
+    let mut hosts = all.clone();
+    hosts["web"]["hosts"] = json!(["web2"]);
+    hosts["_meta"]["hostvars"]
+        .as_object_mut()
+        .unwrap()
+        .remove("web1");
+    site.write("hosts", &hosts.to_string());
+    server.wait("web1 to leave", || {
+        server.metric("promansible_inventory_hosts") == 3.0
+    });
+    server.wait("its facts to go", || {
+        of_host(&server, "/metrics", "web1").is_empty()
+    });
+    site.write("hosts", &all.to_string());
+    server.wait("web1 to come back", || {
+        server.metric("promansible_inventory_hosts") == 4.0
+    });
+    assert_eq!(server.get("/api/v1/facts/web1").status, 404);
 }

@@ -22,6 +22,7 @@ mod findings;
 mod gone;
 mod guards;
 mod hosts;
+mod inventory;
 mod login;
 mod messages;
 mod operations;

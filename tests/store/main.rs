@@ -13,6 +13,7 @@ mod audit;
 mod edges;
 mod findings;
 mod fixture;
+mod fleet;
 mod follow;
 mod guards;
 mod hosts;

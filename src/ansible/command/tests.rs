@@ -16,6 +16,12 @@ fn settings() -> config::Ansible {
         playbook_dir: "/srv/playbook".into(),
         inventory: vec!["/srv/inventory".into(), "/srv/hosts.py".into()],
         inventory_refresh: Duration::from_mins(5),
+        inventory_timeout: Duration::from_mins(1),
+        inventory_max_age: Duration::from_mins(15),
+        inventory_shrink: config::InventoryShrink {
+            max_percent: 50,
+            believe_after: Duration::from_mins(10),
+        },
         user: None,
         private_key_file: None,
         r#become: true,

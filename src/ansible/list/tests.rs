@@ -8,6 +8,12 @@ fn settings(root: &Path) -> config::Ansible {
         playbook_dir: root.join("playbook"),
         inventory: vec![root.join("inventory/hosts"), root.join("more")],
         inventory_refresh: Duration::from_mins(5),
+        inventory_timeout: Duration::from_mins(1),
+        inventory_max_age: Duration::from_mins(15),
+        inventory_shrink: config::InventoryShrink {
+            max_percent: 50,
+            believe_after: Duration::from_mins(10),
+        },
         user: None,
         private_key_file: None,
         r#become: false,

@@ -218,6 +218,7 @@ async fn list(config: &Config) -> Result<(Option<(u32, u32)>, Vec<u8>), Failure>
     })?;
     let caught = tokio::select! {
         listed = async { tokio::try_join!(ansible.version(), ansible.list()) } => {
+            let listed = listed.map(|(version, listed)| (version, listed.json));
             return listed.map_err(|e| not_listed(&e));
         }
         caught = signals.recv() => caught,

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::words::Bytes;
-use crate::facts::{FAMILIES, Facts, HostFacts, Sample, series};
+use crate::facts::{FAMILIES, Facts, HostFacts, HostOptions, Sample, series};
 
 /// How much of something is used.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,7 +54,7 @@ pub(super) struct Described {
 }
 
 pub(super) fn describe(of: &HostFacts) -> Described {
-    let samples = Samples(series(of).samples);
+    let samples = Samples(series(of, HostOptions::LIMIT).samples);
     let facts = Facts::new(&of.facts);
     Described {
         rows: rows(&samples, facts),

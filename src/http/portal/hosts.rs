@@ -8,6 +8,7 @@ use hyper::StatusCode;
 use super::Answer;
 use super::form::Form;
 use super::frame::{self, Frame};
+use super::inventory;
 use super::words::{Moment, part};
 use crate::clock;
 use crate::http::Context;
@@ -35,6 +36,7 @@ struct Hosts {
     conflicts: Vec<(String, String, String)>,
     groups: Vec<String>,
     unavailable: String,
+    notices: Vec<String>,
     text: String,
     group: String,
 }
@@ -55,24 +57,28 @@ pub(super) async fn page(context: &Context, query: &str) -> Answer {
         conflicts: Vec::new(),
         groups: Vec::new(),
         unavailable: String::new(),
+        notices: Vec::new(),
         text: form.text("q").to_owned(),
         group: form.text("group").to_owned(),
     };
-    let inventory = match context.inventory.fresh().await {
-        Ok(inventory) => inventory,
+    let hosts = match context.inventory.fresh().await {
+        Ok(hosts) => hosts,
         Err(why) => {
             page.unavailable = why.to_string();
             return frame::page(StatusCode::OK, page).await;
         }
     };
+    let standing = context.inventory.standing();
+    let notices = [inventory::unread(&standing), inventory::shrunk(&standing)];
+    page.notices = notices.into_iter().flatten().collect();
     let facts = context.store.facts_list().await?.into_iter();
     let facts: BTreeMap<_, _> = facts.map(|of| (of.host, of.gathered_at)).collect();
     let stale_after = context.config.borrow().facts.stale_after;
     let now = clock::now();
-    page.all = inventory.len();
-    page.groups = inventory.groups().map(str::to_owned).collect();
+    page.all = hosts.len();
+    page.groups = hosts.groups().map(str::to_owned).collect();
     let text = page.text.to_lowercase();
-    for host in inventory.hosts() {
+    for host in hosts.hosts() {
         let in_group = |group: &str| group == "all" || host.groups().any(|name| name == group);
         let has = |field: &str| field.to_lowercase().contains(&text);
         if !page.group.is_empty() && !in_group(&page.group)
@@ -96,7 +102,7 @@ pub(super) async fn page(context: &Context, query: &str) -> Answer {
             stale: age.is_some_and(|age| age > stale_after),
         });
     }
-    let conflicts = inventory.conflicts().iter();
+    let conflicts = hosts.conflicts().iter();
     page.conflicts = conflicts
         .map(|of| {
             (

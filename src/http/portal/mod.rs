@@ -53,6 +53,7 @@ mod guards;
 mod helped;
 mod host;
 mod hosts;
+mod inventory;
 mod kept;
 mod login;
 mod markdown;

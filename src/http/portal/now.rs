@@ -10,6 +10,7 @@ use super::Answer;
 use super::chart::{self, Chart};
 use super::episode::{self, EpisodeRow};
 use super::frame::{self, Frame};
+use super::inventory;
 use super::schedules::{self, ScheduleRow};
 use super::waiting::{self, Waiting};
 use super::words::{Badge, Moment, Row, count};
@@ -163,17 +164,25 @@ async fn warnings(context: &Context, now: DateTime<Utc>) -> Result<Vec<Warning>,
         );
         warn("Alerts were not handled", why, "");
     }
-    let inventory = match context.inventory.latest() {
-        Ok(inventory) => inventory,
+    let hosts = match context.inventory.latest() {
+        Ok(hosts) => hosts,
         Err(why) => {
             let why = format!("{why}. Alerts are not decided and no run starts until it can.");
             warn("There is no inventory", why, "/hosts");
             return Ok(warnings);
         }
     };
-    if !inventory.conflicts().is_empty() {
-        let hosts = count(inventory.conflicts().len(), "enrolled host");
-        let why = format!("{hosts} take no part, since the inventory's sources have the name too.");
+    let standing = context.inventory.standing();
+    if let Some(why) = inventory::unread(&standing) {
+        warn("The inventory cannot be read", why, "/hosts");
+    }
+    if let Some(why) = inventory::shrunk(&standing) {
+        warn("The inventory has lost hosts", why, "/hosts");
+    }
+    if !hosts.conflicts().is_empty() {
+        let conflicts = count(hosts.conflicts().len(), "enrolled host");
+        let why =
+            format!("{conflicts} take no part, since the inventory's sources have the name too.");
         warn("Hosts are in conflict", why, "/hosts");
     }
     let facts = context.config.borrow().facts.clone();
@@ -181,7 +190,7 @@ async fn warnings(context: &Context, now: DateTime<Utc>) -> Result<Vec<Warning>,
         let known = context.store.facts_list().await?;
         let is_old = |of: &&FactsOf| {
             let age = (now - of.gathered_at).to_std().unwrap_or_default();
-            age > facts.stale_after && inventory.host(&of.host).is_some()
+            age > facts.stale_after && hosts.host(&of.host).is_some()
         };
         let stale = known.iter().filter(is_old).count();
         if stale > 0 {

@@ -19,6 +19,7 @@ const INVENTORY: &str = r#"#!/bin/sh
 here=$(dirname "$0")/..
 [ "$1" = --version ] && { echo "ansible-inventory [core 2.19.0]"; exit; }
 [ -e "$here/slow" ] && sleep 2
+[ -e "$here/stuck" ] && { echo "waiting for the cloud" >&2; sleep 120; }
 [ -e "$here/hold" ] && { echo "the inventory is held" >&2; exit 1; }
 [ -e "$here/elsewhere" ] && exec cat "$here/elsewhere"
 cat "$here/hosts"
@@ -82,6 +83,7 @@ pub fn inventory() -> Value {
 pub struct Site {
     dir: Arc<TempDir>,
     refresh: &'static str,
+    ansible: BTreeMap<String, String>,
     runs: BTreeMap<String, String>,
     receiver: BTreeMap<String, String>,
     bindings: String,
@@ -95,6 +97,7 @@ impl Site {
         let site = Self {
             dir: Arc::new(TempDir::new().unwrap()),
             refresh: "5m",
+            ansible: BTreeMap::new(),
             runs: BTreeMap::new(),
             receiver: BTreeMap::new(),
             bindings: String::new(),
@@ -175,6 +178,12 @@ impl Site {
         self
     }
 
+    /// Another key of `ansible`.
+    pub fn ansible(mut self, key: &str, value: &str) -> Self {
+        self.ansible.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
     pub fn receiver(mut self, key: &str, value: &str) -> Self {
         self.receiver.insert(key.to_owned(), value.to_owned());
         self
@@ -227,8 +236,10 @@ impl Site {
             format!("{{{}}}", pairs.join(", "))
         };
         let dir = self.dir.path().display();
+        let pairs = self.ansible.iter();
+        let ansible: String = pairs.map(|(k, v)| format!(", {k}: {v}")).collect();
         let text = format!(
-            "ansible: {{bin_dir: {dir}/bin, playbook_dir: {dir}/playbook, inventory: [{dir}/hosts], inventory_refresh: {}}}\nstorage: {{path: {dir}/data/store.redb}}\nruns: {}\nreceiver: {}\nbindings:\n{}{}",
+            "ansible: {{bin_dir: {dir}/bin, playbook_dir: {dir}/playbook, inventory: [{dir}/hosts], inventory_refresh: {}{ansible}}}\nstorage: {{path: {dir}/data/store.redb}}\nruns: {}\nreceiver: {}\nbindings:\n{}{}",
             self.refresh,
             section(&self.runs),
             section(&self.receiver),

@@ -1,0 +1,198 @@
+//! What the inventory means for the store: which names are one machine, whose hosts are in doubt, and which have left.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use redb::ReadableTable;
+
+use super::live::Live;
+use super::records::Reported;
+use super::tables::{Tables, decode, encode};
+use super::{Store, StoreError, facts, finish};
+use crate::inventory::Machines;
+use crate::metrics::Happened;
+use crate::run::{CONTROLLER, Run};
+
+/// Since when hosts are missing of which something is kept: host → milliseconds since 1970.
+const DEPARTED: &str = "departed_hosts";
+
+/// What the inventory says of the hosts that runs are for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Fleet {
+    /// Which names are one machine: two runs never meet there.
+    pub machines: Machines,
+    /// Hosts that are missing from the inventory, and it is not believed yet that they left: their runs wait.
+    pub in_doubt: BTreeSet<String>,
+}
+
+impl Fleet {
+    /// The machines that a run touches.
+    pub(super) fn machines_of<'a>(&'a self, run: &'a Run) -> impl Iterator<Item = &'a str> {
+        run.hosts.iter().map(|host| self.machines.of(host))
+    }
+
+    pub(super) fn is_in_doubt(&self, run: &Run) -> bool {
+        !run.work.controller && run.hosts.iter().any(|host| self.in_doubt.contains(host))
+    }
+}
+
+/// Which hosts there are, and how long something is kept of those that left.
+#[derive(Debug, Clone)]
+pub struct Departed {
+    /// The hosts of the inventory. The controller always is one.
+    pub known: BTreeSet<String>,
+    /// Hosts that a person removed: nothing is kept of them.
+    pub removed: BTreeSet<String>,
+    /// How long facts, findings and successes of the others are kept.
+    pub keep: Duration,
+}
+
+/// Takes hosts that left off the metrics, and forgets them when their time has come.
+fn forget(
+    tables: &mut Tables<'_>,
+    live: &mut Live,
+    departed: &Departed,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let before = departed_since(tables)?;
+    let now_millis = now.timestamp_millis();
+    let mut since = BTreeMap::new();
+    for host in missing(tables, &departed.known)? {
+        // A clock that was set back must not keep them for longer.
+        let at = before
+            .get(&host)
+            .map_or(now_millis, |at| (*at).min(now_millis));
+        let kept = u128::try_from(now_millis - at).unwrap_or(0) < departed.keep.as_millis();
+        if kept && !departed.removed.contains(&host) {
+            since.insert(host, at);
+        }
+    }
+    let mut stays = departed.known.clone();
+    stays.extend(since.keys().cloned());
+    finish::forget_hosts_but(tables, live, &stays)?;
+    if !since.is_empty() {
+        hide(tables, live, &since)?;
+    }
+    let back = before.keys().filter(|host| departed.known.contains(*host));
+    let back: BTreeSet<&String> = back.collect();
+    if !back.is_empty() {
+        show(tables, live, &back)?;
+    }
+    if since != before {
+        tables.meta.insert(DEPARTED, encode(&since).as_slice())?;
+        // What was idle so far has written something now.
+        live.idle = live.idle.saturating_sub(1);
+    }
+    Ok(())
+}
+
+fn departed_since(tables: &Tables<'_>) -> Result<BTreeMap<String, i64>, StoreError> {
+    let value = tables.meta.get(DEPARTED)?;
+    value.map_or_else(|| Ok(BTreeMap::new()), |value| decode(value.value()))
+}
+
+/// The hosts of which something is kept, and that are not among these.
+fn missing(tables: &Tables<'_>, known: &BTreeSet<String>) -> Result<BTreeSet<String>, StoreError> {
+    let mut found = BTreeSet::new();
+    let mut look = |host: &str| {
+        if host != CONTROLLER && !known.contains(host) {
+            found.insert(host.to_owned());
+        }
+    };
+    for row in tables.facts.iter()? {
+        look(row?.0.value());
+    }
+    for row in tables.last_success.iter()? {
+        look(row?.0.value().1);
+    }
+    for row in tables.findings.iter()? {
+        look(row?.0.value().1);
+    }
+    Ok(found)
+}
+
+/// Takes hosts off the metrics, of which everything is kept.
+fn hide(
+    tables: &Tables<'_>,
+    live: &mut Live,
+    hosts: &BTreeMap<String, i64>,
+) -> Result<(), StoreError> {
+    let mut shown = BTreeSet::new();
+    let mut look = |(role, host): (&str, &str)| {
+        if hosts.contains_key(host) {
+            shown.insert((role.to_owned(), host.to_owned()));
+        }
+    };
+    for row in tables.last_success.iter()? {
+        look(row?.0.value());
+    }
+    for row in tables.findings.iter()? {
+        look(row?.0.value());
+    }
+    let shown = shown.into_iter();
+    live.happened
+        .extend(shown.map(|(role, host)| Happened::Forgotten { role, host }));
+    let hosts = hosts.keys().cloned();
+    live.happened.extend(hosts.map(Happened::FactsHidden));
+    Ok(())
+}
+
+/// Puts what is kept of hosts that came back on the metrics again.
+fn show(tables: &Tables<'_>, live: &mut Live, hosts: &BTreeSet<&String>) -> Result<(), StoreError> {
+    for host in hosts {
+        if let Some(facts) = facts::of(tables, host)? {
+            live.happened.push(Happened::FactsBack(Box::new(facts)));
+        }
+    }
+    let hosts: BTreeSet<&str> = hosts.iter().map(|host| host.as_str()).collect();
+    let is_back = |host: &str| hosts.contains(host);
+    for row in tables.last_success.iter()? {
+        let (key, at) = row?;
+        let (role, host) = key.value();
+        let at = DateTime::from_timestamp_millis(at.value());
+        if let Some(at) = at.filter(|_| is_back(host)) {
+            let (role, host) = (role.to_owned(), host.to_owned());
+            live.happened.push(Happened::SuccessBack { role, host, at });
+        }
+    }
+    for row in tables.findings.iter()? {
+        let (key, value) = row?;
+        let (role, host) = key.value();
+        if is_back(host) {
+            let reported: Reported = decode(value.value())?;
+            live.happened.push(Happened::ReportBack {
+                role: role.to_owned(),
+                host: host.to_owned(),
+                at: reported.at,
+                findings: reported.findings,
+            });
+        }
+    }
+    Ok(())
+}
+
+impl Store {
+    /// Takes what the inventory says of the hosts: the next claim goes by it. It is not kept.
+    pub async fn set_fleet(&self, fleet: Arc<Fleet>) -> Result<(), StoreError> {
+        self.ask(move |_, live| {
+            live.idle += 1;
+            live.fleet = Arc::clone(&fleet);
+            live.scan = None;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Takes hosts that left the inventory off the metrics; forgets their facts, findings and successes after the time
+    /// for which they are kept, and shows those again that came back before.
+    pub async fn forget_departed(
+        &self,
+        departed: Departed,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        self.ask(move |tables, live| forget(tables, live, &departed, now))
+            .await
+    }
+}
