@@ -145,6 +145,7 @@ impl App {
             shutdown: ending.clone(),
         };
         let discovery = sd_files::start(hosts, &metrics, &mut helpers);
+        helpers.spawn(configs.clone().follow(ending.clone()));
         let facts = FactsKeeper {
             store: opened.store.clone(),
             config: config.clone(),

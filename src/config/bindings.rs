@@ -11,6 +11,7 @@ use crate::alert::{Matcher, Matchers};
 
 use super::entry::{Kind, Known, Names, is_second, name, role_names, vars};
 use super::error::{Place, Report, place};
+use super::narrowing::{NarrowingText, limit, narrowing};
 use super::target::target;
 use super::text::{BindingText, StepText};
 use super::time_intervals::windows;
@@ -18,7 +19,7 @@ use super::typed::{Scalar, exact_place};
 use super::values::{BATCH_WINDOW, TIMEOUT, duration};
 use super::{Ansible, Guards, Origin, Roles, Runs, Target, guards};
 use crate::guards::{Limits, Mode, Storm};
-use crate::run::Vars;
+use crate::run::{Narrowing, Vars};
 use crate::time_interval::{TimeInterval, Windows};
 
 const EVERY_ALERT: &str = r#"for every alert, say so: matchers: ['alertname=~".+"']"#;
@@ -33,8 +34,14 @@ pub struct Binding {
     pub matchers: Matchers,
     /// What is done, one after the other as long as the alert fires; at least one step.
     pub steps: Vec<Step>,
+    /// The alert roles that run once for an episode which had a run of this binding, when it resolves; none.
+    pub on_resolved: Vec<String>,
     /// Which hosts; the alerting one, by the label `instance`.
     pub target: Target,
+    /// The hosts that the target is narrowed to; empty means all of its hosts.
+    pub limit: Vec<String>,
+    /// Which tasks run, and how much Ansible says of them; all, and little.
+    pub narrowing: Narrowing,
     /// Variables for the roles.
     pub vars: Vars,
     /// Whether they are data, which Ansible must not template: those of a binding that came over the API are.
@@ -77,10 +84,11 @@ pub struct Step {
 }
 
 impl Binding {
-    /// The roles of all its steps, each once.
+    /// The roles of all its steps, and those for when its alerts resolve, each once.
     pub fn roles(&self) -> Vec<&str> {
         let mut roles: Vec<&str> = Vec::new();
-        for role in self.steps.iter().flat_map(|step| &step.roles) {
+        let steps = self.steps.iter().flat_map(|step| &step.roles);
+        for role in steps.chain(&self.on_resolved) {
             if !roles.contains(&role.as_str()) {
                 roles.push(role);
             }
@@ -88,10 +96,9 @@ impl Binding {
         roles
     }
 
-    /// Whether one of its steps runs a role.
+    /// Whether it runs a role.
     pub fn runs(&self, role: &str) -> bool {
-        let mut steps = self.steps.iter();
-        steps.any(|step| step.roles.iter().any(|r| r == role))
+        self.roles().contains(&role)
     }
 }
 
@@ -179,10 +186,24 @@ pub(super) fn binding(
         };
         guards::storm("", Some(typed), none, report)
     });
+    let on_resolved = typed.on_resolved.map_or_else(Vec::new, |roles| {
+        role_names(Kind::Binding, Some(roles), whole, known, report)
+    });
+    let narrowing = narrowing(
+        NarrowingText {
+            tags: typed.tags,
+            skip_tags: typed.skip_tags,
+            verbosity: typed.verbosity,
+        },
+        report,
+    );
     Binding {
         name: name(Kind::Binding, typed.name, whole, report),
         matchers: matchers(typed.matchers, whole, report),
         steps,
+        on_resolved,
+        limit: limit(typed.limit, &target, report),
+        narrowing,
         target,
         vars: vars(typed.vars.unwrap_or_default(), report),
         inert_vars: false,

@@ -14,7 +14,7 @@ use super::values::duration;
 use super::yaml::did_you_mean;
 use super::{Config, Facts, Target};
 use crate::facts::{ExtraFact, FAMILIES, HostOptions};
-use crate::run::{Vars, Work};
+use crate::run::{Narrowing, Vars, Work};
 
 const EVERY: RangeInclusive<Duration> = Duration::from_mins(1)..=Duration::from_hours(24 * 365);
 
@@ -46,6 +46,7 @@ impl Config {
                 timeout: self.runs.timeout,
                 allow_overlap: false,
                 rerun_on_interrupt: false,
+                narrowing: Narrowing::default(),
             }
         })
     }

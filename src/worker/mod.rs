@@ -15,7 +15,8 @@ use tokio::task::JoinSet;
 
 use crate::alert::Alert;
 use crate::ansible::{
-    AlertData, Ansible, Case, Cause, Ending, Progress, RoleKind, Spec, Started, judge, last_words,
+    AlertData, Ansible, Case, Cause, Ending, Progress, RoleKind, Spec, StartError, Started, judge,
+    last_words,
 };
 use crate::clock;
 use crate::config::Config;
@@ -24,7 +25,7 @@ use crate::inventory_keeper::{InventoryKeeper, Unavailable};
 use crate::metrics::Metrics;
 use crate::run::{HostResult, Outcome, Run, RunId, Trigger};
 use crate::shutdown::Shutdown;
-use crate::store::{Claim, Claimed, Ended, Store, StoreError};
+use crate::store::{Claim, Claimed, Ended, Store, StoreError, VainStart};
 use told::Told;
 
 /// How long to leave a broken store alone.
@@ -102,16 +103,23 @@ impl Worker {
         let gone = gone(&run, &inventory);
         let hosts = run.hosts.iter().filter(|host| !gone.contains_key(*host));
         let hosts: Vec<String> = hosts.cloned().collect();
-        let mut ended = if hosts.is_empty() {
-            Ended {
-                outcome: Outcome::Failed,
-                results: BTreeMap::new(),
-                message: gone.values().next().map(|why| not_started(why)),
-                findings: Vec::new(),
-            }
+        let end = if hosts.is_empty() {
+            let why = gone.values().next().map_or("", String::as_str);
+            End::of_nothing(why, &hosts)
         } else {
             self.run_on(&run, &inventory, &hosts, &alerts, cancel).await
         };
+        let End { mut ended, began } = end;
+        if !began {
+            let why = ended.message.clone().unwrap_or_default();
+            if self.try_again(&run, &why).await {
+                return;
+            }
+            if run.vain_starts > 0 {
+                let starts = run.vain_starts + 1;
+                ended.message = Some(format!("no task began in {starts} starts: {why}"));
+            }
+        }
         for (host, why) in gone {
             ended.outcome = ended.outcome.max(Outcome::Failed);
             ended.message.get_or_insert_with(|| not_started(&why));
@@ -128,7 +136,7 @@ impl Worker {
         hosts: &[String],
         alerts: &[(Alert, Vec<String>)],
         cancel: watch::Receiver<Option<String>>,
-    ) -> Ended {
+    ) -> End {
         let alerts = by_host(alerts, hosts);
         let ansible = Arc::clone(&self.ansible.borrow());
         let enrolled: Vec<_> = inventory.enrolled().cloned().collect();
@@ -153,15 +161,46 @@ impl Worker {
                 );
                 self.attend(run.id, &spec, started, cancel).await
             }
-            Err(e) => {
-                let why = e.to_string();
-                let result = HostResult::bare(Outcome::Failed, Some(why.clone()));
-                let results = hosts.iter().map(|host| (host.clone(), result.clone()));
-                Ended {
-                    outcome: Outcome::Failed,
-                    results: results.collect(),
-                    message: Some(not_started(&why)),
-                    findings: Vec::new(),
+            // Time does not mend it.
+            Err(e @ StartError::Build(_)) => End {
+                began: true,
+                ..End::of_nothing(&e.to_string(), hosts)
+            },
+            Err(e) => End::of_nothing(&e.to_string(), hosts),
+        }
+    }
+
+    /// Puts a run back of which no task began, if it may be started once more. While the store is broken it tries again.
+    async fn try_again(&self, run: &Run, why: &str) -> bool {
+        let runs = self.config.borrow().runs.clone();
+        let vain = VainStart {
+            why: why.to_owned(),
+            attempts: runs.start_attempts,
+            pause: runs.start_pause,
+        };
+        loop {
+            let tried = self.store.try_again(run.id, vain.clone(), clock::now());
+            match tried.await {
+                Ok(false) => return false,
+                Ok(true) => {
+                    let starts = run.vain_starts + 1;
+                    tracing::warn!(
+                        run = run.id.0,
+                        starts,
+                        why,
+                        "no task began: it is to be tried again"
+                    );
+                    return true;
+                }
+                Err(e @ StoreError::Broken(_)) if !self.shutdown.is_asked() => {
+                    tracing::error!(run = run.id.0, error = %e, "the run cannot be put back into the queue yet");
+                    tokio::time::sleep(PAUSE).await;
+                }
+                // An earlier try is on disk, although the disk failed while it was written.
+                Err(StoreError::NoSuchRun(_)) => return true,
+                Err(e) => {
+                    tracing::error!(run = run.id.0, error = %e, "the run cannot be put back into the queue");
+                    return false;
                 }
             }
         }
@@ -193,7 +232,7 @@ impl Worker {
         spec: &Spec<'_>,
         mut started: Started,
         mut cancel: watch::Receiver<Option<String>>,
-    ) -> Ended {
+    ) -> End {
         let mut shutdown = self.shutdown.clone();
         let deadline = tokio::time::sleep(spec.work.timeout);
         tokio::pin!(deadline);
@@ -239,7 +278,8 @@ impl Worker {
             last_words: &last_words(&told.last_bytes),
             cause,
         });
-        Ended {
+        let began = told.began || stop.is_some();
+        let ended = Ended {
             outcome: judged.outcome,
             results: judged.results,
             message: match (cause, stop) {
@@ -249,7 +289,8 @@ impl Worker {
                 _ => judged.message,
             },
             findings: told.findings(),
-        }
+        };
+        End { ended, began }
     }
 
     /// Puts a run back that was not begun. If that cannot be kept, the next start finds it under way and interrupts it.
@@ -286,6 +327,32 @@ impl Worker {
                     return;
                 }
             }
+        }
+    }
+}
+
+/// How a run ended, and whether that is its end: if no task began on any host, nothing has happened, and it may be started
+/// again.
+struct End {
+    ended: Ended,
+    /// Whether a task may have begun, or somebody or the time ended it.
+    began: bool,
+}
+
+impl End {
+    /// Of a run that was not started at all.
+    fn of_nothing(why: &str, hosts: &[String]) -> Self {
+        let result = HostResult::bare(Outcome::Failed, Some(why.to_owned()));
+        let results = hosts.iter().map(|host| (host.clone(), result.clone()));
+        let ended = Ended {
+            outcome: Outcome::Failed,
+            results: results.collect(),
+            message: Some(not_started(why)),
+            findings: Vec::new(),
+        };
+        Self {
+            ended,
+            began: false,
         }
     }
 }
