@@ -159,25 +159,13 @@ pub(super) fn binding(
         defaults.verify_within,
         report,
     );
-    let steps = match typed.steps {
-        None => vec![Step {
-            roles: role_names(Kind::Binding, typed.roles, whole, known, report),
-            verify_within,
-        }],
-        Some(steps) => {
-            if let Some(roles) = &typed.roles {
-                report.add(
-                    place(roles.referenced),
-                    "roles and steps are both there",
-                    Some(
-                        "keep steps, and put these roles into its first: steps: [{roles: […]}, …]"
-                            .to_owned(),
-                    ),
-                );
-            }
-            self::steps(steps, verify_within, known, report)
-        }
-    };
+    let steps = steps_or_roles(
+        (typed.steps, typed.roles),
+        whole,
+        verify_within,
+        known,
+        report,
+    );
     let storm = typed.storm.as_ref().map(|typed| {
         let none = Storm {
             max_hosts: 0,
@@ -245,6 +233,38 @@ pub(super) fn binding(
         r#become,
         gather_facts: typed.gather_facts.unwrap_or(ansible.gather_facts),
     }
+}
+
+/// What is typed as steps, or as the roles of the only one.
+type Typed = (
+    Option<Spanned<Vec<Spanned<StepText>>>>,
+    Option<Spanned<Vec<Scalar>>>,
+);
+
+fn steps_or_roles(
+    (typed, roles): Typed,
+    whole: Option<Place>,
+    verify_within: Duration,
+    known: Option<&Known<'_>>,
+    report: &mut Report<'_>,
+) -> Vec<Step> {
+    let Some(typed) = typed else {
+        return vec![Step {
+            roles: role_names(Kind::Binding, roles, whole, known, report),
+            verify_within,
+        }];
+    };
+    if let Some(roles) = &roles {
+        report.add(
+            place(roles.referenced),
+            "roles and steps are both there",
+            Some(
+                "keep steps, and put these roles into its first: steps: [{roles: […]}, …]"
+                    .to_owned(),
+            ),
+        );
+    }
+    steps(typed, verify_within, known, report)
 }
 
 /// More steps than this are a program, and belong into a role.

@@ -8,7 +8,7 @@ use super::checks;
 use super::collections;
 use super::error::{Place, Report, place};
 use super::http_client;
-use super::text::FileText;
+use super::text::{AnsibleText, FileText};
 use super::typed::Scalar;
 use super::values::is_usable;
 use super::{About, Ansible, RoleKind, Roles};
@@ -58,6 +58,22 @@ pub(super) fn look(typed: &FileText, report: &mut Report<'_>) -> Option<Roles> {
         look_at(report, "web.tokens", file);
     }
     let ansible = typed.ansible.as_ref()?;
+    of_ansible(ansible, report);
+    let dir = ansible.playbook_dir.as_ref().filter(|dir| is_usable(dir))?;
+    has_parts(report, dir)?;
+    let environment = ansible.environment.iter().flat_map(|pairs| &pairs.0);
+    let mut named = environment.filter(|(name, _)| collections::VARIABLES.contains(&&*name.value));
+    let named = named.next().map(|(_, value)| value.value.as_str());
+    Some(roles(
+        Path::new(&dir.value),
+        named,
+        place(dir.referenced),
+        report,
+    ))
+}
+
+/// Notes what is wrong with the programs, the sources and the files with secrets that Ansible is given.
+fn of_ansible(ansible: &AnsibleText, report: &mut Report<'_>) {
     if let Some(dir) = ansible.bin_dir.as_ref().filter(|dir| is_usable(dir)) {
         for program in ["ansible-playbook", "ansible-inventory"] {
             if !Path::new(&dir.value).join(program).is_file() {
@@ -106,17 +122,6 @@ pub(super) fn look(typed: &FileText, report: &mut Report<'_>) -> Option<Roles> {
             secret(report, file, secret_file::check_unless_program);
         }
     }
-    let dir = ansible.playbook_dir.as_ref().filter(|dir| is_usable(dir))?;
-    has_parts(report, dir)?;
-    let environment = ansible.environment.iter().flat_map(|pairs| &pairs.0);
-    let mut named = environment.filter(|(name, _)| collections::VARIABLES.contains(&&*name.value));
-    let named = named.next().map(|(_, value)| value.value.as_str());
-    Some(roles(
-        Path::new(&dir.value),
-        named,
-        place(dir.referenced),
-        report,
-    ))
 }
 
 /// Lists the roles again, as [`look`] does; `None` if there is no playbook folder.

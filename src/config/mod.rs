@@ -55,6 +55,7 @@ pub use load::{build, list_roles, load};
 pub use manual::{Manual, ManualError, manual, rerun_vars};
 pub use notifiers::{Address, Email, Notifier, Via};
 pub use vars::parse_vars;
+pub use vault::VaultIdentity;
 
 // What a second file of the same form is read with.
 pub(crate) use error::{Report, place};
@@ -144,15 +145,6 @@ pub struct Ansible {
     pub connection_password_file: Option<PathBuf>,
     /// Further environment variables of a run; a run inherits nothing else but `PATH`, `HOME` and the ssh agent's.
     pub environment: BTreeMap<String, String>,
-}
-
-/// A vault's name, and the file that holds its password; an executable one is run by Ansible.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VaultIdentity {
-    /// Its name, as `ansible-vault encrypt --vault-id NAME@…` wrote it.
-    pub id: String,
-    /// Its password.
-    pub password_file: PathBuf,
 }
 
 impl Ansible {

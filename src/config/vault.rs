@@ -1,13 +1,22 @@
 //! The vaults as typed → [`VaultIdentity`]s.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 
 use serde_saphyr::Spanned;
 
-use super::VaultIdentity;
 use super::error::{Report, place};
 use super::text::VaultIdentityText;
 use super::values::{path, text};
+
+/// A vault's name, and the file that holds its password; an executable one is run by Ansible.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VaultIdentity {
+    /// Its name, as `ansible-vault encrypt --vault-id NAME@…` wrote it.
+    pub id: String,
+    /// Its password.
+    pub password_file: PathBuf,
+}
 
 const HELP: &str =
     "write them as in vault_identities: [{id: prod, password_file: /etc/promansible/vault-prod}]";

@@ -2,6 +2,7 @@
 //!
 //! It never speaks with the HTTP side: a run comes out of the store, and so does the wish to cancel it.
 
+mod end;
 mod gathered;
 mod told;
 
@@ -25,7 +26,8 @@ use crate::inventory_keeper::{InventoryKeeper, Unavailable};
 use crate::metrics::Metrics;
 use crate::run::{HostResult, Outcome, Run, RunId, Trigger};
 use crate::shutdown::Shutdown;
-use crate::store::{Claim, Claimed, Ended, Store, StoreError, VainStart};
+use crate::store::{Claim, Claimed, Ended, Store, StoreError};
+use end::End;
 use told::Told;
 
 /// How long to leave a broken store alone.
@@ -122,7 +124,7 @@ impl Worker {
         }
         for (host, why) in gone {
             ended.outcome = ended.outcome.max(Outcome::Failed);
-            ended.message.get_or_insert_with(|| not_started(&why));
+            ended.message.get_or_insert_with(|| end::not_started(&why));
             let result = HostResult::bare(Outcome::Failed, Some(why));
             ended.results.insert(host, result);
         }
@@ -167,42 +169,6 @@ impl Worker {
                 ..End::of_nothing(&e.to_string(), hosts)
             },
             Err(e) => End::of_nothing(&e.to_string(), hosts),
-        }
-    }
-
-    /// Puts a run back of which no task began, if it may be started once more. While the store is broken it tries again.
-    async fn try_again(&self, run: &Run, why: &str) -> bool {
-        let runs = self.config.borrow().runs.clone();
-        let vain = VainStart {
-            why: why.to_owned(),
-            attempts: runs.start_attempts,
-            pause: runs.start_pause,
-        };
-        loop {
-            let tried = self.store.try_again(run.id, vain.clone(), clock::now());
-            match tried.await {
-                Ok(false) => return false,
-                Ok(true) => {
-                    let starts = run.vain_starts + 1;
-                    tracing::warn!(
-                        run = run.id.0,
-                        starts,
-                        why,
-                        "no task began: it is to be tried again"
-                    );
-                    return true;
-                }
-                Err(e @ StoreError::Broken(_)) if !self.shutdown.is_asked() => {
-                    tracing::error!(run = run.id.0, error = %e, "the run cannot be put back into the queue yet");
-                    tokio::time::sleep(PAUSE).await;
-                }
-                // An earlier try is on disk, although the disk failed while it was written.
-                Err(StoreError::NoSuchRun(_)) => return true,
-                Err(e) => {
-                    tracing::error!(run = run.id.0, error = %e, "the run cannot be put back into the queue");
-                    return false;
-                }
-            }
         }
     }
 
@@ -331,32 +297,6 @@ impl Worker {
     }
 }
 
-/// How a run ended, and whether that is its end: if no task began on any host, nothing has happened, and it may be started
-/// again.
-struct End {
-    ended: Ended,
-    /// Whether a task may have begun, or somebody or the time ended it.
-    began: bool,
-}
-
-impl End {
-    /// Of a run that was not started at all.
-    fn of_nothing(why: &str, hosts: &[String]) -> Self {
-        let result = HostResult::bare(Outcome::Failed, Some(why.to_owned()));
-        let results = hosts.iter().map(|host| (host.clone(), result.clone()));
-        let ended = Ended {
-            outcome: Outcome::Failed,
-            results: results.collect(),
-            message: Some(not_started(why)),
-            findings: Vec::new(),
-        };
-        Self {
-            ended,
-            began: false,
-        }
-    }
-}
-
 /// The hosts that have left the inventory since the decision, each with why. Ansible might read such a name as
 /// something else: as a group's, or, for `localhost`, as the controller's.
 fn gone(run: &Run, inventory: &Inventory) -> BTreeMap<String, String> {
@@ -385,10 +325,6 @@ fn log_end(run: &Run) {
     } else {
         tracing::warn!(run = run_id, outcome, seconds, message, "run ended");
     }
-}
-
-fn not_started(why: &str) -> String {
-    format!("it was not started: {why}")
 }
 
 async fn sleep_until(at: Option<DateTime<Utc>>) {
