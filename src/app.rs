@@ -180,6 +180,7 @@ impl App {
             shutdown: ending.clone(),
         };
         let discovery = sd_files::start(hosts, &metrics, &mut others);
+        others.spawn("config keeper", configs.clone().follow(ending.clone()));
         let facts = FactsKeeper {
             store: opened.store.clone(),
             config: config.clone(),

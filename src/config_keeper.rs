@@ -3,13 +3,19 @@
 //! One change at a time. A change is on disk before it is in force, and in force before it is answered.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Mutex, watch};
 
+use crate::ansible::roles_fingerprint;
 use crate::clock;
-use crate::config::{Config, Kept, KeptConflict, KeptError, KeptKind};
+use crate::config::{self, Config, Kept, KeptConflict, KeptError, KeptKind, Roles};
 use crate::metrics::Metrics;
+use crate::shutdown::Shutdown;
 use crate::store::{Expect, Store, StoreError};
+
+/// How often the roles' folders are looked at; a change over the API and a run by hand look at once.
+const FOLLOW: Duration = Duration::from_secs(5);
 
 /// Why a change did not happen.
 #[derive(Debug, thiserror::Error)]
@@ -28,11 +34,18 @@ pub enum ChangeError {
     Store(#[from] StoreError),
 }
 
+/// What the file says, with the roles as they were last listed.
+struct InFile {
+    config: Arc<Config>,
+    /// The fingerprint of the roles' folders then; `None` before they were listed again for the first time.
+    roles: Option<u64>,
+}
+
 /// The configuration that is in force. Cheap to clone.
 #[derive(Clone)]
 pub struct ConfigKeeper {
     /// What the file says; held while a change is made.
-    file: Arc<Mutex<Arc<Config>>>,
+    file: Arc<Mutex<InFile>>,
     in_force: Arc<watch::Sender<Arc<Config>>>,
     store: Store,
     metrics: Metrics,
@@ -44,7 +57,10 @@ impl ConfigKeeper {
         let file = Arc::new(file);
         let in_force = with_kept(&file, &store).await?;
         let keeper = Self {
-            file: Arc::new(Mutex::new(Arc::clone(&file))),
+            file: Arc::new(Mutex::new(InFile {
+                config: Arc::clone(&file),
+                roles: None,
+            })),
             in_force: Arc::new(watch::channel(file).0),
             store,
             metrics,
@@ -70,9 +86,68 @@ impl ConfigKeeper {
         let file = Arc::new(file);
         let in_force = with_kept(&file, &self.store).await?;
         before();
-        *held = file;
+        *held = InFile {
+            config: file,
+            roles: None,
+        };
         self.put_in_force(in_force);
         Ok(())
+    }
+
+    /// Follows the roles' folders until shutdown.
+    pub async fn follow(self, mut shutdown: Shutdown) {
+        while !shutdown.is_asked() {
+            self.follow_roles().await;
+            tokio::select! {
+                () = tokio::time::sleep(FOLLOW) => {}
+                () = shutdown.asked() => {}
+            }
+        }
+    }
+
+    /// Lists the roles again if something changed in their folders, so that one that was just put there can be used. The
+    /// configuration file is not read.
+    pub async fn follow_roles(&self) {
+        self.list_roles(&mut *self.file.lock().await).await;
+    }
+
+    async fn list_roles(&self, file: &mut InFile) {
+        let config = Arc::clone(&file.config);
+        let before = file.roles;
+        let listed = tokio::task::spawn_blocking(move || {
+            let stamp = roles_fingerprint(&config.ansible);
+            (before != Some(stamp)).then(|| (stamp, config::list_roles(&config.ansible)))
+        });
+        let Ok(Some((stamp, listed))) = listed.await else {
+            return;
+        };
+        file.roles = Some(stamp);
+        let mut roles = match listed {
+            Ok(roles) => roles,
+            Err(e) => {
+                tracing::warn!(error = %e.without_lines(), "the roles cannot be listed again; those that were known stay");
+                return;
+            }
+        };
+        keep_used(&mut roles, &self.in_force.borrow());
+        if roles == file.config.roles {
+            return;
+        }
+        let new = Arc::new(Config {
+            roles,
+            ..Config::clone(&file.config)
+        });
+        match with_kept(&new, &self.store).await {
+            Ok(in_force) => {
+                file.config = new;
+                self.put_in_force(in_force);
+                tracing::info!("the roles have changed, and are listed again");
+            }
+            Err(e) => {
+                file.roles = None;
+                tracing::error!(error = %e, "the roles have changed, and cannot be put in force yet");
+            }
+        }
     }
 
     /// What was made over the API, whether it takes part or not.
@@ -92,7 +167,9 @@ impl ConfigKeeper {
         json: &[u8],
         expect: Expect,
     ) -> Result<Kept, ChangeError> {
-        let file = self.file.lock().await;
+        let mut held = self.file.lock().await;
+        self.list_roles(&mut held).await;
+        let file = Arc::clone(&held.config);
         let (object, json) = file.read_kept(kind, json)?;
         let new = object.name().to_owned();
         if let Some(name) = name
@@ -117,7 +194,8 @@ impl ConfigKeeper {
         name: &str,
         expect: Expect,
     ) -> Result<(), ChangeError> {
-        let file = self.file.lock().await;
+        let held = self.file.lock().await;
+        let file = Arc::clone(&held.config);
         let removed = self
             .store
             .remove_object(kind, name.to_owned(), expect)
@@ -149,8 +227,10 @@ impl ConfigKeeper {
         }
         // Every label value that the configuration brings is there before anything can count by it.
         let bindings = config.bindings.iter().map(|binding| binding.name.as_str());
-        let roles = config.roles.alert.iter().chain(&config.roles.routine);
-        self.metrics.know(bindings, roles.map(String::as_str));
+        let own = config.roles.alert.iter().chain(&config.roles.routine);
+        let used = used(&config).filter(|role| config.roles.collection.contains(role));
+        let roles = own.chain(used).map(String::as_str);
+        self.metrics.know(bindings, roles);
         self.metrics.declare(&config.roles.checks);
         let schedules = config
             .schedules
@@ -159,6 +239,38 @@ impl ConfigKeeper {
         self.metrics.schedules().know(schedules);
         self.metrics.objects_in_conflict(config.conflicts.len());
         self.in_force.send_replace(Arc::new(config));
+    }
+}
+
+/// The roles that bindings and schedules name.
+fn used(config: &Config) -> impl Iterator<Item = &String> {
+    let bindings = config.bindings.iter().flat_map(|binding| {
+        let steps = binding.steps.iter().flat_map(|step| &step.roles);
+        steps.chain(&binding.on_resolved)
+    });
+    let schedules = config.schedules.iter();
+    bindings.chain(schedules.flat_map(|schedule| &schedule.work.roles))
+}
+
+/// Keeps what is known of roles that are used and not there: a tree that is just being changed must not take a binding out
+/// of force. If they stay away, their runs say so.
+fn keep_used(roles: &mut Roles, in_force: &Config) {
+    for name in used(in_force) {
+        if roles.about(name).next().is_some() {
+            continue;
+        }
+        let old = &in_force.roles;
+        for about in old.about(name) {
+            tracing::warn!(role = name, folder = %about.folder.display(), "a role that is used is not there any more");
+        }
+        roles.about.extend(old.about(name).cloned());
+        for (names, old) in [
+            (&mut roles.alert, &old.alert),
+            (&mut roles.routine, &old.routine),
+            (&mut roles.collection, &old.collection),
+        ] {
+            names.extend(old.iter().filter(|of| *of == name).cloned());
+        }
     }
 }
 

@@ -155,6 +155,23 @@ pub struct Work {
     /// Whether it is queued again after an interruption.
     #[serde(default)]
     pub rerun_on_interrupt: bool,
+    /// Which of Ansible's tasks run, and how much it says of them.
+    #[serde(flatten)]
+    pub narrowing: Narrowing,
+}
+
+/// Which of the roles' tasks run (`--tags`, `--skip-tags`), and how much Ansible says of them (`-v`).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Narrowing {
+    /// Only tasks with one of these tags, and those that are tagged `always`; empty means all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// No task with one of these tags.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skip_tags: Vec<String>,
+    /// How many times `-v`, from 0 to 4.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub verbosity: u8,
 }
 
 /// The name that stands for the controller wherever a host is named.
@@ -191,8 +208,11 @@ pub struct Run {
     pub state: State,
     /// When it was decided.
     pub created_at: DateTime<Utc>,
-    /// When its batch window closes: it does not start before.
+    /// It does not start before: its batch window is open until then, or a start that came to nothing is to be tried again.
     pub ready_at: DateTime<Utc>,
+    /// How many of its starts came to nothing: Ansible ended before any task began.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub vain_starts: u32,
     /// When it started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<DateTime<Utc>>,
@@ -220,7 +240,10 @@ pub struct Run {
     /// Whether it helped, by its episodes.
     #[serde(default, skip_serializing_if = "Verdicts::is_empty")]
     pub verdicts: Verdicts,
-    /// The interrupted run that this one repeats.
+    /// Whether it is the binding's `on_resolved`: its alerts have resolved.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub on_resolved: bool,
+    /// The run that this one repeats: it was interrupted, or a person asked for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rerun_of: Option<RunId>,
     /// Which replica may execute it; `None` means any.
@@ -230,7 +253,7 @@ pub struct Run {
     #[serde(default)]
     pub output_bytes: u64,
     /// How many events were left out because of `runs.events_limit`.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub events_dropped: u64,
 }
 
@@ -269,9 +292,8 @@ impl Approval {
     }
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref)] // the signature is serde's
-fn is_zero(n: &u64) -> bool {
-    *n == 0
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// What Ansible's statistics say of one host.

@@ -192,7 +192,8 @@ impl Scheduler {
         } else {
             self.inventory.current().await.map_err(|e| e.brief())?
         };
-        plan::hosts(&schedule.target, &inventory, None).map_err(|e| e.to_string())
+        let hosts = plan::hosts_within(&schedule.target, &schedule.limit, &inventory, None);
+        hosts.map_err(|e| e.to_string())
     }
 }
 

@@ -24,6 +24,8 @@ pub enum Skip {
     EmptyTarget,
     /// The host's inventory name could be read as a pattern by Ansible.
     UnsafeHostName,
+    /// The binding's `limit` leaves none of its hosts.
+    OutsideLimit,
     /// The alert lacks the label that names the host.
     MissingLabel,
     /// A label or annotation has a name that Ansible keeps for itself (`__…`).
@@ -48,7 +50,7 @@ pub enum Skip {
 
 impl Skip {
     /// Every reason, for metrics that must exist at zero.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::NoBinding,
         Self::Resolved,
         Self::Duplicate,
@@ -58,6 +60,7 @@ impl Skip {
         Self::UnknownGroup,
         Self::EmptyTarget,
         Self::UnsafeHostName,
+        Self::OutsideLimit,
         Self::MissingLabel,
         Self::ReservedLabel,
         Self::TemplateText,
@@ -87,6 +90,7 @@ impl Skip {
             Self::UnknownGroup => "unknown_group",
             Self::EmptyTarget => "empty_target",
             Self::UnsafeHostName => "unsafe_host_name",
+            Self::OutsideLimit => "outside_limit",
             Self::MissingLabel => "missing_label",
             Self::ReservedLabel => "reserved_label",
             Self::TemplateText => "template_text",

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::config;
 use crate::inventory::as_source;
-use crate::run::CONTROLLER;
+use crate::run::{CONTROLLER, Narrowing};
 
 use super::environment::{self, Paths};
 use super::spec::{BuildError, RoleKind, Spec};
@@ -74,6 +74,7 @@ pub fn build(
     ];
     let idle = idle.iter().filter(|(_, idle)| *idle);
     args.extend(idle.map(|(tag, _)| format!("--skip-tags={tag}").into()));
+    args.extend(narrowing_args(&spec.work.narrowing));
     if let Some(user) = &settings.user {
         args.push(format!("--user={user}").into());
     }
@@ -183,11 +184,27 @@ fn inventory_args(settings: &config::Ansible) -> Result<Vec<OsString>, BuildErro
         .collect()
 }
 
+fn narrowing_args(narrowing: &Narrowing) -> Vec<OsString> {
+    let mut args = Vec::new();
+    for (option, tags) in [
+        ("--tags", &narrowing.tags),
+        ("--skip-tags", &narrowing.skip_tags),
+    ] {
+        if !tags.is_empty() {
+            args.push(format!("{option}={}", tags.join(",")).into());
+        }
+    }
+    if narrowing.verbosity > 0 {
+        args.push(format!("-{}", "v".repeat(narrowing.verbosity.into())).into());
+    }
+    args
+}
+
 fn vault_args(settings: &config::Ansible) -> impl Iterator<Item = OsString> {
-    settings
-        .vault_password_file
-        .iter()
-        .map(|path| joined("--vault-password-file=", path))
+    let one = settings.vault_password_file.iter();
+    let one = one.map(|path| joined("--vault-password-file=", path));
+    let identities = settings.vault_identities.iter();
+    one.chain(identities.map(|of| joined(&format!("--vault-id={}@", of.id), &of.password_file)))
 }
 
 fn joined(before: &str, path: &Path) -> OsString {

@@ -129,8 +129,9 @@ impl Ansible {
             std::process::id(),
             CALLS.fetch_add(1, Ordering::Relaxed)
         );
-        let paths = self.paths(&name);
-        let line = build(&self.settings, &paths, &name)?;
+        let settings = self.settings_now();
+        let paths = self.paths(&settings, &name);
+        let line = build(&settings, &paths, &name)?;
         let folder = in_place(|| Folder::prepare(paths.dir, line))?;
         let mut command = supervisor(&folder, &self.exe, GRACE);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -224,6 +225,16 @@ pub fn fingerprint(settings: &config::Ansible) -> u64 {
     let mut hasher = DefaultHasher::new();
     let mut left = MAX_FILES;
     for root in roots {
+        hash_path(&root, &mut hasher, &mut left);
+    }
+    hasher.finish()
+}
+
+/// A number that changes when a role does, or one comes or goes; as [`fingerprint`].
+pub fn roles_fingerprint(settings: &config::Ansible) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    let mut left = MAX_FILES;
+    for root in settings.role_folders() {
         hash_path(&root, &mut hasher, &mut left);
     }
     hasher.finish()

@@ -30,6 +30,7 @@ mod process;
 mod spec;
 mod supervisor;
 mod tree;
+mod unstartable;
 mod vars;
 pub mod verdict;
 mod words;
@@ -37,7 +38,7 @@ mod words;
 pub use command::CommandLine;
 pub use environment::{MARKER, Paths, is_listing};
 pub use events::{Event, HostStats, PlayEnd, Stats, TaskReport};
-pub use list::{ListError, Listed, fingerprint};
+pub use list::{ListError, Listed, fingerprint, roles_fingerprint};
 pub use process::{Ending, Progress, Started, Stop, adopt_orphans};
 pub use spec::{AlertData, BuildError, RoleKind, Spec};
 pub use supervisor::{Supervise, supervise};
@@ -80,12 +81,14 @@ pub enum StartError {
     #[error(transparent)]
     Build(#[from] BuildError),
     /// Ansible is not there.
-    #[error("there is no {name} in {}: want it there, or `ansible.bin_dir` to name its folder", .searched.display())]
+    #[error("there is no {name} in {}{why}: want it there, or `ansible.bin_dir` to name its folder", .searched.display())]
     NoProgram {
         /// The program.
         name: String,
         /// `bin_dir`, or `PATH` as it is.
         searched: PathBuf,
+        /// Why it cannot be seen there, in brackets, where that is known.
+        why: String,
     },
     /// The template play is not there.
     #[error("there is no {}: want `ansible.playbook_dir` to name the folder that holds run.yml", .0.display())]
@@ -116,14 +119,7 @@ impl Ansible {
         let mut settings = setup.settings;
         settings.playbook_dir = std::path::absolute(&settings.playbook_dir)?;
         // Ansible starts in playbook_dir, so that what was relative to us has to be said in full.
-        let paths = [
-            &mut settings.bin_dir,
-            &mut settings.private_key_file,
-            &mut settings.vault_password_file,
-            &mut settings.become_password_file,
-            &mut settings.connection_password_file,
-        ];
-        for path in paths.into_iter().flatten().chain(&mut settings.inventory) {
+        for path in files(&mut settings) {
             *path = std::path::absolute(&*path)?;
         }
         Ok(Self {
@@ -146,9 +142,10 @@ impl Ansible {
 
     fn start_blocking(&self, spec: &Spec<'_>) -> Result<Started, StartError> {
         let run = spec.run.to_string();
-        let paths = self.paths(&run);
-        let line = command::build(&self.settings, spec, &paths)?;
-        let playbook = self.settings.playbook_dir.join("run.yml");
+        let settings = self.settings_now();
+        let paths = self.paths(&settings, &run);
+        let line = command::build(&settings, spec, &paths)?;
+        let playbook = settings.playbook_dir.join("run.yml");
         if !playbook.is_file() {
             return Err(StartError::NoPlaybook(playbook));
         }
@@ -157,14 +154,57 @@ impl Ansible {
         process::start(folder, &self.exe, self.grace, marker, spec.hosts)
     }
 
-    fn paths(&self, run: &str) -> Paths<'_> {
+    fn paths(&self, settings: &config::Ansible, run: &str) -> Paths<'_> {
         Paths {
             dir: self.runs_dir.join(run),
             store: &self.store,
             base: &self.environment,
-            has_config: self.settings.playbook_dir.join("ansible.cfg").is_file(),
+            has_config: settings.playbook_dir.join("ansible.cfg").is_file(),
         }
     }
+
+    /// The settings for one process: `playbook_dir`, and what lies in it, without links. Where a link is switched to another
+    /// tree meanwhile, the process goes on in the one in which it began.
+    fn settings_now(&self) -> config::Ansible {
+        let mut settings = self.settings.clone();
+        let Ok(real) = fs::canonicalize(&settings.playbook_dir) else {
+            return settings;
+        };
+        let linked = std::mem::replace(&mut settings.playbook_dir, real.clone());
+        let there = |path: &Path| {
+            let rest = path.strip_prefix(&linked).ok()?;
+            Some(real.join(rest).components().collect::<PathBuf>())
+        };
+        for path in files(&mut settings) {
+            if let Some(there) = there(path) {
+                *path = there;
+            }
+        }
+        for value in settings.environment.values_mut() {
+            let parts = value.split(':').map(|part| match there(Path::new(part)) {
+                Some(there) => there.to_string_lossy().into_owned(),
+                None => part.to_owned(),
+            });
+            *value = parts.collect::<Vec<_>>().join(":");
+        }
+        settings
+    }
+}
+
+/// Every path in the settings but `playbook_dir`.
+fn files(settings: &mut config::Ansible) -> impl Iterator<Item = &mut PathBuf> {
+    let one = [
+        &mut settings.bin_dir,
+        &mut settings.private_key_file,
+        &mut settings.vault_password_file,
+        &mut settings.become_password_file,
+        &mut settings.connection_password_file,
+    ];
+    let identities = settings.vault_identities.iter_mut();
+    one.into_iter()
+        .flatten()
+        .chain(identities.map(|of| &mut of.password_file))
+        .chain(&mut settings.inventory)
 }
 
 /// A run's folder, and what is to run in it.
@@ -222,7 +262,7 @@ impl Folder {
 
 /// Finds the program before anything is started, for an error that says where it was looked for.
 fn find_program(line: &CommandLine) -> Result<PathBuf, StartError> {
-    let missing = |searched: PathBuf| StartError::NoProgram {
+    let missing = |searched: PathBuf, why: String| StartError::NoProgram {
         name: line
             .program
             .file_name()
@@ -230,18 +270,22 @@ fn find_program(line: &CommandLine) -> Result<PathBuf, StartError> {
             .to_string_lossy()
             .into_owned(),
         searched,
+        why,
     };
     if line.program.is_absolute() {
         let dir = line.program.parent().unwrap_or(Path::new("/")).to_owned();
-        return if line.program.is_file() {
-            Ok(line.program.clone())
-        } else {
-            Err(missing(dir))
+        return match fs::metadata(&line.program) {
+            Ok(meta) if meta.is_file() => Ok(line.program.clone()),
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                let why = format!(" ({})", unstartable::why(&line.program, &e));
+                Err(missing(dir, why))
+            }
+            _ => Err(missing(dir, String::new())),
         };
     }
     let search = line.env.get("PATH").cloned().unwrap_or_default();
     std::env::split_paths(&search)
         .map(|dir| dir.join(&line.program))
         .find(|program| program.is_file())
-        .ok_or_else(|| missing(search.into()))
+        .ok_or_else(|| missing(search.into(), String::new()))
 }

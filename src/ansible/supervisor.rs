@@ -23,7 +23,7 @@ use tokio::net::unix::pipe;
 use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::tree;
+use super::{tree, unstartable};
 
 /// How long descendants have to end between TERM and KILL, if the grace is not shorter.
 const AFTER_TERM: Duration = Duration::from_secs(2);
@@ -50,11 +50,8 @@ enum SuperviseError {
     Control(io::Error),
     #[error("cannot prepare to supervise: {0}")]
     Prepare(#[from] io::Error),
-    #[error("cannot start {program:?}: {source}")]
-    Start {
-        program: OsString,
-        source: io::Error,
-    },
+    #[error("cannot start {}: {}", .program.display(), unstartable::why(.program, .source))]
+    Start { program: PathBuf, source: io::Error },
 }
 
 impl SuperviseError {
@@ -114,7 +111,7 @@ async fn run(what: &Supervise) -> Result<u8, SuperviseError> {
         .process_group(0)
         .spawn()
         .map_err(|source| SuperviseError::Start {
-            program: what.program.clone(),
+            program: what.program.clone().into(),
             source,
         })?;
     let child = Pid::from_raw(i32::try_from(child.id()).expect("a process id fits into pid_t"));
@@ -258,9 +255,10 @@ fn reap_orphans() -> Reaped {
     reap(Pid::from_raw(-1))
 }
 
-/// What is said goes where the program's output goes, so that it is kept with the run.
+/// What is said goes where the program's errors go: with a run that is kept with its output, and what lists the inventory
+/// prints nothing else there.
 fn say(text: &str) {
-    let _ = writeln!(io::stdout(), "{text}");
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// The signals that stop a supervisor.

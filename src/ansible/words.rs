@@ -17,6 +17,12 @@ const ERRORS: [&str; 3] = ["ERROR!", "[ERROR]", "fatal:"];
 /// Begins what Ansible says after everything else, which explains nothing.
 const RECAP: &str = "PLAY RECAP";
 
+/// The last error where the inventory was not read; why stands before it.
+const NO_SOURCE: &str = "parse inventory source";
+
+/// Begins what a script of the inventory wrote to its standard error.
+const SCRIPT_WROTE: &str = "Standard error from inventory script:";
+
 /// The last error with what follows it, or else the last lines; without empty ones and colours.
 pub fn last_words(output: &[u8]) -> String {
     let text = without_colours(&String::from_utf8_lossy(output).replace("\r\n", "\n"));
@@ -27,12 +33,49 @@ pub fn last_words(output: &[u8]) -> String {
     let is_error = |line: &&str| ERRORS.iter().any(|error| line.starts_with(error));
     let from = lines.iter().rposition(is_error);
     let from = from.unwrap_or(lines.len().saturating_sub(LINES));
-    let shown = lines[from..].iter().take(LINES).copied();
-    let shown = shown.collect::<Vec<_>>().join("\n");
+    let mut shown: Vec<&str> = lines[from..].iter().take(LINES).copied().collect();
+    let reason = source_reason(&lines[..from]);
+    if shown.first().is_some_and(|line| line.contains(NO_SOURCE)) {
+        shown.truncate(1);
+        shown.extend(reason.as_deref());
+    }
+    let shown = shown.join("\n");
     match shown.char_indices().nth(CHARS) {
         Some((end, _)) => format!("{}…", &shown[..end]),
         None => shown,
     }
+}
+
+/// Why a source of the inventory could not be read: what its script wrote, or what Ansible says of it before its last error.
+/// The first plugin that was tried is the one for which the source looked right.
+fn source_reason(lines: &[&str]) -> Option<String> {
+    let is_warning = |line: &str| line.starts_with("[WARNING]");
+    let from = lines
+        .iter()
+        .position(|line| is_warning(line) && line.contains("Failed to parse"))?;
+    let block = lines[from + 1..]
+        .iter()
+        .take_while(|line| !is_warning(line));
+    let block: Vec<&str> = std::iter::once(&lines[from])
+        .chain(block)
+        .copied()
+        .collect();
+    // ansible-core 2.19 quotes the script; before it wrapped a sentence that ends with what the script wrote.
+    let quoted = block.iter().position(|line| line.starts_with(SCRIPT_WROTE));
+    Some(match quoted {
+        Some(at) => block[at + 1..]
+            .iter()
+            .take(LINES)
+            .copied()
+            .collect::<Vec<_>>()
+            .join("\n"),
+        None => block
+            .iter()
+            .take(LINES)
+            .copied()
+            .collect::<Vec<_>>()
+            .join(" "),
+    })
 }
 
 /// Takes out `ESC [ … letter`.
@@ -50,6 +93,20 @@ pub(super) fn without_colours(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn why_a_source_cannot_be_read_is_shown_with_the_error() {
+        let old = b"[WARNING]:  * Failed to parse /i.sh with script plugin: Inventory\nscript (/i.sh) had an execution error: cloud API: 503\n[WARNING]:  * Failed to parse /i.sh with ini plugin: x\nERROR! Completely failed to parse inventory source /i.sh\n";
+        assert_eq!(
+            last_words(old),
+            "ERROR! Completely failed to parse inventory source /i.sh\n[WARNING]:  * Failed to parse /i.sh with script plugin: Inventory script (/i.sh) had an execution error: cloud API: 503"
+        );
+        let new = b"[WARNING]: Failed to parse inventory with 'script' plugin: Inventory script returned non-zero exit code 1.\n\n<<< caused by >>>\n\nStandard error from inventory script:\ncloud API: 503\n\n[WARNING]: Failed to parse inventory with 'ini' plugin: x\n[ERROR]: Completely failed to parse inventory source /i.sh\n";
+        assert_eq!(
+            last_words(new),
+            "[ERROR]: Completely failed to parse inventory source /i.sh\ncloud API: 503"
+        );
+    }
 
     #[test]
     fn the_last_error_is_shown_or_else_the_last_lines() {

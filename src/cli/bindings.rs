@@ -60,6 +60,18 @@ struct Add {
     /// Instead, the roles of one step; the next step runs if the alert still fires after it.
     #[arg(long = "step", value_name = "ROLE[,ROLE…]", conflicts_with = "roles")]
     steps: Vec<String>,
+    /// A role that runs once when an alert that had a run of this binding resolves; several are run in this order.
+    #[arg(long = "on-resolved", value_name = "ROLE")]
+    on_resolved: Vec<String>,
+    /// Only tasks with one of these tags.
+    #[arg(long, value_name = "TAG[,TAG…]", value_delimiter = ',')]
+    tags: Vec<String>,
+    /// No task with one of these tags.
+    #[arg(long, value_name = "TAG[,TAG…]", value_delimiter = ',')]
+    skip_tags: Vec<String>,
+    /// Only on these hosts, by their exact names.
+    #[arg(long, value_name = "HOST[,HOST…]", value_delimiter = ',')]
+    limit: Vec<String>,
     /// Where: host:NAME[,NAME…], group:NAME or controller; where nothing is said, the host that the label instance names.
     #[arg(long, value_parser = target)]
     target: Option<Value>,
@@ -137,6 +149,16 @@ impl Add {
             let steps = self.steps.iter();
             let steps = steps.map(|step| json!({"roles": step.split(',').collect::<Vec<_>>()}));
             body["steps"] = steps.collect();
+        }
+        for (name, list) in [
+            ("on_resolved", &self.on_resolved),
+            ("tags", &self.tags),
+            ("skip_tags", &self.skip_tags),
+            ("limit", &self.limit),
+        ] {
+            if !list.is_empty() {
+                body[name] = json!(list);
+            }
         }
         if let Some(target) = &self.target {
             body["target"] = target.clone();

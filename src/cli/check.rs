@@ -43,8 +43,12 @@ impl Check {
 fn config(file: &Path) -> Result<(), Failure> {
     let color = colored(&std::io::stderr());
     let config = config::load(file).map_err(|errors| Failure::new(errors.render(color)))?;
+    let of_collections = match config.roles.collection.len() {
+        0 => String::new(),
+        n => format!(", {} of collections", count(n as u64, "role")),
+    };
     print(&format!(
-        "{}: good ({}, {}, {})\n",
+        "{}: good ({}, {}, {}{of_collections})\n",
         file.display(),
         count(config.bindings.len() as u64, "binding"),
         count(config.roles.alert.len() as u64, "alert role"),

@@ -36,6 +36,18 @@ pub(super) struct Run {
     /// Only say what would change (Ansible's --check --diff).
     #[arg(long)]
     check: bool,
+    /// Only on these of the target's hosts, by their exact names.
+    #[arg(long, value_name = "HOST[,HOST…]", value_delimiter = ',')]
+    limit: Vec<String>,
+    /// Only tasks with one of these tags.
+    #[arg(long, value_name = "TAG[,TAG…]", value_delimiter = ',')]
+    tags: Vec<String>,
+    /// No task with one of these tags.
+    #[arg(long, value_name = "TAG[,TAG…]", value_delimiter = ',')]
+    skip_tags: Vec<String>,
+    /// Have Ansible say more; up to four times (-vvvv).
+    #[arg(long, short, action = clap::ArgAction::Count)]
+    verbose: u8,
     /// Do not wait for its end: print its number.
     #[arg(long)]
     no_follow: bool,
@@ -55,9 +67,21 @@ struct Started {
 
 impl Run {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let body = json!({
+        let mut body = json!({
             "roles": self.roles, "target": self.target, "vars": self.vars()?, "check": self.check,
         });
+        for (name, list) in [
+            ("limit", &self.limit),
+            ("tags", &self.tags),
+            ("skip_tags", &self.skip_tags),
+        ] {
+            if !list.is_empty() {
+                body[name] = json!(list);
+            }
+        }
+        if self.verbose > 0 {
+            body["verbosity"] = self.verbose.into();
+        }
         block_on(async {
             let server = &self.server;
             let ask = server.ask_async(Method::POST, "runs", Some(&body));

@@ -34,14 +34,17 @@ pub enum RoleKind {
     Alert,
     /// It is under `routine/roles`.
     Routine,
+    /// It is of a collection, and can be used for alerts and for routine work.
+    Collection,
 }
 
 impl RoleKind {
-    /// Its word, which is also its folder's name.
+    /// Its word. Of the first two it is also the folder's name.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Alert => "alert",
             Self::Routine => "routine",
+            Self::Collection => "collection",
         }
     }
 }
@@ -119,6 +122,16 @@ impl Roles {
             );
         }
         names.into_iter().cloned().collect()
+    }
+
+    /// Whether a variable is a secret (`no_log`) by the argument spec of one of these roles.
+    pub fn is_secret(&self, roles: &[String], name: &str) -> bool {
+        let specs = roles.iter().flat_map(|role| self.about(role));
+        let mut options =
+            specs.flat_map(|about| about.spec.iter().flat_map(|spec| &spec.options.0));
+        options.any(|(of, option)| {
+            option.no_log && (of == name || option.aliases.iter().any(|a| a == name))
+        })
     }
 
     /// Whether these roles take these variables, by their argument specs. Variables are values here, not templates.

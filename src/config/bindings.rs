@@ -11,6 +11,7 @@ use crate::alert::{Matcher, Matchers};
 
 use super::entry::{Kind, Known, Names, is_second, name, role_names, vars};
 use super::error::{Place, Report, place};
+use super::narrowing::{NarrowingText, limit, narrowing};
 use super::target::target;
 use super::text::{BindingText, StepText};
 use super::time_intervals::windows;
@@ -18,7 +19,7 @@ use super::typed::{Scalar, exact_place};
 use super::values::{BATCH_WINDOW, TIMEOUT, duration};
 use super::{Ansible, Guards, Origin, Roles, Runs, Target, guards};
 use crate::guards::{Limits, Mode, Storm};
-use crate::run::Vars;
+use crate::run::{Narrowing, Vars};
 use crate::time_interval::{TimeInterval, Windows};
 
 const EVERY_ALERT: &str = r#"for every alert, say so: matchers: ['alertname=~".+"']"#;
@@ -33,8 +34,14 @@ pub struct Binding {
     pub matchers: Matchers,
     /// What is done, one after the other as long as the alert fires; at least one step.
     pub steps: Vec<Step>,
+    /// The alert roles that run once for an episode which had a run of this binding, when it resolves; none.
+    pub on_resolved: Vec<String>,
     /// Which hosts; the alerting one, by the label `instance`.
     pub target: Target,
+    /// The hosts that the target is narrowed to; empty means all of its hosts.
+    pub limit: Vec<String>,
+    /// Which tasks run, and how much Ansible says of them; all, and little.
+    pub narrowing: Narrowing,
     /// Variables for the roles.
     pub vars: Vars,
     /// Whether they are data, which Ansible must not template: those of a binding that came over the API are.
@@ -77,10 +84,11 @@ pub struct Step {
 }
 
 impl Binding {
-    /// The roles of all its steps, each once.
+    /// The roles of all its steps, and those for when its alerts resolve, each once.
     pub fn roles(&self) -> Vec<&str> {
         let mut roles: Vec<&str> = Vec::new();
-        for role in self.steps.iter().flat_map(|step| &step.roles) {
+        let steps = self.steps.iter().flat_map(|step| &step.roles);
+        for role in steps.chain(&self.on_resolved) {
             if !roles.contains(&role.as_str()) {
                 roles.push(role);
             }
@@ -88,10 +96,9 @@ impl Binding {
         roles
     }
 
-    /// Whether one of its steps runs a role.
+    /// Whether it runs a role.
     pub fn runs(&self, role: &str) -> bool {
-        let mut steps = self.steps.iter();
-        steps.any(|step| step.roles.iter().any(|r| r == role))
+        self.roles().contains(&role)
     }
 }
 
@@ -152,25 +159,13 @@ pub(super) fn binding(
         defaults.verify_within,
         report,
     );
-    let steps = match typed.steps {
-        None => vec![Step {
-            roles: role_names(Kind::Binding, typed.roles, whole, known, report),
-            verify_within,
-        }],
-        Some(steps) => {
-            if let Some(roles) = &typed.roles {
-                report.add(
-                    place(roles.referenced),
-                    "roles and steps are both there",
-                    Some(
-                        "keep steps, and put these roles into its first: steps: [{roles: […]}, …]"
-                            .to_owned(),
-                    ),
-                );
-            }
-            self::steps(steps, verify_within, known, report)
-        }
-    };
+    let steps = steps_or_roles(
+        (typed.steps, typed.roles),
+        whole,
+        verify_within,
+        known,
+        report,
+    );
     let storm = typed.storm.as_ref().map(|typed| {
         let none = Storm {
             max_hosts: 0,
@@ -179,10 +174,24 @@ pub(super) fn binding(
         };
         guards::storm("", Some(typed), none, report)
     });
+    let on_resolved = typed.on_resolved.map_or_else(Vec::new, |roles| {
+        role_names(Kind::Binding, Some(roles), whole, known, report)
+    });
+    let narrowing = narrowing(
+        NarrowingText {
+            tags: typed.tags,
+            skip_tags: typed.skip_tags,
+            verbosity: typed.verbosity,
+        },
+        report,
+    );
     Binding {
         name: name(Kind::Binding, typed.name, whole, report),
         matchers: matchers(typed.matchers, whole, report),
         steps,
+        on_resolved,
+        limit: limit(typed.limit, &target, report),
+        narrowing,
         target,
         vars: vars(typed.vars.unwrap_or_default(), report),
         inert_vars: false,
@@ -224,6 +233,38 @@ pub(super) fn binding(
         r#become,
         gather_facts: typed.gather_facts.unwrap_or(ansible.gather_facts),
     }
+}
+
+/// What is typed as steps, or as the roles of the only one.
+type Typed = (
+    Option<Spanned<Vec<Spanned<StepText>>>>,
+    Option<Spanned<Vec<Scalar>>>,
+);
+
+fn steps_or_roles(
+    (typed, roles): Typed,
+    whole: Option<Place>,
+    verify_within: Duration,
+    known: Option<&Known<'_>>,
+    report: &mut Report<'_>,
+) -> Vec<Step> {
+    let Some(typed) = typed else {
+        return vec![Step {
+            roles: role_names(Kind::Binding, roles, whole, known, report),
+            verify_within,
+        }];
+    };
+    if let Some(roles) = &roles {
+        report.add(
+            place(roles.referenced),
+            "roles and steps are both there",
+            Some(
+                "keep steps, and put these roles into its first: steps: [{roles: […]}, …]"
+                    .to_owned(),
+            ),
+        );
+    }
+    steps(typed, verify_within, known, report)
 }
 
 /// More steps than this are a program, and belong into a role.

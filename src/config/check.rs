@@ -19,6 +19,7 @@ use super::text::{
 use super::time_intervals;
 use super::typed::{Pairs, Scalar};
 use super::values::{BATCH_WINDOW, TIMEOUT, count, duration, is_identifier, path, size, text};
+use super::vault;
 use super::web;
 use super::{Ansible, Config, InventoryShrink, Receiver, Roles, Runs, Storage};
 
@@ -149,6 +150,7 @@ fn ansible(typed: AnsibleText, report: &mut Report<'_>) -> Ansible {
             typed.vault_password_file,
             report,
         ),
+        vault_identities: vault::identities(typed.vault_identities, report),
         become_password_file: path(
             "ansible.become_password_file",
             typed.become_password_file,
@@ -279,6 +281,20 @@ fn runs(typed: &RunsText, report: &mut Report<'_>) -> Runs {
             typed.batch_window.as_ref(),
             Runs::BATCH_WINDOW,
             BATCH_WINDOW,
+            report,
+        ),
+        start_attempts: count(
+            "runs.start_attempts",
+            typed.start_attempts.as_ref(),
+            Runs::START_ATTEMPTS,
+            1..=10,
+            report,
+        ),
+        start_pause: duration(
+            "runs.start_pause",
+            typed.start_pause.as_ref(),
+            Runs::START_PAUSE,
+            Duration::ZERO..=HOUR,
             report,
         ),
         output_limit_bytes: size(

@@ -145,12 +145,24 @@ pub(super) fn role_names(
 
 impl Known<'_> {
     fn check(&self, kind: Kind, role: &Scalar, report: &mut Report<'_>) {
-        let Roles { alert, routine, .. } = self.roles;
+        let Roles {
+            alert,
+            routine,
+            collection,
+            ..
+        } = self.roles;
         let (own, other) = match kind {
             Kind::Binding => (alert, routine),
             Kind::Schedule => (routine, alert),
         };
-        if own.contains(&role.value) {
+        if own.contains(&role.value) || collection.contains(&role.value) {
+            return;
+        }
+        if role.value.matches('.').count() >= 2 {
+            let message = format!("unknown role {:?}: no collection has it", role.value);
+            let help = "a collection is looked for in playbook_dir/collections, and where ansible-galaxy installs it";
+            let help = did_you_mean_of(&role.value, collection).unwrap_or(help.to_owned());
+            report.add(place(role.referenced), message, Some(help));
             return;
         }
         let dir = self.ansible.playbook_dir.join(kind.roles());
@@ -183,6 +195,11 @@ impl Known<'_> {
             Some(help),
         );
     }
+}
+
+fn did_you_mean_of(name: &str, known: &[String]) -> Option<String> {
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    Some(format!("did you mean {:?}?", nearest(name, &known)?))
 }
 
 pub(super) fn vars(typed: Pairs<VarValue>, report: &mut Report<'_>) -> Vars {

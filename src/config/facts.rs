@@ -14,7 +14,7 @@ use super::values::{count, duration};
 use super::yaml::did_you_mean;
 use super::{Config, Facts, Target};
 use crate::facts::{ExtraFact, FAMILIES, HostOptions};
-use crate::run::{Vars, Work};
+use crate::run::{Narrowing, Vars, Work};
 
 /// Nothing is kept of a host longer than of a run.
 const KEEP: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(24 * 365);
@@ -49,6 +49,7 @@ impl Config {
                 timeout: self.runs.timeout,
                 allow_overlap: false,
                 rerun_on_interrupt: false,
+                narrowing: Narrowing::default(),
             }
         })
     }

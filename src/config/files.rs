@@ -5,12 +5,13 @@ use std::path::Path;
 
 use super::about::about;
 use super::checks;
-use super::error::{Report, place};
+use super::collections;
+use super::error::{Place, Report, place};
 use super::http_client;
-use super::text::FileText;
+use super::text::{AnsibleText, FileText};
 use super::typed::Scalar;
 use super::values::is_usable;
-use super::{About, RoleKind, Roles};
+use super::{About, Ansible, RoleKind, Roles};
 use crate::secret_file::{self, SecretFileError};
 
 /// Notes what is missing on the disk, and lists the roles; `None` if there is no folder to list them from.
@@ -57,6 +58,22 @@ pub(super) fn look(typed: &FileText, report: &mut Report<'_>) -> Option<Roles> {
         look_at(report, "web.tokens", file);
     }
     let ansible = typed.ansible.as_ref()?;
+    of_ansible(ansible, report);
+    let dir = ansible.playbook_dir.as_ref().filter(|dir| is_usable(dir))?;
+    has_parts(report, dir)?;
+    let environment = ansible.environment.iter().flat_map(|pairs| &pairs.0);
+    let mut named = environment.filter(|(name, _)| collections::VARIABLES.contains(&&*name.value));
+    let named = named.next().map(|(_, value)| value.value.as_str());
+    Some(roles(
+        Path::new(&dir.value),
+        named,
+        place(dir.referenced),
+        report,
+    ))
+}
+
+/// Notes what is wrong with the programs, the sources and the files with secrets that Ansible is given.
+fn of_ansible(ansible: &AnsibleText, report: &mut Report<'_>) {
     if let Some(dir) = ansible.bin_dir.as_ref().filter(|dir| is_usable(dir)) {
         for program in ["ansible-playbook", "ansible-inventory"] {
             if !Path::new(&dir.value).join(program).is_file() {
@@ -72,6 +89,8 @@ pub(super) fn look(typed: &FileText, report: &mut Report<'_>) -> Option<Roles> {
     for source in ansible.inventory.iter().flat_map(|list| &list.value) {
         exists(report, "ansible.inventory", source);
     }
+    let identities = ansible.vault_identities.iter().flat_map(|list| &list.value);
+    let identities = identities.map(|of| ("ansible.vault_identities", &of.value.password_file));
     for (key, file) in [
         ("ansible.private_key_file", &ansible.private_key_file),
         ("ansible.vault_password_file", &ansible.vault_password_file),
@@ -83,7 +102,10 @@ pub(super) fn look(typed: &FileText, report: &mut Report<'_>) -> Option<Roles> {
             "ansible.connection_password_file",
             &ansible.connection_password_file,
         ),
-    ] {
+    ]
+    .into_iter()
+    .chain(identities)
+    {
         let Some(file) = file.as_ref().filter(|file| exists(report, key, file)) else {
             continue;
         };
@@ -100,14 +122,25 @@ pub(super) fn look(typed: &FileText, report: &mut Report<'_>) -> Option<Roles> {
             secret(report, file, secret_file::check_unless_program);
         }
     }
-    playbook(
-        report,
-        ansible.playbook_dir.as_ref().filter(|dir| is_usable(dir))?,
-    )
 }
 
-/// The roles under a playbook folder that has all its parts.
-fn playbook(report: &mut Report<'_>, dir: &Scalar) -> Option<Roles> {
+/// Lists the roles again, as [`look`] does; `None` if there is no playbook folder.
+pub(super) fn look_again(ansible: &Ansible, report: &mut Report<'_>) -> Option<Roles> {
+    if !ansible.playbook_dir.is_dir() {
+        return None;
+    }
+    let mut named = collections::VARIABLES.iter();
+    let named = named.find_map(|name| ansible.environment.get(*name));
+    Some(roles(
+        &ansible.playbook_dir,
+        named.map(String::as_str),
+        None,
+        report,
+    ))
+}
+
+/// Notes what a playbook folder lacks; `None` if it is no folder.
+fn has_parts(report: &mut Report<'_>, dir: &Scalar) -> Option<()> {
     let path = Path::new(&dir.value);
     if !path.is_dir() {
         let message = format!("ansible.playbook_dir is not a folder: {:?}", dir.value);
@@ -127,36 +160,46 @@ fn playbook(report: &mut Report<'_>, dir: &Scalar) -> Option<Roles> {
             );
         }
     }
-    let mut list = |kind: &str| match roles_in(&path.join(kind).join("roles")) {
-        Ok(names) => names,
-        Err(error) => {
-            wrong(
-                report,
-                dir,
-                &format!("the folder {kind}/roles cannot be listed: {error}"),
-                None,
-            );
+    Some(())
+}
+
+/// The roles under a playbook folder, and those of the collections that its runs find. `named` says where those are, if the
+/// configuration does.
+fn roles(dir: &Path, named: Option<&str>, at: Option<Place>, report: &mut Report<'_>) -> Roles {
+    let mut list = |kind: RoleKind| {
+        let folder = dir.join(kind.as_str()).join("roles");
+        let names = roles_in(&folder).unwrap_or_else(|error| {
+            let kind = kind.as_str();
+            let message = format!("the folder {kind}/roles cannot be listed: {error}");
+            report.add(at, message, None);
             Vec::new()
-        }
+        });
+        let found = names.into_iter();
+        let found = found.map(|name| (kind, folder.join(&name), name));
+        found.collect::<Vec<_>>()
     };
-    let (alert, routine) = (list("alert"), list("routine"));
-    let about: Vec<About> = [(RoleKind::Alert, &alert), (RoleKind::Routine, &routine)]
+    let mut found = list(RoleKind::Alert);
+    found.extend(list(RoleKind::Routine));
+    let of_collections = collections::roles(&collections::folders(dir, named)).into_iter();
+    found.extend(of_collections.map(|(name, folder)| (RoleKind::Collection, folder, name)));
+    let about: Vec<About> = found
         .into_iter()
-        .flat_map(|(kind, names)| {
-            let dir = path.join(kind.as_str()).join("roles");
-            let about = move |name: &String| about(kind, name, dir.join(name));
-            names.iter().map(about)
-        })
+        .map(|(kind, folder, name)| about(kind, &name, folder))
         .collect();
     let folders = about.iter();
     let folders = folders.map(|about| (about.name.as_str(), about.folder.clone()));
     let checks = checks::look(folders, report);
-    Some(Roles {
-        alert,
-        routine,
+    let of_kind = |kind: RoleKind| {
+        let of_kind = about.iter().filter(|about| about.kind == kind);
+        of_kind.map(|about| about.name.clone()).collect()
+    };
+    Roles {
+        alert: of_kind(RoleKind::Alert),
+        routine: of_kind(RoleKind::Routine),
+        collection: of_kind(RoleKind::Collection),
         checks,
         about,
-    })
+    }
 }
 
 /// The names of the role folders in a folder, sorted; none if there is no such folder.

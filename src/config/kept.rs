@@ -330,6 +330,7 @@ fn mistyped(field: &str, value: &Value) -> Result<(), KeptError> {
             };
             (items.iter().all(good), "steps whose roles are texts")
         }
+        value if field == "verbosity" => (value.is_u64(), "a whole number"),
         value if DURATIONS.contains(&field) => (is_text(value) || value.is_number(), "a text"),
         Value::Array(items) => (items.iter().all(is_text), "a list of texts"),
         Value::Object(map) => {

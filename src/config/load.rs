@@ -7,7 +7,7 @@ use super::error::{ConfigErrors, Report};
 use super::files;
 use super::read::read;
 use super::typed;
-use super::{Config, Roles};
+use super::{Ansible, Config, Roles};
 
 /// Reads a configuration file, and looks at the files and role folders that it names.
 ///
@@ -22,6 +22,19 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
     let mut report = Report::new(&file, &text);
     let roles = files::look(&typed, &mut report);
     check::check(typed, roles.as_ref(), report)
+}
+
+/// Lists the roles of a configuration that is in force again.
+///
+/// *Errors*: the playbook folder is not there, or a role declares what is wrong. The caller keeps the roles that it has.
+pub fn list_roles(ansible: &Ansible) -> Result<Roles, ConfigErrors> {
+    let dir = ansible.playbook_dir.display().to_string();
+    let mut report = Report::new(&dir, "");
+    let roles = files::look_again(ansible, &mut report);
+    if roles.is_none() {
+        report.add(None, "this is not a folder", None);
+    }
+    report.finish(roles.unwrap_or_default())
 }
 
 /// Builds a configuration from its text alone: no file is looked at.

@@ -7,12 +7,13 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use serde_json::{Map, Value};
 
+use super::narrowing::{self, MAX_VERBOSITY};
 use super::target::{EXACT_NAME, is_exact_name};
 use super::values::{TIMEOUT, is_identifier};
 use super::vars::VarValue;
 use super::yaml::did_you_mean;
 use super::{Config, Roles, Target};
-use crate::run::{Vars, Work};
+use crate::run::{Narrowing, Vars, Work};
 use crate::units::{DURATION_HELP, format_duration, parse_duration};
 
 /// What a person asks to be run, and where.
@@ -20,6 +21,8 @@ use crate::units::{DURATION_HELP, format_duration, parse_duration};
 pub struct Manual {
     /// Where: never the alerting host.
     pub target: Target,
+    /// The hosts that the target is narrowed to; empty means all of its hosts.
+    pub limit: Vec<String>,
     /// What. Its variables hold no name that steers Ansible itself.
     pub work: Work,
 }
@@ -56,13 +59,17 @@ struct Typed {
     gather_facts: Option<Value>,
     timeout: Option<Value>,
     allow_overlap: Option<Value>,
+    limit: Option<Value>,
+    tags: Option<Value>,
+    skip_tags: Option<Value>,
+    verbosity: Option<Value>,
 }
 
 /// Reads what to run by hand.
 ///
 /// *Shape*: a JSON object with `roles` (names of either kind) and `target` (`{"group": NAME}`, `{"hosts": [NAME]}` or
-/// `"controller"`); and `vars`, `check`, `become`, `gather_facts`, `timeout`, `allow_overlap`, which have a binding's
-/// defaults.
+/// `"controller"`); and `vars`, `check`, `become`, `gather_facts`, `timeout`, `allow_overlap`, `limit`, `tags`, `skip_tags`,
+/// `verbosity`, which have a binding's defaults.
 ///
 /// *Errors*: the first defect; an unknown field is one.
 pub fn manual(json: &[u8], config: &Config) -> Result<Manual, ManualError> {
@@ -91,9 +98,36 @@ pub fn manual(json: &[u8], config: &Config) -> Result<Manual, ManualError> {
             timeout: timeout(typed.timeout)?.unwrap_or(config.runs.timeout),
             allow_overlap: switch("allow_overlap", typed.allow_overlap)?.unwrap_or(false),
             rerun_on_interrupt: false,
+            narrowing: Narrowing {
+                tags: tags("tags", typed.tags)?,
+                skip_tags: tags("skip_tags", typed.skip_tags)?,
+                verbosity: verbosity(typed.verbosity)?,
+            },
         },
+        limit: limit(typed.limit, &target)?,
         target,
     })
+}
+
+/// Reads what a run that is to be repeated is to have instead of its variables.
+///
+/// *Shape*: a JSON object that may have `vars`.
+///
+/// *Errors*: as [`manual`].
+pub fn rerun_vars(json: &[u8]) -> Result<Vars, ManualError> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Typed {
+        #[serde(default, deserialize_with = "vars_field")]
+        vars: Value,
+    }
+    if !json.trim_ascii_start().starts_with(b"{") {
+        let why = r#"the body is no JSON object: want {"vars": {"NAME": VALUE}}, or no body"#;
+        return Err(ManualError::whole(why));
+    }
+    let typed: Typed =
+        serde_json::from_slice(json).map_err(|e| ManualError::whole(e.to_string()))?;
+    vars(typed.vars)
 }
 
 fn wrong(field: &'static str, why: impl Display) -> ManualError {
@@ -135,7 +169,7 @@ fn names(
 
 fn roles(value: Option<Value>, known: &Roles) -> Result<Vec<String>, ManualError> {
     let roles = names("roles", value, r#"["check_dns"]"#)?;
-    for role in &roles {
+    for role in roles.iter().filter(|role| !known.collection.contains(role)) {
         match (known.alert.contains(role), known.routine.contains(role)) {
             (true, false) | (false, true) => {}
             (true, true) => {
@@ -147,7 +181,10 @@ fn roles(value: Option<Value>, known: &Roles) -> Result<Vec<String>, ManualError
                 ));
             }
             (false, false) => {
-                let all = [known.alert.as_slice(), known.routine.as_slice()].concat();
+                let mut all = [known.alert.as_slice(), known.routine.as_slice()].concat();
+                if role.contains('.') {
+                    all.extend(known.collection.iter().cloned());
+                }
                 let help = did_you_mean(role, &all, "the roles are");
                 return Err(wrong(
                     "roles",
@@ -193,6 +230,46 @@ fn target(value: Option<Value>) -> Result<Target, ManualError> {
             format_args!("unknown key {key:?}; {FORMS}"),
         )),
     }
+}
+
+fn limit(value: Option<Value>, target: &Target) -> Result<Vec<String>, ManualError> {
+    if value.is_none() {
+        return Ok(Vec::new());
+    }
+    if *target == Target::Controller {
+        return Err(wrong("limit", "the controller is one host: leave it out"));
+    }
+    let limit = names("limit", value, r#"["web1"]"#)?;
+    for host in &limit {
+        exact("limit", host, "host")?;
+    }
+    Ok(limit)
+}
+
+fn tags(field: &'static str, value: Option<Value>) -> Result<Vec<String>, ManualError> {
+    if value.is_none() {
+        return Ok(Vec::new());
+    }
+    let tags = names(field, value, r#"["config"]"#)?;
+    if let Some(why) = narrowing::defect_of_count(tags.len()) {
+        return Err(wrong(field, format_args!("it {why}")));
+    }
+    for tag in &tags {
+        if let Some(why) = narrowing::defect_of_tag(tag, field == "skip_tags") {
+            return Err(wrong(field, format_args!("{tag:?} {why}")));
+        }
+    }
+    Ok(tags)
+}
+
+fn verbosity(value: Option<Value>) -> Result<u8, ManualError> {
+    let Some(value) = value else { return Ok(0) };
+    let number = value.as_u64().and_then(|n| u8::try_from(n).ok());
+    let number = number.filter(|n| *n <= MAX_VERBOSITY);
+    number.ok_or_else(|| {
+        let want = format_args!("found {value}; want a whole number from 0 to {MAX_VERBOSITY}");
+        wrong("verbosity", want)
+    })
 }
 
 fn exact(field: &'static str, name: &str, kind: &str) -> Result<(), ManualError> {

@@ -12,6 +12,7 @@ mod alertmanager;
 mod bindings;
 mod check;
 mod checks;
+mod collections;
 mod enrol;
 mod entry;
 mod error;
@@ -22,6 +23,7 @@ mod http_client;
 mod kept;
 mod load;
 mod manual;
+mod narrowing;
 mod notifiers;
 mod prometheus;
 mod read;
@@ -36,6 +38,7 @@ mod typed;
 
 mod values;
 mod vars;
+mod vault;
 mod web;
 mod yaml;
 
@@ -48,10 +51,11 @@ pub use facts::GATHER_ROLE;
 pub use guards::{FARTHEST, Guards};
 pub use http_client::{HttpAuth, HttpClient, Identity, TlsClient, load_http_client, parse_url};
 pub use kept::{Kept, KeptConflict, KeptError, KeptKind, KeptObject};
-pub use load::{build, load};
-pub use manual::{Manual, ManualError, manual};
+pub use load::{build, list_roles, load};
+pub use manual::{Manual, ManualError, manual, rerun_vars};
 pub use notifiers::{Address, Email, Notifier, Via};
 pub use vars::parse_vars;
+pub use vault::VaultIdentity;
 
 // What a second file of the same form is read with.
 pub(crate) use error::{Report, place};
@@ -140,6 +144,8 @@ pub struct Ansible {
     pub gather_facts: bool,
     /// Passed to Ansible as it is; an executable one is run by Ansible.
     pub vault_password_file: Option<PathBuf>,
+    /// Passed to Ansible as they are, each with its name (`--vault-id`); none.
+    pub vault_identities: Vec<VaultIdentity>,
     /// Passed to Ansible as it is.
     pub become_password_file: Option<PathBuf>,
     /// Passed to Ansible as it is.
@@ -206,6 +212,10 @@ pub struct Runs {
     pub grace: Duration,
     /// How long a run waits for further hosts, where its binding does not say; 1s.
     pub batch_window: Duration,
+    /// How often a run is started of which no task begins, before it has failed; 3.
+    pub start_attempts: u32,
+    /// How long it waits before the second of these starts, and three times as long before each further one; 10s.
+    pub start_pause: Duration,
     /// How many bytes of a run's output are kept, head and tail; 1MiB.
     pub output_limit_bytes: u64,
     /// How many task events of a run are kept; 20000.
@@ -220,6 +230,8 @@ impl Runs {
     const TIMEOUT: Duration = Duration::from_mins(10);
     const GRACE: Duration = Duration::from_secs(10);
     const BATCH_WINDOW: Duration = Duration::from_secs(1);
+    const START_ATTEMPTS: u32 = 3;
+    const START_PAUSE: Duration = Duration::from_secs(10);
     const OUTPUT_LIMIT_BYTES: u64 = 1 << 20;
     const EVENTS_LIMIT: u64 = 20_000;
 }
@@ -344,6 +356,8 @@ pub struct Schedule {
     pub work: Work,
     /// Where. Never the alerting host.
     pub target: Target,
+    /// The hosts that the target is narrowed to; empty means all of its hosts.
+    pub limit: Vec<String>,
     /// Where it was written.
     pub origin: Origin,
 }
@@ -403,8 +417,10 @@ pub struct Roles {
     pub alert: Vec<String>,
     /// Names under `routine/roles`, sorted.
     pub routine: Vec<String>,
+    /// Names of roles of collections (`NAMESPACE.COLLECTION.ROLE`), sorted. Each can be used as either kind.
+    pub collection: Vec<String>,
     /// What they declare in `meta/promansible.yml`.
     pub checks: Declared,
-    /// What each says of itself, those for alerts first. Of roles without a folder, as in a test, there is nothing.
+    /// What each says of itself, those for alerts first and those of collections last. Of roles without a folder, as in a test, there is nothing.
     pub about: Vec<About>,
 }

@@ -8,6 +8,7 @@ use serde_saphyr::Spanned;
 
 use super::entry::{Kind, Known, Names, is_second, name, role_names, vars};
 use super::error::{Place, Report, place};
+use super::narrowing::{NarrowingText, limit, narrowing};
 use super::target::target;
 use super::text::{ScheduleText, TargetText};
 use super::typed::Scalar;
@@ -56,6 +57,14 @@ pub(super) fn schedule(
     let target = place_to_run(typed.target, whole, report);
     let controller = target == Target::Controller;
     let allow_overlap = typed.allow_overlap.unwrap_or(false);
+    let narrowing = narrowing(
+        NarrowingText {
+            tags: typed.tags,
+            skip_tags: typed.skip_tags,
+            verbosity: typed.verbosity,
+        },
+        report,
+    );
     Schedule {
         name: name(Kind::Schedule, typed.name, whole, report),
         enabled: typed.enabled.unwrap_or(true),
@@ -108,7 +117,9 @@ pub(super) fn schedule(
                 "write rerun (queue it again) or leave (the next time comes anyway)",
                 report,
             ),
+            narrowing,
         },
+        limit: limit(typed.limit, &target, report),
         target,
         origin: Origin::File,
     }

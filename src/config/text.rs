@@ -50,9 +50,17 @@ pub(super) struct AnsibleText {
     pub(super) forks: Option<Scalar>,
     pub(super) gather_facts: Option<bool>,
     pub(super) vault_password_file: Option<Scalar>,
+    pub(super) vault_identities: Option<Spanned<Vec<Spanned<VaultIdentityText>>>>,
     pub(super) become_password_file: Option<Scalar>,
     pub(super) connection_password_file: Option<Scalar>,
     pub(super) environment: Option<Pairs<Scalar>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct VaultIdentityText {
+    pub(super) id: Option<Scalar>,
+    pub(super) password_file: Option<Scalar>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -86,6 +94,8 @@ pub(super) struct RunsText {
     pub(super) timeout: Option<Scalar>,
     pub(super) grace: Option<Scalar>,
     pub(super) batch_window: Option<Scalar>,
+    pub(super) start_attempts: Option<Scalar>,
+    pub(super) start_pause: Option<Scalar>,
     pub(super) output_limit: Option<Scalar>,
     pub(super) events_limit: Option<Scalar>,
 }
@@ -188,6 +198,7 @@ pub(super) struct BindingText {
     pub(super) roles: Option<Spanned<Vec<Scalar>>>,
     pub(super) verify_within: Option<Scalar>,
     pub(super) steps: Option<Spanned<Vec<Spanned<StepText>>>>,
+    pub(super) on_resolved: Option<Spanned<Vec<Scalar>>>,
     pub(super) target: Option<Spanned<TargetText>>,
     pub(super) vars: Option<Pairs<VarValue>>,
     pub(super) stop: Option<bool>,
@@ -204,6 +215,10 @@ pub(super) struct BindingText {
     pub(super) on_interrupt: Option<Scalar>,
     pub(super) r#become: Option<bool>,
     pub(super) gather_facts: Option<bool>,
+    pub(super) limit: Option<Spanned<Vec<Scalar>>>,
+    pub(super) tags: Option<Spanned<Vec<Scalar>>>,
+    pub(super) skip_tags: Option<Spanned<Vec<Scalar>>>,
+    pub(super) verbosity: Option<Scalar>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -225,6 +240,10 @@ pub(super) struct ScheduleText {
     pub(super) on_interrupt: Option<Scalar>,
     pub(super) r#become: Option<bool>,
     pub(super) gather_facts: Option<bool>,
+    pub(super) limit: Option<Spanned<Vec<Scalar>>>,
+    pub(super) tags: Option<Spanned<Vec<Scalar>>>,
+    pub(super) skip_tags: Option<Spanned<Vec<Scalar>>>,
+    pub(super) verbosity: Option<Scalar>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -9,6 +9,7 @@
 //! | GET | `/api/v1/runs/ID/output` | its output, as text |
 //! | GET | `/api/v1/runs/ID/events` | [`events`]: what it does, as it does it (`last_event_id`) |
 //! | POST | `/api/v1/runs/ID/cancel` | ends it |
+//! | POST | `/api/v1/runs/ID/rerun` | [`rerun`]: queues one that has ended once more |
 //! | POST | `/api/v1/runs/ID/approve`, `/api/v1/runs/ID/reject` | consents to one that waits for it, or ends it |
 //! | GET | `/api/v1/starts` | [`guards`]: what was started where, by which cooldowns and attempts go |
 //! | GET | `/api/v1/guards` | [`guards`]: what is paused, held and open, and the runs that wait for a person |
@@ -77,6 +78,7 @@ mod refusal;
 mod reject_log;
 mod reply;
 mod requests;
+mod rerun;
 mod roles;
 mod router;
 mod runs;

@@ -222,6 +222,9 @@ pub(super) fn status_of(e: &StoreError) -> StatusCode {
         | StoreError::NoSuchObject(..) => StatusCode::NOT_FOUND,
         StoreError::ObjectChanged { .. } => StatusCode::PRECONDITION_FAILED,
         StoreError::Finished(_)
+        | StoreError::RunsStill(_)
+        | StoreError::AlertsGone(_)
+        | StoreError::BindingGone(_)
         | StoreError::HostHeld(_)
         | StoreError::NoApprovalWanted(_)
         | StoreError::HostEnrolled(_)

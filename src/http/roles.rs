@@ -175,11 +175,11 @@ impl RoleAnswer {
         let bindings = config
             .bindings
             .iter()
-            .filter(|binding| about.kind == RoleKind::Alert && binding.runs(&about.name));
+            .filter(|binding| about.kind != RoleKind::Routine && binding.runs(&about.name));
         let schedules = config
             .schedules
             .iter()
-            .filter(|schedule| about.kind == RoleKind::Routine && runs(&schedule.work.roles));
+            .filter(|schedule| about.kind != RoleKind::Alert && runs(&schedule.work.roles));
         let spec = about.spec.as_ref();
         Self {
             name: about.name.clone(),

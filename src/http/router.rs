@@ -13,7 +13,7 @@ use super::places::Place;
 use super::reply::{self, Reply};
 use super::{
     Context, Note, api, audit, events, facts, gate, guards, hosts, metrics, objects, openapi,
-    origin, portal, reject_log, schedules, start, webhook,
+    origin, portal, reject_log, rerun, schedules, start, webhook,
 };
 use crate::door::Peer;
 
@@ -83,6 +83,7 @@ pub(super) async fn answer(context: &Context, request: Request<Incoming>) -> Rep
         path if let Some(asked) = guards::asked(path) => {
             guards::answer(context, request, asked).await
         }
+        path if let Some(id) = rerun::asked(path) => rerun::answer(context, request, id).await,
         path if let Some(id) = followed(path) => events::run(context, id, &request).await,
         "/api/v1/facts" => facts::answer(context, request, "").await,
         path if path.starts_with("/api/v1/facts/") => {

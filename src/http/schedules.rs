@@ -144,7 +144,7 @@ pub(super) async fn run(context: &Context, name: &str) -> Result<RunId, Refusal>
     let schedule = find(&config, name)?;
     let inventory = context.inventory.current().await;
     let inventory = inventory.map_err(Refusal::unavailable)?;
-    let hosts = plan::hosts(&schedule.target, &inventory, None)
+    let hosts = plan::hosts_within(&schedule.target, &schedule.limit, &inventory, None)
         .map_err(|e| Refusal::new(StatusCode::CONFLICT, format_args!("target: {e}")))?;
     let limit = config.runs.queue_limit;
     let store = &context.store;

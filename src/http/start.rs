@@ -15,6 +15,7 @@ use crate::clock;
 use crate::config::{self, Manual};
 use crate::plan;
 use crate::run::RunId;
+use crate::suggest::did_you_mean;
 
 /// The largest body. Its variables are kept with the run, and as many runs may wait as `runs.queue_limit` says.
 pub(super) const LARGEST: u64 = 64 << 10;
@@ -46,15 +47,32 @@ pub(super) async fn start(context: &Context, request: Request<Incoming>) -> Repl
     })
 }
 
+/// The hosts that a person named in `limit`, each of which must be one of the target.
+fn narrowed(mut hosts: Vec<String>, limit: &[String]) -> Result<Vec<String>, Refusal> {
+    if let Some(stranger) = limit.iter().find(|host| !hosts.contains(host)) {
+        let help = did_you_mean(stranger, &hosts, "its hosts are");
+        let why = format_args!("limit: {stranger:?} is not a host of the target; {help}");
+        return Err(Refusal::bad(why).about("limit"));
+    }
+    hosts.retain(|host| limit.is_empty() || limit.contains(host));
+    Ok(hosts)
+}
+
 /// Queues what this JSON asks for: see [`config::manual`].
 pub(super) async fn queue(context: &Context, json: &[u8]) -> Result<RunId, Refusal> {
+    context.configs.follow_roles().await;
     let config = Arc::clone(&context.config.borrow());
-    let Manual { target, work } = config::manual(json, &config)
+    let Manual {
+        target,
+        limit,
+        work,
+    } = config::manual(json, &config)
         .map_err(|e| Refusal::bad(&e).about(e.field.unwrap_or_default()))?;
     let inventory = context.inventory.current().await;
     let inventory = inventory.map_err(Refusal::unavailable)?;
     let hosts = plan::hosts(&target, &inventory, None)
         .map_err(|e| Refusal::bad(format_args!("target: {e}")).about("target"))?;
+    let hosts = narrowed(hosts, &limit)?;
     let sets = |name: &str| hosts.iter().all(|host| inventory.may_set(host, name));
     let roles = &config.roles;
     let vars = roles.check_vars(&work.roles, &work.vars, &sets);

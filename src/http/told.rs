@@ -14,7 +14,7 @@ use crate::config::{
     Binding, Config, KeptConflict, KeptKind, Origin, Schedule, Step, Target, format_duration,
 };
 use crate::guards::{Attempts, Storm};
-use crate::run::Vars;
+use crate::run::{Narrowing, Vars};
 use crate::schedule::{LastRun, Missed, Paused, Progress};
 use crate::store::StoreError;
 use crate::time_interval::TimeInterval;
@@ -29,10 +29,16 @@ pub(super) struct BindingAnswer {
     name: String,
     source: Origin,
     matchers: Vec<String>,
-    /// Those of all steps, each once.
+    /// Those of all steps and of `on_resolved`, each once.
     roles: Vec<String>,
     steps: Vec<StepAnswer>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    on_resolved: Vec<String>,
     target: Value,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    limit: Vec<String>,
+    #[serde(flatten)]
+    narrowing: Narrowing,
     vars: Map<String, Value>,
     stop: bool,
     mode: &'static str,
@@ -62,7 +68,10 @@ impl BindingAnswer {
             matchers: binding.matchers.iter().map(ToString::to_string).collect(),
             roles: binding.roles().into_iter().map(str::to_owned).collect(),
             steps: binding.steps.iter().map(StepAnswer::of).collect(),
+            on_resolved: binding.on_resolved.clone(),
             target: target(&binding.target),
+            limit: binding.limit.clone(),
+            narrowing: binding.narrowing.clone(),
             vars: vars(&binding.vars, binding.origin),
             stop: binding.stop,
             mode: binding.mode.as_str(),
@@ -198,6 +207,10 @@ pub(super) struct ScheduleAnswer {
     timezone: &'static str,
     roles: Vec<String>,
     target: Value,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    limit: Vec<String>,
+    #[serde(flatten)]
+    narrowing: Narrowing,
     vars: Map<String, Value>,
     enabled: bool,
     missed: Missed,
@@ -237,6 +250,8 @@ impl ScheduleAnswer {
             timezone: timing.zone.name(),
             roles: work.roles.clone(),
             target: target(&schedule.target),
+            limit: schedule.limit.clone(),
+            narrowing: work.narrowing.clone(),
             vars: vars(&work.vars, schedule.origin),
             enabled: schedule.enabled,
             missed: timing.missed,

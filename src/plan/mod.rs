@@ -16,7 +16,7 @@ use crate::inventory::{Inventory, is_template, subject};
 use crate::run::{RUN, Remedy, Skip, Spared, Work};
 
 pub use guarded::{closed, refused};
-pub use target::{hosts, unfound};
+pub use target::{hosts, hosts_within, unfound};
 
 /// Names that begin so are Ansible's own (`__ansible_unsafe`, `__ansible_vault`), or Prometheus's.
 const RESERVED_PREFIX: &str = "__";
@@ -174,7 +174,16 @@ fn choose(
     now: DateTime<Utc>,
 ) -> Choice {
     if alert.status == Status::Resolved {
-        return Choice::skip(Skip::Resolved, "the alert is resolved");
+        let roles = &binding.on_resolved;
+        let then = if roles.is_empty() {
+            String::new()
+        } else {
+            format!(
+                ": if it had a run of this binding, {} runs once",
+                roles.join(", ")
+            )
+        };
+        return Choice::skip(Skip::Resolved, format!("the alert is resolved{then}"));
     }
     if past.is_over(now) {
         return Choice::skip(
@@ -205,7 +214,7 @@ fn choose(
             ),
         );
     }
-    match hosts(&binding.target, inventory, Some(alert)) {
+    match hosts_within(&binding.target, &binding.limit, inventory, Some(alert)) {
         Ok(hosts) => {
             let about = about(binding, inventory, alert);
             guarded::choose(binding, state, step, (&hosts, about), now)
@@ -256,8 +265,18 @@ fn texts(alert: &Alert) -> impl Iterator<Item = &str> {
 
 /// What the runs of a binding's step do, apart from where. Alerts share a run only if this is equal.
 pub fn work(binding: &Binding, step: u32) -> Work {
+    let roles = step_of(binding, step).map(|step| step.roles.clone());
+    work_of(binding, roles.unwrap_or_default())
+}
+
+/// What a binding's runs do when its alerts have resolved.
+pub fn work_on_resolved(binding: &Binding) -> Work {
+    work_of(binding, binding.on_resolved.clone())
+}
+
+fn work_of(binding: &Binding, roles: Vec<String>) -> Work {
     Work {
-        roles: step_of(binding, step).map_or_else(Vec::new, |step| step.roles.clone()),
+        roles,
         controller: binding.target == Target::Controller,
         vars: binding.vars.clone(),
         r#become: binding.r#become,
@@ -267,6 +286,7 @@ pub fn work(binding: &Binding, step: u32) -> Work {
         allow_overlap: binding.allow_overlap,
         rerun_on_interrupt: binding.rerun_on_interrupt,
         inert_vars: binding.inert_vars,
+        narrowing: binding.narrowing.clone(),
     }
 }
 

@@ -69,6 +69,33 @@ fn is_missing(unresolved: &Unresolved) -> bool {
     missing.contains(&unresolved.reason)
 }
 
+/// The same, narrowed to these hosts: all, where none is named. Those of the target stay in their order.
+///
+/// *Errors*: those of [`hosts`], and `outside_limit` where nothing is left.
+pub fn hosts_within(
+    target: &Target,
+    limit: &[String],
+    inventory: &Inventory,
+    alert: Option<&Alert>,
+) -> Result<Vec<String>, Unresolved> {
+    let mut hosts = hosts(target, inventory, alert)?;
+    if limit.is_empty() {
+        return Ok(hosts);
+    }
+    let first = hosts.first().cloned().unwrap_or_default();
+    hosts.retain(|host| limit.contains(host));
+    if hosts.is_empty() {
+        return Err(Unresolved {
+            reason: Skip::OutsideLimit,
+            why: format!(
+                "limit leaves no host: {first} is not one of {}",
+                limit.join(", ")
+            ),
+        });
+    }
+    Ok(hosts)
+}
+
 fn owned(names: Vec<&str>) -> Vec<String> {
     names.into_iter().map(str::to_owned).collect()
 }

@@ -8,6 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::intake::Intake;
 use super::live::Live;
 use super::records::{Decided, Episode, RunEpisode};
+use super::resolved::{self, OnResolved};
 use super::tables::Tables;
 use super::touched::{Touched, past_of};
 use super::{Admitted, AdmittedDecision, StoreError, finish, verdicts};
@@ -23,7 +24,7 @@ use crate::verdict::Heard;
 const LAST_SEEN_STEP: TimeDelta = TimeDelta::minutes(10);
 
 /// Why a run that no alert needs any more was canceled.
-const ALL_RESOLVED: &str = "its alerts resolved before it started";
+pub(super) const ALL_RESOLVED: &str = "its alerts resolved before it started";
 
 pub(super) fn admit(
     tables: &mut Tables<'_>,
@@ -54,6 +55,7 @@ pub(super) fn admit(
     live.happened
         .push(Happened::Truncated(notification.truncated_alerts));
     let mut intake = Intake::new(config, inventory, live, now);
+    let mut on_resolved = OnResolved::new(config, now);
     for (index, (alert, decisions)) in notification.alerts.iter().zip(decided).enumerate() {
         live.happened.push(Happened::Alert(alert.status));
         let key = alert.episode();
@@ -65,6 +67,7 @@ pub(super) fn admit(
                 let left = resolve(tables, live, &key, &mut episode.value, ends_at, now)?;
                 admitted.canceled.extend(left.ended);
                 thinned.extend(left.thinned);
+                on_resolved.take(tables, live, &key, &mut episode.value)?;
             }
             (Status::Firing, Status::Resolved)
                 if !plan::is_over(episode.value.resolved_at, now) =>
@@ -73,6 +76,7 @@ pub(super) fn admit(
                 episode.value.status = Status::Firing;
                 episode.value.resolved_at = None;
                 episode.value.ends_at = None;
+                resolved::take_back(tables, live, &key, &mut episode.value, now)?;
             }
             (Status::Firing, Status::Firing) => {
                 // That it fires after its run is what a verdict may have to go by.

@@ -8,6 +8,7 @@ use redb::ReadableTable;
 use super::admit::{refuse_overflow, resolve};
 use super::intake::Intake;
 use super::live::Live;
+use super::resolved::OnResolved;
 use super::tables::{DUE, EPISODES, Tables, decode, key_of, open_for_reading};
 use super::touched::{Touched, past_of};
 use super::{Episode, Store, StoreError, verdicts};
@@ -108,6 +109,7 @@ fn look(
     if heard == Heard::Resolved {
         verdicts::judge(tables, live, key, &mut episode.value, heard, now)?;
         let left = resolve(tables, live, key, &mut episode.value, now, now)?;
+        OnResolved::new(config, now).take(tables, live, key, &mut episode.value)?;
         for id in left.thinned {
             live.tidy(id);
         }

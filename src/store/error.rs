@@ -45,6 +45,19 @@ pub enum StoreError {
     /// There is no such run.
     #[error("there is no run {0}")]
     NoSuchRun(RunId),
+    /// The run that is to be repeated, or another one for one of its alerts, has not ended.
+    #[error("run {0} has not ended yet: wait for its end, or cancel it first")]
+    RunsStill(RunId),
+    /// Nothing is known any more of the alerts that a run was about.
+    #[error(
+        "the alerts of run {0} are not in the history any more, so its roles cannot be told of them: run the roles by hand"
+    )]
+    AlertsGone(RunId),
+    /// The binding that made a run is not in force, or does not have these roles any more.
+    #[error(
+        "the binding {0:?} that made it is not in force any more, or has no such step: run the roles by hand"
+    )]
+    BindingGone(String),
     /// The run has already ended.
     #[error("run {0} has already ended")]
     Finished(RunId),

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 use redb::ReadableTable;
 
+use super::again::repeated;
 use super::live::Live;
 use super::records::Reported;
 use super::tables::{Tables, encode};
@@ -12,8 +13,7 @@ use super::{Ended, RoleFindings, StoreError, circuits, facts, index, messages, v
 use crate::alert::{EpisodeKey, Status};
 use crate::message::Message;
 use crate::metrics::Happened;
-use crate::run::{CONTROLLER, HostResult, Outcome, Remedy, Run, RunId, State};
-use crate::verdict::Verdicts;
+use crate::run::{CONTROLLER, HostResult, Outcome, Run, RunId, State};
 
 pub(super) fn finish(
     tables: &mut Tables<'_>,
@@ -206,7 +206,9 @@ fn rerun(
         }
         // What has resolved meanwhile needs no second try.
         match tables.episode(&key)? {
-            Some(episode) if episode.status == Status::Firing => again.push((key, episode, of_run)),
+            Some(episode) if (episode.status == Status::Firing) != old.on_resolved => {
+                again.push((key, episode, of_run))
+            }
             _ => {}
         }
     }
@@ -221,7 +223,7 @@ fn rerun(
             .binding
             .as_ref()
             .and_then(|b| episode.decisions.get_mut(b));
-        if let Some(decided) = decided {
+        if let Some(decided) = decided.filter(|decided| decided.run == Some(old.id)) {
             decided.run = Some(id);
             decided.outcome = None;
             decided.ended_at = None;
@@ -237,24 +239,7 @@ fn rerun(
     let run = Run {
         id,
         hosts,
-        state: State::Queued,
-        created_at: now,
-        ready_at: now,
-        started_at: None,
-        finished_at: None,
-        outcome: None,
-        results: BTreeMap::new(),
-        message: None,
-        verdicts: Verdicts::default(),
-        // Whether the role is still to be tried out is asked anew.
-        remedy: old.remedy.map(|remedy| Remedy {
-            probe: false,
-            ..remedy
-        }),
-        rerun_of: Some(old.id),
-        output_bytes: 0,
-        events_dropped: 0,
-        ..old.clone()
+        ..repeated(old, now)
     };
     live.enqueue(tables, run, episodes)
 }

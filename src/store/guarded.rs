@@ -171,7 +171,9 @@ fn leave_out(
             continue;
         }
         let first = counted.iter().find_map(|host| refused.get(host));
-        if let (Some(decided), Some(first)) = (episode.decisions.get_mut(&binding), first) {
+        let decided = episode.decisions.get_mut(&binding);
+        let decided = decided.filter(|decided| decided.run == Some(id));
+        if let (Some(decided), Some(first)) = (decided, first) {
             let untils = counted.iter().filter_map(|host| refused.get(host)?.until);
             first.reason.as_str().clone_into(&mut decided.decision);
             decided.why = Some(first.why.clone());

@@ -234,6 +234,7 @@ impl Live {
             state: RunState::Queued,
             created_at: now,
             ready_at: now,
+            vain_starts: 0,
             started_at: None,
             finished_at: None,
             outcome: None,
@@ -243,6 +244,7 @@ impl Live {
             approval: None,
             spared: Vec::new(),
             verdicts: Verdicts::default(),
+            on_resolved: false,
             rerun_of: None,
             location: None,
             output_bytes: 0,
@@ -398,6 +400,9 @@ impl Live {
 
 /// The binding whose further alerts may join this run.
 fn batch_of(run: &Run) -> Option<&str> {
-    let joins = run.rerun_of.is_none() && !run.remedy.is_some_and(|remedy| remedy.probe);
+    let joins = run.rerun_of.is_none()
+        && run.vain_starts == 0
+        && !run.on_resolved
+        && !run.remedy.is_some_and(|remedy| remedy.probe);
     run.binding.as_deref().filter(|_| joins)
 }

@@ -9,6 +9,7 @@
 
 mod about;
 mod admit;
+mod again;
 mod alerts;
 mod approvals;
 mod audit;
@@ -42,6 +43,7 @@ mod query;
 mod queue;
 mod records;
 mod remembered;
+mod resolved;
 mod retention;
 mod schedules;
 mod search;
@@ -70,6 +72,7 @@ use crate::inventory::Inventory;
 use crate::plan::Choice;
 use crate::run::{HostResult, Outcome, Run, RunId, TaskEvent, Work};
 
+pub use again::{Again, VainStart};
 pub use alerts::{EpisodePage, RunBrief};
 pub use audit::{AuditEntry, AuditPage, Deed};
 pub use due::{Due, DueEpisode};

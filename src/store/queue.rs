@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::kept::Kept;
 use super::live::{Held, Live, Queued, Running, Scan};
 use super::tables::{Tables, meta_number};
-use super::{Canceled, Claim, Claimed, StoreError, approvals, finish, guarded, guards};
+use super::{Canceled, Claim, Claimed, StoreError, again, approvals, finish, guarded, guards};
 use crate::alert::Alert;
 use crate::config::Config;
 use crate::metrics::Happened;
@@ -164,13 +164,15 @@ pub(super) fn claim(
         waited: (now - run.created_at).to_std().unwrap_or_default(),
     });
     let (cancel, canceled) = watch::channel(None);
+    // A start that came to nothing has left its output.
+    let (kept, events) = Kept::load(tables, &run, config.runs.output_limit_bytes)?;
     live.running.insert(
         id,
         Running {
             run: run.clone(),
             cancel,
-            kept: Kept::new(config.runs.output_limit_bytes),
-            events: 0,
+            kept,
+            events,
         },
     );
     live.dirty.insert(id);
@@ -262,9 +264,9 @@ pub(super) fn put_back(
     queue_again(tables, live, id)?;
     if let Some(who) = canceled {
         let why = canceled_by(&who);
-        finish::end_queued(tables, live, id, Outcome::Canceled, &why, now)?;
+        return finish::end_queued(tables, live, id, Outcome::Canceled, &why, now);
     }
-    Ok(())
+    again::leave_out_resolved(tables, live, id, now)
 }
 
 fn canceled_by(who: &str) -> String {

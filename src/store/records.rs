@@ -69,6 +69,9 @@ pub struct Decided {
     /// Whether that run goes, or went, without it: the episode resolved before, or a guard refused its start.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub left_out: bool,
+    /// The run of the binding's `on_resolved`, since the episode resolved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_resolved: Option<RunId>,
     /// Which of the binding's steps the run is, from 1.
     #[serde(default = "first", skip_serializing_if = "is_first")]
     pub step: u32,
@@ -112,6 +115,7 @@ impl Decided {
             until: None,
             run: None,
             left_out: false,
+            on_resolved: None,
             step: 1,
             about: None,
             outcome: None,

@@ -2,6 +2,7 @@
 //!
 //! It never speaks with the HTTP side: a run comes out of the store, and so does the wish to cancel it.
 
+mod end;
 mod gathered;
 mod keep;
 mod told;
@@ -16,7 +17,8 @@ use tokio::task::{JoinError, JoinSet};
 
 use crate::alert::Alert;
 use crate::ansible::{
-    AlertData, Ansible, Case, Cause, Ending, Progress, RoleKind, Spec, Started, judge, last_words,
+    AlertData, Ansible, Case, Cause, Ending, Progress, RoleKind, Spec, StartError, Started, judge,
+    last_words,
 };
 use crate::clock;
 use crate::config::{Config, Target};
@@ -28,6 +30,7 @@ use crate::run::{HostResult, Outcome, Run, Trigger};
 use crate::shutdown::Shutdown;
 use crate::store::{Claim, Claimed, Ended, Store, StoreError};
 use crate::supervise::catch_panic;
+use end::{Carried, End};
 use told::Told;
 
 /// How long to leave a broken store alone.
@@ -106,8 +109,9 @@ impl Worker {
         // Here, so that it is still there after a panic.
         let mut started = None;
         let ended = match catch_panic(self.carry_out(claimed, &mut started)).await {
-            Ok(Some(ended)) => ended,
-            Ok(None) => return self.put_back(id).await,
+            Ok(Carried::Ended(ended)) => ended,
+            Ok(Carried::NotBegun) => return self.put_back(id).await,
+            Ok(Carried::QueuedAgain) => return,
             Err(why) => {
                 tracing::error!(run = id.0, error = why, "the task of a run panicked");
                 if let Some(started) = started {
@@ -119,8 +123,7 @@ impl Worker {
         self.finish(id, ended).await;
     }
 
-    /// Yields how the run ended; `None` if it was not begun and is to be put back.
-    async fn carry_out(&self, claimed: Claimed, started: &mut Option<Started>) -> Option<Ended> {
+    async fn carry_out(&self, claimed: Claimed, started: &mut Option<Started>) -> Carried {
         let Claimed {
             run,
             alerts,
@@ -134,32 +137,39 @@ impl Worker {
             Ok(_) if !self.shutdown.is_asked() => {
                 // The store learns of it at the same time as we, unless it is broken just now.
                 tokio::time::sleep(PAUSE).await;
-                return None;
+                return Carried::NotBegun;
             }
-            _ => return None,
+            _ => return Carried::NotBegun,
         };
         let gone = self.gone(&run, &inventory, &alerts);
         let hosts = run.hosts.iter().filter(|host| !gone.contains_key(*host));
         let hosts: Vec<String> = hosts.cloned().collect();
-        let mut ended = if hosts.is_empty() {
-            Ended {
-                outcome: Outcome::Failed,
-                results: BTreeMap::new(),
-                message: gone.values().next().map(|why| not_started(why)),
-                findings: Vec::new(),
-            }
+        let end = if hosts.is_empty() {
+            let why = gone.values().next().map_or("", String::as_str);
+            End::of_nothing(why, &hosts)
         } else {
             let alerts = by_host(&alerts, &hosts);
             let running = self.run_on((&run, &inventory), &hosts, &alerts, cancel, started);
             faults::exposed("run", running).await
         };
+        let End { mut ended, began } = end;
+        if !began {
+            let why = ended.message.clone().unwrap_or_default();
+            if self.try_again(&run, &why).await {
+                return Carried::QueuedAgain;
+            }
+            if run.vain_starts > 0 {
+                let starts = run.vain_starts + 1;
+                ended.message = Some(format!("no task began in {starts} starts: {why}"));
+            }
+        }
         for (host, why) in gone {
             ended.outcome = ended.outcome.max(Outcome::Failed);
-            ended.message.get_or_insert_with(|| not_started(&why));
+            ended.message.get_or_insert_with(|| end::not_started(&why));
             let result = HostResult::bare(Outcome::Failed, Some(why));
             ended.results.insert(host, result);
         }
-        Some(ended)
+        Carried::Ended(ended)
     }
 
     async fn run_on(
@@ -169,7 +179,7 @@ impl Worker {
         alerts: &BTreeMap<String, Vec<AlertData>>,
         cancel: watch::Receiver<Option<String>>,
         slot: &mut Option<Started>,
-    ) -> Ended {
+    ) -> End {
         let ansible = Arc::clone(&self.ansible.borrow());
         let enrolled: Vec<_> = inventory.enrolled().cloned().collect();
         let spec = Spec {
@@ -194,17 +204,12 @@ impl Worker {
                 let started = slot.insert(started);
                 self.attend(&spec, started, cancel).await
             }
-            Err(e) => {
-                let why = e.to_string();
-                let result = HostResult::bare(Outcome::Failed, Some(why.clone()));
-                let results = hosts.iter().map(|host| (host.clone(), result.clone()));
-                Ended {
-                    outcome: Outcome::Failed,
-                    results: results.collect(),
-                    message: Some(not_started(&why)),
-                    findings: Vec::new(),
-                }
-            }
+            // Time does not mend it.
+            Err(e @ StartError::Build(_)) => End {
+                began: true,
+                ..End::of_nothing(&e.to_string(), hosts)
+            },
+            Err(e) => End::of_nothing(&e.to_string(), hosts),
         }
     }
 
@@ -253,7 +258,7 @@ impl Worker {
         spec: &Spec<'_>,
         started: &mut Started,
         mut cancel: watch::Receiver<Option<String>>,
-    ) -> Ended {
+    ) -> End {
         let mut shutdown = self.shutdown.clone();
         let deadline = tokio::time::sleep(spec.work.timeout);
         tokio::pin!(deadline);
@@ -301,7 +306,8 @@ impl Worker {
             last_words: &last_words(&told.last_bytes),
             cause,
         });
-        Ended {
+        let began = told.began || stop.is_some();
+        let ended = Ended {
             outcome: judged.outcome,
             results: judged.results,
             message: match (cause, stop) {
@@ -311,7 +317,8 @@ impl Worker {
                 _ => judged.message,
             },
             findings: told.findings(),
-        }
+        };
+        End { ended, began }
     }
 }
 
@@ -389,10 +396,6 @@ fn moved(
 /// Whether its hosts are the machines that it was claimed for. If not, another run may be there: it is claimed anew.
 fn is_as_claimed(run: &Run, inventory: &Inventory) -> bool {
     run.work.controller || run.machines == inventory.machines().among(&run.hosts)
-}
-
-fn not_started(why: &str) -> String {
-    format!("it was not started: {why}")
 }
 
 async fn sleep_until(at: Option<DateTime<Utc>>) {

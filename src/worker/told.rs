@@ -26,6 +26,8 @@ const BUFFER: usize = 64 << 10;
 const MOST_OUTPUT: usize = 1 << 20;
 const MOST_EVENTS: usize = 10_000;
 const MOST_FACTS: usize = 100;
+/// Before each task Ansible writes this, also where it cannot tell us of it in another way.
+const TASK: &[u8] = b"TASK [";
 
 /// What a run has said and the store has not yet.
 ///
@@ -43,6 +45,8 @@ pub(super) struct Told {
     pub(super) heard: Heard,
     /// The task that began last.
     task: Option<String>,
+    /// Whether any task may have begun, on any host: events or output speak of one.
+    pub(super) began: bool,
     pub(super) last_bytes: Vec<u8>,
     flush_at: Instant,
     events_limit: u64,
@@ -61,6 +65,7 @@ impl Told {
             output: BytesMut::new(),
             heard: Heard::default(),
             task: None,
+            began: false,
             last_bytes: Vec::new(),
             flush_at: Instant::now(),
             events_limit: config.runs.events_limit,
@@ -92,7 +97,10 @@ impl Told {
     }
 
     pub(super) fn output(&mut self, bytes: &[u8]) {
+        let from = self.last_bytes.len().saturating_sub(TASK.len() - 1);
         self.last_bytes.extend_from_slice(bytes);
+        let mut windows = self.last_bytes[from..].windows(TASK.len());
+        self.began = self.began || windows.any(|part| part == TASK);
         let old = self.last_bytes.len().saturating_sub(LAST_BYTES);
         self.last_bytes.drain(..old);
         if self.cuts() {
@@ -103,6 +111,11 @@ impl Told {
     }
 
     pub(super) fn event(&mut self, event: Event, now: DateTime<Utc>) {
+        self.began |= match &event {
+            Event::Begin { .. } | Event::Task(_) | Event::Facts { .. } => true,
+            Event::Stats(stats) => !stats.is_empty(),
+            Event::Hello { .. } | Event::NoHostsMatched => false,
+        };
         match event {
             Event::Begin { role, task } => self.task = Some(format!("{role} : {task}")),
             Event::Task(report) => {
@@ -207,5 +220,48 @@ impl Batch {
         if let Err(e) = kept.await {
             tracing::error!(run = run.0, error = %e, "what the run said is lost");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Roles, build};
+
+    fn began(outputs: &[&str], events: Vec<Event>) -> bool {
+        let text = "ansible: {playbook_dir: p, inventory: [i]}";
+        let config = build("f.yml", text, &Roles::default()).unwrap();
+        let mut told = Told::new(&config);
+        for output in outputs {
+            told.output(output.as_bytes());
+        }
+        for event in events {
+            told.event(event, DateTime::UNIX_EPOCH);
+        }
+        told.began
+    }
+
+    #[test]
+    fn a_task_that_began_is_seen_in_events_or_in_output() {
+        let hello = || Event::Hello {
+            ansible: "2.19.1".to_owned(),
+        };
+        let long = "x".repeat(LAST_BYTES);
+        assert!(!began(&["ERROR! no inventory\n", ""], vec![]));
+        assert!(!began(
+            &["PLAY [Run roles] *\nTASK", "S ["],
+            vec![hello(), Event::NoHostsMatched]
+        ));
+        assert!(!began(&[], vec![Event::Stats([].into())]));
+        assert!(began(&["PLAY [Run roles] *\nTA", "SK [x]\n"], vec![]));
+        assert!(began(&[&format!("TASK [x]\n{long}{long}")], vec![]));
+        let (role, task) = ("r".to_owned(), "t".to_owned());
+        assert!(began(&[], vec![hello(), Event::Begin { role, task }]));
+        assert!(began(
+            &[],
+            vec![Event::Stats(
+                [("web1".to_owned(), Default::default())].into()
+            )]
+        ));
     }
 }

@@ -15,7 +15,7 @@ use promansible::ansible::{
 };
 use promansible::config;
 use promansible::inventory::EnrolledHost;
-use promansible::run::{RunId, Trigger, Work};
+use promansible::run::{Narrowing, RunId, Trigger, Work};
 use tempfile::TempDir;
 
 /// The longest that any run of a test may take.
@@ -140,6 +140,7 @@ ansible_python_interpreter='{{ ansible_playbook_python }}'
                 forks: 6,
                 gather_facts: false,
                 vault_password_file: None,
+                vault_identities: Vec::new(),
                 become_password_file: None,
                 connection_password_file: None,
                 environment: BTreeMap::new(),
@@ -155,6 +156,7 @@ ansible_python_interpreter='{{ ansible_playbook_python }}'
                 timeout: Duration::from_mins(1),
                 allow_overlap: false,
                 rerun_on_interrupt: false,
+                narrowing: Narrowing::default(),
                 inert_vars: false,
             },
             alerts: BTreeMap::new(),

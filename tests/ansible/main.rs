@@ -4,6 +4,7 @@
 #![allow(unreachable_pub)] // nothing reaches a test from outside
 #![allow(clippy::unwrap_used)] // a test's helpers are tests as well
 
+mod again;
 mod argument_specs;
 mod early;
 mod endings;

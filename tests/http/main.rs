@@ -7,6 +7,7 @@
     reason = "the deny list is for the product: a test may panic, it starts the binary itself, and the metrics that it compares are whole numbers"
 )]
 
+mod again;
 mod alerts;
 mod audit;
 mod bench;

@@ -8,6 +8,7 @@
     unreachable_pub
 )]
 
+mod again;
 mod alerts;
 mod audit;
 mod edges;

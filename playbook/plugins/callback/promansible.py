@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 
 from ansible.plugins.callback import CallbackBase
@@ -31,7 +32,11 @@ MAX_FACTS = 1 << 20
 FACTS_PIECE = 12000
 MAX_FINDINGS = 16 * 1024
 MAX_DEPTH = 20
+MAX_LINES = 5
 HIDDEN = "(hidden: no_log)"
+# What ansible-core says where a module's answer is no JSON: the first up to 2.18, the second since, the third for facts.
+NO_MODULE = ("MODULE FAILURE", "Module result deserialization failed", "The following modules failed to execute")
+SSH = re.compile(r"Shared connection to .* closed|Connection to .* closed|debug[123]: |OpenSSH_|Pseudo-terminal will not ")
 
 
 class CallbackModule(CallbackBase):
@@ -52,6 +57,8 @@ class CallbackModule(CallbackBase):
         if path:
             try:
                 self._pipe = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+                # The play's first task asks for it: without being heard no role is to run.
+                os.environ["PROMANSIBLE_HEARS"] = "yes"
             except OSError:
                 pass
 
@@ -268,10 +275,43 @@ def _message(values, failed):
     if failed and said in ("", "All items completed"):
         # What could not be included says why elsewhere.
         said = str(values.get("reason") or said).strip()
-    # Of a program that failed Ansible itself only says that it did; the program's last words say why.
-    if not said or failed and said.startswith(("non-zero return code", "MODULE FAILURE")):
-        for name in ("stderr", "module_stderr", "stdout", "module_stdout"):
+    # Where a module did not run, Ansible only says that it did not understand it; what the host wrote says why.
+    if failed and (not said or said.startswith(NO_MODULE)):
+        reason = _module_words(values)
+        if reason:
+            return reason[-MAX_MESSAGE:]
+    # The same of a program that failed.
+    if not said or failed and said.startswith("non-zero return code"):
+        for name in ("stderr", "stdout"):
             tail = str(values.get(name) or "").strip()
             if tail:
                 return tail[-MAX_MESSAGE:]
     return said[:MAX_MESSAGE] or None
+
+
+def _module_words(values, depth=0):
+    """The last lines that say why a module did not run: gather_facts has them in a map for each of its modules."""
+    if depth > MAX_DEPTH:
+        return None
+    if isinstance(values, (list, tuple)):
+        inner = values
+    elif not isinstance(values, dict) or values.get("_ansible_no_log") or "censored" in values:
+        return None
+    else:
+        for name in ("module_stderr", "module_stdout"):
+            words = _last_lines(values.get(name))
+            if words:
+                return words
+        inner = values.values()
+    return next(filter(None, (_module_words(value, depth + 1) for value in inner)), None)
+
+
+def _last_lines(text):
+    """The last lines of a text, without what ssh adds, and without the calls of a traceback."""
+    lines = []
+    for line in reversed(text.splitlines() if isinstance(text, str) else ()):
+        if line.startswith(("Traceback ", "  File ")) or len(lines) == MAX_LINES:
+            break
+        if line.strip() and not SSH.match(line):
+            lines.insert(0, line.strip())
+    return "\n".join(lines)

@@ -29,6 +29,7 @@ fn settings() -> config::Ansible {
         gather_facts: false,
         vault_password_file: None,
         become_password_file: None,
+        vault_identities: Vec::new(),
         connection_password_file: None,
         environment: BTreeMap::new(),
     }
@@ -48,6 +49,7 @@ fn work() -> Work {
         timeout: Duration::from_mins(10),
         allow_overlap: false,
         rerun_on_interrupt: false,
+        narrowing: crate::run::Narrowing::default(),
         inert_vars: false,
     }
 }

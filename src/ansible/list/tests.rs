@@ -20,6 +20,7 @@ fn settings(root: &Path) -> config::Ansible {
         forks: 1,
         gather_facts: false,
         vault_password_file: None,
+        vault_identities: Vec::new(),
         become_password_file: None,
         connection_password_file: None,
         environment: BTreeMap::new(),

@@ -9,18 +9,19 @@ use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand, ValueEnum};
 use hyper::Method;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
-use super::client::Server;
+use super::client::{Server, block_on};
+use super::run::var;
 use super::terminal;
 use super::{Failure, colored, print};
 use crate::alert::{Fingerprint, LabelSet, Status};
 use crate::clock;
 use crate::guards::Hold;
-use crate::run::{Run, TaskEvent};
+use crate::run::{Run, RunId, TaskEvent};
 use list::List;
 
-/// Look at runs, cancel, approve or reject one, on a running server.
+/// Look at runs, cancel, approve, reject or repeat one, on a running server.
 #[derive(Debug, Args)]
 pub(super) struct Runs {
     #[command(flatten)]
@@ -62,6 +63,16 @@ enum Verb {
         #[arg(value_parser = run_id)]
         id: u64,
     },
+    /// Repeat a run that has ended: for its alerts, if it had some; else on the same hosts with the same variables.
+    #[command(after_help = RERUN)]
+    Rerun {
+        /// The run's number.
+        #[arg(value_parser = run_id)]
+        id: u64,
+        /// A variable in the place of the old one; secret ones of a run by hand must be given again.
+        #[arg(long = "var", value_name = "NAME=VALUE", value_parser = var)]
+        vars: Vec<(String, Value)>,
+    },
     /// Consent to a run that waits for it.
     Approve {
         /// The run's number.
@@ -75,6 +86,10 @@ enum Verb {
         id: u64,
     },
 }
+
+const RERUN: &str = "\
+A run for alerts is repeated by its binding as it is now. The binding's cooldown and attempts do not keep it from starting: \
+you ask for it. A pause, held hosts, storms, circuits, approval and times do.";
 
 /// A run, and why it waits for a person if it does.
 #[derive(Deserialize)]
@@ -113,6 +128,11 @@ struct Known {
 }
 
 #[derive(Deserialize)]
+struct Queued {
+    id: RunId,
+}
+
+#[derive(Deserialize)]
 struct Canceling {
     state: String,
 }
@@ -143,6 +163,14 @@ impl Runs {
                     "ended" => format!("run {id} is canceled before it started\n"),
                     _ => format!("run {id} is being ended\n"),
                 })
+            }
+            Verb::Rerun { id, vars } => {
+                let vars: Map<String, Value> = vars.into_iter().collect();
+                let body = (!vars.is_empty()).then(|| json!({ "vars": vars }));
+                let path = format!("runs/{id}/rerun");
+                let asked = self.server.ask_async(Method::POST, &path, body.as_ref());
+                let Queued { id: new } = block_on(asked)??;
+                print(&format!("run {new} is queued, and repeats run {id}\n"))
             }
             Verb::Approve { id } => {
                 let _: Value = self

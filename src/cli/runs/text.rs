@@ -158,6 +158,22 @@ fn head(shown: &Shown, now: DateTime<Utc>, color: bool) -> String {
         line("because", &folded(message));
     }
     line("made by", &made_by(run));
+    if run.vain_starts > 0 {
+        let starts = format!("{} came to nothing: no task began", run.vain_starts);
+        line("starts", &starts);
+    }
+    let narrowing = &run.work.narrowing;
+    for (name, tags) in [
+        ("tags", &narrowing.tags),
+        ("skip tags", &narrowing.skip_tags),
+    ] {
+        if !tags.is_empty() {
+            line(name, &plain(&tags.join(", ")));
+        }
+    }
+    if narrowing.verbosity > 0 {
+        line("verbosity", &narrowing.verbosity.to_string());
+    }
     if run.work.check {
         line("mode", "check (only says what it would change)");
     }
@@ -188,7 +204,17 @@ fn head(shown: &Shown, now: DateTime<Utc>, color: bool) -> String {
 fn made_by(run: &Run) -> String {
     let trigger = run.trigger.as_str();
     match (&run.binding, &run.started_by) {
-        (Some(binding), _) => format!("{trigger} (binding {})", plain(binding)),
+        (Some(binding), who) => {
+            let resolved = if run.on_resolved { ", resolved" } else { "" };
+            let who = who
+                .as_ref()
+                .map_or_else(String::new, |who| format!(", asked for by {who}"));
+            format!(
+                "{trigger} (binding {}{resolved}{})",
+                plain(binding),
+                plain(&who)
+            )
+        }
         (None, Some(who)) => format!("{trigger} ({})", plain(who)),
         (None, None) => trigger.to_owned(),
     }

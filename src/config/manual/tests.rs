@@ -25,7 +25,12 @@ fn asked(json: &str) -> Result<Manual, String> {
 #[test]
 fn what_is_left_out_is_as_for_a_binding() {
     let asked_for = asked(r#"{"roles":["check_dns"],"target":{"hosts":["web1","fe80::1"]}}"#);
-    let Manual { target, work } = asked_for.unwrap();
+    let Manual {
+        target,
+        limit,
+        work,
+    } = asked_for.unwrap();
+    assert_eq!(limit, Vec::<String>::new());
     assert_eq!(target, Target::Hosts(vec!["web1".into(), "fe80::1".into()]));
     let expected = Work {
         roles: vec!["check_dns".into()],
@@ -37,6 +42,7 @@ fn what_is_left_out_is_as_for_a_binding() {
         timeout: Duration::from_mins(3),
         allow_overlap: false,
         rerun_on_interrupt: false,
+        narrowing: Narrowing::default(),
         inert_vars: true,
     };
     assert_eq!(work, expected);
@@ -53,12 +59,18 @@ fn what_is_left_out_is_as_for_a_binding() {
 
 #[test]
 fn all_that_is_said_is_taken() {
-    let Manual { target, work } = asked(
+    let Manual {
+        target,
+        limit,
+        work,
+    } = asked(
         r#"{"roles":["check_dns","start_service"],"target":{"group":"web"},"vars":{"a":[1,{"b":"{{ c }}"}]},
-            "check":true,"become":false,"gather_facts":true,"timeout":"90s","allow_overlap":true}"#,
+            "check":true,"become":false,"gather_facts":true,"timeout":"90s","allow_overlap":true,
+            "limit":["web1"],"tags":["a","b"],"skip_tags":["c"],"verbosity":4}"#,
     )
     .unwrap();
     assert_eq!(target, Target::Group("web".into()));
+    assert_eq!(limit, ["web1"]);
     let expected = Work {
         roles: vec!["check_dns".into(), "start_service".into()],
         controller: false,
@@ -72,6 +84,11 @@ fn all_that_is_said_is_taken() {
         timeout: Duration::from_secs(90),
         allow_overlap: true,
         rerun_on_interrupt: false,
+        narrowing: Narrowing {
+            tags: vec!["a".into(), "b".into()],
+            skip_tags: vec!["c".into()],
+            verbosity: 4,
+        },
         inert_vars: true,
     };
     assert_eq!(work, expected);
@@ -92,6 +109,14 @@ fn what_is_wrong_is_named_and_so_is_what_would_be_right() {
         ("{}".into(), format!("target: it is missing; {forms}")),
         (with(r#""chek":true"#), "unknown field `chek`, expected one of `roles`, `target`".into()),
         (with(r#""roles":[]"#), "duplicate field `roles`".into()),
+        (with(r#""verbosity":5"#), "verbosity: found 5; want a whole number from 0 to 4".into()),
+        (with(r#""verbosity":"v""#), r#"verbosity: found "v"; want a whole number"#.into()),
+        (with(r#""tags":"a,b""#), r#"tags: want a list: ["config"]"#.into()),
+        (with(r#""tags":["a,b"]"#), r#"tags: "a,b" is not a tag"#.into()),
+        (with(r#""skip_tags":["always"]"#), r#"skip_tags: "always" cannot be skipped"#.into()),
+        (with(r#""limit":["all:!x"]"#), r#"limit: "all:!x" is not the exact name of a host"#.into()),
+        (with(r#""limit":[]"#), r#"limit: it is empty"#.into()),
+        (r#"{"roles":["check_dns"],"target":"controller","limit":["web1"]}"#.into(), "limit: the controller is one host".into()),
         (with(r#""check":"yes""#), r#"check: found "yes"; want true or false"#.into()),
         (with(r#""become":1"#), "become: found 1; want true or false".into()),
         (with(r#""timeout":90"#), r#"timeout: found 90; want a text such as "10m""#.into()),

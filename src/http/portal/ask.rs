@@ -38,6 +38,7 @@ pub(super) struct Ask {
     pub offer: Offer,
     pub routine: Vec<String>,
     pub alert: Vec<String>,
+    pub collection: Vec<String>,
     pub chosen: Vec<String>,
     pub target: &'static str,
     pub label: String,
@@ -81,6 +82,7 @@ impl Ask {
             offer,
             routine,
             alert,
+            collection: config.roles.collection.clone(),
             chosen,
             target: target(form, offer),
             label: match form.text("label") {
@@ -103,7 +105,7 @@ impl Ask {
 
     /// Whether there is no role to choose.
     pub(super) fn is_empty(&self) -> bool {
-        self.routine.is_empty() && self.alert.is_empty()
+        self.routine.is_empty() && self.alert.is_empty() && self.collection.is_empty()
     }
 
     /// Whether the alert may say where.

@@ -99,6 +99,19 @@ async fn provisioned(context: &Context, config: &Config, binding: &Binding) -> A
             format_duration(binding.batch_window),
         ),
     ];
+    for (what, names) in [
+        ("When it resolves", &binding.on_resolved),
+        ("Limited to", &binding.limit),
+        ("Only tasks tagged", &binding.narrowing.tags),
+        ("No tasks tagged", &binding.narrowing.skip_tags),
+    ] {
+        if !names.is_empty() {
+            facts.push((what, names.join(", ")));
+        }
+    }
+    if binding.narrowing.verbosity > 0 {
+        facts.push(("Verbosity", binding.narrowing.verbosity.to_string()));
+    }
     if !binding.vars.is_empty() {
         let names: Vec<&str> = binding.vars.keys().map(String::as_str).collect();
         facts.push((

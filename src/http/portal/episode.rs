@@ -14,6 +14,10 @@ pub(super) struct Decision {
     /// When it is decided again, if nothing is heard before.
     pub until: Option<Moment>,
     pub run: Option<(u64, Option<Badge>)>,
+    /// Whether the run has ended while its alert fires, so that it can be repeated for it.
+    pub repeats: bool,
+    /// The run of the binding's `on_resolved`.
+    pub on_resolved: Option<u64>,
     /// Which step the run is, where it is not the first.
     pub step: Option<u32>,
     /// Whether it helped; `pending` while that is yet to be seen.
@@ -53,6 +57,8 @@ pub(super) fn rows(page: EpisodePage) -> Vec<EpisodeRow> {
             let of = decided.run.and_then(|run| runs.get(&run));
             let badge = of.map(|run| Badge(run.outcome.map_or(run.state.as_str(), |o| o.as_str())));
             Decision {
+                repeats: fires && of.is_some_and(|run| run.outcome.is_some()),
+                on_resolved: decided.on_resolved.map(|id| id.0),
                 until: decided.until.filter(|_| fires).map(Moment),
                 step: (decided.step > 1).then_some(decided.step),
                 verdict: verdict(&decided),

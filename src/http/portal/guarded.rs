@@ -71,12 +71,13 @@ pub(super) fn in_words(binding: &Binding, guards: &Guards) -> Vec<(&'static str,
 /// The steps and how long each may take to help.
 pub(super) fn steps(binding: &Binding) -> Vec<String> {
     let steps = binding.steps.iter();
-    steps
-        .map(|step| {
-            let time = format_duration(step.verify_within);
-            format!("{}; its alert has {time} to resolve", step.roles.join(", "))
-        })
-        .collect()
+    let steps = steps.map(|step| {
+        let time = format_duration(step.verify_within);
+        format!("{}; its alert has {time} to resolve", step.roles.join(", "))
+    });
+    let last = (!binding.on_resolved.is_empty())
+        .then(|| format!("when it resolves, {}", binding.on_resolved.join(", ")));
+    steps.chain(last).collect()
 }
 
 fn storm(storm: &Storm) -> Option<String> {

@@ -10,6 +10,7 @@
 //! | GET | `/runs/ID` | [`run`]: one run |
 //! | GET, POST | `/runs/ID/cancel` | asks, and ends it |
 //! | POST | `/runs/ID/approve`, `/runs/ID/reject` | consents to one that waits for it, or ends it |
+//! | POST | `/runs/ID/rerun` | queues one that has ended once more |
 //! | GET, POST | `/run` | [`start`]: run roles once (`role`, `hosts`, `group`, `again` fill the form) |
 //! | GET | `/hosts` | [`hosts`]: the inventory |
 //! | GET | `/hosts/NAME` | [`host`]: one host and its facts |
@@ -74,7 +75,7 @@ use hyper::{Method, Request, StatusCode};
 use super::places::Place;
 use super::refusal::Refusal;
 use super::reply::{self, Reply};
-use super::{Context, path};
+use super::{Context, path, rerun};
 use crate::run::RunId;
 use form::Form;
 
@@ -160,6 +161,12 @@ async fn post(context: &Context, request: Request<Incoming>, parts: &[&str]) -> 
             let id = number(id)?;
             form::read(context, request).await?;
             guards::answer(context, id, *answer == "approve").await
+        }
+        ["runs", id, "rerun"] => {
+            let id = number(id)?;
+            form::read(context, request).await?;
+            let new = rerun::queue(context, id, crate::run::Vars::new()).await?;
+            Ok(frame::see(&format!("/runs/{new}")))
         }
         ["pause"] => {
             let form = form::read(context, request).await?;

@@ -21,6 +21,8 @@ use crate::run::Outcome;
 struct RoleRow {
     name: String,
     link: String,
+    kind: &'static str,
+    /// Whether a binding can run it.
     alert: bool,
     said: String,
     /// Bindings or schedules: link and name.
@@ -52,7 +54,8 @@ impl RoleRow {
         Self {
             name: of.name.clone(),
             link: format!("/roles/{}", part(&of.name)),
-            alert: of.kind == RoleKind::Alert,
+            kind: of.kind.as_str(),
+            alert: of.kind != RoleKind::Routine,
             said: of.short_description.clone(),
             users: bindings.chain(schedules).collect(),
             finished: runs.finished,

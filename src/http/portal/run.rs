@@ -92,6 +92,8 @@ struct Page {
     message: String,
     check: bool,
     open: bool,
+    /// What the button says that repeats it.
+    repeats: Option<&'static str>,
     cause: String,
     facts: Vec<(&'static str, String)>,
     created_at: Moment,
@@ -164,6 +166,7 @@ fn make(
         message: plain(run.message.as_deref()),
         check: run.work.check,
         open: run.state != State::Finished,
+        repeats: repeats(run, &episodes),
         cause: cause(run),
         facts: details(run),
         created_at: Moment(run.created_at),
@@ -200,6 +203,19 @@ fn make(
         #[allow(clippy::cast_precision_loss)] // shown rounded
         output_cut: (cut > 0).then_some(Bytes(cut as f64)),
     }
+}
+
+/// What the button says that repeats it; `None` if it cannot be repeated: it has not ended, or its alerts are not known any
+/// more.
+fn repeats(run: &Run, episodes: &[EpisodeOfRun]) -> Option<&'static str> {
+    if run.state != State::Finished {
+        return None;
+    }
+    if run.binding.is_none() {
+        return Some("Repeat as it was");
+    }
+    let known = episodes.iter().any(|of| of.episode.is_some());
+    known.then_some("Repeat for its alerts")
 }
 
 /// Why it waits for a person, if it does.
@@ -280,6 +296,21 @@ fn details(run: &Run) -> Vec<(&'static str, String)> {
         ("As another user (become)", yes(work.r#become)),
         ("Gathers facts", yes(work.gather_facts)),
     ];
+    let narrowing = &work.narrowing;
+    for (what, tags) in [
+        ("Only tasks tagged", &narrowing.tags),
+        ("No tasks tagged", &narrowing.skip_tags),
+    ] {
+        if !tags.is_empty() {
+            details.push((what, tags.join(", ")));
+        }
+    }
+    if narrowing.verbosity > 0 {
+        details.push(("Verbosity", narrowing.verbosity.to_string()));
+    }
+    if run.vain_starts > 0 {
+        details.push(("Starts that came to nothing", run.vain_starts.to_string()));
+    }
     if work.allow_overlap {
         details.push(("May meet other runs", yes(true)));
     }

@@ -218,6 +218,9 @@ impl Row {
 /// Why a run is there, as a person says it.
 pub(super) fn cause(run: &Run) -> String {
     match (run.trigger, &run.binding, &run.schedule) {
+        (Trigger::Alert, Some(binding), _) if run.on_resolved => {
+            format!("binding {binding}, its alert resolved")
+        }
         (Trigger::Alert, Some(binding), _) => format!("binding {binding}"),
         (Trigger::Alert, None, _) => "alert".to_owned(),
         (Trigger::Schedule, _, Some(schedule)) => format!("schedule {schedule}"),

@@ -124,6 +124,7 @@ impl Site {
         site.write("hosts", &inventory().to_string());
         site.runs("batch_window", "0")
             .runs("grace", "1s")
+            .runs("start_attempts", "1")
             .binding("all", "[ok]", "")
     }
 

@@ -1,0 +1,143 @@
+//! Repeating a run that has ended: `POST /api/v1/runs/ID/rerun`.
+//!
+//! 202 only after the new run is on disk, queued. A run for alerts is repeated for them, by its binding as it is now; a run by
+//! hand or by schedule on the same hosts with the same variables.
+
+use std::sync::Arc;
+
+use hyper::body::{Body, Incoming};
+use hyper::header::CONTENT_TYPE;
+use hyper::{Method, Request};
+use serde::Serialize;
+
+use super::hosts::to_its_end;
+use super::refusal::Refusal;
+use super::reply::{self, Reply};
+use super::{Context, json, start};
+use crate::clock;
+use crate::config::{self, Config, Target};
+use crate::plan;
+use crate::run::{Run, RunId, Vars};
+use crate::store::Again;
+
+#[derive(Serialize)]
+struct RerunAnswer {
+    id: RunId,
+}
+
+/// The run that is to be repeated, if this path asks for that.
+pub(super) fn asked(path: &str) -> Option<&str> {
+    let id = path.strip_prefix("/api/v1/runs/")?;
+    let id = id.strip_suffix("/rerun")?;
+    (!id.contains('/')).then_some(id)
+}
+
+pub(super) async fn answer(context: &Context, request: Request<Incoming>, id: &str) -> Reply {
+    if *request.method() != Method::POST {
+        return reply::method_not_allowed("POST");
+    }
+    let Ok(id) = id.parse().map(RunId) else {
+        return Refusal::bad(format_args!("{id:?} is not a run's number")).reply();
+    };
+    let context = context.clone();
+    to_its_end(async move {
+        let queued = async {
+            let vars = vars(&context, request).await?;
+            queue(&context, id, vars).await
+        };
+        match queued.await {
+            Ok(id) => reply::accepted(&RerunAnswer { id }),
+            Err(refusal) => refusal.reply(),
+        }
+    })
+    .await
+}
+
+/// The variables in the body; there may be none.
+async fn vars(context: &Context, request: Request<Incoming>) -> Result<Vars, Refusal> {
+    let said = request.headers().contains_key(CONTENT_TYPE);
+    if !said && request.body().is_end_stream() {
+        return Ok(Vars::new());
+    }
+    let timeout = context.config.borrow().receiver.body_timeout;
+    let body = json::body(request, start::LARGEST, timeout).await?;
+    config::rerun_vars(&body).map_err(|e| Refusal::bad(&e).about(e.field.unwrap_or_default()))
+}
+
+/// Queues a run once more, with these variables in the place of its own of the same names.
+pub(super) async fn queue(context: &Context, id: RunId, vars: Vars) -> Result<RunId, Refusal> {
+    context.configs.follow_roles().await;
+    let config = Arc::clone(&context.config.borrow());
+    let old = context.store.run(id).await?;
+    if old.binding.is_some() {
+        if !vars.is_empty() {
+            let why = "vars: this run is a binding's, which has its variables from there";
+            return Err(Refusal::bad(why).about("vars"));
+        }
+    } else {
+        check(context, &config, &old, &vars).await?;
+    }
+    let again = Again {
+        by: context.caller.name.clone(),
+        vars,
+    };
+    let store = &context.store;
+    let new = store.rerun(id, again, config, clock::now()).await?;
+    let by = context.caller.name_or("-");
+    tracing::info!(run = new.0, repeats = id.0, by, "run asked for once more");
+    Ok(new)
+}
+
+/// Whether a run of no alert can be repeated as it was.
+async fn check(context: &Context, config: &Config, old: &Run, vars: &Vars) -> Result<(), Refusal> {
+    let (work, roles) = (&old.work, &config.roles);
+    let is_gone = |role: &&String| roles.about(role).next().is_none();
+    if let Some(role) = work.roles.iter().find(is_gone) {
+        let why = format_args!("the role {role:?} is not there any more");
+        return Err(Refusal::new(hyper::StatusCode::CONFLICT, why));
+    }
+    if !vars.is_empty() && !work.inert_vars {
+        let why = "vars: this run has its variables from the configuration file";
+        return Err(Refusal::bad(why).about("vars"));
+    }
+    let is_missing =
+        |name: &&String| roles.is_secret(&work.roles, name) && !vars.contains_key(*name);
+    let by_hand = work.inert_vars && old.schedule.is_none();
+    if by_hand && let Some(name) = work.vars.keys().find(is_missing) {
+        let why = format_args!("vars.{name}: it is a secret, so give it again");
+        return Err(Refusal::bad(why).about(&format!("vars.{name}")));
+    }
+    if work.controller {
+        return Ok(());
+    }
+    let inventory = context.inventory.fresh().await;
+    let inventory = inventory.map_err(Refusal::unavailable)?;
+    let hosts = plan::hosts(&Target::Hosts(old.hosts.clone()), &inventory, None);
+    let hosts = hosts.map_err(|e| Refusal::new(hyper::StatusCode::CONFLICT, e))?;
+    if work.inert_vars {
+        let mut all = work.vars.clone();
+        all.extend(vars.clone());
+        let sets = |name: &str| hosts.iter().all(|host| inventory.may_set(host, name));
+        let checked = roles.check_vars(&work.roles, &all, &sets);
+        checked.map_err(|e| Refusal::bad(&e).about(&e.first().0))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_its_own_paths_are_taken() {
+        assert_eq!(asked("/api/v1/runs/7/rerun"), Some("7"));
+        for path in [
+            "/api/v1/runs/7",
+            "/api/v1/runs/rerun",
+            "/api/v1/runs/7/x/rerun",
+            "/runs/7/rerun",
+        ] {
+            assert_eq!(asked(path), None, "{path}");
+        }
+    }
+}
