@@ -227,11 +227,16 @@ impl Batch {
 mod tests {
     use super::*;
     use crate::config::{Roles, build};
+    use crate::metrics::Metrics;
+    use crate::store;
 
     fn began(outputs: &[&str], events: Vec<Event>) -> bool {
         let text = "ansible: {playbook_dir: p, inventory: [i]}";
         let config = build("f.yml", text, &Roles::default()).unwrap();
-        let mut told = Told::new(&config);
+        let folder = tempfile::tempdir().unwrap();
+        let metrics = Metrics::new(prometheus::Registry::new()).unwrap();
+        let opened = store::open(&folder.path().join("s.redb"), &metrics, DateTime::UNIX_EPOCH);
+        let mut told = Told::new(&config, opened.unwrap().store, RunId(1));
         for output in outputs {
             told.output(output.as_bytes());
         }
