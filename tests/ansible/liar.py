@@ -30,11 +30,14 @@ ANSWER = {
     "error": "", "examples": ["A"], "failures": 2, "faults": ["A"], "files": 3, "bytes": 5, "found": [{"path": "A", "bytes": 1}],
     "findings": {"faults": ["A"], "A": "A"}, "journal_bytes": 10 ** 12, "known": True, "left": [], "links": [],
     "loopback": False, "machine_use_ratio": 1, "measured": {"avail_bytes": 1, "A": "A"}, "missing": ["up"], "mountpoint": "A",
-    "number": 1, "package_cache": {"argv": ["PROGRAM", "A"], "bytes": 7, "kind": "A", "manager": "A"}, "port": "A", "probes": 3,
-    "processes": [{"command": "A", "pid": 1}], "reachable": "A", "renice": [{"command": "A", "pid": 1}], "restart": ["A"],
+    "number": 1, "package_cache": {"argv": ["PROGRAM", "A"], "bytes": 7, "kind": "A", "manager": "apt"}, "port": "A", "probes": 3,
+    "processes": [{"command": "A", "pid": 1}], "reachable": "A", "renice": [{"command": "A", "pid": 1}], "restart": ["shop.service", "A"],
     "root": True, "routes": ["A"], "sentence": "A", "sessions": 1, "source": "A", "target": "A", "token": "A", "units": [],
     "unreachable": "A", "up": False, "use_ratio": 1, "waited_seconds": 1, "well": False, "bits_per_second": 1,
-    "services": [{"service": "A", "unit": "A", "there": True, "held": False, "healthy": False, "invocation": "A", "fault": "A"}],
+    "services": [
+        {"service": "A", "unit": "A", "asked": asked, "there": True, "held": False, "healthy": False, "invocation": "A", "fault": "A"}
+        for asked in ("xl2tpd.service", "pptpd.service", "A")
+    ],
 }
 
 

@@ -150,7 +150,15 @@ impl Fleet {
     fn faults(&self, hosts: &[&str]) -> Vec<String> {
         let mut faults = Vec::new();
         for ran in self.ran() {
-            let mut fault = |what: &str| faults.push(format!("{what}: {ran:?}"));
+            let Ran {
+                address,
+                host,
+                module,
+                args,
+                ..
+            } = &ran;
+            let mut fault =
+                |what: &str| faults.push(format!("{what}: {module} on {host} ({address}): {args}"));
             if !hosts.contains(&ran.host.as_str()) {
                 fault("a host that was not asked for");
             }
@@ -160,6 +168,9 @@ impl Fleet {
             let mut others = HOSTS.iter().filter(|(name, ..)| *name != ran.host);
             if others.any(|(name, ..)| ran.args.contains(&format!("lie of {name}"))) {
                 fault("what another host said");
+            }
+            if module != "command" && args.contains("lie of") {
+                fault("a name that the host chose");
             }
             let program = ran.argv.as_ref().map(|argv| argv[0].to_string());
             if program.is_some_and(|it| it.contains("lie of") || it.contains("trap")) {
