@@ -33,7 +33,8 @@ def show(unit):
 
 
 def choose(units):
-    there = [state for state in map(show, units) if state.get("LoadState") == "loaded"]
+    states = [dict(show(unit), asked=unit) for unit in units]
+    there = [state for state in states if state.get("LoadState") == "loaded"]
     for wanted in (lambda s: s["ActiveState"] == "active", lambda s: s.get("UnitFileState") == "enabled"):
         for state in there:
             if wanted(state):
@@ -111,7 +112,7 @@ def last_words(unit):
 
 
 def look_at(service, alive):
-    told = {"service": service["service"], "unit": "", "there": False, "held": False, "healthy": False, "sessions": 0,
+    told = {"service": service["service"], "unit": "", "asked": "", "there": False, "held": False, "healthy": False, "sessions": 0,
             "invocation": ""}
     state = choose(service["units"])
     if state is None:
@@ -119,7 +120,7 @@ def look_at(service, alive):
         return told
     unit = state["Id"]
     # It is another one after each start; systemd before 232 knows none.
-    told.update(unit=unit, there=True, invocation=state.get("InvocationID", ""))
+    told.update(unit=unit, asked=state["asked"], there=True, invocation=state.get("InvocationID", ""))
     faults = []
     if state["ActiveState"] != "active":
         faults.append("%s is %s (%s)" % (unit, state["ActiveState"], state["SubState"]))

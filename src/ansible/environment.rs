@@ -43,8 +43,12 @@ impl Paths<'_> {
     }
 }
 
-/// Builds the whole environment. The configuration's own `environment` comes last and may override all but
-/// `PROMANSIBLE_…` and our callback.
+/// What no configuration may change. Were facts variables, root on one managed host could answer any module with the
+/// name by which Ansible connects (`inventory_hostname`), or with a role's option, and so be root on every other host.
+const FIXED: [(&str, &str); 1] = [("ANSIBLE_INJECT_FACT_VARS", "False")];
+
+/// Builds the whole environment. The configuration's own `environment` comes late and may override all but
+/// `PROMANSIBLE_…`, our callback, and what keeps hosts apart. Ansible prefers the environment to every `ansible.cfg`.
 pub(super) fn build(
     settings: &config::Ansible,
     kind: RoleKind,
@@ -101,6 +105,9 @@ pub(super) fn build(
             name if name.starts_with("PROMANSIBLE_") => None,
             name => set(name, value.into()),
         };
+    }
+    for (name, value) in FIXED {
+        set(name, value.into());
     }
     set(MARKER, marker(paths.store, run).into());
     set("PROMANSIBLE_EVENTS", paths.events().into());

@@ -15,8 +15,6 @@ const HIDDEN: &str = "(hidden)";
 pub struct Read {
     /// Of the entry point `main`, if there is one: Ansible checks nothing without.
     pub main: Option<Spec>,
-    /// The names of variables that other entry points take.
-    pub of_others: Vec<String>,
     /// What cannot be understood, each as a sentence. Ansible will most likely fail on it.
     pub warnings: Vec<String>,
 }
@@ -38,8 +36,6 @@ pub fn read(specs: &Value) -> Read {
             Some(value) => options(point, value, 0, &mut read.warnings),
         };
         if point != "main" {
-            read.of_others
-                .extend(options.names().map(ToOwned::to_owned));
             continue;
         }
         read.main = Some(Spec {

@@ -100,7 +100,6 @@ fn what_cannot_be_understood_of_a_spec_is_told_and_left_to_ansible() {
             "bad is no map",
         ]
     );
-    assert_eq!(read.of_others, ["k", "kk"]);
     let main = read.main.unwrap();
     assert_eq!(main.short_description, "Does it.");
     assert_eq!(main.description, ["a", "b"]);

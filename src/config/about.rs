@@ -14,6 +14,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 
 use super::Roles;
+use super::reserved::defect_of_name;
 use super::typed::{Pairs, parse};
 use super::vars::VarValue;
 use crate::argument_spec::{self, Defect, Spec};
@@ -64,9 +65,11 @@ pub struct About {
     pub warnings: Vec<String>,
     /// What it sets by its own `defaults` and `vars`.
     sets: BTreeSet<String>,
-    /// The names of variables that it may use beside those of its spec.
-    knows: BTreeSet<String>,
-    /// Whether it may use others than all these: it depends on roles, or its files cannot be read.
+    /// What it sets by its own `vars`: how it works, and nothing to choose.
+    fixed: BTreeSet<String>,
+    /// The roles that it depends on, by the names that its `meta/main` gives.
+    depends: Vec<String>,
+    /// Whether more may be set than is known here: it depends on roles, or its files cannot be read.
     is_open: bool,
 }
 
@@ -134,7 +137,8 @@ impl Roles {
         })
     }
 
-    /// Whether these roles take these variables, by their argument specs. Variables are values here, not templates.
+    /// Whether these roles take these variables over the API: by their argument specs, and by what they keep for
+    /// themselves. Variables are values here, not templates.
     ///
     /// `inventory` says of a name whether the inventory sets it, or may set it, for every host of the run.
     ///
@@ -145,20 +149,14 @@ impl Roles {
         vars: &Vars,
         inventory: &dyn Fn(&str) -> bool,
     ) -> Result<(), VarsError> {
-        let mut defects = Vec::new();
+        let mut defects: Vec<Defect> = Vec::new();
         let mut known: Vec<&str> = Vec::new();
         let mut all_known = true;
         for role in roles {
             let mut is_known = false;
             for about in self.about(role) {
                 let Some(spec) = &about.spec else { continue };
-                is_known = !about.is_open;
-                let names = about.knows.iter().map(String::as_str);
-                for name in spec.options.names().chain(names) {
-                    if !known.contains(&name) {
-                        known.push(name);
-                    }
-                }
+                is_known = true;
                 let elsewhere =
                     |name: &str| about.is_open || about.sets.contains(name) || inventory(name);
                 for defect in argument_spec::check(&spec.options, vars, &elsewhere) {
@@ -167,26 +165,81 @@ impl Roles {
                     }
                 }
             }
+            for name in self.options(role) {
+                if !known.contains(&name) {
+                    known.push(name);
+                }
+            }
             all_known &= is_known;
         }
-        let strangers = vars.keys().filter(|name| !known.contains(&name.as_str()));
-        for name in strangers.filter(|_| all_known) {
-            let help = match known.as_slice() {
-                [] => "it takes no variables".to_owned(),
-                known => did_you_mean(name, known, "the variables are"),
-            };
-            let why = match roles {
-                [role] => format!("{role} does not know it; {help}"),
-                _ => format!("no role of these knows it; {help}"),
-            };
-            let path = format!("vars.{name}");
-            defects.push(Defect { path, why });
+        known.retain(|name| !self.not_over_api.contains_key(*name));
+        for name in vars.keys() {
+            let why = self.kept_from_api(roles, name).or_else(|| {
+                let is_stranger = all_known && !known.contains(&name.as_str());
+                is_stranger.then(|| unknown(roles, name, &known))
+            });
+            defects.extend(why.map(|why| Defect {
+                path: format!("vars.{name}"),
+                why,
+            }));
         }
         if defects.is_empty() {
             Ok(())
         } else {
             Err(VarsError(defects))
         }
+    }
+
+    /// The options of a role, and of those that it depends on.
+    fn options(&self, role: &str) -> Vec<&str> {
+        let (mut options, mut seen) = (Vec::new(), vec![role]);
+        let mut at = 0;
+        while let Some(role) = seen.get(at).copied() {
+            at += 1;
+            for about in self.about(role) {
+                options.extend(about.spec.iter().flat_map(|spec| spec.options.names()));
+                for role in &about.depends {
+                    if !seen.contains(&role.as_str()) {
+                        seen.push(role);
+                    }
+                }
+            }
+        }
+        options
+    }
+
+    /// Why a variable is for others than the API to set, if there is a reason: Ansible, or who wrote the role.
+    fn kept_from_api(&self, roles: &[String], name: &str) -> Option<String> {
+        if let Some(why) = defect_of_name(name) {
+            return Some(format!("it {why}"));
+        }
+        if let Some(role) = self.not_over_api.get(name) {
+            return Some(format!(
+                "{role} does not take it over the API (not_over_api in its meta/promansible.yml); set it in the configuration file or the inventory"
+            ));
+        }
+        let mut of_run = roles.iter().flat_map(|role| self.about(role));
+        let about = of_run.find(|about| about.fixed.contains(name))?;
+        let is_option = about.spec.iter().flat_map(|spec| spec.options.names());
+        if is_option.into_iter().any(|option| option == name) {
+            return None;
+        }
+        Some(format!(
+            "{} sets it in its own vars, where it is nothing to choose; leave it out",
+            about.name
+        ))
+    }
+}
+
+/// Why a variable is not taken that stands in no spec of these roles.
+fn unknown(roles: &[String], name: &str, known: &[&str]) -> String {
+    let help = match known {
+        [] => "it takes no variables".to_owned(),
+        known => did_you_mean(name, known, "the variables are"),
+    };
+    match roles {
+        [role] => format!("{role} does not know it; {help}"),
+        _ => format!("no role of these knows it; {help}"),
     }
 }
 
@@ -214,14 +267,17 @@ pub(super) fn about(kind: RoleKind, name: &str, folder: PathBuf) -> About {
         spec: None,
         warnings: Vec::new(),
         sets: BTreeSet::new(),
-        knows: BTreeSet::new(),
+        fixed: BTreeSet::new(),
+        depends: Vec::new(),
         is_open: false,
     };
     let meta: Option<MetaText> = about.yaml("meta/main").unwrap_or(None);
     let meta = meta.unwrap_or_default();
     let depends = meta.dependencies.map(|VarValue(value)| value);
-    about.is_open |=
-        !depends.is_none_or(|value| value.is_null() || value == Value::Array(Vec::new()));
+    about.is_open |= !depends
+        .as_ref()
+        .is_none_or(|value| value.is_null() || *value == Value::Array(Vec::new()));
+    about.depends = depends.as_ref().map(names).unwrap_or_default();
     // As Ansible: the file of its own is taken alone, whatever the other says.
     let specs = match about.yaml::<SpecsText>("meta/argument_specs") {
         Ok(Some(specs)) => specs.argument_specs,
@@ -231,25 +287,42 @@ pub(super) fn about(kind: RoleKind, name: &str, folder: PathBuf) -> About {
     if let Some(VarValue(specs)) = specs {
         let read = argument_spec::read(&specs);
         about.spec = read.main;
-        about.knows.extend(read.of_others);
         about.warnings.extend(read.warnings);
     }
-    for file in ["defaults/main", "vars/main"] {
-        let set: Option<Pairs<IgnoredAny>> = about.yaml(file).unwrap_or(None);
-        let set = set.unwrap_or_default().0;
-        about
-            .sets
-            .extend(set.into_iter().map(|(name, _)| name.value));
-    }
-    about.knows.extend(about.sets.iter().cloned());
+    about.sets = about.names_in("defaults/main");
+    about.fixed = about.names_in("vars/main");
+    about.sets.extend(about.fixed.iter().cloned());
     about.warnings.truncate(MAX_WARNINGS);
     about
+}
+
+/// The names of the roles of a list of dependencies.
+fn names(dependencies: &Value) -> Vec<String> {
+    let name = |item: &Value| {
+        let named = ["role", "name"].iter().find_map(|key| item.get(key));
+        named.unwrap_or(item).as_str().map(str::to_owned)
+    };
+    let items = dependencies.as_array().map_or(&[][..], Vec::as_slice);
+    items.iter().filter_map(name).collect()
 }
 
 /// There is something, and it cannot be read; that was noted.
 struct Unread;
 
 impl About {
+    /// Whether a variable of this name is an option of it, or has a default.
+    pub(super) fn has(&self, name: &str) -> bool {
+        let mut options = self.spec.iter().flat_map(|spec| spec.options.names());
+        options.any(|option| option == name) || self.sets.contains(name)
+    }
+
+    /// The names of the variables that a file sets.
+    fn names_in(&mut self, file: &str) -> BTreeSet<String> {
+        let set: Option<Pairs<IgnoredAny>> = self.yaml(file).unwrap_or(None);
+        let set = set.unwrap_or_default().0.into_iter();
+        set.map(|(name, _)| name.value).collect()
+    }
+
     /// Reads a file whose name is given without its ending, if there is one and it holds anything.
     fn yaml<T: DeserializeOwned>(&mut self, name: &str) -> Result<Option<T>, Unread> {
         for ending in [".yml", ".yaml", ".json", ""] {

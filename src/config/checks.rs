@@ -1,11 +1,13 @@
-//! What roles declare in their `meta/promansible.yml`: which of their findings are figures.
+//! What roles declare in their `meta/promansible.yml`: which of their findings are figures, and which of their options
+//! are nothing for the API.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
+use super::About;
 use super::error::{ConfigErrors, Report, place};
 use super::read::read;
 use super::typed::{Pairs, Scalar, parse};
@@ -33,10 +35,12 @@ const OWN_LABELS: [&str; 9] = [
     "role", "host", "le", "quantile", "instance", "job", "env", "type", "value",
 ];
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RoleText {
     checks: Option<Pairs<Option<CheckText>>>,
+    not_over_api: Option<Vec<Scalar>>,
+    injected_facts: Option<Spanned<bool>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -52,27 +56,47 @@ struct First {
     file: String,
 }
 
-/// The checks of these roles, each with its folder; what is wrong with them is noted with the file that it is in.
-pub(super) fn look<'a>(
-    roles: impl Iterator<Item = (&'a str, PathBuf)>,
-    report: &mut Report<'_>,
-) -> Declared {
+/// What all roles declare.
+#[derive(Debug, Default)]
+pub(super) struct OfRoles {
+    /// The checks.
+    pub(super) checks: Declared,
+    /// The variables that are not taken over the API, each with a role that says so.
+    pub(super) not_over_api: BTreeMap<String, String>,
+}
+
+/// What these roles declare; what is wrong with that is noted with the file that it is in.
+pub(super) fn look(roles: &[About], report: &mut Report<'_>) -> OfRoles {
     let mut reader = Reader::default();
-    let mut declared = Declared::new();
-    for (role, folder) in roles {
-        let path = folder.join(FILE);
+    let mut declared = OfRoles::default();
+    for about in roles {
+        let path = about.folder.join(FILE);
         // Most roles have none.
         if matches!(path.try_exists(), Ok(false)) {
             continue;
         }
-        match reader.read(&path) {
-            Ok(checks) if checks.is_empty() => {}
+        let OfRole { checks, marks } = match reader.read(&path, about) {
+            Ok(of_role) => of_role,
+            Err(errors) => {
+                report.include(errors);
+                continue;
+            }
+        };
+        let marks = marks.into_iter().map(|name| (name, about.name.clone()));
+        declared.not_over_api.extend(marks);
+        if !checks.is_empty() {
             // An alert role and a routine role may have the same name.
-            Ok(checks) => declared.entry(role.to_owned()).or_default().extend(checks),
-            Err(errors) => report.include(errors),
+            let of_role = declared.checks.entry(about.name.clone()).or_default();
+            of_role.extend(checks);
         }
     }
     declared
+}
+
+/// What one role declares.
+struct OfRole {
+    checks: Checks,
+    marks: Vec<String>,
 }
 
 /// Reads one role's file after the other.
@@ -82,16 +106,23 @@ struct Reader {
 }
 
 impl Reader {
-    fn read(&mut self, path: &Path) -> Result<Checks, ConfigErrors> {
+    fn read(&mut self, path: &Path, about: &About) -> Result<OfRole, ConfigErrors> {
         let file = path.display().to_string();
         let text = read(path, &file)?;
-        self.build(&file, &text)
+        self.build(&file, &text, about)
     }
 
-    fn build(&mut self, file: &str, text: &str) -> Result<Checks, ConfigErrors> {
+    fn build(&mut self, file: &str, text: &str, about: &About) -> Result<OfRole, ConfigErrors> {
         let typed: Option<RoleText> = parse(file, text)?;
         let mut report = Report::new(file, text);
-        let typed = typed.and_then(|typed| typed.checks).unwrap_or_default().0;
+        let RoleText {
+            checks: typed,
+            not_over_api,
+            injected_facts,
+        } = typed.unwrap_or_default();
+        no_injected_facts(injected_facts, &mut report);
+        let marks = marks(not_over_api.unwrap_or_default(), about, &mut report);
+        let typed = typed.unwrap_or_default().0;
         if let Some((name, _)) = typed.get(MAX_CHECKS) {
             wrong(
                 &mut report,
@@ -106,7 +137,7 @@ impl Reader {
             self.compare(file, &name, &check, &mut report);
             checks.insert(name.value, check);
         }
-        report.finish(checks)
+        report.finish(OfRole { checks, marks })
     }
 
     /// Roles that have a check of the same name share its metric, so they must mean the same.
@@ -140,6 +171,37 @@ impl Reader {
             "both roles share one metric: give the check the same help and labels in both files, or another name in one",
         );
     }
+}
+
+/// A host could then answer with a variable that sends the next task to another host.
+fn no_injected_facts(typed: Option<Spanned<bool>>, report: &mut Report<'_>) {
+    let Some(typed) = typed.filter(|typed| typed.value) else {
+        return;
+    };
+    report.add(
+        place(typed.referenced),
+        "injected_facts cannot be switched on: with facts as variables, root on one managed host is root on the others",
+        Some(
+            "read facts as ansible_facts['distribution'], not as ansible_distribution, and remove this line"
+                .to_owned(),
+        ),
+    );
+}
+
+/// The options that are not taken over the API.
+fn marks(typed: Vec<Scalar>, about: &About, report: &mut Report<'_>) -> Vec<String> {
+    for name in typed.iter().filter(|name| !about.has(&name.value)) {
+        wrong(
+            report,
+            name,
+            format!(
+                "not_over_api names {:?}, which is neither an option nor a default of {}",
+                name.value, about.name
+            ),
+            "name options as meta/argument_specs.yml does",
+        );
+    }
+    typed.into_iter().map(|name| name.value).collect()
 }
 
 fn check(name: &Scalar, typed: CheckText, report: &mut Report<'_>) -> Check {

@@ -6,9 +6,9 @@ use std::net::{IpAddr, Ipv6Addr};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::manual::{has_reserved_key, vars_field};
-use super::values::is_identifier;
-use crate::inventory::{ALL, UNGROUPED, is_exact, is_template};
+use super::manual::vars_field;
+use super::reserved::{defect_of_keys, defect_of_name};
+use crate::inventory::{ALL, UNGROUPED, is_exact};
 use crate::run::Vars;
 
 /// The longest name of a host, an address or a group, as in DNS.
@@ -19,28 +19,6 @@ const GROUPS: usize = 100;
 
 /// The names by which Ansible means the machine that it runs on. Roles delegate to them.
 const CONTROLLERS: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
-
-/// What Ansible sets itself, whatever an inventory says.
-///
-/// *Source*: "Special Variables" in Ansible's documentation.
-const SPECIAL: [&str; 16] = [
-    "environment",
-    "group_names",
-    "groups",
-    "hostvars",
-    "inventory_dir",
-    "inventory_file",
-    "inventory_hostname",
-    "inventory_hostname_short",
-    "lookup",
-    "omit",
-    "play_hosts",
-    "playbook_dir",
-    "query",
-    "role_name",
-    "role_path",
-    "vars",
-];
 
 /// The variables with which an enrolled host may steer Ansible. No other `ansible_…` is taken: connection plugins, their
 /// options and become's program are programs of the controller that whoever asks would choose.
@@ -57,26 +35,6 @@ pub struct Enrolment {
     pub groups: Vec<String>,
     /// Its variables.
     pub vars: Vars,
-}
-
-impl Enrolment {
-    /// The name of a variable with text that could be a template, if there is one: an ansible-core before 2.19 may take it
-    /// for one.
-    pub fn template(&self) -> Option<&str> {
-        let mut vars = self.vars.iter();
-        vars.find_map(|(name, value)| has_template(value).then_some(name.as_str()))
-    }
-}
-
-fn has_template(value: &Value) -> bool {
-    match value {
-        Value::String(text) => is_template(text),
-        Value::Array(items) => items.iter().any(has_template),
-        Value::Object(map) => map
-            .iter()
-            .any(|(key, value)| is_template(key) || has_template(value)),
-        _ => false,
-    }
 }
 
 /// Why a text is no [`Enrolment`]: the field, what is wrong with it, and what would be right.
@@ -211,26 +169,18 @@ fn vars(value: Value) -> Result<Vars, EnrolmentError> {
         whole(port);
     }
     for (name, value) in &vars {
-        let why = if !is_identifier(name) {
-            "cannot be a variable's name; use letters, digits and _, and no digit first".to_owned()
-        } else if name.starts_with("promansible_") || name.starts_with("__") {
-            "is kept for promansible and Ansible; take another name".to_owned()
-        } else if SPECIAL.contains(&name.as_str()) {
-            "is set by Ansible itself; take another name".to_owned()
-        } else if name == "ansible_host" {
-            "is what `address` says; use that".to_owned()
-        } else if has_reserved_key(value) {
-            "holds a key that begins with __, which Ansible keeps for itself; take another key"
-                .to_owned()
-        } else if name.starts_with("ansible_") {
-            match steers(name, value) {
-                Ok(()) => continue,
-                Err(why) => why,
-            }
-        } else {
-            continue;
+        let why = match (steers(name, value), defect_of_name(name)) {
+            _ if name == "ansible_host" => Some("is what `address` says; use that".to_owned()),
+            (Some(steers), _) => steers.err(),
+            (None, Some(_)) if name.starts_with("ansible_") => Some(format!(
+                "steers Ansible itself, so only the inventory's sources may set it; of such variables an enrolled host takes {}",
+                STEERING.join(", ")
+            )),
+            (None, why) => why.or_else(|| defect_of_keys(value)).map(str::to_owned),
         };
-        return Err(wrong("vars", format_args!("{name:?} {why}")));
+        if let Some(why) = why {
+            return Err(wrong("vars", format_args!("{name:?} {why}")));
+        }
     }
     Ok(vars)
 }
@@ -245,8 +195,8 @@ fn whole(value: &mut Value) {
     }
 }
 
-/// Whether a variable that steers Ansible may be set, and to this.
-fn steers(name: &str, value: &Value) -> Result<(), String> {
+/// Whether a variable with which an enrolled host may steer Ansible may be this; `None` if it is none of those.
+fn steers(name: &str, value: &Value) -> Option<Result<(), String>> {
     let (good, want) = match name {
         "ansible_port" => (
             value.as_u64().is_some_and(|n| (1..=65535).contains(&n)),
@@ -260,17 +210,13 @@ fn steers(name: &str, value: &Value) -> Result<(), String> {
             value.as_str().is_some_and(is_interpreter),
             "auto, auto_silent, or the path of a Python such as /usr/bin/python3",
         ),
-        _ => {
-            return Err(format!(
-                "steers Ansible itself, so only the inventory's sources may set it; of such variables an enrolled host takes {}",
-                STEERING.join(", ")
-            ));
-        }
+        _ => return None,
     };
-    if good {
-        return Ok(());
-    }
-    Err(format!("is {value}; want {want}"))
+    Some(if good {
+        Ok(())
+    } else {
+        Err(format!("is {value}; want {want}"))
+    })
 }
 
 fn is_interpreter(text: &str) -> bool {

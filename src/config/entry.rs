@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use serde_saphyr::Spanned;
 
 use super::error::{Place, Report, place};
+use super::reserved::never_meant;
 use super::typed::{Pairs, Scalar};
 use super::values::is_identifier;
 use super::vars::VarValue;
@@ -218,6 +219,12 @@ pub(super) fn vars(typed: Pairs<VarValue>, report: &mut Report<'_>) -> Vars {
                     place(name.referenced),
                     format!("the variable {:?} is promansible's own", name.value),
                     Some("names that begin with promansible_ are kept for what a run is told: take another".to_owned()),
+                );
+            } else if let Some(why) = never_meant(&name.value) {
+                report.add(
+                    place(name.referenced),
+                    format!("the variable {:?} {why}", name.value),
+                    Some("as a variable of a run it would beat what Ansible knows of its hosts".to_owned()),
                 );
             }
             (name.value, value)

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::about::about;
-use super::checks;
+use super::checks::{self, OfRoles};
 use super::collections;
 use super::error::{Place, Report, place};
 use super::http_client;
@@ -186,9 +186,10 @@ fn roles(dir: &Path, named: Option<&str>, at: Option<Place>, report: &mut Report
         .into_iter()
         .map(|(kind, folder, name)| about(kind, &name, folder))
         .collect();
-    let folders = about.iter();
-    let folders = folders.map(|about| (about.name.as_str(), about.folder.clone()));
-    let checks = checks::look(folders, report);
+    let OfRoles {
+        checks,
+        not_over_api,
+    } = checks::look(&about, report);
     let of_kind = |kind: RoleKind| {
         let of_kind = about.iter().filter(|about| about.kind == kind);
         of_kind.map(|about| about.name.clone()).collect()
@@ -198,6 +199,7 @@ fn roles(dir: &Path, named: Option<&str>, at: Option<Place>, report: &mut Report
         routine: of_kind(RoleKind::Routine),
         collection: of_kind(RoleKind::Collection),
         checks,
+        not_over_api,
         about,
     }
 }

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::bindings::{self, Around};
 use super::entry::Known;
 use super::error::{ConfigErrors, Report};
-use super::manual::defect_of_vars;
+use super::reserved::defect_of_vars;
 use super::schedules;
 use super::typed;
 use super::vars::VarValue;
@@ -244,7 +244,12 @@ impl Config {
                         .to_owned(),
                 )
             } else {
-                match self.read_kept(*kind, json.as_bytes()) {
+                // It was taken by what the roles said then.
+                let read = self.read_kept(*kind, json.as_bytes());
+                match read.and_then(|(object, json)| {
+                    object.check_vars(&self.roles)?;
+                    Ok((object, json))
+                }) {
                     Ok((KeptObject::Binding(binding), _)) => {
                         config.bindings.push(Arc::new(*binding));
                         None

@@ -8,8 +8,9 @@ use serde::de::{Deserializer, Error as _};
 use serde_json::{Map, Value};
 
 use super::narrowing::{self, MAX_VERBOSITY};
+use super::reserved::defect_of_vars;
 use super::target::{EXACT_NAME, is_exact_name};
-use super::values::{TIMEOUT, is_identifier};
+use super::values::TIMEOUT;
 use super::vars::VarValue;
 use super::yaml::did_you_mean;
 use super::{Config, Roles, Target};
@@ -340,35 +341,6 @@ fn vars(value: Value) -> Result<Vars, ManualError> {
     match defect_of_vars(&vars) {
         None => Ok(vars),
         Some(why) => Err(wrong("vars", why)),
-    }
-}
-
-/// Why variables that came over the API are not taken, if there is a reason.
-pub(super) fn defect_of_vars(vars: &Vars) -> Option<String> {
-    for (name, value) in vars {
-        let why = if !is_identifier(name) {
-            "cannot be a variable's name; use letters, digits and _, and no digit first"
-        } else if name.starts_with("promansible_") {
-            "is promansible's own; take another name"
-        } else if name.starts_with("ansible_") {
-            "steers Ansible itself, so only the inventory and the configuration may set it"
-        } else if has_reserved_key(value) {
-            "holds a key that begins with __, which Ansible keeps for itself; take another key"
-        } else {
-            continue;
-        };
-        return Some(format!("{name:?} {why}"));
-    }
-    None
-}
-
-pub(super) fn has_reserved_key(value: &Value) -> bool {
-    match value {
-        Value::Object(map) => map
-            .iter()
-            .any(|(key, value)| key.starts_with("__") || has_reserved_key(value)),
-        Value::Array(items) => items.iter().any(has_reserved_key),
-        _ => false,
     }
 }
 

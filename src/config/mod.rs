@@ -27,6 +27,7 @@ mod narrowing;
 mod notifiers;
 mod prometheus;
 mod read;
+mod reserved;
 mod schedules;
 mod sd;
 mod target;
@@ -54,6 +55,7 @@ pub use kept::{Kept, KeptConflict, KeptError, KeptKind, KeptObject};
 pub use load::{build, list_roles, load};
 pub use manual::{Manual, ManualError, manual, rerun_vars};
 pub use notifiers::{Address, Email, Notifier, Via};
+pub use reserved::{defect_of_name, template_in};
 pub use vars::parse_vars;
 pub use vault::VaultIdentity;
 
@@ -419,8 +421,10 @@ pub struct Roles {
     pub routine: Vec<String>,
     /// Names of roles of collections (`NAMESPACE.COLLECTION.ROLE`), sorted. Each can be used as either kind.
     pub collection: Vec<String>,
-    /// What they declare in `meta/promansible.yml`.
+    /// The checks that they declare in `meta/promansible.yml`.
     pub checks: Declared,
+    /// The variables that are not taken over the API, each with the role whose `meta/promansible.yml` says so.
+    pub not_over_api: BTreeMap<String, String>,
     /// What each says of itself, those for alerts first and those of collections last. Of roles without a folder, as in a test, there is nothing.
     pub about: Vec<About>,
 }

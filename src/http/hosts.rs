@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use super::refusal::Refusal;
 use super::reply::{self, Reply};
-use super::{Context, json, note, path};
+use super::{Context, json, note, path, vars};
 use crate::clock;
 use crate::config::{self, Config};
 use crate::inventory::{Clash, Conflict, EnrolledHost, Host, Inventory};
@@ -181,13 +181,14 @@ pub(super) async fn enrol(context: &Context, json: &[u8]) -> Result<HostDetail, 
     if let Some(why) = in_the_way(&inventory, &asked.name, &asked.groups, &config) {
         return Err(Refusal::new(StatusCode::CONFLICT, why));
     }
-    if inventory.templates_twice()
-        && let Some(name) = asked.template()
-    {
+    let kept = |name: &&String| config.roles.not_over_api.contains_key(*name);
+    if let Some(name) = asked.vars.keys().find(kept) {
         return Err(Refusal::bad(format_args!(
-            "vars: {name:?} holds text that could be a template, and this ansible-core may take it for one: want ansible-core 2.19 or newer, or a text without {{{{, {{% and {{#"
+            "vars: {name:?} is not taken over the API ({} says so in its meta/promansible.yml); set it in the inventory's sources",
+            config.roles.not_over_api[name]
         )));
     }
+    vars::no_templates(&inventory, &asked.vars)?;
     let host = EnrolledHost {
         name: asked.name,
         address: asked.address,

@@ -88,6 +88,7 @@ mod server;
 mod start;
 mod stream;
 mod told;
+mod vars;
 mod verdicts;
 mod webhook;
 

@@ -16,7 +16,7 @@ use super::refusal::Refusal;
 use super::reply::{self, Reply};
 use super::told::{self, BindingAnswer};
 use super::verdicts::Known;
-use super::{Context, json as json_body, path};
+use super::{Context, json as json_body, path, vars};
 use crate::config::{Kept, KeptConflict, KeptKind};
 use crate::config_keeper::ChangeError;
 use crate::store::Expect;
@@ -175,7 +175,8 @@ pub(super) async fn put(
     name: Option<&str>,
     json: &[u8],
     expect: Expect,
-) -> Result<Kept, ChangeError> {
+) -> Result<Kept, Refusal> {
+    vars::no_templates_in(context, json).await?;
     let before = match name {
         Some(name) => context.configs.kept(kind, name).await?,
         None => None,

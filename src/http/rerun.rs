@@ -15,9 +15,9 @@ use super::refusal::Refusal;
 use super::reply::{self, Reply};
 use super::{Context, json, start};
 use crate::clock;
-use crate::config::{self, Config, Target};
+use crate::config::{self, Config, Roles, Target};
 use crate::plan;
-use crate::run::{Run, RunId, Vars};
+use crate::run::{Run, RunId, Vars, Work};
 use crate::store::Again;
 
 #[derive(Serialize)]
@@ -108,20 +108,30 @@ async fn check(context: &Context, config: &Config, old: &Run, vars: &Vars) -> Re
         return Err(Refusal::bad(why).about(&format!("vars.{name}")));
     }
     if work.controller {
-        return Ok(());
+        return take(roles, work, vars, &|_| true);
     }
     let inventory = context.inventory.fresh().await;
     let inventory = inventory.map_err(Refusal::unavailable)?;
     let hosts = plan::hosts(&Target::Hosts(old.hosts.clone()), &inventory, None);
     let hosts = hosts.map_err(|e| Refusal::new(hyper::StatusCode::CONFLICT, e))?;
-    if work.inert_vars {
-        let mut all = work.vars.clone();
-        all.extend(vars.clone());
-        let sets = |name: &str| hosts.iter().all(|host| inventory.may_set(host, name));
-        let checked = roles.check_vars(&work.roles, &all, &sets);
-        checked.map_err(|e| Refusal::bad(&e).about(&e.first().0))?;
+    let sets = |name: &str| hosts.iter().all(|host| inventory.may_set(host, name));
+    take(roles, work, vars, &sets)
+}
+
+/// Whether the roles of a run take its variables with these in the place of their own, where they came over the API.
+fn take(
+    roles: &Roles,
+    work: &Work,
+    vars: &Vars,
+    inventory: &dyn Fn(&str) -> bool,
+) -> Result<(), Refusal> {
+    if !work.inert_vars {
+        return Ok(());
     }
-    Ok(())
+    let mut all = work.vars.clone();
+    all.extend(vars.clone());
+    let checked = roles.check_vars(&work.roles, &all, inventory);
+    checked.map_err(|e| Refusal::bad(&e).about(&e.first().0))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::refusal::Refusal;
 use super::reply::{self, Reply};
-use super::{Context, json, note};
+use super::{Context, json, note, vars};
 use crate::clock;
 use crate::config::{self, Manual};
 use crate::plan;
@@ -75,8 +75,9 @@ pub(super) async fn queue(context: &Context, json: &[u8]) -> Result<RunId, Refus
     let hosts = narrowed(hosts, &limit)?;
     let sets = |name: &str| hosts.iter().all(|host| inventory.may_set(host, name));
     let roles = &config.roles;
-    let vars = roles.check_vars(&work.roles, &work.vars, &sets);
-    vars.map_err(|e| Refusal::bad(&e).about(&e.first().0))?;
+    let checked = roles.check_vars(&work.roles, &work.vars, &sets);
+    checked.map_err(|e| Refusal::bad(&e).about(&e.first().0))?;
+    vars::no_templates(&inventory, &work.vars)?;
     let (roles, touched) = (work.roles.join(","), hosts.join(","));
     let said = note::work(&work, &hosts);
     let check = work.check;

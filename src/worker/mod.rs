@@ -21,7 +21,7 @@ use crate::ansible::{
     last_words,
 };
 use crate::clock;
-use crate::config::{Config, Target};
+use crate::config::{Config, Target, template_in};
 use crate::faults;
 use crate::inventory::{Inventory, resolve_label, resolve_name};
 use crate::inventory_keeper::{InventoryKeeper, Unavailable};
@@ -147,6 +147,12 @@ impl Worker {
         let end = if hosts.is_empty() {
             let why = gone.values().next().map_or("", String::as_str);
             End::of_nothing(why, &hosts)
+        } else if let Some(why) = template(&run, &inventory) {
+            // Time does not mend it.
+            End {
+                began: true,
+                ..End::of_nothing(&why, &hosts)
+            }
         } else {
             let alerts = by_host(&alerts, &hosts);
             let running = self.run_on((&run, &inventory), &hosts, &alerts, cancel, started);
@@ -227,7 +233,8 @@ impl Worker {
     /// The inventory as it is now. A run on the controller needs none; it is told of the hosts that are known.
     async fn inventory_for(&self, run: &Run) -> Result<Arc<Inventory>, Unavailable> {
         if run.work.controller {
-            return Ok(self.inventory.latest().unwrap_or_default());
+            let unknown = || Arc::new(Inventory::default().read_by(None));
+            return Ok(self.inventory.latest().unwrap_or_else(|_| unknown()));
         }
         self.inventory.current().await
     }
@@ -354,6 +361,14 @@ fn panicked(hosts: &[String], why: &str) -> Ended {
         message: Some(why),
         findings: Vec::new(),
     }
+}
+
+/// Why variables that came over the API may not be given to the Ansible of now: it may be an older one than when they
+/// were taken.
+fn template(run: &Run, inventory: &Inventory) -> Option<String> {
+    let inert = run.work.inert_vars || run.trigger == Trigger::Manual;
+    let why = template_in(&run.work.vars).filter(|_| inert && inventory.templates_twice())?;
+    Some(format!("vars: {why}"))
 }
 
 /// The hosts that have left the inventory since the decision, each with why. Ansible might read such a name as

@@ -59,6 +59,7 @@ pub struct Bench {
     dir: TempDir,
     pub settings: config::Ansible,
     pub grace: Duration,
+    pub patience: Duration,
     pub work: Work,
     pub alerts: BTreeMap<String, Vec<AlertData>>,
     pub trigger: Trigger,
@@ -146,6 +147,7 @@ ansible_python_interpreter='{{ ansible_playbook_python }}'
                 environment: BTreeMap::new(),
             },
             grace: Duration::from_secs(1),
+            patience: PATIENCE,
             work: Work {
                 roles: vec!["handle".into()],
                 controller: false,
@@ -259,7 +261,7 @@ ansible_python_interpreter='{{ ansible_playbook_python }}'
                 }
             }
         };
-        tokio::time::timeout(PATIENCE, all)
+        tokio::time::timeout(self.patience, all)
             .await
             .expect("the run did not end");
         let told = Told {

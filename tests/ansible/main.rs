@@ -14,4 +14,9 @@ mod findings;
 mod harness;
 mod injection;
 mod limits;
+mod lying;
+mod programs;
+mod reserved;
 mod runs;
+#[path = "../stack/mod.rs"]
+mod stack;

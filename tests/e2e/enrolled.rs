@@ -34,7 +34,13 @@ fn an_enrolled_host_is_reached_and_its_variables_are_data() -> Result<(), Failur
     let io = |e: std::io::Error| Failure::new(format!("{}: {e}", dir.display()));
     // How hosts are reached is the same for all of them; no host but this one is there yet.
     let sources = dir.join("inventory");
-    fs::write(&sources, inventory::render(&sshd, &[], &["db01"], dir)).map_err(io)?;
+    let mut text = inventory::render(&sshd, &[], &["db01"], dir);
+    // A program is nothing for the API: the sources say it for the group.
+    let command = json!([site.start_script()]);
+    text.push_str(&format!(
+        "\n[app]\n\n[app:vars]\nstart_service_command='{command}'\n"
+    ));
+    fs::write(&sources, text).map_err(io)?;
     let settings = Settings {
         bin_dir: bin_dir.clone(),
         inventory: sources.clone(),
@@ -49,9 +55,18 @@ fn an_enrolled_host_is_reached_and_its_variables_are_data() -> Result<(), Failur
         "name": "app01", "address": "127.0.0.1", "groups": ["app"],
         "vars": {
             "note": call, "ansible_user": sshd.user, "ansible_port": sshd.port, "start_service_url": site.url(),
-            "start_service_command": [site.start_script()], "start_service_seconds": 20,
+            "start_service_seconds": 20,
         },
     });
+    let mut armed = host.clone();
+    armed["vars"]["start_service_command"] = command;
+    let answer = http::post(promansible.port, "/api/v1/hosts", &armed.to_string())?;
+    assert_eq!(answer.status, 400, "{}", answer.body);
+    assert!(
+        answer.body.contains("is not taken over the API"),
+        "{}",
+        answer.body
+    );
     let answer = http::post(promansible.port, "/api/v1/hosts", &host.to_string())?;
     assert_eq!(answer.status, 201, "{}", answer.body);
 

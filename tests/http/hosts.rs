@@ -346,6 +346,29 @@ fn an_old_ansible_is_given_no_text_that_it_could_take_for_a_template() {
     let wanted = r#"vars: "v" holds text that could be a template"#;
     assert!(status == 400 && why.starts_with(wanted), "{why}");
     enrolled(&server, &json!({"name": "web3", "vars": {"v": "plain"}}));
+
+    // The same at every other entry; a name in a map counts as well.
+    let vars = json!({"v": {"{{ lookup('pipe', 'id') }}": 1}});
+    let place = json!({"hosts": ["web1"]});
+    for (path, object) in [
+        (
+            "/api/v1/runs",
+            json!({"roles": ["ok"], "target": place, "vars": vars}),
+        ),
+        (
+            "/api/v1/bindings",
+            json!({"name": "made", "matchers": ["a=b"], "roles": ["ok"], "vars": vars}),
+        ),
+        (
+            "/api/v1/schedules",
+            json!({"name": "made", "cron": "0 3 * * *", "roles": ["ok"], "target": place, "vars": vars}),
+        ),
+    ] {
+        let json = &[("Content-Type", "application/json")];
+        let answer = server.request("POST", path, json, object.to_string().as_bytes());
+        let (status, why) = error(&answer);
+        assert!(status == 400 && why.starts_with(wanted), "{path}: {why}");
+    }
 }
 
 #[test]

@@ -20,6 +20,19 @@ const BINDINGS: &str = r#"
     roles: [handle_net_device_down]
     target: {alerting_host: instance}
     vars: {handle_net_device_down_seconds: 1}
+  - name: by-networkd
+    matchers: ['alertname = "by_networkd"']
+    roles: [handle_net_device_down]
+    target: {alerting_host: instance}
+    vars:
+      handle_net_device_down_command: [networkctl, up]
+      handle_net_device_down_address: 192.0.2.1
+      handle_net_device_down_route: 192.0.2.0/24
+  - name: by-ls
+    matchers: ['alertname = "by_ls"']
+    roles: [handle_net_device_down]
+    target: {alerting_host: instance}
+    vars: {handle_net_device_down_command: [ls]}
 "#;
 
 fn fleet(release: Release) -> Fleet {
@@ -34,8 +47,12 @@ ip address add 192.0.2.1/24 dev lan0")
 }
 
 fn alert(device: &str) -> [(&str, &str); 3] {
+    named("net_device_down", device)
+}
+
+fn named<'a>(alertname: &'a str, device: &'a str) -> [(&'a str, &'a str); 3] {
     [
-        ("alertname", "net_device_down"),
+        ("alertname", alertname),
         ("instance", "web1:9100"),
         ("device", device),
     ]
@@ -88,13 +105,10 @@ exec /usr/bin/ip \"$@\"
 
     // By another command, and with all that can be asked for.
     host.sh("ip link set lan0 down").unwrap();
-    let all = json!({
-        "handle_net_device_down_device": "lan0",
-        "handle_net_device_down_command": ["networkctl", "up"],
-        "handle_net_device_down_address": "192.0.2.1",
-        "handle_net_device_down_route": "192.0.2.0/24",
-    });
-    run(all).successful().changed(1);
+    fleet
+        .alert(&named("by_networkd", "lan0"))
+        .successful()
+        .changed(1);
     run(json!({
         "handle_net_device_down_device": "lan0",
         "handle_net_device_down_route": "default",
@@ -110,12 +124,15 @@ exec /usr/bin/ip \"$@\"
     .failed("lan0 of web1 has no address 192.0.2.2 but 192.0.2.1");
 
     host.sh("ip link set lan0 down").unwrap();
-    run(json!({
-        "handle_net_device_down_device": "lan0",
-        "handle_net_device_down_command": ["ls"],
-    }))
-    .failed("lan0 of web1 stays down: ls lan0 said ls: cannot access 'lan0'")
-    .changed(0);
+    fleet
+        .alert(&named("by_ls", "lan0"))
+        .failed("lan0 of web1 stays down: ls lan0 said ls: cannot access 'lan0'")
+        .changed(0);
+    // Who may start runs does not choose the program.
+    let chosen =
+        json!({"handle_net_device_down_device": "lan0", "handle_net_device_down_command": ["ls"]});
+    let said = fleet.not_taken(ROLE, &["web1"], &chosen);
+    assert!(said.contains("does not take it over the API"), "{said}");
 
     no_carrier(&fleet);
     refusals(&fleet);

@@ -28,6 +28,11 @@ pub struct Sshd {
 impl Sshd {
     /// Starts it, with everything it needs in `dir`.
     pub fn start(dir: &Path) -> Result<Self, Failure> {
+        Self::start_on(dir, &["127.0.0.1"])
+    }
+
+    /// The same on several addresses of loopback, the first of which is 127.0.0.1: each is another host.
+    pub fn start_on(dir: &Path, addresses: &[&str]) -> Result<Self, Failure> {
         let io = |e: std::io::Error| Failure::new(format!("sshd in {}: {e}", dir.display()));
         fs::create_dir_all(dir).map_err(io)?;
         let sshd = process::find(&["sshd"])?;
@@ -50,7 +55,7 @@ impl Sshd {
             "sshd",
             Duration::from_secs(30),
             |port| {
-                fs::write(&config, settings(dir, port, &user)).map_err(io)?;
+                fs::write(&config, settings(dir, addresses, port, &user)).map_err(io)?;
                 let arguments = ["-D", "-e", "-f", &config.to_string_lossy()].map(str::to_owned);
                 Process::start("sshd", &sshd, &arguments, &[], &log)
             },
@@ -58,7 +63,8 @@ impl Sshd {
         )?;
         let public = fs::read_to_string(host_key.with_extension("pub")).map_err(io)?;
         let known_hosts = dir.join("known_hosts");
-        fs::write(&known_hosts, format!("[127.0.0.1]:{port} {public}")).map_err(io)?;
+        let known = addresses.iter().map(|at| format!("[{at}]:{port} {public}"));
+        fs::write(&known_hosts, known.collect::<String>()).map_err(io)?;
         Ok(Self {
             process,
             port,
@@ -78,7 +84,7 @@ impl Sshd {
     }
 }
 
-fn settings(dir: &Path, port: u16, user: &str) -> String {
+fn settings(dir: &Path, addresses: &[&str], port: u16, user: &str) -> String {
     // Without PAM, sshd refuses an account whose password is locked, and root's often is.
     let pam = if password_is_locked(user) {
         "yes"
@@ -86,9 +92,11 @@ fn settings(dir: &Path, port: u16, user: &str) -> String {
         "no"
     };
     let dir = dir.display();
+    let listen = addresses.iter();
+    let listen = listen.map(|at| format!("ListenAddress {at}:{port}\n"));
+    let listen: String = listen.collect();
     format!(
-        "ListenAddress 127.0.0.1:{port}
-HostKey {dir}/host_key
+        "{listen}HostKey {dir}/host_key
 AuthorizedKeysFile {dir}/authorized_keys
 PidFile none
 # The folder is a temporary one, below a /tmp that everybody may write to.

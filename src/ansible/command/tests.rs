@@ -166,6 +166,7 @@ fn a_run_with_every_setting() {
         ("ANSIBLE_TIMEOUT", "5"),
         ("ANSIBLE_CALLBACKS_ENABLED", "timer,profile_tasks"),
         ("ANSIBLE_CALLBACK_PLUGINS", "/srv/callbacks"),
+        ("ANSIBLE_INJECT_FACT_VARS", "True"),
         ("PROMANSIBLE_RUN", "stolen"),
         ("LANG", "en_US.UTF-8"),
     ]

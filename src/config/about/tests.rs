@@ -51,23 +51,20 @@ fn a_variable_that_no_role_knows_is_refused_where_all_say_what_they_know() {
         ),
         ("bare/tasks/main.yml", "[]"),
     ]);
-    assert_eq!(
-        folder.check(&["dns"], &json!({"dns_port": "x", "dns_tries": 3})),
-        Ok(())
-    );
+    assert_eq!(folder.check(&["dns"], &json!({"dns_tries": 3})), Ok(()));
     assert_eq!(
         folder
             .check(&["dns"], &json!({"dns_treis": 3, "dns_tries": "x"}))
             .unwrap_err(),
         "vars.dns_tries: found \"x\"; want a whole number; vars.dns_treis: dns does not know it; did you mean \
-         \"dns_tries\"? the variables are dns_name, dns_tries, dns_port"
+         \"dns_tries\"? the variables are dns_name, dns_tries"
     );
     // The file of its own is taken alone.
     assert_eq!(folder.about("ping").spec.unwrap().short_description, "");
-    assert_eq!(
-        folder.check(&["dns", "ping"], &json!({"ping_count": 1})),
-        Ok(())
-    );
+    // What only its defaults or another entry point name is nothing to give.
+    for name in ["ping_count", "dns_port"] {
+        assert!(folder.check(&["dns", "ping"], &json!({name: 1})).is_err());
+    }
     let both = folder
         .check(&["dns", "ping"], &json!({"tries": 3}))
         .unwrap_err();
@@ -96,9 +93,11 @@ fn what_is_set_elsewhere_is_not_missing() {
         "vars.given: it is missing, and required; want a text"
     );
     assert_eq!(folder.check(&["r"], &json!({"given": 1})), Ok(()));
-    // Where more comes from is not known.
-    assert_eq!(folder.check(&["needy"], &json!({"others": 1})), Ok(()));
-    assert_eq!(folder.check(&["split"], &json!({"others": 1})), Ok(()));
+    // Where more comes from is not known, but what may be given is.
+    for role in ["needy", "split"] {
+        assert_eq!(folder.check(&[role], &json!({})), Ok(()));
+        assert!(folder.check(&[role], &json!({"others": 1})).is_err());
+    }
     let roles = Roles {
         about: vec![folder.about("r")],
         ..Roles::default()
@@ -139,7 +138,7 @@ fn what_cannot_be_read_is_a_warning_and_checks_nothing() {
     ] {
         assert_eq!(folder.about(role).warnings, [warning]);
         assert_eq!(
-            folder.check(&[role], &json!({"dns_tries": 1, "z": 1})),
+            folder.check(&[role], &json!({"dns_tries": 1})),
             Ok(()),
             "{role}"
         );
@@ -156,4 +155,54 @@ fn what_cannot_be_read_is_a_warning_and_checks_nothing() {
             .check(&["twice"], &json!({"dns_tries": "x"}))
             .is_err()
     );
+}
+
+#[test]
+fn what_a_role_keeps_for_itself_is_not_taken() {
+    let folder = Folder::new(&[
+        ("bare/vars/main.yml", "bare_script: x"),
+        ("dns/meta/argument_specs.yml", SPEC),
+        ("dns/vars/main.yml", "dns_script: x\ndns_tries: 3\n"),
+        (
+            "needy/meta/argument_specs.yml",
+            "argument_specs: {main: {}}",
+        ),
+        (
+            "needy/meta/main.yml",
+            "dependencies: [{role: dns}, dns, name]",
+        ),
+    ]);
+    let refused = |roles: &[&str], name: &str| {
+        let vars = json!({name: 1, "dns_name": "a"});
+        folder.check(roles, &vars).unwrap_err()
+    };
+    assert_eq!(
+        refused(&["bare"], "bare_script"),
+        "vars.bare_script: bare sets it in its own vars, where it is nothing to choose; leave it out"
+    );
+    assert!(refused(&["dns"], "dns_script").starts_with("vars.dns_script: dns sets it"));
+    assert_eq!(
+        folder.check(&["dns"], &json!({"dns_name": "a", "dns_tries": 1})),
+        Ok(())
+    );
+
+    let mut roles = Roles {
+        about: vec![folder.about("needy"), folder.about("dns")],
+        ..Roles::default()
+    };
+    let needy = ["needy".to_owned()];
+    let check = |roles: &Roles, vars: Value| {
+        let checked = roles.check_vars(&needy, vars.as_object().unwrap(), &|_| true);
+        checked.map_err(|e| e.to_string())
+    };
+    assert_eq!(check(&roles, json!({"dns_name": "a"})), Ok(()));
+    let mark = ("dns_name".to_owned(), "dns".to_owned());
+    roles.not_over_api = [mark].into();
+    assert_eq!(
+        check(&roles, json!({"dns_name": "a"})).unwrap_err(),
+        "vars.dns_name: dns does not take it over the API (not_over_api in its meta/promansible.yml); set it in the \
+         configuration file or the inventory"
+    );
+    let of_dependency = check(&roles, json!({"dns_nam": "a"})).unwrap_err();
+    assert!(of_dependency.ends_with("the variables are dns_tries"));
 }

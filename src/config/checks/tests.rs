@@ -2,6 +2,8 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
+use super::super::RoleKind;
+use super::super::about::about;
 use super::*;
 
 const DATA: &str = "tests/data/config/bad_checks";
@@ -22,7 +24,8 @@ fn every_bad_file_of_a_role_is_refused_in_these_words() {
     let mut count = 0;
     for path in bad {
         count += 1;
-        let said = match Reader::default().read(path) {
+        let nobody = about(RoleKind::Alert, "nobody", "/nonexistent".into());
+        let said = match Reader::default().read(path, &nobody) {
             Ok(_) => "(nothing: it was accepted)\n".to_owned(),
             Err(errors) => {
                 assert_eq!(errors.errors.len(), 1, "{errors}");
@@ -51,8 +54,9 @@ fn every_bad_file_of_a_role_is_refused_in_these_words() {
 fn build(texts: &[&str]) -> Result<Vec<Checks>, ConfigErrors> {
     let mut reader = Reader::default();
     let built = (1..).zip(texts);
+    let nobody = about(RoleKind::Alert, "nobody", "/nonexistent".into());
     built
-        .map(|(n, text)| reader.build(&format!("{n}.yml"), text))
+        .map(|(n, text)| Ok(reader.build(&format!("{n}.yml"), text, &nobody)?.checks))
         .collect()
 }
 
@@ -117,36 +121,56 @@ fn the_file_is_looked_for_in_the_folder_of_each_role() {
         if let Some(text) = text {
             fs::write(folder.join(FILE), text).unwrap();
         }
-        folder
+        about(RoleKind::Alert, name, folder)
     };
     let none = role("none", None);
     let one = role("one", Some("checks: {up: {help: It is up.}}"));
     let bad = role("bad", Some("checks: {up_total: {help: It is up.}}\nx: 1\n"));
     let mut report = Report::new("promansible.yml", "");
-    let declared = look(
-        [("none", none.clone()), ("one", one.clone())].into_iter(),
-        &mut report,
-    );
-    assert_eq!(declared.keys().collect::<Vec<_>>(), ["one"]);
+    let declared = look(&[none, one.clone()], &mut report);
+    assert_eq!(declared.checks.keys().collect::<Vec<_>>(), ["one"]);
     assert!(report.finish(()).is_ok());
 
     let mut report = Report::new("promansible.yml", "");
     report.add(None, "its own", None);
-    look(
-        [("one", one), ("bad", bad.clone())].into_iter(),
-        &mut report,
-    );
+    look(&[one, bad.clone()], &mut report);
     let errors = report.fail();
     assert_eq!(errors.errors.len(), 2, "{errors}");
     assert_eq!(errors.errors[0].message, "its own");
-    let file = bad.join(FILE).display().to_string();
+    let file = bad.folder.join(FILE).display().to_string();
     assert_eq!(errors.errors[1].file.as_deref(), Some(file.as_str()));
     assert!(errors.to_string().contains(&format!("\n\n{file}:2:1: ")));
 
-    fs::remove_file(bad.join(FILE)).unwrap();
-    fs::create_dir(bad.join(FILE)).unwrap();
+    fs::remove_file(bad.folder.join(FILE)).unwrap();
+    fs::create_dir(bad.folder.join(FILE)).unwrap();
     let mut report = Report::new("promansible.yml", "");
-    look([("bad", bad)].into_iter(), &mut report);
+    look(&[bad], &mut report);
     assert!(report.fail().to_string().starts_with(&file));
     assert!(!Path::new(&file).is_file());
+}
+
+#[test]
+fn a_role_says_which_of_its_options_are_nothing_for_the_api() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    write(
+        "start/meta/argument_specs.yml",
+        "argument_specs: {main: {options: {start_command: {}}}}",
+    );
+    write("start/defaults/main.yml", "start_with: sh");
+    write(
+        "start/meta/promansible.yml",
+        "not_over_api: [start_command, start_with]\ninjected_facts: false\n",
+    );
+    let start = about(RoleKind::Alert, "start", dir.path().join("start"));
+    let mut report = Report::new("promansible.yml", "");
+    let declared = look(&[start], &mut report);
+    assert!(report.finish(()).is_ok());
+    let marks: Vec<_> = declared.not_over_api.into_iter().collect();
+    let by = |name: &str| (name.to_owned(), "start".to_owned());
+    assert_eq!(marks, [by("start_command"), by("start_with")]);
 }

@@ -58,7 +58,7 @@ pub(super) async fn put(
             let (name, revision) = (&kept.name, kept.revision);
             tracing::info!(kind = kind.as_str(), name, revision, "kept by the portal");
         }
-        done.map_err(Refusal::from)
+        done
     });
     let kept = done
         .await

@@ -276,15 +276,14 @@ def journal_bytes(device):
 
 
 def package_cache(device):
-    """The packages that apt or dnf keeps on this file system: {argv, bytes}."""
-    for top, ending, argv in (("/var/cache/apt/archives", ".deb", ["apt-get", "clean"]),
-                              ("/var/cache/dnf", ".rpm", ["dnf", "clean", "packages"])):
+    """The packages that apt or dnf keeps on this file system: {manager, bytes}."""
+    for top, ending, manager in (("/var/cache/apt/archives", ".deb", "apt"), ("/var/cache/dnf", ".rpm", "dnf")):
         if os.path.isdir(top) and os.stat(top).st_dev == device:
             total = sum(size(os.path.join(directory, name))
                         for directory, _, names in os.walk(top) for name in names if name.endswith(ending))
             if total:
-                return {"argv": argv, "bytes": total}
-    return {"argv": [], "bytes": 0}
+                return {"manager": manager, "bytes": total}
+    return {"manager": "", "bytes": 0}
 
 
 def size(path):

@@ -1,4 +1,4 @@
-"""Tells by which address and device this host goes to ADDRESS, and how fast the device's link is.
+"""Tells whether this host can go to ADDRESS, by which device, and how fast the device's link is.
 
     python3 -I -c SCRIPT ADDRESS
 """
@@ -42,7 +42,7 @@ def main():
         return
     speed = link_bits_per_second(device)
     links = [] if speed is None else [{"value": speed // 8, "device": device}]
-    print(json.dumps({"error": "", "target": address[0], "source": source, "links": links}))
+    print(json.dumps({"error": "", "links": links}))
 
 
 main()

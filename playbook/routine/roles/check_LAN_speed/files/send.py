@@ -38,8 +38,10 @@ def main():
     address, port, limit, seconds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
     try:
         told = transfer(address, port, limit, seconds, sys.stdin.read().strip().encode())
-    except OSError as error:
-        told = {"error": "the transfer to %s port %d failed: %s" % (address, port, error.strerror or error), "bits_per_second": 0}
+    # A port that is none, or an address that is no name: the peer said the one, and a person the other.
+    except (OSError, OverflowError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or error
+        told = {"error": "the transfer to %s port %s failed: %s" % (address, port, why), "bits_per_second": 0}
     print(json.dumps(told))
 
 

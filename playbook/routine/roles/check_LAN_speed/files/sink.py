@@ -1,58 +1,85 @@
-"""Takes one transfer from one host and forgets what it got.
+"""Takes one transfer and forgets what it got.
 
-    python3 -I -c SCRIPT ADDRESS SOURCE BYTES SECONDS
+    python3 -I -c SCRIPT BYTES SECONDS <TOKEN
 
-Listens on ADDRESS, on a free port, says which, and leaves a child there that accepts one connection from SOURCE that
-begins with the token, reads BYTES at most, answers how many there were, and ends. After SECONDS it ends in any case.
+Listens on a free port of all addresses, says which port, and leaves a child there that takes one connection that begins
+with the token, reads BYTES at most, answers how many there were, and ends. After SECONDS it ends in any case.
 """
 
 import hmac
 import json
 import os
-import secrets
 import signal
 import socket
 import sys
+import threading
+
+# How many may try their luck at once. Whoever knows the token says it at once, and comes through.
+CALLERS = 32
 
 
-def serve(listener, source, token, limit):
-    buffer = bytearray(1 << 20)
-    while True:
-        connection, peer = listener.accept()
-        with connection:
-            if peer[0] != source:
-                continue
-            # Whoever says nothing must not keep the others from it.
-            connection.settimeout(5)
-            try:
-                said = connection.recv(len(token), socket.MSG_WAITALL)
-                if not hmac.compare_digest(said, token):
-                    continue
-                got = 0
-                while got < limit:
-                    size = connection.recv_into(buffer)
-                    if not size:
-                        break
-                    got += size
-                connection.sendall(b"%d\n" % got)
-            except OSError:
-                continue
+def listen():
+    """On IPv6 and IPv4, or on the latter where the former is off."""
+    try:
+        listener = socket.socket(socket.AF_INET6)
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        listener.bind(("::", 0))
+    except OSError:
+        listener = socket.socket(socket.AF_INET)
+        listener.bind(("", 0))
+    listener.listen(CALLERS)
+    return listener
+
+
+def take(connection, token, limit, done):
+    with connection:
+        # Whoever says nothing must not stay.
+        connection.settimeout(5)
+        try:
+            said = connection.recv(len(token), socket.MSG_WAITALL)
+            if not hmac.compare_digest(said, token) or done.is_set():
+                return
+            buffer = bytearray(1 << 20)
+            got = 0
+            while got < limit:
+                size = connection.recv_into(buffer)
+                if not size:
+                    break
+                got += size
+            connection.sendall(b"%d\n" % got)
+            done.set()
+        except OSError:
             return
 
 
+def serve(listener, token, limit):
+    done = threading.Event()
+    callers = []
+    listener.settimeout(0.2)
+    while not done.is_set():
+        callers = [caller for caller in callers if caller.is_alive()]
+        if len(callers) >= CALLERS:
+            done.wait(0.2)
+            continue
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            continue
+        caller = threading.Thread(target=take, args=(connection, token, limit, done), daemon=True)
+        caller.start()
+        callers.append(caller)
+
+
 def main():
-    address, source, limit, seconds = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    limit, seconds = int(sys.argv[1]), int(sys.argv[2])
+    token = sys.stdin.read().strip().encode()
     try:
-        listener = socket.socket(family)
-        listener.bind((address, 0))
-        listener.listen(8)
+        listener = listen()
     except OSError as error:
-        print(json.dumps({"error": "cannot listen on %s: %s" % (address, error.strerror or error)}))
+        print(json.dumps({"error": "cannot listen: %s" % (error.strerror or error)}))
         return
-    token = secrets.token_hex(16)
     if os.fork():
-        print(json.dumps({"error": "", "port": listener.getsockname()[1], "token": token}))
+        print(json.dumps({"error": "", "port": listener.getsockname()[1]}))
         return
     # Ansible waits until nobody holds its pipes any more. The alarm ends this process whatever it waits for.
     signal.alarm(seconds)
@@ -60,7 +87,7 @@ def main():
     null = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(null, standard)
-    serve(listener, source, token.encode(), limit)
+    serve(listener, token, limit)
 
 
 main()
