@@ -65,6 +65,10 @@ pub struct Options {
     pub telemetry_path: String,
     /// Where people open the portal: scheme, name and port.
     pub external_origin: Option<String>,
+    /// Before each path of a request; empty, or `/a` without a slash at its end.
+    pub route_prefix: String,
+    /// Before each path that an answer holds.
+    pub link_prefix: String,
     /// The web configuration file.
     pub web_config_file: Option<PathBuf>,
     /// Whether `/-/reload` works.
@@ -210,7 +214,10 @@ impl App {
             store: opened.store.clone(),
             config: config.clone(),
             metrics: metrics.clone(),
-            external_origin: options.external_origin.as_deref().map(Into::into),
+            external_url: options.external_origin.as_deref().map(|origin| {
+                let prefix = &options.link_prefix;
+                format!("{origin}{prefix}").into()
+            }),
             shutdown: ending.clone(),
         };
         others.spawn("notifier", teller.run());
@@ -247,6 +254,10 @@ impl App {
             peer: None,
             pause: None,
             external_origin: options.external_origin.as_deref().map(Into::into),
+            prefixes: http::Prefixes {
+                route: options.route_prefix.as_str().into(),
+                links: options.link_prefix.as_str().into(),
+            },
             telemetry_path: options.telemetry_path.as_str().into(),
             shutdown: ending.clone(),
         };

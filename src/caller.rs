@@ -79,6 +79,8 @@ pub enum Proof {
     Token,
     /// A client certificate.
     Certificate,
+    /// The word of a reverse proxy that is trusted.
+    Proxy,
 }
 
 impl Proof {
@@ -90,6 +92,7 @@ impl Proof {
             Self::Session => "session",
             Self::Token => "token",
             Self::Certificate => "certificate",
+            Self::Proxy => "proxy",
         }
     }
 }

@@ -42,6 +42,15 @@ pub fn one_line(text: &str) -> String {
     text.chars().map(spaced).collect()
 }
 
+/// The beginning of a text within a line.
+pub fn beginning(text: &str, longest: usize) -> String {
+    let mut beginning: String = text.chars().take(longest).collect();
+    if text.chars().nth(longest).is_some() {
+        beginning.push('…');
+    }
+    within_line(&beginning)
+}
+
 /// JSON whose strings show nothing but visible characters: the others stand there escaped, and the value is the same.
 pub fn json(json: &str) -> String {
     let mut shown = String::with_capacity(json.len());

@@ -1,4 +1,4 @@
-//! Alertmanager's webhook body, version "4".
+//! Alertmanager's webhook body, versions "3" and "4", and Grafana's, which has the same shape and calls itself version "1".
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -10,13 +10,15 @@ use serde::{Deserialize, Deserializer};
 
 use super::{Alert, Fingerprint, LabelSet, Status};
 
-/// The version of the webhook body that is understood.
-const VERSION: &str = "4";
+/// The versions of the webhook body that are understood. Between "3" and "4" only the type of `groupKey` changed.
+///
+/// *Source*: `notify/impl.go` and `notify/webhook/webhook.go` of prometheus/alertmanager, from 0.1 on.
+const VERSIONS: [&str; 3] = ["1", "3", "4"];
 
 /// One webhook body, checked.
 ///
 /// *Source*: `template.Data` and `webhook.Message` of prometheus/alertmanager. Unknown fields are accepted, since
-/// newer Alertmanagers add some.
+/// newer Alertmanagers add some, and Grafana more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notification {
     /// Alertmanager's receiver name, as sent (it arrives regexp-quoted).
@@ -47,7 +49,9 @@ pub enum NotificationError {
     #[error("{0}")]
     Malformed(String),
     /// The body is of another version.
-    #[error("version: want \"4\", found {0:?}")]
+    #[error(
+        "version: want \"4\" (Alertmanager from 0.6 on), \"3\" (Alertmanager 0.1 to 0.5) or \"1\" (Grafana's alerting), found {0:?}; update the sender, or let it send to an Alertmanager"
+    )]
     Version(String),
     /// More alerts than the limit.
     #[error(
@@ -67,6 +71,14 @@ impl Notification {
     /// # Errors
     /// Any fault refuses the body whole, and the message names the field that is wrong.
     pub fn parse(body: &[u8], limits: Limits) -> Result<Self, NotificationError> {
+        Self::read(body, limits).map_err(|fault| match foreign_version(body) {
+            // Another version has other fields: what is wrong with those helps nobody.
+            Some(version) => NotificationError::Version(version),
+            None => fault,
+        })
+    }
+
+    fn read(body: &[u8], limits: Limits) -> Result<Self, NotificationError> {
         let mut json = serde_json::Deserializer::from_slice(body);
         let Object(read): Object<Body> =
             serde_path_to_error::deserialize(&mut json).map_err(|e| {
@@ -80,10 +92,8 @@ impl Notification {
             })?;
         json.end()
             .map_err(|e| NotificationError::Malformed(format!("after the notification: {e}")))?;
-        if read.version != VERSION {
-            return Err(NotificationError::Version(
-                read.version.chars().take(32).collect(),
-            ));
+        if let Some(version) = foreign(&read.version) {
+            return Err(NotificationError::Version(version));
         }
         if read.alerts.len() > limits.alerts {
             return Err(NotificationError::TooManyAlerts {
@@ -93,13 +103,29 @@ impl Notification {
         }
         Ok(Self {
             receiver: read.receiver,
-            group_key: read.group_key,
+            group_key: read.group_key.0,
             group_labels: read.group_labels,
             truncated_alerts: read.truncated_alerts.0,
             external_url: read.external_url,
             alerts: read.alerts.into_iter().map(|a| a.0.into()).collect(),
         })
     }
+}
+
+/// The beginning of a version that is not understood.
+fn foreign(version: &str) -> Option<String> {
+    let is_known = VERSIONS.contains(&version);
+    (!is_known).then(|| version.chars().take(32).collect())
+}
+
+/// The version of a body that cannot be read, if that is why.
+fn foreign_version(body: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Versioned {
+        version: String,
+    }
+    let Object(read): Object<Versioned> = serde_json::from_slice(body).ok()?;
+    foreign(&read.version)
 }
 
 /// A part of an error, which may quote a name or value of any length: its beginning and its end, where the column is.
@@ -178,7 +204,7 @@ struct Body {
     #[serde(default, deserialize_with = "null_is_empty")]
     receiver: String,
     #[serde(default, deserialize_with = "null_is_empty")]
-    group_key: String,
+    group_key: GroupKey,
     #[serde(default, deserialize_with = "null_is_empty")]
     group_labels: LabelSet,
     #[serde(default, deserialize_with = "null_is_empty")]
@@ -205,12 +231,15 @@ struct BodyAlert {
     ends_at: Option<Instant>,
     #[serde(default, rename = "generatorURL", deserialize_with = "null_is_empty")]
     generator_url: String,
-    fingerprint: Fingerprint,
+    // Alertmanager sends it from 0.19 on.
+    fingerprint: Option<Fingerprint>,
 }
 
 impl From<BodyAlert> for Alert {
     fn from(read: BodyAlert) -> Self {
+        let fingerprint = read.fingerprint;
         Self {
+            fingerprint: fingerprint.unwrap_or_else(|| Fingerprint::of(&read.labels)),
             status: read.status,
             labels: read.labels,
             annotations: read.annotations,
@@ -222,7 +251,6 @@ impl From<BodyAlert> for Alert {
                 .map(|at| at.0)
                 .filter(|at| at.year() > 1 && read.status == Status::Resolved),
             generator_url: read.generator_url,
-            fingerprint: read.fingerprint,
         }
     }
 }
@@ -233,6 +261,32 @@ where
     T: Default + Deserialize<'de>,
 {
     Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// What names a group: a text; in version "3" a number.
+#[derive(Default)]
+struct GroupKey(String);
+
+impl<'de> Deserialize<'de> for GroupKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Key;
+        impl Visitor<'_> for Key {
+            type Value = String;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<String, E> {
+                Ok(text.to_owned())
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<String, E> {
+                Ok(number.to_string())
+            }
+        }
+        deserializer.deserialize_any(Key).map(Self)
+    }
 }
 
 /// A number of alerts.

@@ -11,6 +11,7 @@ use super::{Failure, logging};
 use crate::ansible;
 use crate::app::{App, Options};
 use crate::descriptors;
+use crate::proxies::path_prefix;
 
 /// Receive notifications and run roles.
 #[derive(Debug, Args)]
@@ -39,9 +40,13 @@ pub(super) struct Serve {
     /// Where the metrics are.
     #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics", value_parser = telemetry_path)]
     telemetry_path: String,
-    /// Where people open the portal, if not by an IP address or as localhost: forms are taken from there too.
-    #[arg(long = "web.external-url", value_name = "URL", value_parser = external_origin)]
-    external_origin: Option<String>,
+    /// Where people open the portal, if not by an IP address or as localhost: forms are taken from there too. It may have a path.
+    #[arg(long = "web.external-url", value_name = "URL", value_parser = external_url)]
+    external_url: Option<ExternalUrl>,
+    /// What the paths of all requests begin with; the path of --web.external-url if not given. A proxy that takes that path away
+    /// needs `/` here.
+    #[arg(long = "web.route-prefix", value_name = "PATH", value_parser = route_prefix)]
+    route_prefix: Option<String>,
     /// Let POST /-/reload read the configuration again. SIGHUP always does.
     #[arg(long = "web.enable-lifecycle")]
     enable_lifecycle: bool,
@@ -59,13 +64,20 @@ pub(super) struct Serve {
 impl Serve {
     pub(super) fn run(self) -> Result<(), Failure> {
         logging::start(self.log_level, self.log_format);
+        let path = self.external_url.as_ref().map(|url| url.path.clone());
+        let (links, route) = match (path, &self.route_prefix) {
+            (Some(path), _) => (path.clone(), path),
+            (None, route) => (route.clone().unwrap_or_default(), String::new()),
+        };
         let options = Options {
             config_file: self.config_file,
             storage_path: self.storage_path,
             listen: self.listen,
             web_config_file: self.web_config_file,
             telemetry_path: self.telemetry_path,
-            external_origin: self.external_origin,
+            external_origin: self.external_url.map(|url| url.origin),
+            link_prefix: links,
+            route_prefix: self.route_prefix.unwrap_or(route),
             enable_lifecycle: self.enable_lifecycle,
             allow_remote: self.allow_remote,
         };
@@ -113,21 +125,34 @@ async fn serve(options: Options) -> Result<(), Failure> {
     }
 }
 
-/// The origin of a URL. A port that its scheme has anyway is no part of one, for browsers.
-fn external_origin(text: &str) -> Result<String, String> {
-    const WANT: &str = "want a URL such as https://promansible.example.org/";
+/// Where people open the portal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct ExternalUrl {
+    /// Scheme, name and port. A port that its scheme has anyway is no part of an origin, for browsers.
+    origin: String,
+    /// Without a slash at its end.
+    path: String,
+}
+
+fn external_url(text: &str) -> Result<ExternalUrl, String> {
+    const WANT: &str =
+        "want a URL such as https://promansible.example.org/ or https://example.org/promansible/";
     let url: hyper::Uri = text.parse().map_err(|_| WANT.to_owned())?;
     let (Some(scheme @ ("http" | "https")), Some(host)) = (url.scheme_str(), url.host()) else {
         return Err(WANT.to_owned());
     };
-    if !matches!(url.path(), "" | "/") {
-        return Err("the portal cannot be below a path; give it a name of its own".to_owned());
-    }
+    let path = path_prefix(url.path()).filter(|_| url.query().is_none());
+    let path = path.ok_or_else(|| WANT.to_owned())?;
     let usual = if scheme == "https" { 443 } else { 80 };
-    Ok(match url.port_u16().filter(|port| *port != usual) {
+    let origin = match url.port_u16().filter(|port| *port != usual) {
         Some(port) => format!("{scheme}://{host}:{port}"),
         None => format!("{scheme}://{host}"),
-    })
+    };
+    Ok(ExternalUrl { origin, path })
+}
+
+fn route_prefix(text: &str) -> Result<String, String> {
+    path_prefix(text).ok_or_else(|| "want a path such as /promansible, or / for none".to_owned())
 }
 
 /// Tells systemd, if it started us and wants to know.
@@ -178,17 +203,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_external_url_is_an_origin() {
-        for (text, origin) in [
-            ("https://pm.example.org/", "https://pm.example.org"),
-            ("https://pm.example.org:443", "https://pm.example.org"),
-            ("http://pm.example.org:8080", "http://pm.example.org:8080"),
+    fn an_external_url_is_an_origin_and_a_path() {
+        for (text, origin, path) in [
+            ("https://pm.example.org/", "https://pm.example.org", ""),
+            ("https://pm.example.org:443", "https://pm.example.org", ""),
+            ("http://a:8080", "http://a:8080", ""),
+            ("https://a/pm/", "https://a", "/pm"),
+            ("https://a/x/pm", "https://a", "/x/pm"),
         ] {
-            assert_eq!(external_origin(text).as_deref(), Ok(origin));
+            let (origin, path) = (origin.to_owned(), path.to_owned());
+            assert_eq!(external_url(text), Ok(ExternalUrl { origin, path }));
         }
-        for text in ["pm.example.org", "ftp://a/", "https://a/b/", ""] {
-            assert!(external_origin(text).is_err(), "{text}");
+        for text in [
+            "pm.example.org",
+            "ftp://a/",
+            "https://a//b/",
+            "https://a/b?c",
+            "",
+        ] {
+            assert!(external_url(text).is_err(), "{text}");
         }
+        assert_eq!(route_prefix("/"), Ok(String::new()));
+        assert_eq!(route_prefix("/pm/"), Ok("/pm".to_owned()));
+        assert!(route_prefix("pm").is_err());
     }
 
     #[test]

@@ -71,8 +71,10 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::caller::Scopes;
+use crate::certificate::WantedName;
 use crate::check::Declared;
 use crate::facts::HostOptions;
+use crate::proxies::Proxies;
 use crate::run::Work;
 use crate::schedule::Timing;
 use crate::sd::{Endpoint, Exposed, Filter};
@@ -321,7 +323,9 @@ pub struct Web {
     /// What users may do; who is not named here may do everything.
     pub users: BTreeMap<String, Scopes>,
     /// What those may do who show a client certificate with this name, without another proof.
-    pub certificates: BTreeMap<String, Scopes>,
+    pub certificates: BTreeMap<WantedName, Scopes>,
+    /// Reverse proxies before promansible.
+    pub proxies: Proxies,
 }
 
 /// A bearer token.

@@ -260,6 +260,17 @@ pub(super) struct WebText {
     pub(super) tokens: Option<Vec<Spanned<TokenText>>>,
     pub(super) users: Option<Pairs<Vec<Scalar>>>,
     pub(super) certificates: Option<Pairs<Vec<Scalar>>>,
+    pub(super) trusted_proxies: Option<Vec<Scalar>>,
+    pub(super) proxy_headers: Option<Scalar>,
+    pub(super) proxy_user: Option<Spanned<ProxyUserText>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ProxyUserText {
+    pub(super) header: Option<Scalar>,
+    pub(super) scopes: Option<Vec<Scalar>>,
+    pub(super) users: Option<Pairs<Vec<Scalar>>>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -2,18 +2,26 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use hyper::header::HeaderName;
+
 use super::error::{Place, Report, place};
-use super::text::{TokenText, WebText};
+use super::text::{ProxyUserText, TokenText, WebText};
 use super::typed::{Pairs, Scalar};
 use super::values::path;
 use super::yaml::nearest;
 use super::{Token, Web};
 use crate::caller::{Scope, Scopes};
+use crate::certificate::WantedName;
+use crate::proxies::{Network, Proxies, ProxyUser, Spoken};
 
 const LIST_SCOPES: &str =
     "list what it is good for: scopes: [metrics], [receive], [operate], or several of them";
 
 pub(super) fn check(typed: WebText, report: &mut Report<'_>) -> Web {
+    let has_proxies = typed
+        .trusted_proxies
+        .as_ref()
+        .is_some_and(|p| !p.is_empty());
     let mut names = BTreeSet::new();
     let mut tokens = Vec::new();
     for typed in typed.tokens.unwrap_or_default() {
@@ -25,8 +33,122 @@ pub(super) fn check(typed: WebText, report: &mut Report<'_>) -> Web {
     Web {
         tokens,
         users: named(typed.users, report),
-        certificates: named(typed.certificates, report),
+        certificates: certificates(typed.certificates, report),
+        proxies: Proxies {
+            trusted: networks(typed.trusted_proxies, report),
+            headers: spoken(typed.proxy_headers, report),
+            user: typed.proxy_user.and_then(|user| {
+                proxy_user(user.value, place(user.referenced), has_proxies, report)
+            }),
+        },
     }
+}
+
+fn certificates(
+    typed: Option<Pairs<Vec<Scalar>>>,
+    report: &mut Report<'_>,
+) -> BTreeMap<WantedName, Scopes> {
+    let mut certificates = BTreeMap::new();
+    for (name, typed) in typed.unwrap_or_default().0 {
+        let scopes = scopes(&typed, report);
+        match WantedName::parse(&name.value) {
+            Ok(wanted) => drop(certificates.insert(wanted, scopes)),
+            Err(help) => report.add(
+                place(name.referenced),
+                format!("{:?} cannot be a name in a certificate", name.value),
+                Some(help.to_owned()),
+            ),
+        }
+    }
+    certificates
+}
+
+fn networks(typed: Option<Vec<Scalar>>, report: &mut Report<'_>) -> Vec<Network> {
+    let typed = typed.unwrap_or_default().into_iter();
+    let networks = typed.filter_map(|typed| {
+        let network = Network::parse(&typed.value);
+        if network.is_none() {
+            report.add(
+                place(typed.referenced),
+                format!("{:?} is not a proxy's address", typed.value),
+                Some("want an IP address or a network, such as 10.0.0.7 or 10.0.0.0/24".to_owned()),
+            );
+        }
+        network
+    });
+    networks.collect()
+}
+
+fn spoken(typed: Option<Scalar>, report: &mut Report<'_>) -> Spoken {
+    let Some(typed) = typed else {
+        return Spoken::default();
+    };
+    match typed.value.as_str() {
+        "X-Forwarded" => Spoken::XForwarded,
+        "Forwarded" => Spoken::Forwarded,
+        other => {
+            report.add(
+                place(typed.referenced),
+                format!("unknown proxy_headers {other:?}"),
+                Some(
+                    "want X-Forwarded (X-Forwarded-For, -Proto, -Host, -Prefix) or Forwarded (RFC 7239)"
+                        .to_owned(),
+                ),
+            );
+            Spoken::default()
+        }
+    }
+}
+
+fn proxy_user(
+    typed: ProxyUserText,
+    whole: Option<Place>,
+    has_proxies: bool,
+    report: &mut Report<'_>,
+) -> Option<ProxyUser> {
+    if !has_proxies {
+        report.add(
+            whole,
+            "proxy_user without trusted_proxies: anybody could send that header",
+            Some("list the proxies that set it: trusted_proxies: [10.0.0.7]".to_owned()),
+        );
+    }
+    let scopes = scopes(&typed.scopes.unwrap_or_default(), report);
+    let users = named(typed.users, report);
+    let Some(typed) = typed.header else {
+        let help = "name it: header: X-Forwarded-User".to_owned();
+        report.add(whole, "proxy_user has no header", Some(help));
+        return None;
+    };
+    // These say something else already.
+    let taken = [
+        "authorization",
+        "cookie",
+        "host",
+        "origin",
+        "referer",
+        "forwarded",
+    ];
+    let header = HeaderName::from_bytes(typed.value.as_bytes()).ok();
+    let header = header.filter(|header| {
+        let name = header.as_str();
+        !taken.contains(&name) && (!name.starts_with("x-forwarded-") || name == "x-forwarded-user")
+    });
+    if header.is_none() {
+        report.add(
+            place(typed.referenced),
+            format!("{:?} cannot be the header of a proxy's user", typed.value),
+            Some(
+                "want a header of its own, such as X-Forwarded-User or X-Auth-Request-User"
+                    .to_owned(),
+            ),
+        );
+    }
+    Some(ProxyUser {
+        header: header?,
+        scopes,
+        users,
+    })
 }
 
 /// Name → what for.

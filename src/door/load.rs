@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use ring::hmac;
-use tokio_rustls::rustls::ServerConfig;
 
-use super::tls::{self, Material, TlsError};
+use super::tls::{self, Built, Material, TlsError};
 use crate::caller::{Caller, Proof, Scopes};
+use crate::certificate::WantedName;
 use crate::config::{ConfigErrors, Web};
+use crate::proxies::Proxies;
 use crate::secret_file::{self, SecretFileError};
 use crate::web_config::{self, Pem, WebConfig};
 
@@ -60,10 +60,11 @@ pub enum DoorError {
 /// How people and programs come in, as its files said when they were last read.
 pub struct InForce {
     pub(super) web: WebConfig,
-    pub(super) tls: Option<Arc<ServerConfig>>,
+    pub(super) tls: Option<Built>,
     pub(super) tokens: Vec<TokenTag>,
     pub(super) users: BTreeMap<String, Scopes>,
-    pub(super) certificates: BTreeMap<String, Scopes>,
+    pub(super) certificates: BTreeMap<WantedName, Scopes>,
+    pub(super) proxies: Proxies,
 }
 
 /// A token as it is kept: a keyed hash of it.
@@ -109,9 +110,8 @@ impl Loader {
                         None => None,
                     },
                 };
-                let built = tls::server_config(tls, config.http2, &material);
-                let built = built.map_err(|e| DoorError::Tls(file.clone(), e))?;
-                Some(Arc::new(built))
+                let built = tls::build(tls, config.http2, &material);
+                Some(built.map_err(|e| DoorError::Tls(file.clone(), e))?)
             }
             _ => None,
         };
@@ -128,13 +128,14 @@ impl Loader {
             .as_ref()
             .is_some_and(|tls| tls.client_auth.verifies());
         if let Some(name) = web.certificates.keys().next().filter(|_| !verifies) {
-            return Err(DoorError::Unverified(name.clone()));
+            return Err(DoorError::Unverified(name.to_string()));
         }
         let in_force = InForce {
             tls,
             tokens,
             users: web.users.clone(),
             certificates: web.certificates.clone(),
+            proxies: web.proxies.clone(),
             web: config,
         };
         if self.must_ask && !in_force.asks() {

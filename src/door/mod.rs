@@ -5,6 +5,7 @@
 //! the log says why. Passwords and tokens are kept as keyed hashes only; the key is made anew at each start.
 
 mod load;
+mod peer;
 mod rate;
 mod right;
 mod session;
@@ -12,10 +13,10 @@ mod tls;
 mod turns;
 mod users;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -24,11 +25,12 @@ use hyper::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, HeaderValue};
 use ring::hmac;
 use ring::rand::SystemRandom;
 use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::CertificateDer;
 
 use crate::blocking::in_place;
 use crate::caller::{Caller, Proof, Scopes};
 use crate::config::Web;
+use crate::proxies::{Proxies, ProxySaid};
+use crate::web_config::Tls;
 use load::{Loader, Stamp, Stamped};
 use rate::Bucket;
 use session::Sessions;
@@ -36,6 +38,7 @@ use turns::TooMany;
 use users::Passwords;
 
 pub use load::{DoorError, InForce};
+pub use peer::Peer;
 pub use right::{Claim, Right};
 pub use session::LASTS as SESSION_LASTS;
 pub use tls::{HTTP2, TlsError};
@@ -45,7 +48,7 @@ pub use turns::neighbourhood;
 pub const COOKIE_NAME: &str = "promansible_session";
 
 /// How long a form waits that was wrong, so that guessing takes long.
-const WRONG_WAITS: std::time::Duration = std::time::Duration::from_secs(1);
+const WRONG_WAITS: Duration = Duration::from_secs(1);
 
 /// The door. Cheap to clone.
 #[derive(Clone)]
@@ -64,19 +67,6 @@ struct State {
     bucket: Option<Arc<Bucket>>,
     web: Web,
     stamps: Arc<[Stamped]>,
-}
-
-/// Who is at the other end of a connection.
-#[derive(Debug, Clone)]
-pub struct Peer {
-    /// From where.
-    pub address: SocketAddr,
-    /// Whether the connection is TLS.
-    pub is_tls: bool,
-    /// The names in a client certificate that was verified.
-    pub names: Vec<String>,
-    /// Whether there was one.
-    pub has_certificate: bool,
 }
 
 /// Why somebody is not let in.
@@ -204,6 +194,14 @@ impl Door {
         if !in_force.asks() {
             return Ok((Caller::anybody(), Claim::Nothing));
         }
+        match &peer.user {
+            ProxySaid::User(name) => {
+                let claim = Claim::Proxy(name.clone());
+                return Ok((in_force.signed_in_by_proxy(name), claim));
+            }
+            ProxySaid::Unclear => return Err(Denied::Wrong),
+            ProxySaid::Nothing => {}
+        }
         let knows_words = !in_force.web.users.is_empty() || !in_force.tokens.is_empty();
         if let Some(said) = headers.get(AUTHORIZATION).filter(|_| knows_words) {
             let said = self.said(in_force, said, peer).await?;
@@ -323,7 +321,10 @@ impl Door {
 impl InForce {
     /// Whether people must say who they are.
     pub fn asks(&self) -> bool {
-        self.web.authenticates() || !self.tokens.is_empty() || !self.certificates.is_empty()
+        self.web.authenticates()
+            || !self.tokens.is_empty()
+            || !self.certificates.is_empty()
+            || self.proxies.user.is_some()
     }
 
     /// Whether there are users, who may sign in.
@@ -343,22 +344,24 @@ impl InForce {
 
     /// How TLS is spoken, if it is.
     pub fn tls(&self) -> Option<Arc<ServerConfig>> {
-        self.tls.clone()
+        self.tls.as_ref().map(|tls| Arc::clone(&tls.config))
     }
 
-    /// Who is at the other end of a connection, by the certificates that its handshake brought.
-    pub fn peer(&self, address: SocketAddr, shown: Option<&[CertificateDer<'_>]>) -> Peer {
-        let verifies = self
-            .web
-            .tls
-            .as_ref()
-            .is_some_and(|tls| tls.client_auth.verifies());
-        let certificate = shown.and_then(<[_]>::first).filter(|_| verifies);
-        Peer {
-            address,
-            is_tls: self.tls.is_some(),
-            names: certificate.map(tls::names).unwrap_or_default(),
-            has_certificate: certificate.is_some(),
+    /// The reverse proxies that are trusted.
+    pub fn proxies(&self) -> &Proxies {
+        &self.proxies
+    }
+
+    /// Who is not named has the scopes of all.
+    fn signed_in_by_proxy(&self, name: &str) -> Caller {
+        let scopes = self.proxies.user.as_ref().map(|user| {
+            let named = user.users.get(name);
+            named.copied().unwrap_or(user.scopes)
+        });
+        Caller {
+            name: Some(name.to_owned()),
+            proof: Proof::Proxy,
+            scopes: scopes.unwrap_or_default(),
         }
     }
 
@@ -377,16 +380,18 @@ impl InForce {
             proof: Proof::Certificate,
             scopes,
         };
-        let mut named = peer.names.iter();
-        let named = named.find_map(|name| Some((name, self.certificates.get(name)?)));
-        if let Some((name, scopes)) = named {
-            return Some(caller(Some(name.clone()), *scopes));
+        let mut wanted = self.certificates.iter();
+        if let Some((name, scopes)) = wanted.find(|(name, _)| name.is_in(&peer.names)) {
+            return Some(caller(Some(name.to_string()), *scopes));
         }
+        let verifies = |tls: &Tls| tls.client_auth.verifies();
         let is_enough = self.web.users.is_empty()
             && self.tokens.is_empty()
             && self.certificates.is_empty()
-            && peer.has_certificate;
-        let name = peer.names.first().cloned();
+            && self.proxies.user.is_none()
+            && self.web.tls.as_ref().is_some_and(verifies)
+            && !peer.chain.is_empty();
+        let name = peer.names.first().map(|name| name.text.clone());
         is_enough.then(|| caller(name.or(Some("certificate".to_owned())), Scopes::ALL))
     }
 }

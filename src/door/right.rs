@@ -29,6 +29,8 @@ pub enum Claim {
     Token(Vec<u8>),
     /// The certificate of the connection.
     Certificate,
+    /// The word of a trusted proxy, which named this user.
+    Proxy(String),
 }
 
 impl fmt::Debug for Claim {
@@ -39,6 +41,7 @@ impl fmt::Debug for Claim {
             Self::Session(_) => "Session",
             Self::Token(_) => "Token",
             Self::Certificate => "Certificate",
+            Self::Proxy(_) => "Proxy",
         })
     }
 }
@@ -68,6 +71,9 @@ impl Right {
     /// Whether the caller would be let in now, by the same claim and what the files say now.
     pub fn holds(&self) -> bool {
         let in_force = self.door.in_force(&self.config.borrow().web);
+        if in_force.still_takes(&self.peer, clock::now()).is_err() {
+            return false;
+        }
         let caller = self
             .door
             .claimed(&in_force, &self.claim, &self.peer, clock::now());
@@ -101,6 +107,11 @@ impl Door {
                 Some(token.caller())
             }
             Claim::Certificate => in_force.certified(peer),
+            // The proxy itself may have left the list, or the header another meaning: then its word is no claim any more.
+            Claim::Proxy(user) => {
+                let vouches = in_force.proxies().vouch(peer.tcp);
+                vouches.then(|| in_force.signed_in_by_proxy(user))
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! TLS as the web configuration file wants it, and who a client's certificate says it is.
+//! TLS as the web configuration file wants it, and which certificates of clients are taken.
 
 use std::sync::Arc;
 
@@ -8,15 +8,14 @@ use tokio_rustls::rustls::crypto::{
 };
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
-use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use tokio_rustls::rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use tokio_rustls::rustls::{
-    self, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
-    SupportedProtocolVersion, version,
+    self, CertificateError, DigitallySignedStruct, DistinguishedName, OtherError, ServerConfig,
+    SignatureScheme, SupportedProtocolVersion, version,
 };
-use x509_parser::extensions::GeneralName;
-use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+use crate::certificate::{self, NameType, Purpose, Trusted};
 use crate::web_config::{ClientAuth, Tls, Version};
 
 /// What TLS is built from, as PEM.
@@ -46,60 +45,36 @@ pub enum TlsError {
 /// HTTP/2's name among the protocols that TLS offers.
 pub const HTTP2: &[u8] = b"h2";
 
+/// How connections are taken, and how certificates of clients are looked at, where they are.
+pub(super) struct Built {
+    pub(super) config: Arc<ServerConfig>,
+    pub(super) verifier: Option<Arc<dyn ClientCertVerifier>>,
+}
+
 /// Builds what a connection is taken with.
-pub(super) fn server_config(
-    tls: &Tls,
-    http2: bool,
-    material: &Material,
-) -> Result<ServerConfig, TlsError> {
+pub(super) fn build(tls: &Tls, http2: bool, material: &Material) -> Result<Built, TlsError> {
     let provider = Arc::new(provider(tls));
     let chain = certificates("cert", &material.cert)?;
     let key = PrivateKeyDer::from_pem_slice(&material.key).map_err(|_| TlsError::NoKey)?;
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&versions(tls))?;
-    let builder = match verifier(tls, material, &provider)? {
+    let verifier = verifier(tls, material, &provider)?;
+    let builder = match &verifier {
         None => builder.with_no_client_auth(),
-        Some(verifier) => builder.with_client_cert_verifier(verifier),
+        Some(verifier) => builder.with_client_cert_verifier(Arc::clone(verifier)),
     };
     let mut config = builder.with_single_cert(chain, key)?;
+    if verifier.is_some() {
+        // A session that is resumed shows its certificate to nobody: not to the clock either.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+    }
     config.ignore_client_order = tls.prefer_server_cipher_suites;
     let offered = [HTTP2, b"http/1.1"];
     let offered = offered.iter().skip(usize::from(!http2));
     config.alpn_protocols = offered.map(|name| name.to_vec()).collect();
-    Ok(config)
-}
-
-/// The names by which a client's certificate may be known: its subject alternative names, then its common name.
-pub(super) fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
-    let Ok((_, parsed)) = X509Certificate::from_der(certificate) else {
-        return Vec::new();
-    };
-    let mut names = alternative_names(&parsed);
-    let common = parsed.subject().iter_common_name();
-    names.extend(common.filter_map(|name| Some(name.as_str().ok()?.to_owned())));
-    names
-}
-
-fn alternative_names(parsed: &X509Certificate<'_>) -> Vec<String> {
-    let Ok(Some(found)) = parsed.subject_alternative_name() else {
-        return Vec::new();
-    };
-    let text = |name: &GeneralName<'_>| match name {
-        GeneralName::DNSName(name) | GeneralName::RFC822Name(name) | GeneralName::URI(name) => {
-            Some((*name).to_owned())
-        }
-        GeneralName::IPAddress(bytes) => address(bytes),
-        _ => None,
-    };
-    found.value.general_names.iter().filter_map(text).collect()
-}
-
-fn address(bytes: &[u8]) -> Option<String> {
-    if let Ok(four) = <[u8; 4]>::try_from(bytes) {
-        return Some(std::net::Ipv4Addr::from(four).to_string());
-    }
-    let sixteen = <[u8; 16]>::try_from(bytes).ok()?;
-    Some(std::net::Ipv6Addr::from(sixteen).to_string())
+    let config = Arc::new(config);
+    Ok(Built { config, verifier })
 }
 
 /// What rustls has, without what was not chosen. Cipher suites are chosen for TLS 1.2 alone, as in Go.
@@ -153,6 +128,7 @@ fn verifier(
     material: &Material,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsError> {
+    let mut listed = Vec::new();
     let verifier: Arc<dyn ClientCertVerifier> = match tls.client_auth {
         ClientAuth::None => return Ok(None),
         ClientAuth::Request | ClientAuth::RequireAny => Arc::new(Unverified {
@@ -161,13 +137,14 @@ fn verifier(
         }),
         ClientAuth::VerifyIfGiven | ClientAuth::RequireAndVerify => {
             let pem = material.client_ca.as_deref().unwrap_or_default();
-            let mut roots = RootCertStore::empty();
+            let mut trusted = Trusted::empty();
             for certificate in certificates("client_ca", pem)? {
-                let added = roots.add(certificate);
+                let added = trusted.add(certificate);
                 added.map_err(|e| TlsError::ClientCa(e.to_string()))?;
             }
-            let builder =
-                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
+            listed.extend_from_slice(trusted.listed());
+            let roots = Arc::new(trusted.roots);
+            let builder = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider));
             let builder = if tls.client_auth.requires() {
                 builder
             } else {
@@ -177,23 +154,39 @@ fn verifier(
             built.map_err(|e| TlsError::ClientCa(e.to_string()))?
         }
     };
-    Ok(Some(match &tls.client_allowed_sans {
-        None => verifier,
-        Some(allowed) => Arc::new(Named {
-            verifier,
-            allowed: allowed.clone(),
-        }),
-    }))
+    Ok(Some(Arc::new(Clients {
+        verifier,
+        listed,
+        allowed: tls.client_allowed_sans.clone(),
+    })))
 }
 
-/// Lets in only certificates with one of these subject alternative names.
+/// Clients whose certificate an authority issued, or is trusted as itself; where names are listed, with one of them.
 #[derive(Debug)]
-struct Named {
+struct Clients {
     verifier: Arc<dyn ClientCertVerifier>,
-    allowed: Vec<String>,
+    listed: Vec<CertificateDer<'static>>,
+    allowed: Option<Vec<String>>,
 }
 
-impl ClientCertVerifier for Named {
+/// Why a certificate with good signatures is not taken.
+#[derive(Debug, thiserror::Error)]
+#[error("none of its subject alternative names is in client_allowed_sans")]
+struct NotAllowed;
+
+impl Clients {
+    /// As in the exporter-toolkit, the type of a name does not count.
+    fn is_allowed(&self, certificate: &CertificateDer<'_>) -> bool {
+        let Some(allowed) = &self.allowed else {
+            return true;
+        };
+        let names = certificate::names(certificate);
+        let mut names = names.iter().filter(|name| name.of != NameType::Common);
+        names.any(|name| allowed.contains(&name.text))
+    }
+}
+
+impl ClientCertVerifier for Clients {
     fn offer_client_auth(&self) -> bool {
         self.verifier.offer_client_auth()
     }
@@ -212,16 +205,17 @@ impl ClientCertVerifier for Named {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        let verified = self
-            .verifier
-            .verify_client_cert(end_entity, intermediates, now)?;
-        let parsed = X509Certificate::from_der(end_entity);
-        let names = parsed.map(|(_, parsed)| alternative_names(&parsed));
-        let has_one = |names: Vec<String>| names.iter().any(|name| self.allowed.contains(name));
-        if names.is_ok_and(has_one) {
+        let verified = if self.listed.contains(end_entity) {
+            certificate::check_listed(end_entity, Purpose::Client, now)?;
+            ClientCertVerified::assertion()
+        } else {
+            let verifier = &self.verifier;
+            verifier.verify_client_cert(end_entity, intermediates, now)?
+        };
+        if self.is_allowed(end_entity) {
             Ok(verified)
         } else {
-            Err(rustls::CertificateError::ApplicationVerificationFailure.into())
+            Err(CertificateError::Other(OtherError(Arc::new(NotAllowed))).into())
         }
     }
 

@@ -1,21 +1,22 @@
 //! What fires, and the alert types: `/api/v1/alerts`, `/api/v1/alert-types`.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod episode;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
 use hyper::{Method, StatusCode};
 use serde::Serialize;
 
 use super::reply::{self, Reply};
 use super::{Context, path, query};
-use crate::alert::{EpisodeKey, LabelSet, Status};
+use episode::{EpisodeAnswer, Hosts, key, told};
+
+use crate::alert::EpisodeKey;
 use crate::alert_types::{self, AlertType, Rule};
 use crate::alert_types_keeper::{Health, Problem};
-use crate::config::{Config, Target};
-use crate::inventory::{Inventory, resolve_label};
-use crate::run::{Outcome, State};
-use crate::store::{Decided, Episode, EpisodePage, StoreError};
+use crate::store::{Episode, StoreError};
+pub(super) use episode::cursor;
 
 /// How many alerts a page holds where nothing is said.
 const PAGE: usize = 50;
@@ -35,10 +36,11 @@ pub(super) async fn answer(
 ) -> Reply {
     let reads = matches!(*method, Method::GET | Method::HEAD);
     let answered = match parts {
-        ["alerts" | "alert-types"] | ["alert-types", _] if !reads => {
+        ["alerts" | "alert-types"] | ["alerts" | "alert-types", _] if !reads => {
             return reply::method_not_allowed("GET, HEAD");
         }
         ["alerts"] => firing(context, query).await,
+        ["alerts", id] => one_alert(context, id).await,
         ["alert-types"] => types(context, query).await,
         ["alert-types", name] => one_type(context, path::decoded(name)).await,
         _ => Err(reply::error(
@@ -47,108 +49,6 @@ pub(super) async fn answer(
         )),
     };
     answered.unwrap_or_else(|refused| refused)
-}
-
-/// What is told of one episode.
-#[derive(Serialize)]
-struct EpisodeAnswer {
-    alertname: String,
-    fingerprint: crate::alert::Fingerprint,
-    status: Status,
-    /// The host of the inventory that a label names, where one does.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    host: Option<String>,
-    labels: LabelSet,
-    annotations: LabelSet,
-    starts_at: DateTime<Utc>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ends_at: Option<DateTime<Utc>>,
-    first_seen: DateTime<Utc>,
-    last_seen: DateTime<Utc>,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    generator_url: String,
-    receiver: String,
-    decisions: Vec<DecisionAnswer>,
-}
-
-#[derive(Serialize)]
-struct DecisionAnswer {
-    binding: String,
-    #[serde(flatten)]
-    decided: Decided,
-    /// Where the run is; nothing where there is none, or retention took it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    run_state: Option<State>,
-    /// How it ended.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    run_outcome: Option<Outcome>,
-}
-
-/// Finds the hosts that alerts name.
-struct Hosts {
-    inventory: Option<Arc<Inventory>>,
-    /// The labels that name a host for any binding.
-    labels: BTreeSet<String>,
-}
-
-impl Hosts {
-    fn new(context: &Context) -> Self {
-        Self {
-            inventory: context.inventory.latest().ok(),
-            labels: host_labels(&context.config.borrow()),
-        }
-    }
-
-    fn of(&self, labels: &LabelSet) -> Option<&str> {
-        let inventory = self.inventory.as_ref()?;
-        let values = self.labels.iter().filter_map(|label| labels.get(label));
-        let mut hosts = values.filter_map(|value| resolve_label(inventory, value).ok());
-        hosts.next()
-    }
-}
-
-fn host_labels(config: &Config) -> BTreeSet<String> {
-    let targets = config.bindings.iter().map(|binding| &binding.target);
-    let default = Target::default();
-    let targets = targets.chain([&default]);
-    targets
-        .filter_map(|target| match target {
-            Target::AlertingHost { label } => Some(label.clone()),
-            _ => None,
-        })
-        .collect()
-}
-
-fn told(page: EpisodePage, hosts: &Hosts) -> Vec<EpisodeAnswer> {
-    let EpisodePage { episodes, runs, .. } = page;
-    let told = episodes.into_iter().map(|episode| {
-        let decisions = episode.decisions.into_iter().map(|(binding, decided)| {
-            let run = decided.run.and_then(|run| runs.get(&run));
-            DecisionAnswer {
-                binding,
-                run_state: run.map(|run| run.state),
-                run_outcome: run.and_then(|run| run.outcome),
-                decided,
-            }
-        });
-        let name = episode.labels.get(crate::alert::ALERTNAME);
-        EpisodeAnswer {
-            alertname: name.cloned().unwrap_or_default(),
-            fingerprint: episode.fingerprint,
-            status: episode.status,
-            host: hosts.of(&episode.labels).map(str::to_owned),
-            annotations: episode.annotations,
-            starts_at: episode.starts_at,
-            ends_at: episode.ends_at,
-            first_seen: episode.first_seen,
-            last_seen: episode.last_seen,
-            generator_url: episode.generator_url,
-            receiver: episode.receiver,
-            decisions: decisions.collect(),
-            labels: episode.labels,
-        }
-    });
-    told.collect()
 }
 
 #[derive(Serialize)]
@@ -179,10 +79,25 @@ async fn firing(context: &Context, query: &str) -> Result<Reply, Reply> {
         .map_err(|e| reply::failed(&e))?;
     let next = page.next.map(cursor);
     Ok(reply::long_success(move || Alerts {
-        alerts: told(page, &hosts),
+        alerts: told(page, &hosts, false),
         next,
     })
     .await)
+}
+
+async fn one_alert(context: &Context, id: &str) -> Result<Reply, Reply> {
+    let key = key(id).ok_or_else(|| {
+        let why = format_args!("{id:?} is not the id of an alert in a list");
+        reply::error(StatusCode::BAD_REQUEST, why)
+    })?;
+    let page = context.store.episode(key).await;
+    let page = page.map_err(|e| reply::failed(&e))?;
+    if page.episodes.is_empty() {
+        let why = format_args!("no alert {id} is kept");
+        return Err(reply::error(StatusCode::NOT_FOUND, why));
+    }
+    let hosts = Hosts::new(context);
+    Ok(reply::long_success(move || told(page, &hosts, true).pop()).await)
 }
 
 #[derive(Debug, Default, PartialEq)]
@@ -226,19 +141,6 @@ impl AlertsQuery {
         }
         Ok(asked)
     }
-}
-
-/// An episode as a text that is given back to us.
-fn cursor(key: EpisodeKey) -> String {
-    format!("{}-{}", key.fingerprint, key.starts_at_nanos)
-}
-
-fn key(cursor: &str) -> Option<EpisodeKey> {
-    let (fingerprint, starts_at_nanos) = cursor.split_once('-')?;
-    Some(EpisodeKey {
-        fingerprint: fingerprint.parse().ok()?,
-        starts_at_nanos: starts_at_nanos.parse().ok()?,
-    })
 }
 
 /// All alert types, and how the places are that they are known from.
@@ -350,7 +252,7 @@ async fn one_type(context: &Context, name: String) -> Result<Reply, Reply> {
         TypeDetail {
             of: alert_types::alert_type(name, &of, seen.as_ref(), firing, &config.bindings),
             rules,
-            last_episodes: told(page, &hosts),
+            last_episodes: told(page, &hosts, false),
             places: Places {
                 prometheus: known.prometheus,
                 problems: known.problems,

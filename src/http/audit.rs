@@ -3,7 +3,6 @@
 //! A request that changes something is entered before anything acts on it; where that cannot be, it is refused. What it did is
 //! entered when it has done it. Posted notifications are not entered: what was made of them is kept with their alerts.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -100,16 +99,13 @@ fn changes(method: &Method, path: &str) -> bool {
 fn entry(context: &Context, method: &Method, path: &str) -> AuditEntry {
     /// Longer paths are nobody's.
     const LONGEST: usize = 512;
-    let address = context.peer.as_ref().map(|peer| peer.address);
+    let address = context.peer.as_ref().map(|peer| peer.shown());
     AuditEntry {
         id: 0,
         at: clock::now(),
         who: context.caller.name.clone(),
         proof: context.caller.proof,
-        address: address
-            .as_ref()
-            .map(SocketAddr::to_string)
-            .unwrap_or_default(),
+        address: address.unwrap_or_default(),
         method: method.to_string(),
         path: path.chars().take(LONGEST).collect(),
         status: None,

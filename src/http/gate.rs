@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use hyper::header::{ACCEPT, HeaderName, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{ACCEPT, CONNECTION, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Method, Request, StatusCode};
 
 use super::host::{self, NotOurs};
@@ -207,6 +207,15 @@ async fn unauthorized<B>(
         let value = HeaderValue::from_static("Bearer realm=\"promansible\"");
         reply.headers_mut().append(WWW_AUTHENTICATE, value);
     }
+    reply
+}
+
+/// The answer to who came by a certificate that would not be taken now. The connection ends with it.
+pub(super) fn ended(why: &str) -> Reply {
+    let why = format!("this connection is not taken any more, connect anew: {why}");
+    let mut reply = reply::error(StatusCode::UNAUTHORIZED, why);
+    let close = HeaderValue::from_static("close");
+    reply.headers_mut().insert(CONNECTION, close);
     reply
 }
 

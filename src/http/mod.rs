@@ -33,6 +33,7 @@
 //! | POST | `/api/v1/schedules/NAME/pause`, `/api/v1/schedules/NAME/resume`, `/api/v1/schedules/NAME/run` | stops it for now, lets it go on, runs it at once |
 //! | GET | `/api/v1/cron` | the next times of a cron expression (`cron`, `timezone`, `count`, `from`) |
 //! | GET | `/api/v1/alerts` | [`alerts`]: what fires, those that began last first (`alertname`, `host`, `limit`, `cursor`) |
+//! | GET | `/api/v1/alerts/ID` | one episode, with its texts whole |
 //! | GET | `/api/v1/alert-types` | the alert types, each with where it is known from and its bindings (`unbound`) |
 //! | GET | `/api/v1/alert-types/NAME` | one alert type with its rules and last episodes |
 //! | GET | `/api/v1/roles` | [`roles`]: the roles, who uses them, how they did of late |
@@ -57,6 +58,7 @@ mod budget;
 mod delivery;
 mod events;
 mod facts;
+mod front;
 mod gate;
 mod groups;
 mod guards;
@@ -66,6 +68,7 @@ mod hosts;
 mod inventory;
 mod json;
 mod metrics;
+mod misdirected;
 mod note;
 mod objects;
 mod openapi;
@@ -91,6 +94,7 @@ mod told;
 mod vars;
 mod verdicts;
 mod webhook;
+mod whole;
 
 use std::sync::Arc;
 
@@ -110,6 +114,7 @@ use crate::shutdown::Shutdown;
 use crate::store::Store;
 
 pub use events::Events;
+pub use front::Prefixes;
 pub use note::Note;
 pub use server::{bind, serve};
 
@@ -143,6 +148,8 @@ pub struct Context {
     pub reload: Option<mpsc::Sender<ReloadRequest>>,
     /// Where people open the portal, as `https://promansible.example.org`, if that was said.
     pub external_origin: Option<Arc<str>>,
+    /// Below which paths everything is.
+    pub prefixes: Prefixes,
     /// Knows who may come in.
     pub door: Door,
     /// Who makes the request at hand; nobody where there is none.

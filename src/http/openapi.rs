@@ -2,7 +2,7 @@
 //!
 //! It is written by hand, in `openapi.json` beside this. `tests/openapi` holds it against the server.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
@@ -16,19 +16,28 @@ const TYPED: &str = include_str!("openapi.json");
 const METRICS: &str = "/metrics";
 
 pub(super) fn answer(context: &Context, hosts_path: &str) -> Reply {
-    static WRITTEN: OnceLock<Bytes> = OnceLock::new();
-    // Neither changes while this process lives.
-    let text = WRITTEN.get_or_init(|| {
-        let document = document(&context.telemetry_path, hosts_path);
-        document.to_string().into()
-    });
-    reply::typed("application/json", [text.clone()])
+    static WRITTEN: Mutex<Option<(Arc<str>, Bytes)>> = Mutex::new(None);
+    let links = &context.prefixes.links;
+    let mut written = WRITTEN.lock().unwrap_or_else(PoisonError::into_inner);
+    // The metrics do not move while this process lives, and the prefix is the same almost always.
+    let text = match &*written {
+        Some((prefix, text)) if prefix == links => text.clone(),
+        _ => {
+            let document = document(&context.telemetry_path, hosts_path, links);
+            let text = Bytes::from(document.to_string());
+            *written = Some((Arc::clone(links), text.clone()));
+            text
+        }
+    };
+    drop(written);
+    reply::typed("application/json", [text])
 }
 
 /// The document of this build.
-fn document(metrics: &str, hosts: &str) -> Value {
+fn document(metrics: &str, hosts: &str, links: &str) -> Value {
     let mut document: Value = serde_json::from_str(TYPED).expect("openapi.json is JSON");
     document["info"]["version"] = crate::build::VERSION.into();
+    document["servers"][0]["url"] = format!("{links}/").into();
     let paths = document["paths"].as_object_mut();
     let paths = std::mem::take(paths.expect("it has paths"));
     let moved = paths.into_iter().map(|(path, answers)| match &*path {
@@ -46,9 +55,10 @@ mod tests {
 
     #[test]
     fn the_document_is_of_this_build_and_its_metrics_are_where_they_are() {
-        let document = document("/m", "/m/hosts");
+        let document = document("/m", "/m/hosts", "/pm");
         assert_eq!(document["openapi"], "3.1.0");
         assert_eq!(document["info"]["version"], crate::build::VERSION);
+        assert_eq!(document["servers"][0]["url"], "/pm/");
         let paths = document["paths"].as_object().unwrap();
         assert!(paths.contains_key("/m") && paths.contains_key("/m/hosts"));
         assert!(!paths.contains_key(METRICS) && !paths.contains_key("/metrics/hosts"));

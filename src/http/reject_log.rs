@@ -120,7 +120,7 @@ fn line(peer: &Peer, method: &Method, path: &str, (why, name): (Rejected, Option
     let line = since().one_more(neighbourhood(peer.address.ip()), Instant::now());
     match line {
         Line::Write => tracing::warn!(
-            address = %peer.address,
+            address = peer.shown(),
             name,
             method = cut(method.as_str(), 20),
             path = cut(path, PATH),

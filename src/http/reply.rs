@@ -14,6 +14,7 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use crate::store::StoreError;
+use crate::visible;
 
 /// An answer.
 pub(super) type Reply = Response<Content>;
@@ -88,7 +89,8 @@ fn with_content(status: StatusCode, content_type: &'static str, content: Content
 
 /// A line of text.
 pub(super) fn text(status: StatusCode, line: impl Into<String>) -> Reply {
-    let mut line = line.into();
+    // It may quote what was sent, and be shown on a terminal.
+    let mut line = visible::lines(&line.into());
     if !line.ends_with('\n') {
         line.push('\n');
     }

@@ -12,20 +12,48 @@ use super::gate::{Entry, Refused};
 use super::places::Place;
 use super::reply::{self, Reply};
 use super::{
-    Context, Note, api, audit, events, facts, gate, guards, hosts, metrics, objects, openapi,
-    origin, portal, reject_log, rerun, schedules, start, webhook,
+    Context, Note, api, audit, events, facts, front, gate, guards, hosts, metrics, misdirected,
+    objects, openapi, origin, portal, reject_log, rerun, schedules, start, webhook,
 };
-use crate::door::Peer;
+use crate::clock;
+use crate::door::{InForce, Peer};
 
 pub(super) async fn route(
     mut context: Context,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
     peer: Arc<Peer>,
 ) -> Result<Reply, Infallible> {
     let in_force = context.door.in_force(&context.config.borrow().web);
-    let entry = gate::enter(&context, &in_force, &request, &peer).await;
+    if let Err(why) = in_force.still_takes(&peer, clock::now()) {
+        return Ok(gate::ended(&why));
+    }
+    let peer = front::unwrap(&mut context, &in_force, &mut request, peer);
     context.peer = Some(Arc::clone(&peer));
-    let mut reply = match entry {
+    let posted = misdirected::look(&request);
+    let reply = match front::strip(&context, &mut request) {
+        Ok(()) => below(&mut context, &in_force, request, peer).await,
+        Err(reply) => reply,
+    };
+    let reply = match posted {
+        Some(posted) => misdirected::answer(&context, &posted, reply),
+        None => reply,
+    };
+    let mut reply = front::prefixed(reply, &context.prefixes.links);
+    if reply.status() == StatusCode::SERVICE_UNAVAILABLE {
+        let soon = HeaderValue::from_static("5");
+        reply.headers_mut().entry(RETRY_AFTER).or_insert(soon);
+    }
+    Ok(gate::dress(reply, &in_force))
+}
+
+/// Answers what is below the route prefix.
+async fn below(
+    context: &mut Context,
+    in_force: &InForce,
+    request: Request<Incoming>,
+    peer: Arc<Peer>,
+) -> Reply {
+    match gate::enter(context, in_force, &request, &peer).await {
         Ok(Entry { caller, right }) => {
             context.caller = caller;
             context.note = Note::default();
@@ -37,7 +65,7 @@ pub(super) async fn route(
             // hyper leaves the body out of an answer to HEAD, and keeps its length.
             let answering =
                 |context, request| Box::pin(async move { answer(&context, request).await });
-            let mut reply = audit::answer(&context, request, answering).await;
+            let mut reply = audit::answer(context, request, answering).await;
             if let Some(right) = right {
                 reply.extensions_mut().insert(right);
             }
@@ -47,19 +75,14 @@ pub(super) async fn route(
             context.caller = caller;
             // Who is led to the page that signs him in is not refused.
             if reply.status().is_client_error() || reply.status().is_server_error() {
-                reject_log::refused(&context, &request, &peer, why);
+                reject_log::refused(context, &request, &peer, why);
             }
             if request.uri().path() == webhook::PATH {
                 context.metrics.notification(reply.status().as_u16());
             }
             reply
         }
-    };
-    if reply.status() == StatusCode::SERVICE_UNAVAILABLE {
-        let soon = HeaderValue::from_static("5");
-        reply.headers_mut().entry(RETRY_AFTER).or_insert(soon);
     }
-    Ok(gate::dress(reply, &in_force))
 }
 
 /// Hands it to whom it is for.

@@ -4,7 +4,7 @@ use hyper::{Method, StatusCode};
 use serde::Serialize;
 
 use super::reply::{self, Reply};
-use super::{Context, note, query};
+use super::{Context, note, query, whole};
 use crate::clock;
 use crate::guards::{Book, Hold};
 use crate::run::{Outcome, Run, RunId, State, TaskEvent};
@@ -190,7 +190,7 @@ async fn show(context: &Context, id: RunId) -> Reply {
         let book = book(store, std::iter::once(&run)).await?;
         Ok(RunDetail {
             run: RunAnswer::new(run, &book),
-            episodes: store.episodes_of(id).await?,
+            episodes: beginnings(store.episodes_of(id).await?),
             events: store.events_of(id, 0, EVENTS).await?,
         })
     };
@@ -198,6 +198,14 @@ async fn show(context: &Context, id: RunId) -> Reply {
         Ok(detail) => reply::long_success(move || detail).await,
         Err(e) => reply::failed(&e),
     }
+}
+
+/// The whole of an alert is at `/api/v1/alerts/ID`.
+fn beginnings(mut episodes: Vec<EpisodeOfRun>) -> Vec<EpisodeOfRun> {
+    for episode in episodes.iter_mut().filter_map(|of| of.episode.as_mut()) {
+        whole::cut(episode);
+    }
+    episodes
 }
 
 async fn output(context: &Context, id: RunId) -> Reply {

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -11,13 +11,18 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::Error as TlsError;
 
 use super::Context;
 use super::delivery::{Debts, Deliveries, Stream};
 use super::places::{Place, Places};
 use super::requests::Requests;
 use super::stream::Impatient;
+use crate::certificate;
+use crate::clock;
 use crate::door::{HTTP2, Peer};
+use crate::seldom::Seldom;
+use crate::visible;
 
 /// How long requests under way may take once promansible is to end.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -169,19 +174,64 @@ async fn connection((stream, address): (TcpStream, SocketAddr), place: Place, co
         Ok(Ok(stream)) => {
             let session = stream.get_ref().1;
             let peer = in_force.peer(address, session.peer_certificates());
-            if session.alpn_protocol() == Some(HTTP2) {
-                speak_http2(stream, peer, write_timeout, place, context).await;
-            } else {
-                speak(stream, peer, header_timeout, place, context).await;
+            let over = certificate_ends(peer.clone(), context.clone());
+            let is_http2 = session.alpn_protocol() == Some(HTTP2);
+            let spoken = async {
+                if is_http2 {
+                    speak_http2(stream, peer, write_timeout, place, context).await;
+                } else {
+                    speak(stream, peer, header_timeout, place, context).await;
+                }
+            };
+            tokio::select! {
+                () = spoken => {}
+                () = over => {}
             }
         }
-        Ok(Err(e)) => tracing::debug!(%address, error = %e, "no TLS with a client"),
+        Ok(Err(e)) => no_tls(address, &e),
         Err(_) => tracing::debug!(%address, "no TLS with a client: it took too long"),
     }
 }
 
 /// How large the head of a request may be by HTTP/1.1, and how much of an answer is held.
 const BUFFER: usize = 32 << 10;
+/// How often it is looked whether a connection's certificate still counts. Each request looks too; this ends what goes on
+/// without one, such as a stream of events.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Ends when the client's certificate would not be taken any more; never where there is none.
+async fn certificate_ends(peer: Peer, context: Context) {
+    if peer.chain.is_empty() {
+        return std::future::pending().await;
+    }
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let in_force = context.door.in_force(&context.config.borrow().web);
+        if let Err(why) = in_force.still_takes(&peer, clock::now()) {
+            let address = peer.address;
+            tracing::info!(%address, why, "a connection ends: its client certificate does not count any more");
+            return;
+        }
+    }
+}
+
+/// Logs why there is no TLS with a client: aloud, now and then, where its certificate is the reason.
+fn no_tls(address: SocketAddr, error: &std::io::Error) {
+    static REFUSED: Seldom = Seldom::new(Duration::from_secs(10));
+    let inner = error.get_ref().and_then(|e| e.downcast_ref::<TlsError>());
+    let is_certificate = matches!(
+        inner,
+        Some(TlsError::InvalidCertificate(_) | TlsError::NoCertificatesPresented)
+    );
+    let error = visible::beginning(&certificate::handshake_refusal(error), 300);
+    match is_certificate.then(|| REFUSED.take(Instant::now())) {
+        Some(None) => {}
+        Some(Some(unlogged)) => {
+            tracing::warn!(%address, error, unlogged, "a client certificate is refused");
+        }
+        None => tracing::debug!(%address, error, "no TLS with a client"),
+    }
+}
 
 async fn speak(
     stream: impl AsyncRead + AsyncWrite + Unpin,

@@ -14,6 +14,7 @@ mod messages;
 mod rejected;
 mod schedules;
 mod sd;
+mod sender;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,6 +36,7 @@ pub use messages::{MessageResult, Messages};
 pub use rejected::Rejected;
 pub use schedules::Schedules;
 pub use sd::SdFiles;
+pub use sender::Sender;
 
 use crate::alert::Status;
 use crate::check::{Declared, Findings};
@@ -52,6 +54,7 @@ pub struct Metrics {
     connections_limited: IntCounter,
     rejected: IntCounterVec,
     notifications: IntCounterVec,
+    misdirected: IntCounterVec,
     alerts_received: IntCounterVec,
     alerts_truncated: IntCounter,
     alerts_unhandled: IntCounter,
@@ -105,6 +108,12 @@ impl Metrics {
                 "notifications_total",
                 "Notifications received, by the status code of the answer.",
                 &["code"],
+            )?,
+            misdirected: counters(
+                r,
+                "misdirected_notifications_total",
+                "POST requests to a path that takes no notifications, by who sent them.",
+                &["sender"],
             )?,
             alerts_received: counters(
                 r,
@@ -253,6 +262,9 @@ impl Metrics {
         ))?;
         for code in RECEIVER_CODES {
             self.notifications.with_label_values(&[code.to_string()]);
+        }
+        for sender in Sender::ALL {
+            self.misdirected.with_label_values(&[sender.as_str()]);
         }
         for status in Status::ALL {
             self.alerts_received.with_label_values(&[status.as_str()]);
@@ -524,6 +536,11 @@ impl Metrics {
     /// Counts a request that was refused before anything looked at it.
     pub fn rejected(&self, why: Rejected) {
         self.rejected.with_label_values(&[why.as_str()]).inc();
+    }
+
+    /// Counts what was posted to a path that takes no notifications.
+    pub fn misdirected(&self, sender: Sender) {
+        self.misdirected.with_label_values(&[sender.as_str()]).inc();
     }
 
     /// Shows how many runs wait and are under way.

@@ -58,7 +58,7 @@ pub struct Teller {
     /// Counts.
     pub metrics: Metrics,
     /// Where people open the portal, if that is known.
-    pub external_origin: Option<Arc<str>>,
+    pub external_url: Option<Arc<str>>,
     /// When to end.
     pub shutdown: Shutdown,
 }
@@ -142,7 +142,7 @@ impl Teller {
             metrics: self.metrics.clone(),
             letterhead: Letterhead {
                 store: self.store.id().into(),
-                origin: self.external_origin.clone(),
+                origin: self.external_url.clone(),
             },
             shutdown: self.shutdown.clone(),
             settled: Arc::clone(settled),

@@ -139,6 +139,22 @@ impl Store {
         .await
     }
 
+    /// One episode; a page without any where it is not kept.
+    pub async fn episode(&self, key: EpisodeKey) -> Result<EpisodePage, StoreError> {
+        self.read(move |txn| {
+            let mut page = EpisodePage::default();
+            let Some(episodes) = open_for_reading(txn, EPISODES)? else {
+                return Ok(page);
+            };
+            if let Some(value) = episodes.get(episode_key(&key))? {
+                page.episodes.push(decode(value.value())?);
+            }
+            page.runs = briefs(txn, &page.episodes)?;
+            Ok(page)
+        })
+        .await
+    }
+
     /// The episodes of an alert type from `before` (exclusive) on, at most `limit`.
     pub async fn episodes_of_type(
         &self,

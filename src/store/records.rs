@@ -47,6 +47,17 @@ pub struct Episode {
     pub due_at: Option<DateTime<Utc>>,
 }
 
+impl Episode {
+    /// What names it.
+    pub fn key(&self) -> EpisodeKey {
+        EpisodeKey {
+            fingerprint: self.fingerprint,
+            // It was made of one that fits.
+            starts_at_nanos: self.starts_at.timestamp_nanos_opt().unwrap_or_default(),
+        }
+    }
+}
+
 /// What was decided of an episode under one binding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decided {

@@ -27,6 +27,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
+use crate::certificate;
 use crate::config::{HttpAuth, HttpClient, format_duration, format_size};
 use crate::secret_file::SecretFileError;
 
@@ -65,7 +66,7 @@ pub enum WebError {
     #[error("nothing answers there: {0}")]
     Connect(io::Error),
     /// TLS failed: another certificate than it should be, or no TLS at all.
-    #[error("no TLS with it: {0}")]
+    #[error("no TLS with it: {}", certificate::handshake_refusal(.0))]
     Handshake(io::Error),
     /// It answers something else.
     #[error("it does not speak HTTP: {0}")]

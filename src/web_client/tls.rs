@@ -4,19 +4,19 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
-use tokio_rustls::rustls::client::WebPkiServerVerifier;
 use tokio_rustls::rustls::client::danger::{
     HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
 };
+use tokio_rustls::rustls::client::{WebPkiServerVerifier, verify_server_name};
 use tokio_rustls::rustls::crypto::{
     CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature,
 };
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use tokio_rustls::rustls::{
-    self, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-};
+use tokio_rustls::rustls::server::ParsedCertificate;
+use tokio_rustls::rustls::{self, ClientConfig, DigitallySignedStruct, SignatureScheme};
 
+use crate::certificate::{self, Purpose, Trusted};
 use crate::config::TlsClient;
 use crate::secret_file::{self, SecretFileError};
 
@@ -38,11 +38,10 @@ pub enum TlsError {
 }
 
 /// The system's certificate authorities, read once: those that are added later count after a restart.
-static SYSTEM: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
-    let mut roots = RootCertStore::empty();
-    let found = rustls_native_certs::load_native_certs();
-    roots.add_parsable_certificates(found.certs);
-    Arc::new(roots)
+static SYSTEM: LazyLock<Trusted> = LazyLock::new(|| {
+    let mut trusted = Trusted::empty();
+    trusted.add_readable(rustls_native_certs::load_native_certs().certs);
+    trusted
 });
 
 /// Reads the files, and builds what a client needs. It blocks.
@@ -55,13 +54,18 @@ pub fn client_config(settings: &TlsClient) -> Result<Arc<ClientConfig>, TlsError
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(Anyone(provider)))
     } else {
-        let roots = match &settings.ca_file {
-            Some(file) => Arc::new(authorities(file)?),
-            None => Arc::clone(&SYSTEM),
+        let trusted = match &settings.ca_file {
+            Some(file) => authorities(file)?,
+            None => SYSTEM.clone(),
         };
+        let listed = trusted.listed().to_vec();
+        let roots = Arc::new(trusted.roots);
         let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider).build();
         let verifier = verifier.map_err(|e| rustls::Error::General(e.to_string()))?;
-        builder.with_webpki_verifier(verifier)
+        let verifier = Arc::new(Servers { verifier, listed });
+        builder
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
     };
     let config = match &settings.identity {
         None => builder.with_no_client_auth(),
@@ -76,13 +80,13 @@ pub fn client_config(settings: &TlsClient) -> Result<Arc<ClientConfig>, TlsError
     Ok(Arc::new(config))
 }
 
-fn authorities(file: &Path) -> Result<RootCertStore, TlsError> {
-    let mut roots = RootCertStore::empty();
+fn authorities(file: &Path) -> Result<Trusted, TlsError> {
+    let mut trusted = Trusted::empty();
     for certificate in certificates(file)? {
-        let added = roots.add(certificate);
+        let added = trusted.add(certificate);
         added.map_err(|e| TlsError::Certificates(file.to_owned(), e.to_string()))?;
     }
-    Ok(roots)
+    Ok(trusted)
 }
 
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
@@ -96,6 +100,54 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
         return Err(failed("holds no certificate in PEM".to_owned()));
     }
     Ok(chain)
+}
+
+/// Servers whose certificate an authority issued, or is trusted as itself.
+#[derive(Debug)]
+struct Servers {
+    verifier: Arc<WebPkiServerVerifier>,
+    listed: Vec<CertificateDer<'static>>,
+}
+
+impl ServerCertVerifier for Servers {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        if self.listed.contains(end_entity) {
+            certificate::check_listed(end_entity, Purpose::Server, now)?;
+            verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+            return Ok(ServerCertVerified::assertion());
+        }
+        let verifier = &self.verifier;
+        verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.verifier.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.verifier.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.verifier.supported_verify_schemes()
+    }
 }
 
 /// `insecure_skip_verify`: whoever answers is believed to be who he says. The handshake is still checked.

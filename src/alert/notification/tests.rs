@@ -148,10 +148,16 @@ fn a_fault_is_named_by_its_field() {
         "the body is not a notification: EOF while parsing an object at line 1 column 1"
     );
     assert!(error(r#"{"version":"4"}"#).contains("missing field `alerts`"));
-    assert_eq!(
-        error(r#"{"version":"5","alerts":[]}"#),
-        r#"version: want "4", found "5""#
-    );
+    for foreign in [
+        r#"{"version":"5","alerts":[]}"#,
+        r#"{"version":"5","alerts":[{"what":1}]}"#,
+        r#"{"alert":{},"version":"5"}"#,
+    ] {
+        assert_eq!(
+            error(foreign),
+            r#"version: want "4" (Alertmanager from 0.6 on), "3" (Alertmanager 0.1 to 0.5) or "1" (Grafana's alerting), found "5"; update the sender, or let it send to an Alertmanager"#
+        );
+    }
     assert_eq!(
         error(r#"{"version":4,"alerts":[]}"#),
         "version: want a string, found 4 at line 1 column 12"
@@ -176,4 +182,44 @@ fn a_fault_is_named_by_its_field() {
         error(&body(&[good.as_str(); 4].join(","))),
         "alerts: 4 alerts are more than the limit of 3 (receiver.max_alerts); lower Alertmanager's max_alerts or raise the limit"
     );
+}
+
+fn sample(name: &str) -> Vec<u8> {
+    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/notifications/");
+    std::fs::read(format!("{dir}{name}")).unwrap()
+}
+
+#[test]
+fn every_sender_that_the_documents_name_is_taken() {
+    let grafana = Notification::parse(&sample("grafana.json"), LIMITS).unwrap();
+    assert_eq!(grafana.group_key, "{}:{}");
+    let [fires, ended] = &*grafana.alerts else {
+        panic!("{grafana:?}")
+    };
+    assert_eq!(fires.name(), "High memory usage");
+    assert_eq!(fires.fingerprint.to_string(), "c6eadffa33fcdf37");
+    assert_eq!(
+        fires.starts_at.to_rfc3339(),
+        "2026-11-12T07:51:03.157+00:00"
+    );
+    assert_eq!((fires.status, fires.ends_at), (Status::Firing, None));
+    assert_eq!(ended.status, Status::Resolved);
+    assert!(ended.ends_at.is_some());
+    for (file, group_key) in [
+        ("alertmanager-0.5.json", "16131158374286486917"),
+        ("alertmanager-0.18.json", r#"{}:{alertname="DiskWillFill"}"#),
+    ] {
+        let read = Notification::parse(&sample(file), LIMITS).unwrap();
+        assert_eq!(read.group_key, group_key);
+        assert_eq!(read.alerts[0].fingerprint.to_string(), "522caff31536c140");
+    }
+    // The first Alertmanagers have Grafana's version, and another shape.
+    let first = String::from_utf8(sample("alertmanager-0.0.json")).unwrap();
+    assert!(
+        error(&first).contains("missing field `alerts`"),
+        "{}",
+        error(&first)
+    );
+    let prometheus = String::from_utf8(sample("prometheus.json")).unwrap();
+    assert!(error(&prometheus).contains("want a JSON object, found a list"));
 }

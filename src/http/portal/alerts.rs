@@ -12,7 +12,7 @@ use super::words::{Badge, Moment, part};
 use crate::alert_types::{self, AlertType, Rule};
 use crate::guards::Mode;
 use crate::http::refusal::Refusal;
-use crate::http::{Context, alerts};
+use crate::http::{Context, alerts, whole};
 
 /// How many episodes of an alert type are shown.
 const EPISODES: usize = 20;
@@ -46,7 +46,7 @@ impl TypeRow {
             link: format!("/alerts/{}", part(&of.name)),
             firing: of.firing,
             severities: of.severities.join(", "),
-            summary: of.summary.unwrap_or_default(),
+            summary: whole::beginning(&of.summary.unwrap_or_default()).into_owned(),
             sources: sources.collect::<Vec<_>>().join(", "),
             bindings: of
                 .bindings
@@ -55,7 +55,7 @@ impl TypeRow {
                 .collect(),
             episodes: of.episodes,
             last_seen: of.last_seen.map(Moment),
-            name: of.name,
+            name: whole::name(&of.name).into_owned(),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! An episode of an alert, and what is done about it.
 
 use super::words::{Badge, Moment, Took, part};
-use crate::alert::{ALERTNAME, LabelSet, Status};
+use crate::alert::{ALERTNAME, EpisodeKey, LabelSet, Status};
+use crate::http::{alerts, whole};
 use crate::store::{Decided, Episode, EpisodePage};
 
 /// What was decided under one binding.
@@ -45,12 +46,16 @@ pub(super) struct EpisodeRow {
     pub took: Option<Took>,
     pub summary: String,
     pub labels: Vec<(String, String)>,
+    /// Where its texts are whole; empty where these are.
+    pub whole: String,
     pub decisions: Vec<Decision>,
 }
 
 pub(super) fn rows(page: EpisodePage) -> Vec<EpisodeRow> {
     let EpisodePage { episodes, runs, .. } = page;
-    let row = |episode: Episode| {
+    let row = |mut episode: Episode| {
+        let key = episode.key();
+        let is_cut = whole::cut(&mut episode);
         let name = episode.labels.get(ALERTNAME).cloned().unwrap_or_default();
         let fires = episode.status == Status::Firing;
         let decisions = episode.decisions.into_iter().map(|(binding, decided)| {
@@ -81,6 +86,7 @@ pub(super) fn rows(page: EpisodePage) -> Vec<EpisodeRow> {
             since: Moment(episode.starts_at),
             ended: ended.map(Moment),
             took: ended.map(|end| Took::between(episode.starts_at, end)),
+            whole: if is_cut { whole_of(key) } else { String::new() },
             summary: summary(&episode.annotations),
             decisions: decisions.collect(),
             labels: episode
@@ -92,6 +98,11 @@ pub(super) fn rows(page: EpisodePage) -> Vec<EpisodeRow> {
         }
     };
     episodes.into_iter().map(row).collect()
+}
+
+/// Where an episode's texts are whole.
+pub(super) fn whole_of(key: EpisodeKey) -> String {
+    format!("/api/v1/alerts/{}", alerts::cursor(key))
 }
 
 fn summary(annotations: &LabelSet) -> String {

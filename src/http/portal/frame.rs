@@ -10,9 +10,9 @@ use super::assets::{ICON, SCRIPT, STYLE};
 use super::words::Moment;
 use super::{Answer, form};
 use crate::caller::{Proof, Scope};
-use crate::http::Context;
 use crate::http::refusal::Refusal;
 use crate::http::reply::{self, Reply};
+use crate::http::{Context, misdirected};
 
 /// Nothing but our own files, and no page of others around ours.
 const POLICY: HeaderValue = HeaderValue::from_static(
@@ -33,6 +33,8 @@ pub(super) struct Frame {
     pub paused: Option<(Moment, String, String)>,
     pub version: &'static str,
     pub metrics: String,
+    /// Where notifications are posted.
+    pub receiver: String,
     pub style: String,
     pub script: String,
     pub icon: String,
@@ -54,6 +56,7 @@ impl Frame {
                 .map(|pause| (Moment(pause.since), pause.by.clone(), pause.why.clone())),
             version: crate::build::LONG,
             metrics: context.telemetry_path.to_string(),
+            receiver: misdirected::receiver(context),
             style: STYLE.path(),
             script: SCRIPT.path(),
             icon: ICON.path(),

@@ -96,7 +96,7 @@ pub(super) async fn signed_in(context: &Context, form: Form, place: Option<Place
         return shown(context, next, user, &why, StatusCode::FORBIDDEN).await;
     }
     audit::signed_in(context, user).await?;
-    tracing::info!(address = %peer.address, user, "signed in");
+    tracing::info!(address = peer.shown(), user, "signed in");
     let mut reply = frame::see(next);
     set(context, &mut reply, &cookie, SESSION_LASTS.num_seconds());
     Ok(reply)
@@ -115,9 +115,14 @@ fn set(context: &Context, reply: &mut Reply, cookie: &str, seconds: i64) {
     let is_tls = context.peer.as_ref().is_some_and(|peer| peer.is_tls);
     let external = context.external_origin.as_deref();
     let is_secure = is_tls || external.is_some_and(|origin| origin.starts_with("https://"));
+    // The session ends where promansible does: what else the proxy shows never sees it.
+    let path = match &*context.prefixes.links {
+        "" => "/",
+        prefix => prefix,
+    };
     let secure = if is_secure { "; Secure" } else { "" };
     let text = format!(
-        "{COOKIE_NAME}={cookie}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}"
+        "{COOKIE_NAME}={cookie}; Path={path}; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}"
     );
     let mut value = HeaderValue::from_str(&text).expect("Base64 and digits are a header's value");
     value.set_sensitive(true);

@@ -14,7 +14,7 @@ use super::words::{Badge, Bytes, Moment, Took, cause, part};
 use crate::clock;
 use crate::config::format_duration;
 use crate::guards::{ALL, Book, Hold};
-use crate::http::Context;
+use crate::http::{Context, whole};
 use crate::run::{Run, RunId, State, TaskEvent};
 use crate::store::EpisodeOfRun;
 use crate::verdict::Verdict;
@@ -60,6 +60,8 @@ struct AlertRow {
     badge: Option<Badge>,
     labels: Vec<(String, String)>,
     annotations: Vec<(String, String)>,
+    /// Where its texts are whole; empty where these are.
+    whole: String,
     decisions: Vec<DecisionRow>,
     left_out: bool,
 }
@@ -145,7 +147,7 @@ pub(super) async fn page(context: &Context, id: RunId) -> Answer {
 fn make(
     frame: Frame,
     run: &Run,
-    (episodes, mut events): (Vec<EpisodeOfRun>, Vec<TaskEvent>),
+    (mut episodes, mut events): (Vec<EpisodeOfRun>, Vec<TaskEvent>),
     (before, output): (u64, Vec<u8>),
     now: DateTime<Utc>,
 ) -> Page {
@@ -198,7 +200,7 @@ fn make(
         events_cut,
         events_dropped: run.events_dropped,
         more_alerts: episodes.len().saturating_sub(ALERTS),
-        alerts: episodes.iter().take(ALERTS).map(alert).collect(),
+        alerts: episodes.iter_mut().take(ALERTS).map(alert).collect(),
         output: ansi::to_html(&output[from..]),
         #[allow(clippy::cast_precision_loss)] // shown rounded
         output_cut: (cut > 0).then_some(Bytes(cut as f64)),
@@ -385,7 +387,11 @@ fn tasks(events: Vec<TaskEvent>) -> Vec<TaskRow> {
     rows
 }
 
-fn alert(of: &EpisodeOfRun) -> AlertRow {
+fn alert(of: &mut EpisodeOfRun) -> AlertRow {
+    let whole = of.episode.as_mut().and_then(|episode| {
+        let key = episode.key();
+        whole::cut(episode).then(|| episode::whole_of(key))
+    });
     let pairs = |set: &crate::alert::LabelSet| {
         let pairs = set
             .iter()
@@ -394,7 +400,8 @@ fn alert(of: &EpisodeOfRun) -> AlertRow {
     };
     let episode = of.episode.as_ref();
     AlertRow {
-        name: of.of_run.alertname.clone(),
+        name: whole::name(&of.of_run.alertname).into_owned(),
+        whole: whole.unwrap_or_default(),
         hosts: of.of_run.hosts.join(", "),
         since: Moment(of.starts_at),
         badge: episode.map(|episode| episode.status.into()),

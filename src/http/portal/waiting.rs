@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::words::{Moment, count, few, part};
 use crate::guards::{ALL, Book};
-use crate::http::Context;
+use crate::http::{Context, whole};
 use crate::run::{Approval, Run, State, Trigger};
 use crate::store::{Order, RunFilter, StoreError};
 
@@ -183,7 +183,10 @@ async fn approval(context: &Context, run: &Run) -> Result<Option<ApprovalRow>, S
         return Ok(None);
     };
     let about = context.store.episodes_of(run.id).await?;
-    let mut alerts: Vec<String> = about.into_iter().map(|of| of.of_run.alertname).collect();
+    let mut alerts: Vec<String> = about
+        .into_iter()
+        .map(|of| whole::name(&of.of_run.alertname).into_owned())
+        .collect();
     alerts.sort_unstable();
     alerts.dedup();
     Ok(Some(ApprovalRow {
