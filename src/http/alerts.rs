@@ -138,7 +138,7 @@ fn told(page: EpisodePage, hosts: &Hosts) -> Vec<EpisodeAnswer> {
             status: episode.status,
             host: hosts.of(&episode.labels).map(str::to_owned),
             annotations: episode.annotations,
-            starts_at: episode.starts_at,
+            starts_at: *episode.starts_at,
             ends_at: episode.ends_at,
             first_seen: episode.first_seen,
             last_seen: episode.last_seen,
