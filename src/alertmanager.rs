@@ -11,7 +11,7 @@ use hyper::header::{ACCEPT, CONTENT_TYPE};
 use hyper::{Request, StatusCode};
 use serde::{Deserialize, Serialize};
 
-use crate::alert::{Alert, EpisodeKey, Fingerprint, LabelSet, Status};
+use crate::alert::{Alert, EpisodeKey, Fingerprint, LabelSet, StartsAt, StartsAtError, Status};
 use crate::config;
 use crate::web_client::{WebClient, WebError, under};
 
@@ -43,6 +43,14 @@ pub enum AlertmanagerError {
     /// The request cannot be made.
     #[error("cannot be asked: {0}")]
     Request(#[from] hyper::http::Error),
+}
+
+/// An alert of an answer that cannot be taken.
+#[derive(Debug, thiserror::Error)]
+#[error("the alert {fingerprint}: startsAt: {error}")]
+pub struct OddAlert {
+    fingerprint: Fingerprint,
+    error: StartsAtError,
 }
 
 /// The episodes that fire in an Alertmanager.
@@ -147,11 +155,13 @@ impl Alertmanager {
 
     /// The alerts that fire in a group and that Alertmanager would tell its receiver of. `receiver` is as a notification
     /// says it: quoted as a regular expression, which is what the API wants.
+    ///
+    /// One that has no possible beginning is an error of its own, so that it does not hold up the others.
     pub async fn group(
         &self,
         receiver: &str,
         labels: &LabelSet,
-    ) -> Result<Vec<Alert>, AlertmanagerError> {
+    ) -> Result<Vec<Result<Alert, OddAlert>>, AlertmanagerError> {
         let path = group_path(receiver, labels);
         let groups: Vec<Group> = self.get(&path).await?;
         let of_group = groups.into_iter().filter(|group| group.labels == *labels);
@@ -195,16 +205,19 @@ impl Alertmanager {
 }
 
 impl Told {
-    fn alert(self) -> Alert {
-        Alert {
+    fn alert(self) -> Result<Alert, OddAlert> {
+        let fingerprint = self.fingerprint;
+        let starts_at = StartsAt::try_from(self.starts_at);
+        let starts_at = starts_at.map_err(|error| OddAlert { fingerprint, error })?;
+        Ok(Alert {
             status: Status::Firing,
             labels: self.labels,
             annotations: self.annotations,
-            starts_at: self.starts_at,
+            starts_at,
             ends_at: None,
             generator_url: self.generator_url,
-            fingerprint: self.fingerprint,
-        }
+            fingerprint,
+        })
     }
 }
 
@@ -251,11 +264,32 @@ mod tests {
             "status":{"inhibitedBy":[],"mutedBy":[],"silencedBy":[],"state":"active"},
             "updatedAt":"2026-11-22T10:00:00.000Z","generatorURL":"http://p","labels":{"alertname":"SiteDown"}}]"#;
         let told: Vec<Told> = serde_json::from_str(told).unwrap();
-        let alert = told.into_iter().next().unwrap().alert();
+        let alert = told.into_iter().next().unwrap().alert().unwrap();
         assert_eq!(alert.fingerprint.to_string(), "a1f0c3d2e4b59687");
         assert_eq!(alert.starts_at.timestamp_subsec_millis(), 123);
         assert_eq!(alert.name(), "SiteDown");
         assert_eq!(alert.ends_at, None);
+    }
+
+    #[test]
+    fn an_alert_that_cannot_have_begun_then_is_an_error_and_no_panic() {
+        let told = |at: &str| -> Told {
+            let told = serde_json::json!({
+                "annotations": {}, "labels": {}, "startsAt": at, "fingerprint": "a1f0c3d2e4b59687"
+            });
+            serde_json::from_value(told).unwrap()
+        };
+        for at in [
+            "0001-01-01T00:00:00Z",
+            "1677-09-21T00:12:43Z",
+            "2262-04-12T00:00:00Z",
+        ] {
+            let why = told(at).alert().unwrap_err().to_string();
+            assert!(why.contains("a1f0c3d2e4b59687: startsAt:"), "{why}");
+        }
+        for at in ["1678-01-01T00:00:00Z", "2262-01-01T00:00:00Z"] {
+            told(at).alert().unwrap().episode();
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub use notification::{Limits, Notification, NotificationError};
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Deref;
 use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
@@ -120,6 +121,48 @@ impl fmt::Display for EpisodeKey {
     }
 }
 
+/// When an alert began to fire: an instant that fits into nanoseconds since 1970, which the key of its episode holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct StartsAt(DateTime<Utc>);
+
+/// A time at which no alert can have begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is not a time at which an alert can have begun (1678 to 2262)")]
+pub struct StartsAtError(DateTime<Utc>);
+
+impl TryFrom<DateTime<Utc>> for StartsAt {
+    type Error = StartsAtError;
+
+    fn try_from(at: DateTime<Utc>) -> Result<Self, StartsAtError> {
+        let fits = at.timestamp_nanos_opt().is_some();
+        fits.then_some(Self(at)).ok_or(StartsAtError(at))
+    }
+}
+
+impl StartsAt {
+    /// The same in nanoseconds since 1970.
+    pub fn nanos(self) -> i64 {
+        // It was looked at when this was made.
+        self.0.timestamp_nanos_opt().unwrap_or_default()
+    }
+}
+
+impl Deref for StartsAt {
+    type Target = DateTime<Utc>;
+
+    fn deref(&self) -> &DateTime<Utc> {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for StartsAt {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let at = DateTime::<Utc>::deserialize(deserializer)?;
+        Self::try_from(at).map_err(serde::de::Error::custom)
+    }
+}
+
 /// One alert of a notification, checked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Alert {
@@ -130,7 +173,7 @@ pub struct Alert {
     /// Its annotations. The same holds for them.
     pub annotations: LabelSet,
     /// When it began to fire.
-    pub starts_at: DateTime<Utc>,
+    pub starts_at: StartsAt,
     /// When it ended; `None` while it fires.
     pub ends_at: Option<DateTime<Utc>>,
     /// The page of the rule that raised it, as the sender says.
@@ -149,10 +192,7 @@ impl Alert {
     pub fn episode(&self) -> EpisodeKey {
         EpisodeKey {
             fingerprint: self.fingerprint,
-            starts_at_nanos: self
-                .starts_at
-                .timestamp_nanos_opt()
-                .expect("a parsed alert's startsAt fits into nanoseconds"),
+            starts_at_nanos: self.starts_at.nanos(),
         }
     }
 }

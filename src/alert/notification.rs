@@ -8,7 +8,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::{Alert, Fingerprint, LabelSet, Status};
+use super::{Alert, Fingerprint, LabelSet, StartsAt, Status};
 
 /// The versions of the webhook body that are understood. Between "3" and "4" only the type of `groupKey` changed.
 ///
@@ -226,7 +226,7 @@ struct BodyAlert {
     #[serde(default, deserialize_with = "null_is_empty")]
     annotations: LabelSet,
     #[serde(deserialize_with = "begin")]
-    starts_at: DateTime<Utc>,
+    starts_at: StartsAt,
     #[serde(default)]
     ends_at: Option<Instant>,
     #[serde(default, rename = "generatorURL", deserialize_with = "null_is_empty")]
@@ -243,8 +243,7 @@ impl From<BodyAlert> for Alert {
             status: read.status,
             labels: read.labels,
             annotations: read.annotations,
-            // Alertmanager's API says it to the millisecond: by more, what is fetched there would be another episode.
-            starts_at: read.starts_at.trunc_subsecs(3),
+            starts_at: read.starts_at,
             // Go's zero time stands for "still firing".
             ends_at: read
                 .ends_at
@@ -359,15 +358,10 @@ impl<'de> Deserialize<'de> for Instant {
     }
 }
 
-/// An instant that fits into nanoseconds since 1970, as an episode's key needs it.
-fn begin<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DateTime<Utc>, D::Error> {
+/// To the millisecond, as Alertmanager's API says it: by more, what is fetched there would be another episode.
+fn begin<'de, D: Deserializer<'de>>(deserializer: D) -> Result<StartsAt, D::Error> {
     let Instant(at) = Instant::deserialize(deserializer)?;
-    if at.timestamp_nanos_opt().is_none() {
-        return Err(de::Error::custom(format!(
-            "{at} is not a time at which an alert can have begun (1678 to 2262)"
-        )));
-    }
-    Ok(at)
+    StartsAt::try_from(at.trunc_subsecs(3)).map_err(de::Error::custom)
 }
 
 #[cfg(test)]

@@ -233,10 +233,11 @@ pub(super) fn status_of(e: &StoreError) -> StatusCode {
         | StoreError::TooManyHosts
         | StoreError::ObjectExists(..)
         | StoreError::TooManyObjects => StatusCode::CONFLICT,
-        StoreError::Broken(_) | StoreError::Closed | StoreError::QueueFull { .. } => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
-        StoreError::Corrupt(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        StoreError::Broken(_)
+        | StoreError::Closed
+        | StoreError::QueueFull { .. }
+        | StoreError::HistoryFull { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        StoreError::Corrupt(_) | StoreError::Defect(_) => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 

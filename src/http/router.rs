@@ -170,8 +170,8 @@ fn hosts_path(context: &Context) -> String {
 fn ready(context: &Context) -> Reply {
     if context.shutdown.is_asked() {
         reply::text(StatusCode::SERVICE_UNAVAILABLE, "promansible is ending.")
-    } else if !context.store.is_open() {
-        reply::text(StatusCode::SERVICE_UNAVAILABLE, "The store is broken.")
+    } else if let Some(why) = context.store.trouble() {
+        reply::text(StatusCode::SERVICE_UNAVAILABLE, why)
     } else if let Err(why) = context.inventory.latest() {
         reply::text(StatusCode::SERVICE_UNAVAILABLE, why.brief())
     } else {

@@ -79,9 +79,10 @@ async fn take(context: &Context, request: Request<Incoming>) -> Result<String, R
         .admit(Arc::clone(&notification), config, inventory, clock::now())
         .await
         .map_err(|e| match e {
-            StoreError::QueueFull { .. } | StoreError::Broken(_) | StoreError::Closed => {
-                unavailable(e.to_string())
-            }
+            StoreError::QueueFull { .. }
+            | StoreError::HistoryFull { .. }
+            | StoreError::Broken(_)
+            | StoreError::Closed => unavailable(e.to_string()),
             _ => {
                 tracing::error!(error = %e, "the store refused a notification");
                 unavailable(e.to_string())

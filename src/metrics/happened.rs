@@ -25,6 +25,15 @@ pub enum Happened {
         /// `run` or the reason for skipping.
         decision: &'static str,
     },
+    /// A row of the store could not be decoded and was set aside.
+    Quarantined {
+        /// Its table.
+        table: String,
+        /// Its key, as a person reads it.
+        key: String,
+        /// Why.
+        reason: String,
+    },
     /// A run started.
     Started {
         /// Its roles.

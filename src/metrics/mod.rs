@@ -71,6 +71,7 @@ pub struct Metrics {
     reload_success_time: Gauge,
     inventory: InventoryMetrics,
     store_size: IntGauge,
+    store_quarantined: IntGauge,
     commit_duration: Histogram,
     commit_batch: Histogram,
     events_rejected: IntCounter,
@@ -197,6 +198,11 @@ impl Metrics {
             )?,
             inventory: InventoryMetrics::register(r)?,
             store_size: gauge(r, "store_size_bytes", "The size of the store's file.")?,
+            store_quarantined: gauge(
+                r,
+                "store_quarantined_rows",
+                "Rows of the store that could not be read and were set aside.",
+            )?,
             commit_duration: histogram(
                 r,
                 "store_commit_duration_seconds",
@@ -375,6 +381,8 @@ impl Metrics {
                     .with_label_values(&[binding.as_str(), decision])
                     .inc();
             }
+            // The gauge is set from the store.
+            Happened::Quarantined { .. } => {}
             Happened::Started { roles, waited } => {
                 for role in roles.iter().filter(|role| self.roles.has(role)) {
                     self.run_queue
@@ -554,6 +562,17 @@ impl Metrics {
         self.commit_duration.observe(took.as_secs_f64());
         #[allow(clippy::cast_precision_loss)] // a batch is small
         self.commit_batch.observe(operations as f64);
+    }
+
+    /// Shows how many rows of the store were set aside.
+    pub fn quarantined(&self, rows: u64) {
+        self.store_quarantined
+            .set(i64::try_from(rows).unwrap_or(i64::MAX));
+    }
+
+    /// How many rows of the store were set aside.
+    pub fn quarantined_rows(&self) -> usize {
+        usize::try_from(self.store_quarantined.get()).unwrap_or(0)
     }
 
     /// Shows whether the configuration could be read.

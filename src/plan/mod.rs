@@ -143,19 +143,40 @@ pub fn decide(
     past: &Past,
     now: DateTime<Utc>,
 ) -> Vec<Decision> {
-    let mut decisions = Vec::new();
+    let bindings = matching(config, alert);
+    decide_under(&bindings, inventory, state, alert, past, now)
+}
+
+/// The bindings that match an alert, in the order of the configuration, up to one that says `stop`.
+pub fn matching(config: &Config, alert: &Alert) -> Vec<Arc<Binding>> {
+    let mut matching = Vec::new();
     for binding in &config.bindings {
-        if !binding.matchers.matches(&alert.labels) {
-            continue;
-        }
-        decisions.push(Decision {
-            binding: Some(Arc::clone(binding)),
-            choice: choose(binding, inventory, state, alert, past, now),
-        });
-        if binding.stop {
-            break;
+        if binding.matchers.matches(&alert.labels) {
+            matching.push(Arc::clone(binding));
+            if binding.stop {
+                break;
+            }
         }
     }
+    matching
+}
+
+/// Decides one alert against these bindings, which match it; never empty.
+pub fn decide_under(
+    bindings: &[Arc<Binding>],
+    inventory: &Inventory,
+    state: &State,
+    alert: &Alert,
+    past: &Past,
+    now: DateTime<Utc>,
+) -> Vec<Decision> {
+    let mut decisions: Vec<Decision> = bindings
+        .iter()
+        .map(|binding| Decision {
+            binding: Some(Arc::clone(binding)),
+            choice: choose(binding, inventory, state, alert, past, now),
+        })
+        .collect();
     if decisions.is_empty() {
         decisions.push(Decision {
             binding: None,

@@ -50,7 +50,9 @@ fn alert(labels: &[(&str, &str)]) -> Alert {
         status: Status::Firing,
         labels,
         annotations: LabelSet::new(),
-        starts_at: chrono::DateTime::from_timestamp_nanos(1),
+        starts_at: chrono::DateTime::from_timestamp_nanos(1)
+            .try_into()
+            .unwrap(),
         ends_at: None,
         generator_url: String::new(),
         fingerprint: Fingerprint(1),
@@ -258,7 +260,9 @@ fn any_alert() -> impl Strategy<Value = Alert> {
             let mut alert = alert(&[("sev", severity), ("instance", &instance)]);
             alert.labels.insert(extra, "{{ 1 }}".to_owned());
             alert.fingerprint = Fingerprint(fingerprint);
-            alert.starts_at = chrono::DateTime::from_timestamp_nanos(since);
+            alert.starts_at = chrono::DateTime::from_timestamp_nanos(since)
+                .try_into()
+                .unwrap();
             if resolved {
                 alert.status = Status::Resolved;
             }

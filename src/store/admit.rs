@@ -2,6 +2,7 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -11,7 +12,7 @@ use super::records::{Decided, Episode, RunEpisode};
 use super::resolved::{self, OnResolved};
 use super::tables::Tables;
 use super::touched::{Touched, past_of};
-use super::{Admitted, AdmittedDecision, StoreError, finish, verdicts};
+use super::{Admitted, AdmittedDecision, StoreError, finish, retention, verdicts};
 use crate::alert::{Alert, EpisodeKey, Notification, Status};
 use crate::config::{Binding, Config};
 use crate::inventory::Inventory;
@@ -26,25 +27,81 @@ const LAST_SEEN_STEP: TimeDelta = TimeDelta::minutes(10);
 /// Why a run that no alert needs any more was canceled.
 pub(super) const ALL_RESOLVED: &str = "its alerts resolved before it started";
 
+/// So many matchings of an alert against a binding are done where they hold up other requests.
+const FEW: usize = 1000;
+
+/// A notification, and what is to be decided of it that needs no store: matchers are regular expressions, and the writer
+/// has no time for them.
+pub(super) struct Arrival {
+    notification: Arc<Notification>,
+    config: Arc<Config>,
+    inventory: Arc<Inventory>,
+    now: DateTime<Utc>,
+    /// The bindings of each alert.
+    bindings: Vec<Vec<Arc<Binding>>>,
+}
+
+impl Arrival {
+    pub(super) async fn new(
+        notification: Arc<Notification>,
+        config: Arc<Config>,
+        inventory: Arc<Inventory>,
+        now: DateTime<Utc>,
+    ) -> Result<Self, StoreError> {
+        let matchings = notification.alerts.len() * config.bindings.len();
+        let make = move || {
+            let alerts = notification.alerts.iter();
+            Self {
+                bindings: alerts.map(|alert| plan::matching(&config, alert)).collect(),
+                notification,
+                config,
+                inventory,
+                now,
+            }
+        };
+        if matchings <= FEW {
+            return Ok(make());
+        }
+        let made = tokio::task::spawn_blocking(make).await;
+        made.map_err(|e| StoreError::Defect(e.to_string()))
+    }
+
+    /// About how many bytes it adds to the history.
+    pub(super) fn weight(&self) -> usize {
+        let alerts = self.notification.alerts.iter();
+        alerts.map(weight).sum::<usize>().max(1)
+    }
+}
+
+fn weight(alert: &Alert) -> usize {
+    /// What an episode has besides its texts.
+    const REST: usize = 300;
+    let texts = alert.labels.iter().chain(&alert.annotations);
+    texts
+        .map(|(name, value)| name.len() + value.len() + 6)
+        .sum::<usize>()
+        + REST
+}
+
 pub(super) fn admit(
     tables: &mut Tables<'_>,
     live: &mut Live,
-    notification: &Notification,
-    config: &Config,
-    inventory: &Inventory,
-    now: DateTime<Utc>,
+    arrival: &Arrival,
 ) -> Result<Admitted, StoreError> {
-    live.guards.clock(now);
-    let mut known = Episodes::default();
-    let decided = decide_all(
-        tables,
-        live,
-        &mut known,
+    let Arrival {
         notification,
         config,
         inventory,
         now,
-    )?;
+        ..
+    } = arrival;
+    let now = *now;
+    live.guards.clock(now);
+    let mut known = Episodes::default();
+    let decided = decide_all(tables, live, &mut known, arrival)?;
+    if known.has_new() {
+        retention::refuse_overfull(tables, live, &config.storage)?;
+    }
     refuse_overflow(live, config, &decided, now)?;
 
     let mut admitted = Admitted {
@@ -107,9 +164,7 @@ pub(super) fn admit(
     for id in thinned {
         live.tidy(id);
     }
-    if known.write(tables, now)? == 0 {
-        live.idle += 1;
-    }
+    known.write(tables, now)?;
     Ok(admitted)
 }
 
@@ -134,6 +189,11 @@ impl Episodes {
         Ok(stored
             .as_ref()
             .map_or_else(Past::default, |episode| past_of(episode, now, now)))
+    }
+
+    /// Whether there is one that is not in the store.
+    fn has_new(&self) -> bool {
+        self.stored.values().any(Option::is_none)
     }
 
     fn take(
@@ -162,17 +222,15 @@ impl Episodes {
         self.touched.insert(key, touched);
     }
 
-    /// Writes what changed, and says how many that were. Whatever else a notification changes, it changes an episode.
-    fn write(self, tables: &mut Tables<'_>, now: DateTime<Utc>) -> Result<usize, StoreError> {
-        let mut written = 0;
+    /// Writes what changed.
+    fn write(self, tables: &mut Tables<'_>, now: DateTime<Utc>) -> Result<(), StoreError> {
         for (key, mut touched) in self.touched {
             if touched.changed || now - touched.value.last_seen > LAST_SEEN_STEP {
                 touched.value.last_seen = now;
                 tables.put_episode(&key, &mut touched.value)?;
-                written += 1;
             }
         }
-        Ok(written)
+        Ok(())
     }
 }
 
@@ -180,20 +238,24 @@ fn decide_all(
     tables: &Tables<'_>,
     live: &Live,
     known: &mut Episodes,
-    notification: &Notification,
-    config: &Config,
-    inventory: &Inventory,
-    now: DateTime<Utc>,
+    arrival: &Arrival,
 ) -> Result<Vec<Vec<Decision>>, StoreError> {
+    let Arrival {
+        notification,
+        inventory,
+        now,
+        ..
+    } = arrival;
+    let now = *now;
     let mut past: HashMap<EpisodeKey, Past> = HashMap::new();
     let mut all = Vec::with_capacity(notification.alerts.len());
-    for alert in &notification.alerts {
+    for (alert, bindings) in notification.alerts.iter().zip(&arrival.bindings) {
         let key = alert.episode();
         let known = match past.entry(key) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => entry.insert(known.past(tables, key, now)?),
         };
-        let decisions = plan::decide(config, inventory, &live.guards, alert, known, now);
+        let decisions = plan::decide_under(bindings, inventory, &live.guards, alert, known, now);
         plan::note(known, alert, &decisions, now);
         all.push(decisions);
     }
@@ -296,7 +358,7 @@ pub(super) fn resolve(
         let Some(id) = decided.handled_by() else {
             continue;
         };
-        let took = ends_at - episode.starts_at;
+        let took = ends_at - *episode.starts_at;
         live.happened.push(Happened::Resolved {
             binding: binding.clone(),
             took: took.to_std().unwrap_or_default(),

@@ -9,7 +9,7 @@ use redb::ReadableTable;
 use super::admit::ALL_RESOLVED;
 use super::live::Live;
 use super::records::{Decided, Episode, RunEpisode};
-use super::tables::{Tables, decode};
+use super::tables::{RUNS, Tables};
 use super::{Store, StoreError, finish, guards, queue};
 use crate::alert::{EpisodeKey, Status};
 use crate::config::{Binding, Config};
@@ -43,7 +43,6 @@ fn try_again(
     let running = live.running.get_mut(&id).ok_or(StoreError::NoSuchRun(id))?;
     let starts = running.run.vain_starts + 1;
     if starts >= vain.attempts {
-        live.idle += 1;
         return Ok(false);
     }
     let pause = vain.pause.saturating_mul(GROWTH.saturating_pow(starts - 1));
@@ -126,11 +125,9 @@ fn rerun(
     if let Some(other) = open.find(|run| run.id == id || of_it(run)) {
         return Err(StoreError::RunsStill(other.id));
     }
-    let old: Option<Run> = match tables.runs.get(id.0)? {
-        Some(value) => Some(decode(value.value())?),
-        None => None,
-    };
-    let old = old.ok_or(StoreError::NoSuchRun(id))?;
+    let old = tables.runs.get(id.0)?;
+    let old = old.and_then(|value| tables.unreadable.decode(RUNS, &id.0, value.value()));
+    let old: Run = old.ok_or(StoreError::NoSuchRun(id))?;
     if let Some(full) = queue::queue_full(live, config.runs.queue_limit) {
         return Err(full);
     }
@@ -314,11 +311,7 @@ impl Store {
         config: std::sync::Arc<Config>,
         now: DateTime<Utc>,
     ) -> Result<RunId, StoreError> {
-        self.ask(move |tables, live| {
-            let queued = rerun(tables, live, run, &again, &config, now);
-            live.idle += usize::from(queued.is_err());
-            queued
-        })
-        .await
+        self.ask(move |tables, live| rerun(tables, live, run, &again, &config, now))
+            .await
     }
 }

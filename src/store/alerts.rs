@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use redb::{ReadTransaction, ReadableTable};
+use redb::ReadableTable;
 use serde::{Deserialize, Serialize};
 
-use super::episodes::cut;
+use super::names::cut;
 use super::records::Episode;
+use super::snapshot::Snapshot;
 use super::tables::{
-    ALERT_TYPES, EPISODES, EPISODES_BY_TYPE, FIRING, RUNS, decode, episode_key, key_of,
-    open_for_reading,
+    ALERT_TYPES, EPISODES, EPISODES_BY_TYPE, FIRING, RUNS, episode_key, key_of, open_for_reading,
 };
 use super::{Store, StoreError};
 use crate::alert::EpisodeKey;
@@ -79,8 +79,9 @@ impl Store {
                 looks += 1;
                 last = Some(key_of(key.value()));
                 if let Some(value) = episodes.get(key.value())? {
-                    page.episodes
-                        .extend(Some(decode(value.value())?).filter(&takes));
+                    let unreadable = &txn.unreadable;
+                    let episode = unreadable.decode(EPISODES, &key.value(), value.value());
+                    page.episodes.extend(episode.filter(&takes));
                 }
             }
             page.runs = briefs(txn, &page.episodes)?;
@@ -116,13 +117,12 @@ impl Store {
             let Some(table) = open_for_reading(txn, ALERT_TYPES)? else {
                 return Ok(Vec::new());
             };
-            table
-                .iter()?
-                .map(|row| {
-                    let (name, value) = row?;
-                    seen(name.value(), value.value())
-                })
-                .collect()
+            let mut all = Vec::new();
+            for row in table.iter()? {
+                let (name, value) = row?;
+                all.extend(seen(txn, name.value(), value.value()));
+            }
+            Ok(all)
         })
         .await
     }
@@ -133,8 +133,9 @@ impl Store {
             let Some(table) = open_for_reading(txn, ALERT_TYPES)? else {
                 return Ok(None);
             };
-            let value = table.get(cut(&name))?;
-            value.map(|value| seen(&name, value.value())).transpose()
+            let name = cut(&name);
+            let value = table.get(&*name)?;
+            Ok(value.and_then(|value| seen(txn, &name, value.value())))
         })
         .await
     }
@@ -171,7 +172,7 @@ impl Store {
             let (Some(index), Some(episodes)) = tables else {
                 return Ok(page);
             };
-            let name = cut(&name);
+            let name = &*cut(&name);
             let to = before.map_or((i64::MAX, u64::MAX), |key| episode_key(&key));
             let mut last = None;
             for row in index.range((name, i64::MIN, 0)..(name, to.0, to.1))?.rev() {
@@ -181,8 +182,10 @@ impl Store {
                     break;
                 }
                 last = Some(key_of((starts_at, fingerprint)));
-                if let Some(value) = episodes.get((starts_at, fingerprint))? {
-                    page.episodes.push(decode(value.value())?);
+                let at = (starts_at, fingerprint);
+                if let Some(value) = episodes.get(at)? {
+                    let episode = txn.unreadable.decode(EPISODES, &at, value.value());
+                    page.episodes.extend(episode);
                 }
             }
             page.runs = briefs(txn, &page.episodes)?;
@@ -192,17 +195,14 @@ impl Store {
     }
 }
 
-fn seen(name: &str, value: &[u8]) -> Result<SeenType, StoreError> {
-    let seen: SeenType = decode(value)?;
+fn seen(txn: &Snapshot, name: &str, value: &[u8]) -> Option<SeenType> {
+    let seen: SeenType = txn.unreadable.decode(ALERT_TYPES, &name, value)?;
     let name = name.to_owned();
-    Ok(SeenType { name, ..seen })
+    Some(SeenType { name, ..seen })
 }
 
 /// The runs that handle, or handled, these episodes.
-fn briefs(
-    txn: &ReadTransaction,
-    episodes: &[Episode],
-) -> Result<BTreeMap<RunId, RunBrief>, StoreError> {
+fn briefs(txn: &Snapshot, episodes: &[Episode]) -> Result<BTreeMap<RunId, RunBrief>, StoreError> {
     let mut briefs = BTreeMap::new();
     let Some(runs) = open_for_reading(txn, RUNS)? else {
         return Ok(briefs);
@@ -212,7 +212,8 @@ fn briefs(
         if !briefs.contains_key(&id)
             && let Some(value) = runs.get(id.0)?
         {
-            briefs.insert(id, decode(value.value())?);
+            let brief = txn.unreadable.decode(RUNS, &id.0, value.value());
+            briefs.extend(brief.map(|brief| (id, brief)));
         }
     }
     Ok(briefs)

@@ -8,21 +8,19 @@ use super::tables::Tables;
 use super::{Store, StoreError, finish, guards};
 use crate::run::{Outcome, RunId};
 
-/// Ends the runs for whose approval it is too late. Whether there were any.
+/// Ends the runs for whose approval it is too late.
 pub(super) fn end_lapsed(
     tables: &mut Tables<'_>,
     live: &mut Live,
     now: DateTime<Utc>,
-) -> Result<bool, StoreError> {
-    let mut any = false;
+) -> Result<(), StoreError> {
     while let Some((until, id)) = live.approvals.first().copied()
         && until <= now
     {
         let why = "nobody approved it in time";
         finish::end_queued(tables, live, id, Outcome::Canceled, why, now)?;
-        any = true;
     }
-    Ok(any)
+    Ok(())
 }
 
 fn answer(
@@ -33,9 +31,8 @@ fn answer(
     who: &str,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    let ended_any = end_lapsed(tables, live, now)?;
+    end_lapsed(tables, live, now)?;
     let Some(queued) = live.queue.get_mut(&id) else {
-        live.idle += usize::from(!ended_any);
         return Err(if tables.runs.get(id.0)?.is_some() {
             StoreError::NoApprovalWanted(id)
         } else {
@@ -44,7 +41,6 @@ fn answer(
     };
     let approval = queued.run.approval.as_mut();
     let Some(approval) = approval.filter(|approval| approval.is_wanted()) else {
-        live.idle += usize::from(!ended_any);
         return Err(StoreError::NoApprovalWanted(id));
     };
     if !approved {

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use redb::{ReadableTable as _, ReadableTableMetadata as _};
 use serde::{Deserialize, Serialize};
 
-use super::tables::{AUDIT, Tables, decode, encode, meta_number, open_for_reading};
+use super::tables::{AUDIT, Tables, encode, meta_number, open_for_reading};
 use super::{Store, StoreError};
 use crate::caller::Proof;
 
@@ -60,7 +60,7 @@ pub struct AuditPage {
 }
 
 fn put(tables: &mut Tables<'_>, entry: &AuditEntry) -> Result<u64, StoreError> {
-    let id = meta_number(&tables.meta, "next_audit")?.max(1);
+    let id = meta_number(&*tables.meta, "next_audit")?.max(1);
     let next = (id + 1).to_le_bytes();
     tables.meta.insert("next_audit", next.as_slice())?;
     let entry = AuditEntry {
@@ -88,7 +88,11 @@ pub(super) fn index_once(tables: &mut Tables<'_>) -> Result<(), StoreError> {
     let mut callers = Vec::new();
     for row in tables.audit.iter()? {
         let (key, value) = row?;
-        let entry: AuditEntry = decode(value.value())?;
+        let unreadable = &tables.unreadable;
+        let entry = unreadable.decode(AUDIT, &key.value(), value.value());
+        let Some(entry): Option<AuditEntry> = entry else {
+            continue;
+        };
         callers.push((key.value(), entry.who.unwrap_or_default()));
     }
     for (id, caller) in callers {
@@ -111,7 +115,11 @@ fn retain_most(
     let mut doomed = Vec::new();
     for row in tables.audit.iter()? {
         let (key, value) = row?;
-        let entry: AuditEntry = decode(value.value())?;
+        let unreadable = &tables.unreadable;
+        let entry = unreadable.decode(AUDIT, &key.value(), value.value());
+        let Some(entry): Option<AuditEntry> = entry else {
+            continue;
+        };
         if entry.at >= oldest || doomed.len() == SLICE {
             break;
         }
@@ -183,11 +191,11 @@ impl Store {
 
     /// Enters what became of it.
     pub async fn audited(&self, id: u64, status: u16, deed: Deed) -> Result<(), StoreError> {
-        self.ask(move |tables, live| {
+        self.ask(move |tables, _| {
             let found = tables.audit.get(id)?;
-            let found = found.map(|value| decode::<AuditEntry>(value.value()));
-            let Some(mut entry) = found.transpose()? else {
-                live.idle += 1;
+            let unreadable = &tables.unreadable;
+            let found = found.and_then(|value| unreadable.decode(AUDIT, &id, value.value()));
+            let Some(mut entry): Option<AuditEntry> = found else {
                 return Ok(());
             };
             entry.status = Some(status);
@@ -211,11 +219,14 @@ impl Store {
                 return Ok(AuditPage { entries, next });
             };
             let mut rows = table.range(..before.unwrap_or(u64::MAX))?.rev();
+            let mut last = None;
             for row in rows.by_ref().take(limit) {
-                entries.push(decode(row?.1.value())?);
+                let (key, value) = row?;
+                last = Some(key.value());
+                entries.extend(txn.unreadable.decode(AUDIT, &key.value(), value.value()));
             }
             let more = rows.next().transpose()?.is_some();
-            let next = entries.last().map(|entry| entry.id).filter(|_| more);
+            let next = last.filter(|_| more);
             Ok(AuditPage { entries, next })
         })
         .await
@@ -247,7 +258,7 @@ mod tests {
         let table = txn.open_table(AUDIT).unwrap();
         let rows = table.iter().unwrap().map(|row| {
             let (key, value) = row.unwrap();
-            let entry: AuditEntry = decode(value.value()).unwrap();
+            let entry: AuditEntry = serde_json::from_slice(value.value()).unwrap();
             (key.value(), entry.who)
         });
         rows.collect()

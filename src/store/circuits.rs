@@ -8,7 +8,7 @@ use redb::ReadableTable;
 use super::about::about_of;
 use super::live::Live;
 use super::look_again::look_again;
-use super::tables::{Tables, decode};
+use super::tables::{EVENTS, Tables};
 use super::{StoreError, guards};
 use crate::guards::{Circuit, Streak};
 use crate::message::Held;
@@ -129,7 +129,12 @@ fn failing_roles(tables: &Tables<'_>, run: &Run) -> Result<BTreeMap<String, Stri
         return Ok(failing);
     }
     for row in tables.events.range((run.id.0, 0)..=(run.id.0, u32::MAX))? {
-        let event: TaskEvent = decode(row?.1.value())?;
+        let (key, value) = row?;
+        let unreadable = &tables.unreadable;
+        let event = unreadable.decode(EVENTS, &key.value(), value.value());
+        let Some(event): Option<TaskEvent> = event else {
+            continue;
+        };
         let bad = matches!(event.status, TaskStatus::Failed | TaskStatus::Unreachable);
         if let Some(role) = event.role.filter(|_| bad) {
             failing.insert(event.host, role);

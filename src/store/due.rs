@@ -9,7 +9,7 @@ use super::admit::{refuse_overflow, resolve};
 use super::intake::Intake;
 use super::live::Live;
 use super::resolved::OnResolved;
-use super::tables::{DUE, EPISODES, Tables, decode, key_of, open_for_reading};
+use super::tables::{DUE, EPISODES, Tables, key_of, open_for_reading};
 use super::touched::{Touched, past_of};
 use super::{Episode, Store, StoreError, verdicts};
 use crate::alert::{EpisodeKey, Status};
@@ -54,7 +54,7 @@ fn follow_up(
 ) -> Result<(), StoreError> {
     live.guards.clock(now);
     let mut intake = Intake::new(config, inventory, live, now);
-    let mut written = 0;
+    let mut any = false;
     for (key, heard) in heard {
         let Some(value) = tables.episode(key)? else {
             continue;
@@ -63,7 +63,7 @@ fn follow_up(
         if value.due_at.is_none_or(|due| due > now) {
             continue;
         }
-        written += 1;
+        any = true;
         let mut episode = Touched {
             value,
             changed: true,
@@ -81,11 +81,7 @@ fn follow_up(
         tables.put_episode(key, &mut episode.value)?;
     }
     intake.finish(tables, live)?;
-    if written == 0 {
-        live.idle += 1;
-    } else {
-        live.queue_changed = true;
-    }
+    live.queue_changed |= any;
     Ok(())
 }
 
@@ -177,7 +173,10 @@ impl Store {
                 let Some(value) = episodes.get(at)? else {
                     continue;
                 };
-                let episode: Episode = decode(value.value())?;
+                let episode = txn.unreadable.decode(EPISODES, &at, value.value());
+                let Some(episode): Option<Episode> = episode else {
+                    continue;
+                };
                 due.episodes.push(DueEpisode {
                     key: key_of(at),
                     since,

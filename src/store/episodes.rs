@@ -2,12 +2,15 @@
 //!
 //! Episodes are written and deleted here alone, so that the indexes are always right.
 
+use std::borrow::Cow;
+
 use chrono::TimeDelta;
 use redb::{ReadableTable, ReadableTableMetadata};
 
 use super::StoreError;
+use super::names::cut;
 use super::records::Episode;
-use super::tables::{Noted, Tables, decode, encode, episode_key, grown};
+use super::tables::{ALERT_TYPES, EPISODES, Noted, Tables, encode, episode_key, grown};
 use crate::alert::{ALERTNAME, EpisodeKey, LabelSet, Status};
 use crate::alert_types::SeenType;
 
@@ -20,17 +23,9 @@ const TYPES_LIMIT: u64 = 10_000;
 /// How many go at once where there are too many, so that not every new one looks for the oldest.
 const TYPES_SLICE: usize = 1_000;
 
-/// As much of a name tells one alert type from another. *Units*: bytes.
-const NAME_LIMIT: usize = 1024;
-
 /// The alert type of these labels, as it is a key; nothing where they have no name.
-fn type_name(labels: &LabelSet) -> &str {
+fn type_name(labels: &LabelSet) -> Cow<'_, str> {
     cut(labels.get(ALERTNAME).map_or("", String::as_str))
-}
-
-/// As much of a name as is a key.
-pub(super) fn cut(name: &str) -> &str {
-    &name[..name.floor_char_boundary(NAME_LIMIT)]
 }
 
 impl Tables<'_> {
@@ -46,7 +41,7 @@ impl Tables<'_> {
         let old = old.map(|v| v.value().len());
         self.episodes_change += grown(json.len(), old);
         let is_new = old.is_none();
-        let name = type_name(&episode.labels);
+        let name = &*type_name(&episode.labels);
         if is_new {
             self.episodes_by_type.insert((name, at.0, at.1), ())?;
         }
@@ -68,7 +63,7 @@ impl Tables<'_> {
         let at = episode_key(key);
         let old = self.episodes.remove(at)?;
         self.episodes_change -= grown(old.map_or(0, |v| v.value().len()), None);
-        let name = type_name(&episode.labels);
+        let name = &*type_name(&episode.labels);
         self.episodes_by_type.remove((name, at.0, at.1))?;
         self.firing.remove(at)?;
         if let Some(due) = episode.due_at {
@@ -99,7 +94,8 @@ impl Tables<'_> {
         }
         if !self.types.0.contains_key(name) {
             let stored = self.alert_types.get(name)?;
-            let seen = stored.map(|value| decode(value.value())).transpose()?;
+            let unreadable = &self.unreadable;
+            let seen = stored.and_then(|v| unreadable.decode(ALERT_TYPES, &name, v.value()));
             let changed = false;
             self.types
                 .0
@@ -129,8 +125,9 @@ impl Tables<'_> {
         let mut by_age = Vec::new();
         for row in self.alert_types.iter()? {
             let (name, value) = row?;
-            let seen: SeenType = decode(value.value())?;
-            by_age.push((seen.last_seen, name.value().to_owned()));
+            let unreadable = &self.unreadable;
+            let seen = unreadable.decode(ALERT_TYPES, &name.value(), value.value());
+            by_age.extend(seen.map(|seen: SeenType| (seen.last_seen, name.value().to_owned())));
         }
         by_age.sort_unstable();
         let limit = usize::try_from(TYPES_LIMIT).unwrap_or(usize::MAX);
@@ -150,8 +147,12 @@ impl Tables<'_> {
         self.firing.retain(|_, _| false)?;
         for row in self.episodes.iter()? {
             let (key, value) = row?;
-            let (at, episode) = (key.value(), decode::<Episode>(value.value())?);
-            let name = type_name(&episode.labels);
+            let at = key.value();
+            let episode = self.unreadable.decode(EPISODES, &at, value.value());
+            let Some(episode): Option<Episode> = episode else {
+                continue;
+            };
+            let name = &*type_name(&episode.labels);
             self.episodes_by_type.insert((name, at.0, at.1), ())?;
             if episode.status == Status::Firing {
                 self.firing.insert(at, name)?;

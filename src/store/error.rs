@@ -36,6 +36,19 @@ pub enum StoreError {
         /// The limit's name in the configuration.
         key: &'static str,
     },
+    /// The history is larger than it may be, and nothing of it may be deleted now. Nothing was kept; the caller answers 503.
+    #[error(
+        "the history takes {holds} bytes, more than storage.retention.size allows ({limit}), and the rest of it is open runs and alerts that fire: raise storage.retention.size, or see to it that fewer alerts come"
+    )]
+    HistoryFull {
+        /// How many bytes it takes.
+        holds: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// The operation panicked: a defect of promansible. Nothing was kept.
+    #[error("a defect of promansible, please report it: {0}")]
+    Defect(String),
     /// A person holds a host of the run.
     #[error("{0}: release it first, or leave it out")]
     HostHeld(String),

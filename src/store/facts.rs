@@ -8,12 +8,14 @@ use chrono::{DateTime, Utc};
 use flate2::Compression;
 use flate2::read::DeflateDecoder;
 use flate2::write::DeflateEncoder;
-use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable};
+use redb::{Database, ReadableTable};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::live::Live;
-use super::tables::{FACT_CHANGES, FACTS, Tables, decode, encode, open_for_reading};
+use super::quarantine::{BadRow, Unreadable};
+use super::snapshot::Snapshot;
+use super::tables::{FACT_CHANGES, FACTS, Tables, encode, open_for_reading};
 use super::{Store, StoreError};
 use crate::facts::{Changes, Facts, HostFacts, changes};
 use crate::metrics::Happened;
@@ -51,7 +53,7 @@ pub(super) fn keep(
 ) -> Result<(), StoreError> {
     for new in gathered {
         let old = match tables.facts.get(new.host.as_str())? {
-            Some(value) => Some(unpack(&new.host, value.value())?),
+            Some(value) => unpack_or_note(&tables.unreadable, &new.host, value.value()),
             None => None,
         };
         let mut merged = new.clone();
@@ -114,15 +116,15 @@ fn is_whole(facts: &Map<String, Value>) -> bool {
 /// The facts of a host, if there are any.
 pub(super) fn of(tables: &Tables<'_>, host: &str) -> Result<Option<HostFacts>, StoreError> {
     let value = tables.facts.get(host)?;
-    value.map(|value| unpack(host, value.value())).transpose()
+    Ok(value.and_then(|value| unpack_or_note(&tables.unreadable, host, value.value())))
 }
 
-/// Forgets hosts that are not among these; the controller always is. Yields whether there were any.
+/// Forgets hosts that are not among these; the controller always is.
 pub(super) fn forget_hosts_but(
     tables: &mut Tables<'_>,
     live: &mut Live,
     known: &BTreeSet<String>,
-) -> Result<bool, StoreError> {
+) -> Result<(), StoreError> {
     let mut gone = Vec::new();
     for row in tables.facts.iter()? {
         let host = row?.0.value().to_owned();
@@ -130,14 +132,13 @@ pub(super) fn forget_hosts_but(
             gone.push(host);
         }
     }
-    let any = !gone.is_empty();
     for host in gone {
         tables.facts.remove(host.as_str())?;
         let all = (host.as_str(), i64::MIN)..=(host.as_str(), i64::MAX);
         tables.fact_changes.retain_in(all, |_, _| false)?;
         live.happened.push(Happened::FactsForgotten(host));
     }
-    Ok(any)
+    Ok(())
 }
 
 /// Eight bytes of microseconds since 1970, one that says whether they are live, and the deflated JSON.
@@ -179,13 +180,20 @@ fn unpack(host: &str, bytes: &[u8]) -> Result<HostFacts, StoreError> {
         gathered_at,
         live,
     } = head(host, bytes)?;
-    let facts = decode(inflate(&host, bytes)?.as_bytes())?;
+    let facts = serde_json::from_str(&inflate(&host, bytes)?)
+        .map_err(|e| StoreError::Corrupt(format!("the facts of {host}: {e}")))?;
     Ok(HostFacts {
         host,
         gathered_at,
         live,
         facts,
     })
+}
+
+/// The same, and `None` of a row that cannot be unpacked, which is noted.
+fn unpack_or_note(unreadable: &Unreadable, host: &str, bytes: &[u8]) -> Option<HostFacts> {
+    let note = |e: StoreError| unreadable.note(FACTS, &host, bytes, &e.to_string());
+    unpack(host, bytes).map_err(note).ok()
 }
 
 impl Store {
@@ -205,7 +213,7 @@ impl Store {
                 return Ok(None);
             };
             let value = table.get(host.as_str())?;
-            value.map(|value| unpack(&host, value.value())).transpose()
+            Ok(value.and_then(|value| unpack_or_note(&txn.unreadable, &host, value.value())))
         })
         .await
     }
@@ -219,8 +227,13 @@ impl Store {
             let Some(value) = table.get(host.as_str())? else {
                 return Ok(None);
             };
-            let of = head(&host, value.value())?;
-            Ok(Some((of, inflate(&host, value.value())?)))
+            let bytes = value.value();
+            let read = head(&host, bytes).and_then(|of| Ok((of, inflate(&host, bytes)?)));
+            let note = |e: StoreError| {
+                let host = host.as_str();
+                txn.unreadable.note(FACTS, &host, bytes, &e.to_string());
+            };
+            Ok(read.map_err(note).ok())
         })
         .await
     }
@@ -231,13 +244,16 @@ impl Store {
             let Some(table) = open_for_reading(txn, FACTS)? else {
                 return Ok(Vec::new());
             };
-            table
-                .iter()?
-                .map(|row| {
-                    let (host, value) = row?;
-                    head(host.value(), value.value())
-                })
-                .collect()
+            let mut all = Vec::new();
+            for row in table.iter()? {
+                let (host, value) = row?;
+                let (host, bytes) = (host.value(), value.value());
+                let note = |e: StoreError| {
+                    txn.unreadable.note(FACTS, &host, bytes, &e.to_string());
+                };
+                all.extend(head(host, bytes).map_err(note).ok());
+            }
+            Ok(all)
         })
         .await
     }
@@ -249,16 +265,15 @@ impl Store {
                 return Ok(Vec::new());
             };
             let all = (host.as_str(), i64::MIN)..=(host.as_str(), i64::MAX);
-            let rows = table.range(all)?.rev();
-            rows.map(|row| {
+            let mut changed = Vec::new();
+            for row in table.range(all)?.rev() {
                 let (key, value) = row?;
                 let at = DateTime::from_timestamp_millis(key.value().1).unwrap_or_default();
-                Ok(ChangedAt {
-                    at,
-                    changes: decode(value.value())?,
-                })
-            })
-            .collect()
+                let unreadable = &txn.unreadable;
+                let changes = unreadable.decode(FACT_CHANGES, &key.value(), value.value());
+                changed.extend(changes.map(|changes| ChangedAt { at, changes }));
+            }
+            Ok(changed)
         })
         .await
     }
@@ -272,19 +287,18 @@ impl Store {
     }
 }
 
-/// Calls back with the facts of every host.
+/// Calls back with the facts of every host. Yields the rows that cannot be read.
 pub(super) fn each(
     database: &Database,
     take: &(dyn Fn(HostFacts) + Sync),
-) -> Result<(), StoreError> {
-    each_in(&database.begin_read()?, take)
+) -> Result<Vec<BadRow>, StoreError> {
+    let snapshot = Snapshot::begin(database)?;
+    each_in(&snapshot, take)?;
+    Ok(snapshot.unreadable.take())
 }
 
 /// Uses all cores: to read all facts is most of a start with a large fleet.
-pub(super) fn each_in(
-    txn: &ReadTransaction,
-    take: &(dyn Fn(HostFacts) + Sync),
-) -> Result<(), StoreError> {
+pub(super) fn each_in(txn: &Snapshot, take: &(dyn Fn(HostFacts) + Sync)) -> Result<(), StoreError> {
     let Some(table) = open_for_reading(txn, FACTS)? else {
         return Ok(());
     };
@@ -298,14 +312,11 @@ pub(super) fn each_in(
             .recv()
     };
     let work = || {
-        let mut worked = Ok(());
-        // After an error the rest is passed over, or whoever feeds us would wait for ever.
         while let Ok((host, bytes)) = next() {
-            if worked.is_ok() {
-                worked = unpack(&host, &bytes).map(take);
+            if let Some(facts) = unpack_or_note(&txn.unreadable, &host, &bytes) {
+                take(facts);
             }
         }
-        worked
     };
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..cores.min(MOST_CORES))
@@ -320,7 +331,7 @@ pub(super) fn each_in(
         drop(sender);
         let worked = workers.into_iter().map(|worker| {
             let panicked = || StoreError::Corrupt("facts could not be read".to_owned());
-            worker.join().unwrap_or_else(|_| Err(panicked()))
+            worker.join().map_err(|_| panicked())
         });
         worked.collect::<Result<(), StoreError>>().and(fed)
     })

@@ -6,10 +6,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::growth::{Bounded, Growth};
 use redb::backends::FileBackend;
-use redb::{Builder, Database, DatabaseError, ReadableDatabase};
+use redb::{Builder, Database, DatabaseError};
 
 use super::StoreError;
+use super::snapshot::Snapshot;
 use super::tables::{FORMAT, META, meta_number, open_for_reading};
 use super::untouched::Untouched;
 
@@ -57,13 +59,44 @@ pub enum OpenError {
 }
 
 /// Opens the file at a path, and makes it if the flag says so.
-pub(super) type Opener = Arc<dyn Fn(&Path, bool) -> Result<Database, OpenError> + Send + Sync>;
+type Open = Arc<dyn Fn(&Path, bool) -> Result<Database, OpenError> + Send + Sync>;
 
-/// Opens the file, or makes it.
-pub(super) fn open_file(path: &Path, create: bool) -> Result<Database, OpenError> {
-    FileBackend::new(file(path, create)?)
-        .and_then(|backend| builder().create_with_backend(backend))
-        .map_err(|e| open_error(path, e))
+/// How the file is opened, and how large it may become.
+#[derive(Clone)]
+pub(super) struct Opener {
+    open: Open,
+    pub(super) growth: Arc<Growth>,
+}
+
+impl Opener {
+    pub(super) fn new() -> Self {
+        let growth = Arc::<Growth>::default();
+        let given = Arc::clone(&growth);
+        Self {
+            open: Arc::new(move |path, create| {
+                let file = FileBackend::new(file(path, create)?);
+                let growth = Arc::clone(&given);
+                file.and_then(|file| builder().create_with_backend(Bounded { file, growth }))
+                    .map_err(|e| open_error(path, e))
+            }),
+            growth,
+        }
+    }
+
+    /// One that opens it in another way.
+    #[cfg(test)]
+    pub(super) fn of(
+        open: impl Fn(&Path, bool) -> Result<Database, OpenError> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            open: Arc::new(open),
+            growth: Arc::default(),
+        }
+    }
+
+    pub(super) fn open(&self, path: &Path, create: bool) -> Result<Database, OpenError> {
+        (self.open)(path, create)
+    }
 }
 
 pub(super) fn file(path: &Path, create: bool) -> Result<std::fs::File, OpenError> {
@@ -159,8 +192,8 @@ pub(super) fn refuse_format(path: &Path, found: u64) -> Result<(), OpenError> {
 }
 
 pub(super) fn format_of(database: &Database) -> Result<u64, StoreError> {
-    let txn = database.begin_read()?;
-    match open_for_reading(&txn, META)? {
+    let snapshot = Snapshot::begin(database)?;
+    match open_for_reading(&snapshot, META)? {
         Some(meta) => meta_number(&meta, "format"),
         None => Ok(0),
     }

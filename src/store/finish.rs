@@ -167,7 +167,7 @@ pub(super) fn forget_hosts_but(
     live: &mut Live,
     known: &BTreeSet<String>,
 ) -> Result<(), StoreError> {
-    let facts_went = facts::forget_hosts_but(tables, live, known)?;
+    facts::forget_hosts_but(tables, live, known)?;
     let mut gone = BTreeSet::new();
     let mut look = |(role, host): (&str, &str)| {
         if host != CONTROLLER && !known.contains(host) {
@@ -179,9 +179,6 @@ pub(super) fn forget_hosts_but(
     }
     for row in tables.findings.iter()? {
         look(row?.0.value());
-    }
-    if gone.is_empty() && !facts_went {
-        live.idle += 1;
     }
     for (role, host) in gone {
         let key = (role.as_str(), host.as_str());

@@ -9,7 +9,7 @@ use redb::ReadableTable;
 
 use super::live::Live;
 use super::records::Reported;
-use super::tables::{Tables, decode, encode};
+use super::tables::{FINDINGS, Tables, encode};
 use super::{Store, StoreError, facts, finish};
 use crate::inventory::Machines;
 use crate::metrics::Happened;
@@ -82,15 +82,15 @@ fn forget(
     }
     if since != before {
         tables.meta.insert(DEPARTED, encode(&since).as_slice())?;
-        // What was idle so far has written something now.
-        live.idle = live.idle.saturating_sub(1);
     }
     Ok(())
 }
 
 fn departed_since(tables: &Tables<'_>) -> Result<BTreeMap<String, i64>, StoreError> {
     let value = tables.meta.get(DEPARTED)?;
-    value.map_or_else(|| Ok(BTreeMap::new()), |value| decode(value.value()))
+    // Where it cannot be read they count as missing since now.
+    let since = value.and_then(|value| serde_json::from_slice(value.value()).ok());
+    Ok(since.unwrap_or_default())
 }
 
 /// The hosts of which something is kept, and that are not among these.
@@ -161,7 +161,11 @@ fn show(tables: &Tables<'_>, live: &mut Live, hosts: &BTreeSet<&String>) -> Resu
         let (key, value) = row?;
         let (role, host) = key.value();
         if is_back(host) {
-            let reported: Reported = decode(value.value())?;
+            let unreadable = &tables.unreadable;
+            let reported = unreadable.decode(FINDINGS, &key.value(), value.value());
+            let Some(reported): Option<Reported> = reported else {
+                continue;
+            };
             live.happened.push(Happened::ReportBack {
                 role: role.to_owned(),
                 host: host.to_owned(),
@@ -177,7 +181,6 @@ impl Store {
     /// Takes what the inventory says of the hosts: the next claim goes by it. It is not kept.
     pub async fn set_fleet(&self, fleet: Arc<Fleet>) -> Result<(), StoreError> {
         self.ask(move |_, live| {
-            live.idle += 1;
             live.fleet = Arc::clone(&fleet);
             live.scan = None;
             Ok(())

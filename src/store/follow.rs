@@ -1,10 +1,11 @@
 //! What a run tells, from where a reader left off.
 
-use redb::{ReadTransaction, ReadableTable};
+use redb::ReadableTable;
 
 use super::kept::TAIL;
 use super::query::find_run;
-use super::tables::{EVENTS, OUTPUT, RUNS, decode, open_for_reading};
+use super::snapshot::Snapshot;
+use super::tables::{EVENTS, OUTPUT, RUNS, open_for_reading};
 use super::{Store, StoreError};
 use crate::run::{Run, RunId, TaskEvent};
 
@@ -73,17 +74,18 @@ impl Store {
         self.read(move |txn| {
             let run = find_run(txn, id)?;
             let end = upto.map_or(u32::MAX, |upto| upto.events);
-            let events = events(txn, id, from.events, end)?;
+            let (events, told_events) = events(txn, id, from.events, end)?;
             let end = upto.map_or(run.output_bytes, |upto| {
                 upto.output_bytes.min(run.output_bytes)
             });
             let (output, output_bytes) = output(txn, &run, from.output_bytes, end)?;
             let to = Told {
-                events: from.events + u32::try_from(events.len()).unwrap_or(0),
+                events: told_events,
                 output_bytes,
             };
+            let looked = usize::try_from(told_events - from.events);
             Ok(Followed {
-                more: events.len() == MOST_EVENTS || output_bytes < end,
+                more: looked.is_ok_and(|looked| looked >= MOST_EVENTS) || output_bytes < end,
                 run,
                 events,
                 output,
@@ -102,7 +104,7 @@ impl Store {
             let mut runs = Vec::with_capacity(ids.len());
             for id in ids {
                 if let Some(value) = table.get(id.0)? {
-                    runs.push(decode(value.value())?);
+                    runs.extend(txn.unreadable.decode(RUNS, &id.0, value.value()));
                 }
             }
             Ok(runs)
@@ -111,20 +113,23 @@ impl Store {
     }
 }
 
+/// The events between two numbers, and the number at which the next reading begins.
 fn events(
-    txn: &ReadTransaction,
+    txn: &Snapshot,
     id: RunId,
     from: u32,
     end: u32,
-) -> Result<Vec<TaskEvent>, StoreError> {
-    match open_for_reading(txn, EVENTS)? {
-        Some(table) if from < end => table
-            .range((id.0, from)..(id.0, end))?
-            .take(MOST_EVENTS)
-            .map(|row| decode(row?.1.value()))
-            .collect(),
-        _ => Ok(Vec::new()),
+) -> Result<(Vec<TaskEvent>, u32), StoreError> {
+    let (mut events, mut next) = (Vec::new(), from);
+    if let Some(table) = open_for_reading(txn, EVENTS)?.filter(|_| from < end) {
+        for row in table.range((id.0, from)..(id.0, end))?.take(MOST_EVENTS) {
+            let (key, value) = row?;
+            next = key.value().1 + 1;
+            let event = txn.unreadable.decode(EVENTS, &key.value(), value.value());
+            events.extend(event);
+        }
     }
+    Ok((events, next))
 }
 
 /// A chunk in the table, and where in the output it begins and ends.
@@ -135,12 +140,7 @@ struct Chunk {
 }
 
 /// What is kept of the output between two places, and how far that goes.
-fn output(
-    txn: &ReadTransaction,
-    run: &Run,
-    from: u64,
-    end: u64,
-) -> Result<(Vec<Piece>, u64), StoreError> {
+fn output(txn: &Snapshot, run: &Run, from: u64, end: u64) -> Result<(Vec<Piece>, u64), StoreError> {
     let mut pieces: Vec<Piece> = Vec::new();
     let Some(table) = open_for_reading(txn, OUTPUT)?.filter(|_| from < end) else {
         return Ok((pieces, from));

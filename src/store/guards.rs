@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use redb::Table;
 use serde::Serialize;
 
 use super::live::Live;
 use super::look_again::look_again;
 use super::remembered::{HOST, PAUSE, RELEASED, STORM, STREAK, book_in, starts_in};
+use super::rows;
 use super::tables::{Tables, encode};
 use super::{Store, StoreError};
 use crate::config::FARTHEST;
@@ -16,7 +16,7 @@ use crate::guards::{Book, Hold, HostHold, Pause, Starts, Touch, after};
 use crate::message::{Held, Matter, Message};
 use crate::run::{RunId, Skip, Trigger};
 
-type Rows<'t> = Table<'t, (&'static str, &'static str), &'static [u8]>;
+type Rows<'t> = rows::Rows<'t, (&'static str, &'static str), &'static [u8]>;
 
 /// Writes one row as it is in memory now.
 fn keep<T: Serialize>(
@@ -115,7 +115,6 @@ fn pause(tables: &mut Tables<'_>, live: &mut Live, pause: Option<Pause>) -> Resu
     let book = &mut live.guards.book;
     // The first who paused it is the one to ask.
     if book.pause.is_some() == pause.is_some() {
-        live.idle += 1;
         return Ok(());
     }
     keep(&mut tables.guards, PAUSE, "", pause.as_ref())?;
@@ -145,7 +144,6 @@ fn hold_host(
     let book = &mut live.guards.book;
     let was = book.hosts.contains_key(host);
     if hold.is_none() && !was {
-        live.idle += 1;
         return Ok(false);
     }
     keep(&mut tables.guards, HOST, host, hold.as_ref())?;
@@ -169,9 +167,6 @@ fn release(
     let storms = live.guards.book.storms.keys();
     let of = |name: &&String| binding.is_none_or(|binding| *name == binding);
     let names: Vec<String> = storms.filter(of).cloned().collect();
-    if names.is_empty() {
-        live.idle += 1;
-    }
     for name in &names {
         live.guards.book.storms.remove(name);
         let first = RunId(live.next_run);
@@ -191,7 +186,6 @@ fn close_circuit(
 ) -> Result<bool, StoreError> {
     let (known, open) = live.guards.book.succeeded(role);
     if !known {
-        live.idle += 1;
         return Ok(false);
     }
     keep_streak(tables, live, role)?;

@@ -1,40 +1,34 @@
 //! Hosts that were enrolled.
 
-use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata};
+use redb::{ReadableTable, ReadableTableMetadata};
 
 use super::error::HOSTS_LIMIT;
-use super::live::Live;
-use super::tables::{HOSTS, Tables, decode, encode, open_for_reading};
+use super::snapshot::Snapshot;
+use super::tables::{HOSTS, Tables, encode};
 use super::{Store, StoreError};
 use crate::inventory::EnrolledHost;
 
-fn enroll(tables: &mut Tables<'_>, live: &mut Live, host: &EnrolledHost) -> Result<(), StoreError> {
+fn enroll(tables: &mut Tables<'_>, host: &EnrolledHost) -> Result<(), StoreError> {
     let name = host.name.as_str();
     if tables.hosts.get(name)?.is_some() {
-        live.idle += 1;
         return Err(StoreError::HostEnrolled(host.name.clone()));
     }
     if tables.hosts.len()? >= HOSTS_LIMIT {
-        live.idle += 1;
         return Err(StoreError::TooManyHosts);
     }
     tables.hosts.insert(name, encode(host).as_slice())?;
     Ok(())
 }
 
-fn remove(tables: &mut Tables<'_>, live: &mut Live, name: &str) -> Result<(), StoreError> {
+fn remove(tables: &mut Tables<'_>, name: &str) -> Result<(), StoreError> {
     if tables.hosts.remove(name)?.is_none() {
-        live.idle += 1;
         return Err(StoreError::HostNotEnrolled(name.to_owned()));
     }
     Ok(())
 }
 
-pub(super) fn all(txn: &ReadTransaction) -> Result<Vec<EnrolledHost>, StoreError> {
-    let Some(table) = open_for_reading(txn, HOSTS)? else {
-        return Ok(Vec::new());
-    };
-    table.iter()?.map(|row| decode(row?.1.value())).collect()
+pub(super) fn all(txn: &Snapshot) -> Result<Vec<EnrolledHost>, StoreError> {
+    txn.all(HOSTS)
 }
 
 impl Store {
@@ -44,16 +38,14 @@ impl Store {
     ///
     /// *Errors*: `HostEnrolled` and `TooManyHosts`; nothing was kept.
     pub async fn enroll_host(&self, host: EnrolledHost) -> Result<(), StoreError> {
-        self.ask(move |tables, live| enroll(tables, live, &host))
-            .await
+        self.ask(move |tables, _| enroll(tables, &host)).await
     }
 
     /// Takes an enrolled host away. What is known of it goes with [`Self::forget_hosts_but`].
     ///
     /// *Errors*: `HostNotEnrolled`.
     pub async fn remove_host(&self, name: String) -> Result<(), StoreError> {
-        self.ask(move |tables, live| remove(tables, live, &name))
-            .await
+        self.ask(move |tables, _| remove(tables, &name)).await
     }
 
     /// The enrolled hosts, by name.

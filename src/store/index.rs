@@ -9,8 +9,9 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use redb::ReadableTable;
 
+use super::names::cut;
 use super::records::Joined;
-use super::tables::{RUN_ENDS, Tables, decode, meta_number, open_for_reading};
+use super::tables::{RUN_ENDS, RUNS, Tables, meta_number, open_for_reading};
 use super::{Store, StoreError};
 use crate::run::{Outcome, Run, RunId, State};
 
@@ -92,7 +93,8 @@ pub(super) fn add(tables: &mut Tables<'_>, run: &Run, joined: &[Joined]) -> Resu
     let mut alertnames = alertnames(tables, run.id)?;
     alertnames.extend(joined.iter().map(|joined| joined.alertname().to_owned()));
     for (kind, name) in entries(run, &alertnames) {
-        tables.run_index.insert((kind as u8, name, run.id.0), ())?;
+        let key = (kind as u8, &*cut(name), run.id.0);
+        tables.run_index.insert(key, ())?;
     }
     if let Some((at, outcome)) = end(run) {
         tables.run_ends.insert((at, run.id.0), outcome.as_str())?;
@@ -104,7 +106,8 @@ pub(super) fn add(tables: &mut Tables<'_>, run: &Run, joined: &[Joined]) -> Resu
 pub(super) fn remove(tables: &mut Tables<'_>, run: &Run) -> Result<(), StoreError> {
     let alertnames = alertnames(tables, run.id)?;
     for (kind, name) in entries(run, &alertnames) {
-        tables.run_index.remove((kind as u8, name, run.id.0))?;
+        let key = (kind as u8, &*cut(name), run.id.0);
+        tables.run_index.remove(key)?;
     }
     if let Some((at, _)) = end(run) {
         tables.run_ends.remove((at, run.id.0))?;
@@ -117,14 +120,14 @@ const VERSION: &str = "run_index";
 
 /// Enters the runs of a store that was written before there was an index.
 pub(super) fn build_once(tables: &mut Tables<'_>) -> Result<(), StoreError> {
-    if meta_number(&tables.meta, VERSION)? != 0 {
+    if meta_number(&*tables.meta, VERSION)? != 0 {
         return Ok(());
     }
     let mut last = 0;
     // A row at a time: its table is borrowed while it is read.
-    while let Some(run) = next_run(tables, last)? {
-        last = run.id.0;
-        if run.state == State::Finished {
+    while let Some((id, run)) = next_run(tables, last)? {
+        last = id;
+        if let Some(run) = run.filter(|run| run.state == State::Finished) {
             add(tables, &run, &[])?;
         }
     }
@@ -133,11 +136,15 @@ pub(super) fn build_once(tables: &mut Tables<'_>) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn next_run(tables: &Tables<'_>, after: u64) -> Result<Option<Run>, StoreError> {
-    match tables.runs.range(after + 1..)?.next() {
-        Some(row) => decode(row?.1.value()).map(Some),
-        None => Ok(None),
-    }
+/// The next run behind a number, if any; and what it is, unless its row cannot be decoded.
+fn next_run(tables: &Tables<'_>, after: u64) -> Result<Option<(u64, Option<Run>)>, StoreError> {
+    let Some(row) = tables.runs.range(after + 1..)?.next() else {
+        return Ok(None);
+    };
+    let (key, value) = row?;
+    let id = key.value();
+    let run = tables.unreadable.decode(RUNS, &id, value.value());
+    Ok(Some((id, run)))
 }
 
 fn alertnames(tables: &Tables<'_>, id: RunId) -> Result<BTreeSet<String>, StoreError> {

@@ -4,15 +4,18 @@
 mod tests;
 mod walk;
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, Utc};
-use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
+use redb::{ReadOnlyTable, ReadableTable};
 use serde::Deserialize;
 
 use super::index::Kind;
+use super::names::cut;
+use super::quarantine::Unreadable;
 use super::search::{Search, Text};
-use super::tables::{
-    OPEN, RUN_EPISODES, RUN_INDEX, RUNS, decode, open_for_reading, read_run_episodes,
-};
+use super::snapshot::Snapshot;
+use super::tables::{OPEN, RUN_EPISODES, RUN_INDEX, RUNS, open_for_reading, read_run_episodes};
 use super::{Store, StoreError};
 use crate::run::{Outcome, Run, RunId, State, Trigger};
 use walk::{Finished, Walk};
@@ -93,7 +96,7 @@ impl RunFilter {
     }
 
     /// Where in the index finished runs are found.
-    fn entries(&self) -> Vec<(Kind, &str)> {
+    fn entries(&self) -> Vec<(Kind, Cow<'_, str>)> {
         [
             (Kind::Outcome, self.outcome.map(Outcome::as_str)),
             (Kind::Trigger, self.trigger.map(Trigger::as_str)),
@@ -104,7 +107,7 @@ impl RunFilter {
             (Kind::Alertname, self.alertname.as_deref()),
         ]
         .into_iter()
-        .filter_map(|(kind, name)| Some((kind, name?)))
+        .filter_map(|(kind, name)| Some((kind, cut(name?))))
         .collect()
     }
 }
@@ -138,7 +141,8 @@ impl Store {
 type RunsTable = ReadOnlyTable<u64, &'static [u8]>;
 
 /// What a list is made from.
-struct Tables {
+struct Tables<'s> {
+    unreadable: &'s Unreadable,
     runs: RunsTable,
     open: Option<ReadOnlyTable<u64, ()>>,
     index: Option<walk::Index>,
@@ -146,7 +150,7 @@ struct Tables {
 }
 
 fn list(
-    txn: &ReadTransaction,
+    txn: &Snapshot,
     filter: &RunFilter,
     cursor: Option<RunId>,
     limit: usize,
@@ -155,12 +159,13 @@ fn list(
         return Ok(Page::default());
     };
     let tables = Tables {
+        unreadable: &txn.unreadable,
         runs,
         open: open_for_reading(txn, OPEN)?,
         index: open_for_reading(txn, RUN_INDEX)?,
         episodes: open_for_reading(txn, RUN_EPISODES)?,
     };
-    let Some(bounds) = bounds(&tables.runs, filter, cursor)? else {
+    let Some(bounds) = bounds(&tables, filter, cursor)? else {
         return Ok(Page::default());
     };
     let mut search = match &filter.text {
@@ -184,7 +189,10 @@ fn list(
         let Some(value) = tables.runs.get(at.id)? else {
             continue;
         };
-        let run: Run = decode(value.value())?;
+        let run = tables.unreadable.decode(RUNS, &at.id, value.value());
+        let Some(run): Option<Run> = run else {
+            continue;
+        };
         // What the index says of a finished run's alert types holds.
         if !filter.takes(&run) || !(at.is_finished || is_about(&tables, filter, run.id)?) {
             continue;
@@ -201,7 +209,7 @@ fn list(
 
 /// What is listed apart from the text, and the alert type of open runs.
 fn begin<'t>(
-    tables: &'t Tables,
+    tables: &'t Tables<'_>,
     filter: &'t RunFilter,
     bounds: (u64, u64),
 ) -> Result<Walk<'t>, StoreError> {
@@ -220,7 +228,7 @@ fn begin<'t>(
             Finished::Every(Box::new(tables.runs.range(low..=high)?), open.clone())
         }
         (_, entries) => match &tables.index {
-            Some(index) => Finished::meet(index, &entries, bounds, order)?,
+            Some(index) => Finished::meet(index, entries, bounds, order)?,
             None => Finished::None,
         },
     };
@@ -231,11 +239,11 @@ fn begin<'t>(
 
 /// The lowest and the highest number that is asked for; `None` where there is none.
 fn bounds(
-    runs: &RunsTable,
+    tables: &Tables<'_>,
     filter: &RunFilter,
     cursor: Option<RunId>,
 ) -> Result<Option<(u64, u64)>, StoreError> {
-    let (Some(first), Some(last)) = (runs.first()?, runs.last()?) else {
+    let (Some(first), Some(last)) = (tables.runs.first()?, tables.runs.last()?) else {
         return Ok(None);
     };
     let (mut low, mut high) = (first.0.value(), last.0.value());
@@ -245,10 +253,10 @@ fn bounds(
         (Order::Oldest, Some(cursor)) => low = low.max(cursor.0.saturating_add(1)),
     }
     if let Some(since) = filter.since {
-        low = first_made(runs, (low, high), |at| at >= since)?;
+        low = first_made(tables, (low, high), |at| at >= since)?;
     }
     if let Some(until) = filter.until {
-        high = first_made(runs, (low, high), |at| at > until)?.saturating_sub(1);
+        high = first_made(tables, (low, high), |at| at > until)?.saturating_sub(1);
     }
     Ok((low <= high).then_some((low, high)))
 }
@@ -261,37 +269,46 @@ struct Made {
 /// The lowest number of which this holds, and of all above it; one above the highest if of none. Runs are numbered in the
 /// order of their making.
 fn first_made(
-    runs: &RunsTable,
+    tables: &Tables<'_>,
     (mut low, high): (u64, u64),
     holds: impl Fn(DateTime<Utc>) -> bool,
 ) -> Result<u64, StoreError> {
     let mut end = high.saturating_add(1);
     while low < end {
         let middle = low + (end - low) / 2;
-        let Some(row) = runs.range(middle..end)?.next() else {
-            end = middle;
-            continue;
-        };
-        let (id, run) = row?;
-        let made: Made = decode(run.value())?;
-        if holds(made.created_at) {
-            end = middle;
-        } else {
-            low = id.value() + 1;
+        match made_from(tables, middle, end)? {
+            Some((id, at)) if !holds(at) => low = id + 1,
+            _ => end = middle,
         }
     }
     Ok(low)
 }
 
+/// The first run of these that can be decoded, and when it was made.
+fn made_from(
+    tables: &Tables<'_>,
+    from: u64,
+    end: u64,
+) -> Result<Option<(u64, DateTime<Utc>)>, StoreError> {
+    for row in tables.runs.range(from..end)? {
+        let (id, run) = row?;
+        let made = tables.unreadable.decode(RUNS, &id.value(), run.value());
+        if let Some(Made { created_at }) = made {
+            return Ok(Some((id.value(), created_at)));
+        }
+    }
+    Ok(None)
+}
+
 /// Whether an open run is about alerts of the type that is asked for, if one is.
-fn is_about(tables: &Tables, filter: &RunFilter, id: RunId) -> Result<bool, StoreError> {
+fn is_about(tables: &Tables<'_>, filter: &RunFilter, id: RunId) -> Result<bool, StoreError> {
     let Some(alertname) = &filter.alertname else {
         return Ok(true);
     };
     let Some(table) = &tables.episodes else {
         return Ok(false);
     };
-    let episodes = read_run_episodes(table, id)?;
+    let episodes = read_run_episodes(table, tables.unreadable, id)?;
     let mut names = episodes.iter().map(|(_, of_run)| &of_run.alertname);
     Ok(names.any(|name| name == alertname))
 }

@@ -4,15 +4,19 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use redb::ReadableTable;
+use redb::{ReadableTable, ReadableTableMetadata};
 use tokio::sync::watch;
 
 use super::fleet::Fleet;
 use super::kept::Kept;
+use super::look_again::LookAgain;
+use super::quarantine::BadRow;
 use super::records::{Joined, RunEpisode};
-use super::tables::{Tables, decode, meta_number};
-use super::{StoreError, remembered};
+use super::retention::Retained;
+use super::tables::{RUNS, Tables, meta_number};
+use super::{StoreError, look_again, quarantine, remembered};
 use crate::alert::EpisodeKey;
+use crate::config::Storage;
 use crate::guards::State;
 use crate::metrics::Happened;
 use crate::run::{Remedy, Run, RunId, Spared, State as RunState, Trigger, Work};
@@ -31,6 +35,20 @@ pub(super) struct Live {
     pub episodes_bytes: i64,
     /// Where retention goes on looking for old episodes.
     pub retention_from: Option<(i64, u64)>,
+    /// Where it goes on looking for old runs.
+    pub retention_run: Option<u64>,
+    /// When it last found nothing that may go, although the history is too large.
+    pub fruitless_at: Option<DateTime<Utc>>,
+    /// What the configuration says of the history, as last heard.
+    pub storage: Option<Storage>,
+    /// How large the history may be for the time being, because the file may not grow. *Units*: bytes.
+    pub rows_limit: Option<i64>,
+    /// Whether this transaction deleted history.
+    pub freed: bool,
+    /// What was deleted since somebody asked.
+    pub deleted: Retained,
+    /// What a guard no longer refuses, so that firing episodes are made due.
+    pub looks: Vec<LookAgain>,
     /// Runs that wait, oldest first. Taken out by [`Self::take`], so that what follows stays right.
     pub queue: BTreeMap<RunId, Queued>,
     /// How many alerts they are about.
@@ -60,8 +78,10 @@ pub(super) struct Live {
     pub touched: BTreeSet<RunId>,
     /// Runs whose state is another one now.
     pub moved: Vec<RunId>,
-    /// How many operations of this transaction wrote nothing.
-    pub idle: usize,
+    /// The time, as the writer tells it.
+    pub now: DateTime<Utc>,
+    /// How many rows were set aside because they could not be decoded.
+    pub quarantined: u64,
     /// Whether this transaction changed the queue.
     pub queue_changed: bool,
 }
@@ -164,21 +184,30 @@ impl Live {
     pub(super) fn load(
         tables: &Tables<'_>,
         held: &BTreeMap<RunId, Held>,
+        now: DateTime<Utc>,
     ) -> Result<Self, StoreError> {
         let mut live = Self {
-            commits: meta_number(&tables.meta, "commits")?,
-            next_run: meta_number(&tables.meta, "next_run")?.max(1),
-            runs_bytes: i64::try_from(meta_number(&tables.meta, "runs_bytes")?).unwrap_or(i64::MAX),
-            episodes_bytes: i64::try_from(meta_number(&tables.meta, "episodes_bytes")?)
+            commits: meta_number(&*tables.meta, "commits")?,
+            next_run: meta_number(&*tables.meta, "next_run")?.max(1),
+            runs_bytes: i64::try_from(meta_number(&*tables.meta, "runs_bytes")?)
+                .unwrap_or(i64::MAX),
+            episodes_bytes: i64::try_from(meta_number(&*tables.meta, "episodes_bytes")?)
                 .unwrap_or(i64::MAX),
             guards: remembered::load(tables)?,
+            quarantined: tables.quarantine.len()?,
+            looks: look_again::load(tables)?,
+            now,
             ..Self::default()
         };
         for row in tables.open.iter()? {
             let id = RunId(row?.0.value());
-            let run: Run = match tables.runs.get(id.0)? {
-                Some(value) => decode(value.value())?,
-                None => return Err(StoreError::Corrupt(format!("open run {id} is missing"))),
+            let Some(value) = tables.runs.get(id.0)? else {
+                tables.unreadable.note_missing(BadRow::missing_run(id));
+                continue;
+            };
+            let run = tables.unreadable.decode(RUNS, &id.0, value.value());
+            let Some(run): Option<Run> = run else {
+                continue;
             };
             if run.state == RunState::Running {
                 let held = held.get(&id);
@@ -364,8 +393,9 @@ impl Live {
         })
     }
 
-    /// Writes what changed; the last step of a transaction.
-    pub(super) fn flush(&mut self, tables: &mut Tables<'_>) -> Result<(), StoreError> {
+    /// Writes what changed; the last step of a transaction. Yields whether anything did.
+    pub(super) fn flush(&mut self, tables: &mut Tables<'_>) -> Result<bool, StoreError> {
+        quarantine::settle(tables, self)?;
         for id in std::mem::take(&mut self.dirty) {
             let run = self
                 .queue
@@ -381,6 +411,10 @@ impl Live {
             tables.put_joined(id, &joined)?;
         }
         tables.write_types()?;
+        quarantine::settle(tables, self)?;
+        if !tables.is_dirty() {
+            return Ok(false);
+        }
         self.runs_bytes = (self.runs_bytes + std::mem::take(&mut tables.runs_change)).max(0);
         self.episodes_bytes =
             (self.episodes_bytes + std::mem::take(&mut tables.episodes_change)).max(0);
@@ -394,7 +428,7 @@ impl Live {
         ] {
             tables.meta.insert(name, value.to_le_bytes().as_slice())?;
         }
-        Ok(())
+        Ok(true)
     }
 }
 

@@ -1,39 +1,100 @@
-//! What a guard no longer refuses is made due.
+//! What a guard no longer refuses is made due, a slice of the firing episodes in each transaction.
 
 use chrono::{DateTime, Utc};
 use redb::ReadableTable;
+use serde::{Deserialize, Serialize};
 
 use super::StoreError;
 use super::live::Live;
-use super::tables::{Tables, key_of};
+use super::tables::{Tables, encode, key_of};
 use crate::run::Skip;
 
-/// Makes those episodes due now that fire and were not run for this reason.
+/// How many firing episodes one transaction looks at.
+const SLICE: usize = 500;
+
+/// The name in `meta` of what is still to be looked at.
+const LOOKS: &str = "look_again";
+
+/// A reason for which episodes were not run and that holds no more, and how far they were looked through.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct LookAgain {
+    reason: Skip,
+    /// Since when it holds no more.
+    at: DateTime<Utc>,
+    /// Where the next slice begins.
+    from: (i64, u64),
+}
+
+/// Makes those episodes due that fire and were not run for this reason: the first of them in this transaction, the others
+/// in those that follow, also after a restart.
 pub(super) fn look_again(
     tables: &mut Tables<'_>,
     live: &mut Live,
     reason: Skip,
-    now: DateTime<Utc>,
+    at: DateTime<Utc>,
 ) -> Result<(), StoreError> {
+    // From the beginning: what was refused since is among those that were looked at.
+    live.looks.retain(|look| look.reason != reason);
+    let from = (i64::MIN, 0);
+    live.looks.push(LookAgain { reason, at, from });
+    keep(tables, live)
+}
+
+pub(super) fn load(tables: &Tables<'_>) -> Result<Vec<LookAgain>, StoreError> {
+    let looks = tables.meta.get(LOOKS)?;
+    // What cannot be read is met when its time comes, or when Alertmanager tells it again.
+    let looks = looks.and_then(|looks| serde_json::from_slice(looks.value()).ok());
+    Ok(looks.unwrap_or_default())
+}
+
+fn keep(tables: &mut Tables<'_>, live: &Live) -> Result<(), StoreError> {
+    tables.meta.insert(LOOKS, encode(&live.looks).as_slice())?;
+    Ok(())
+}
+
+/// Looks at the next slice, if there is one.
+pub(super) fn go_on(tables: &mut Tables<'_>, live: &mut Live) -> Result<(), StoreError> {
+    let Some(mut look) = live.looks.first().cloned() else {
+        return Ok(());
+    };
     let mut keys = Vec::new();
-    for row in tables.firing.iter()? {
-        keys.push(key_of(row?.0.value()));
+    for row in tables.firing.range(look.from..)?.take(SLICE + 1) {
+        keys.push(row?.0.value());
     }
+    let next = (keys.len() > SLICE).then(|| keys.pop()).flatten();
     for key in keys {
-        let Some(mut episode) = tables.episode(&key)? else {
-            continue;
-        };
-        let mut found = false;
-        for decided in episode.decisions.values_mut() {
-            if decided.decision == reason.as_str() || decided.refused == Some(reason) {
-                decided.until = Some(now);
-                found = true;
-            }
+        make_due(tables, live, &look, key)?;
+    }
+    match next {
+        Some(next) => {
+            look.from = next;
+            live.looks[0] = look;
         }
-        if found {
-            tables.put_episode(&key, &mut episode)?;
-            live.queue_changed = true;
+        None => drop(live.looks.remove(0)),
+    }
+    keep(tables, live)
+}
+
+fn make_due(
+    tables: &mut Tables<'_>,
+    live: &mut Live,
+    look: &LookAgain,
+    key: (i64, u64),
+) -> Result<(), StoreError> {
+    let key = key_of(key);
+    let Some(mut episode) = tables.episode(&key)? else {
+        return Ok(());
+    };
+    let mut found = false;
+    for decided in episode.decisions.values_mut() {
+        if decided.decision == look.reason.as_str() || decided.refused == Some(look.reason) {
+            decided.until = Some(look.at);
+            found = true;
         }
+    }
+    if found {
+        tables.put_episode(&key, &mut episode)?;
+        live.queue_changed = true;
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use redb::{ReadableTable, ReadableTableMetadata};
 use serde::{Deserialize, Serialize};
 
 use super::live::Live;
-use super::tables::{MESSAGES, Tables, decode, encode, meta_number, open_for_reading};
+use super::tables::{MESSAGES, Tables, encode, meta_number};
 use super::{Store, StoreError};
 use crate::message::Message;
 use crate::metrics::Happened;
@@ -61,7 +61,7 @@ pub(super) fn put(
     message: &Message,
 ) -> Result<(), StoreError> {
     // Numbers are not used twice: a receiver knows a message by its number.
-    let id = meta_number(&tables.meta, "next_message")?.max(1);
+    let id = meta_number(&*tables.meta, "next_message")?.max(1);
     let next = (id + 1).to_le_bytes();
     tables.meta.insert("next_message", next.as_slice())?;
     let pending = Pending {
@@ -75,8 +75,10 @@ pub(super) fn put(
     tables.messages.insert(id, encode(&pending).as_slice())?;
     if tables.messages.len()? > MOST {
         let oldest = tables.messages.pop_first()?;
-        if let Some((_, value)) = oldest {
-            let Pending { settled, .. } = decode(value.value())?;
+        if let Some((key, value)) = oldest {
+            let unreadable = &tables.unreadable;
+            let pending = unreadable.decode(MESSAGES, &key.value(), value.value());
+            let settled = pending.map_or_else(BTreeSet::new, |pending: Pending| pending.settled);
             live.happened.push(Happened::MessageDropped { settled });
         }
     }
@@ -87,15 +89,13 @@ pub(super) fn put(
 
 fn settle(
     tables: &mut Tables<'_>,
-    live: &mut Live,
     id: u64,
     told: &[(String, Told)],
     wanted: &BTreeSet<String>,
 ) -> Result<(), StoreError> {
     let found = tables.messages.get(id)?;
-    let found = found.map(|value| decode::<Pending>(value.value()));
-    let Some(mut pending) = found.transpose()? else {
-        live.idle += 1;
+    let found = found.and_then(|value| tables.unreadable.decode(MESSAGES, &id, value.value()));
+    let Some(mut pending): Option<Pending> = found else {
         return Ok(());
     };
     for (notifier, told) in told {
@@ -124,8 +124,15 @@ impl Store {
             let Some(table) = open_for_reading(txn, MESSAGES)? else {
                 return Ok(Vec::new());
             };
-            let rows = table.range(from..)?.take(limit);
-            rows.map(|row| decode(row?.1.value())).collect()
+            let mut pending = Vec::new();
+            for row in table.range(from..)? {
+                if pending.len() == limit {
+                    break;
+                }
+                let (key, value) = row?;
+                pending.extend(txn.unreadable.decode(MESSAGES, &key.value(), value.value()));
+            }
+            Ok(pending)
         })
         .await
     }
@@ -148,7 +155,7 @@ impl Store {
         told: Vec<(String, Told)>,
         wanted: BTreeSet<String>,
     ) -> Result<(), StoreError> {
-        self.ask(move |tables, live| settle(tables, live, id, &told, &wanted))
+        self.ask(move |tables, _| settle(tables, id, &told, &wanted))
             .await
     }
 

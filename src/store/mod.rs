@@ -23,6 +23,7 @@ mod file;
 mod finish;
 mod fleet;
 mod follow;
+mod growth;
 mod guarded;
 mod guards;
 mod hosts;
@@ -34,24 +35,31 @@ mod listing;
 mod live;
 mod look_again;
 mod messages;
+mod names;
 mod news;
 mod objects;
 mod open;
+mod operation;
 mod output;
 mod peek;
+mod quarantine;
 mod query;
 mod queue;
 mod records;
 mod remembered;
+mod reopen;
 mod resolved;
 mod retention;
+mod rows;
 mod schedules;
 mod search;
+mod snapshot;
 mod tables;
 #[cfg(test)]
 mod tests;
 mod touched;
 mod untouched;
+mod upkeep;
 mod verdicts;
 mod writer;
 
@@ -71,6 +79,7 @@ use crate::config::Config;
 use crate::inventory::Inventory;
 use crate::plan::Choice;
 use crate::run::{HostResult, Outcome, Run, RunId, TaskEvent, Work};
+use admit::Arrival;
 
 pub use again::{Again, VainStart};
 pub use alerts::{EpisodePage, RunBrief};
@@ -89,13 +98,13 @@ pub use messages::{MESSAGE_TTL, Pending, Told as MessageTold, Tries};
 pub use news::Change;
 pub use objects::Expect;
 pub use open::{Opened, open, open_seeing};
+use operation::{Asked, Message, Operation};
 pub use peek::{Peeked, peek, peek_aliases};
 pub use records::{Decided, Episode, RunEpisode};
 pub use retention::Retained;
 pub use schedules::Ticked;
 pub use search::Text;
 use tables::Tables;
-use writer::{Message, Operation};
 
 /// What was made of a notification.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -189,6 +198,8 @@ pub struct Store {
     path: Arc<PathBuf>,
     id: Arc<str>,
     integrity: watch::Receiver<Integrity>,
+    trouble: watch::Receiver<Option<Arc<str>>>,
+    resting: watch::Receiver<bool>,
 }
 
 impl Store {
@@ -196,6 +207,8 @@ impl Store {
     ///
     /// *Durability*: `Ok` is on disk. *Cancel safety*: if the caller goes away it may be committed all the same; sent
     /// again it yields `duplicate`.
+    ///
+    /// *Errors*: `QueueFull`, and `HistoryFull` of alerts that are not known yet; nothing was kept.
     pub async fn admit(
         &self,
         notification: Arc<Notification>,
@@ -203,8 +216,10 @@ impl Store {
         inventory: Arc<Inventory>,
         now: DateTime<Utc>,
     ) -> Result<Admitted, StoreError> {
-        self.ask(move |tables, live| {
-            admit::admit(tables, live, &notification, &config, &inventory, now)
+        let arrival = Arrival::new(notification, config, inventory, now).await?;
+        let weight = arrival.weight();
+        self.ask_weighing(weight, move |tables, live| {
+            admit::admit(tables, live, &arrival)
         })
         .await
     }
@@ -304,7 +319,8 @@ impl Store {
     }
 
     /// Deletes what is older than the retention time, and the oldest beyond the retention size; a slice at a time, so
-    /// that nobody waits long. Queued and running runs and firing episodes stay.
+    /// that nobody waits long. Queued and running runs stay, and firing episodes for which something was or is to be done.
+    /// Yields what was deleted since this was last asked for: the writer deletes by itself what is beyond the size.
     pub async fn retain(
         &self,
         retention: crate::config::Storage,
@@ -345,15 +361,25 @@ impl Store {
         self.facts_changed.clone()
     }
 
+    /// Why it cannot be written to, as far as is known; `None` if it can be.
+    pub fn trouble(&self) -> Option<String> {
+        if self.writer.is_closed() {
+            return Some(StoreError::Closed.to_string());
+        }
+        if let Err(damaged) = integrity::believe(&self.integrity) {
+            return Some(damaged.to_string());
+        }
+        let trouble = self.trouble.borrow().clone();
+        if let Some(why) = trouble {
+            return Some(StoreError::Broken(why.to_string()).to_string());
+        }
+        let is_there = self.current().is_some() || *self.resting.borrow();
+        (!is_there).then(|| StoreError::Broken("it is being opened again".to_owned()).to_string())
+    }
+
     /// Whether it can be written to, as far as is known.
     pub fn is_open(&self) -> bool {
-        !self.writer.is_closed()
-            && integrity::believe(&self.integrity).is_ok()
-            && self
-                .database
-                .read()
-                .unwrap_or_else(std::sync::PoisonError::into_inner)
-                .is_some()
+        self.trouble().is_none()
     }
 
     /// Where the file is.
@@ -376,14 +402,39 @@ impl Store {
         &self,
         work: impl FnMut(&mut Tables<'_>, &mut Live) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        self.ask_weighing(0, work).await
+    }
+
+    /// The same of an operation that adds so many bytes from outside.
+    async fn ask_weighing<T: Send + 'static>(
+        &self,
+        weight: usize,
+        work: impl FnMut(&mut Tables<'_>, &mut Live) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
         integrity::believe(&self.integrity)?;
         let (reply, answer) = oneshot::channel();
-        let operation: Box<dyn Operation> = Box::new(writer::Asked::new(work, reply));
+        let operation: Box<dyn Operation> = Box::new(Asked::new(work, weight, reply));
         self.writer
             .send(Message::Do(operation))
             .await
             .map_err(|_| StoreError::Closed)?;
         answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Hands an operation to the writer, if there is room for it, and waits for nothing.
+    fn send_unawaited(
+        &self,
+        work: impl FnMut(&mut Tables<'_>, &mut Live) -> Result<(), StoreError> + Send + 'static,
+    ) {
+        let operation = Box::new(Asked::new(work, 0, oneshot::channel().0));
+        let _ = self.writer.try_send(Message::Do(operation));
+    }
+
+    fn current(&self) -> Option<Arc<Database>> {
+        self.database
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone()
     }
 }
 

@@ -1,11 +1,11 @@
 //! Bindings and schedules that were made over the API.
 
 use chrono::{DateTime, Utc};
-use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata};
+use redb::{ReadableTable, ReadableTableMetadata};
 
 use super::error::OBJECTS_LIMIT;
-use super::live::Live;
-use super::tables::{OBJECTS, Tables, decode, encode, open_for_reading};
+use super::snapshot::Snapshot;
+use super::tables::{OBJECTS, Tables, encode};
 use super::{Store, StoreError};
 use crate::config::{Kept, KeptKind};
 
@@ -25,8 +25,9 @@ fn key(kind: KeptKind, name: &str) -> (&'static str, &str) {
 }
 
 fn find(tables: &Tables<'_>, kind: KeptKind, name: &str) -> Result<Option<Kept>, StoreError> {
-    let value = tables.objects.get(key(kind, name))?;
-    value.map(|value| decode(value.value())).transpose()
+    let key = key(kind, name);
+    let value = tables.objects.get(key)?;
+    Ok(value.and_then(|value| tables.unreadable.decode(OBJECTS, &key, value.value())))
 }
 
 /// The object as it is, if it is as expected.
@@ -89,17 +90,8 @@ fn remove(
     Ok(())
 }
 
-/// What changed nothing is worth no fsync.
-fn or_idle<T>(live: &mut Live, done: Result<T, StoreError>) -> Result<T, StoreError> {
-    live.idle += usize::from(done.is_err());
-    done
-}
-
-pub(super) fn all(txn: &ReadTransaction) -> Result<Vec<Kept>, StoreError> {
-    let Some(table) = open_for_reading(txn, OBJECTS)? else {
-        return Ok(Vec::new());
-    };
-    table.iter()?.map(|row| decode(row?.1.value())).collect()
+pub(super) fn all(txn: &Snapshot) -> Result<Vec<Kept>, StoreError> {
+    txn.all(OBJECTS)
 }
 
 impl Store {
@@ -117,11 +109,8 @@ impl Store {
         expect: Expect,
         now: DateTime<Utc>,
     ) -> Result<Kept, StoreError> {
-        self.ask(move |tables, live| {
-            let done = put(tables, kind, (&name, &json), expect, now);
-            or_idle(live, done)
-        })
-        .await
+        self.ask(move |tables, _| put(tables, kind, (&name, &json), expect, now))
+            .await
     }
 
     /// Takes one away.
@@ -133,11 +122,8 @@ impl Store {
         name: String,
         expect: Expect,
     ) -> Result<(), StoreError> {
-        self.ask(move |tables, live| {
-            let done = remove(tables, kind, &name, expect);
-            or_idle(live, done)
-        })
-        .await
+        self.ask(move |tables, _| remove(tables, kind, &name, expect))
+            .await
     }
 
     /// All of them, by kind and name.

@@ -3,21 +3,25 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, RwLock};
+use std::time::Instant;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use redb::{Database, ReadableDatabase, ReadableTable};
+use redb::{Database, ReadableTable};
 use tokio::sync::{mpsc, watch};
 
 use super::cancels::Cancels;
-use super::file::{OpenError, Opener, guarded, make_parent, open_file, refuse_newer, unusable};
+use super::file::{OpenError, Opener, guarded, make_parent, refuse_newer, unusable};
 use super::integrity::{Integrity, Look, PATIENCE};
 use super::live::Live;
 use super::news::News;
+use super::quarantine::{self, BadRow};
 use super::records::Reported;
+use super::snapshot::Snapshot;
 use super::tables::{
-    FINDINGS, FORMAT, LAST_SUCCESS, Tables, decode, meta_number, open_for_reading, read_id,
+    FINDINGS, FORMAT, LAST_SUCCESS, Tables, meta_number, open_for_reading, read_id,
 };
+use super::upkeep::Upkeep;
 use super::writer::Writer;
 use super::{Store, StoreError, audit, facts, finish, index};
 use crate::facts::HostFacts;
@@ -52,7 +56,7 @@ pub fn open_seeing(
     now: DateTime<Utc>,
     see: See<'_>,
 ) -> Result<Opened, OpenError> {
-    open_with(Arc::new(open_file), path, metrics, now, see)
+    open_with(Opener::new(), path, metrics, now, see)
 }
 
 /// Looks at the facts of a host.
@@ -73,7 +77,7 @@ pub(super) fn open_with(
     if look.is_some() {
         refuse_newer(path)?;
     }
-    let database = Arc::new(guarded(path, || opener(path, true))?);
+    let database = Arc::new(guarded(path, || opener.open(path, true))?);
     let integrity = match look {
         Some(look) => look.go_on(&database).map_err(|e| unusable(path, e))?,
         None => watch::channel(Integrity::Sound).1,
@@ -84,11 +88,14 @@ pub(super) fn open_with(
     let (messages, receiver) = mpsc::channel(WAITING);
     let (changed, watching) = watch::channel(0);
     let (facts_changed, watching_facts) = watch::channel(0);
+    let (trouble, watching_trouble) = watch::channel(None);
+    let (resting, watching_rest) = watch::channel(false);
     let news = News::new();
     let cancels = Cancels::default();
     metrics.queue(prepared.live.queue.len(), prepared.live.running.len());
     metrics.guards(&prepared.live.guards.book);
     metrics.held(&super::guards::held(&prepared.live));
+    metrics.quarantined(prepared.live.quarantined);
     let database = Arc::new(RwLock::new(Some(database)));
     let id: Arc<str> = prepared.id.into();
     let writer = Writer {
@@ -100,12 +107,17 @@ pub(super) fn open_with(
         metrics: metrics.clone(),
         changed,
         facts_changed,
+        trouble,
+        resting,
+        integrity: integrity.clone(),
         news: news.clone(),
         cancels: cancels.clone(),
         opener,
         held: BTreeMap::new(),
         doubt: None,
         reopen_at: None,
+        clock: (now, Instant::now()),
+        upkeep: Upkeep::begin(),
     };
     std::thread::Builder::new()
         .name("store".to_owned())
@@ -125,6 +137,8 @@ pub(super) fn open_with(
             path: Arc::new(path.to_owned()),
             id,
             integrity,
+            trouble: watching_trouble,
+            resting: watching_rest,
         },
         interrupted: prepared.interrupted,
         inventory: prepared.inventory,
@@ -158,7 +172,7 @@ fn prepare(
         index::build_once(&mut tables)?;
         tables.index_episodes()?;
         audit::index_once(&mut tables)?;
-        let mut live = Live::load(&tables, &BTreeMap::new())?;
+        let mut live = Live::load(&tables, &BTreeMap::new(), now)?;
         let interrupted: Vec<RunId> = live.running.keys().copied().collect();
         for run in &interrupted {
             finish::interrupt(&mut tables, &mut live, *run, now)?;
@@ -173,19 +187,37 @@ fn prepare(
     };
     txn.commit()?;
     let mut prepared = prepared;
+    show_last_successes(database, metrics)?;
+    let mut unreadable = show_findings(database, metrics)?;
+    unreadable.extend(facts::each(database, &|facts| {
+        metrics.show_facts(&facts);
+        see(&facts);
+    })?);
+    if !unreadable.is_empty() {
+        set_aside(database, &mut prepared.live, &unreadable)?;
+    }
     for happened in prepared.live.happened.drain(..) {
         metrics.count(&happened);
     }
     // Nobody can have asked for it yet.
     prepared.live.touched.clear();
     prepared.live.moved.clear();
-    show_last_successes(database, metrics)?;
-    show_findings(database, metrics)?;
-    facts::each(database, &|facts| {
-        metrics.show_facts(&facts);
-        see(&facts);
-    })?;
     Ok(prepared)
+}
+
+/// Sets aside what was found unreadable after the file was put in order.
+fn set_aside(database: &Database, live: &mut Live, rows: &[BadRow]) -> Result<(), StoreError> {
+    let mut txn = database.begin_write()?;
+    txn.set_quick_repair(true);
+    {
+        let mut tables = Tables::open(&txn)?;
+        for row in rows {
+            quarantine::set_aside(&mut tables, live, row)?;
+        }
+        live.flush(&mut tables)?;
+    }
+    txn.commit()?;
+    Ok(())
 }
 
 fn store_id(tables: &mut Tables<'_>) -> Result<String, StoreError> {
@@ -203,7 +235,7 @@ fn saved_inventory(tables: &Tables<'_>) -> Result<Option<(u64, Bytes)>, StoreErr
     let Some(json) = tables.meta.get("inventory")? else {
         return Ok(None);
     };
-    let fingerprint = meta_number(&tables.meta, "inventory_fingerprint")?;
+    let fingerprint = meta_number(&*tables.meta, "inventory_fingerprint")?;
     Ok(Some((fingerprint, Bytes::copy_from_slice(json.value()))))
 }
 
@@ -222,7 +254,7 @@ pub(super) fn save_inventory(
 
 /// Gauges come from the store, so that they are right after a restart too.
 fn show_last_successes(database: &Database, metrics: &Metrics) -> Result<(), StoreError> {
-    let txn = database.begin_read()?;
+    let txn = Snapshot::begin(database)?;
     let Some(table) = open_for_reading(&txn, LAST_SUCCESS)? else {
         return Ok(());
     };
@@ -236,17 +268,19 @@ fn show_last_successes(database: &Database, metrics: &Metrics) -> Result<(), Sto
     Ok(())
 }
 
-/// The same for what roles reported.
-fn show_findings(database: &Database, metrics: &Metrics) -> Result<(), StoreError> {
-    let txn = database.begin_read()?;
+/// The same for what roles reported. Yields the rows that cannot be decoded.
+fn show_findings(database: &Database, metrics: &Metrics) -> Result<Vec<BadRow>, StoreError> {
+    let txn = Snapshot::begin(database)?;
     let Some(table) = open_for_reading(&txn, FINDINGS)? else {
-        return Ok(());
+        return Ok(Vec::new());
     };
     for row in table.iter()? {
         let (key, value) = row?;
         let (role, host) = key.value();
-        let reported: Reported = decode(value.value())?;
-        metrics.reported(role, host, reported.at, reported.findings);
+        let reported = txn.unreadable.decode(FINDINGS, &key.value(), value.value());
+        if let Some(Reported { at, findings, .. }) = reported {
+            metrics.reported(role, host, at, findings);
+        }
     }
-    Ok(())
+    Ok(txn.unreadable.take())
 }

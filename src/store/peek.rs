@@ -4,15 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use bytes::Bytes;
-use redb::ReadableDatabase;
-
 use super::file::{OpenError, read_untouched, unusable};
+use super::snapshot::Snapshot;
 use super::tables::{META, meta_number, open_for_reading};
 use super::{StoreError, facts, hosts, remembered};
 use crate::facts::{Facts, HostFacts, aliases};
 use crate::guards::{Book, Starts};
 use crate::inventory::EnrolledHost;
+use bytes::Bytes;
 
 /// What there is of the inventory and the guards.
 #[derive(Debug, Default)]
@@ -35,7 +34,7 @@ pub fn peek(path: &Path) -> Result<Peeked, OpenError> {
         return Ok(Peeked::default());
     };
     let read = || -> Result<Peeked, StoreError> {
-        let txn = database.begin_read()?;
+        let txn = Snapshot::begin(&database)?;
         let mut inventory = None;
         if let Some(meta) = open_for_reading(&txn, META)?
             && let Some(json) = meta.get("inventory")?
@@ -64,7 +63,7 @@ pub fn peek_aliases(path: &Path) -> Result<BTreeMap<String, BTreeSet<String>>, O
         let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
         found.insert(of.host, aliases);
     };
-    let read = || facts::each_in(&database.begin_read()?, &take);
+    let read = || facts::each_in(&Snapshot::begin(&database)?, &take);
     read().map_err(|e| unusable(path, e))?;
     Ok(found.into_inner().unwrap_or_else(PoisonError::into_inner))
 }

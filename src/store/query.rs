@@ -1,19 +1,23 @@
 //! Reading: on a snapshot, off the async threads, without waiting for the writer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable};
+use redb::{Database, ReadableTable};
 
 use super::file::panicked;
 use super::integrity::believe;
 use super::kept::TAIL;
+use super::operation::Message;
+use super::snapshot::Snapshot;
 use super::tables::{
-    EPISODES, EVENTS, OUTPUT, RUN_EPISODES, RUNS, decode, episode_key, open_for_reading,
-    read_run_episodes,
+    EPISODES, EVENTS, OUTPUT, RUN_EPISODES, RUNS, episode_key, open_for_reading, read_run_episodes,
 };
-use super::writer::Message;
 use super::{EpisodeOfRun, Store, StoreError};
 use crate::run::{Run, RunId, TaskEvent};
+
+/// How long a reader waits for the file to be compacted.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Store {
     /// One run.
@@ -28,14 +32,15 @@ impl Store {
                 return Ok(Vec::new());
             };
             let episodes = open_for_reading(txn, EPISODES)?;
-            read_run_episodes(&table, id)?
+            read_run_episodes(&table, &txn.unreadable, id)?
                 .into_iter()
                 .map(|(key, of_run)| {
                     let episode = match &episodes {
-                        Some(episodes) => episodes
-                            .get(episode_key(&key))?
-                            .map(|value| decode(value.value()))
-                            .transpose()?,
+                        Some(episodes) => {
+                            let at = episode_key(&key);
+                            let value = episodes.get(at)?;
+                            value.and_then(|v| txn.unreadable.decode(EPISODES, &at, v.value()))
+                        }
                         None => None,
                     };
                     Ok(EpisodeOfRun::new(key, of_run, episode))
@@ -56,11 +61,12 @@ impl Store {
             let Some(table) = open_for_reading(txn, EVENTS)? else {
                 return Ok(Vec::new());
             };
-            table
-                .range((id.0, from)..=(id.0, u32::MAX))?
-                .take(limit)
-                .map(|row| decode(row?.1.value()))
-                .collect()
+            let mut events = Vec::new();
+            for row in table.range((id.0, from)..=(id.0, u32::MAX))?.take(limit) {
+                let (key, value) = row?;
+                events.extend(txn.unreadable.decode(EVENTS, &key.value(), value.value()));
+            }
+            Ok(events)
         })
         .await
     }
@@ -115,30 +121,33 @@ impl Store {
 
     pub(super) async fn read<T: Send + 'static>(
         &self,
-        query: impl FnOnce(&ReadTransaction) -> Result<T, StoreError> + Send + 'static,
+        query: impl FnOnce(&Snapshot) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         believe(&self.integrity)?;
-        let database = self.reading()?;
+        let database = self.reading().await?;
         let read = tokio::task::spawn_blocking(move || {
-            let txn = database.begin_read()?;
-            query(&txn)
+            let snapshot = Snapshot::begin(&database)?;
+            let answer = query(&snapshot);
+            Ok((answer, snapshot.unreadable.take()))
         });
-        read.await.unwrap_or_else(|e| {
+        let read = read.await.unwrap_or_else(|e| {
             Err(match e.try_into_panic() {
                 // redb panics at what it did not write.
                 Ok(panic) => StoreError::Corrupt(panicked(&*panic)),
                 Err(_) => StoreError::Closed,
             })
-        })
+        });
+        let (answer, unreadable) = read?;
+        self.set_aside(unreadable);
+        answer
     }
 
-    fn reading(&self) -> Result<Arc<Database>, StoreError> {
-        let database = self
-            .database
-            .read()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .clone();
-        database.ok_or_else(|| {
+    async fn reading(&self) -> Result<Arc<Database>, StoreError> {
+        if self.current().is_none() && *self.resting.borrow() {
+            let mut resting = self.resting.clone();
+            let _ = tokio::time::timeout(PATIENCE, resting.wait_for(|is| !is)).await;
+        }
+        self.current().ok_or_else(|| {
             // Nobody may be writing. If the writer has more to do than it can hold, it will come to this anyway.
             let _ = self.writer.try_send(Message::Open);
             StoreError::Broken("it is being opened again".to_owned())
@@ -174,8 +183,9 @@ pub(super) fn kept_output(
     Ok(())
 }
 
-pub(super) fn find_run(txn: &ReadTransaction, id: RunId) -> Result<Run, StoreError> {
+pub(super) fn find_run(txn: &Snapshot, id: RunId) -> Result<Run, StoreError> {
     let table = open_for_reading(txn, RUNS)?.ok_or(StoreError::NoSuchRun(id))?;
     let value = table.get(id.0)?.ok_or(StoreError::NoSuchRun(id))?;
-    decode(value.value())
+    let run = txn.unreadable.decode(RUNS, &id.0, value.value());
+    run.ok_or_else(|| StoreError::Corrupt(format!("the row of run {id}, which is set aside")))
 }

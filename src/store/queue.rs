@@ -54,7 +54,7 @@ pub(super) fn queue_facts(
     limit: usize,
     now: DateTime<Utc>,
 ) -> Result<(Option<RunId>, DateTime<Utc>), StoreError> {
-    let asked = meta_number(&tables.meta, FACTS_ASKED)?;
+    let asked = meta_number(&*tables.meta, FACTS_ASKED)?;
     let asked =
         DateTime::from_timestamp_millis(i64::try_from(asked).unwrap_or(0)).unwrap_or_default();
     // A clock that was set back must not stop it for as long.
@@ -63,7 +63,6 @@ pub(super) fn queue_facts(
     let under_way = live.queue.values().any(|queued| of_it(&queued.run))
         || live.running.values().any(|running| of_it(&running.run));
     if due > now || under_way {
-        live.idle += 1;
         return Ok((None, due.max(now + FACTS_LOOK)));
     }
     let id = queue_run(
@@ -110,7 +109,6 @@ pub(super) fn queue_run(
     let refused =
         queue_full(live, limit).map_or_else(|| guards::refuse_held(live, trigger, hosts, now), Err);
     if let Err(refused) = refused {
-        live.idle += 1;
         return Err(refused);
     }
     let mut run = live.new_run(trigger, work.clone(), now);
@@ -129,10 +127,9 @@ pub(super) fn claim(
 ) -> Result<Claim, StoreError> {
     live.guards.clock(now);
     live.guards.circuit = Some(config.guards.circuit);
-    let mut ended_any = approvals::end_lapsed(tables, live, now)?;
+    approvals::end_lapsed(tables, live, now)?;
     let (id, about, alerts) = loop {
         let Some(id) = choose(live, now) else {
-            live.idle += usize::from(!ended_any);
             let next = live.scan.as_ref().and_then(|scan| scan.next);
             let lapse = live.approvals.first().map(|(until, _)| *until);
             return Ok(Claim::Nothing {
@@ -140,7 +137,6 @@ pub(super) fn claim(
             });
         };
         let Some(about) = guarded::admit_start(tables, live, config, id, now)? else {
-            ended_any = true;
             continue;
         };
         if let Some(alerts) = alerts_of(tables, &live.queue[&id])? {
@@ -148,7 +144,6 @@ pub(super) fn claim(
         }
         // A damaged store must not keep all the others waiting, and a role must not run without its alert.
         finish::end_queued(tables, live, id, Outcome::Failed, ALERT_LOST, now)?;
-        ended_any = true;
     };
     let Queued { mut run, .. } = live.take(id).expect("it was just chosen");
     guarded::touch(tables, live, config, (&run, &about), now)?;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::alert::{ALERTNAME, Alert, EpisodeKey, Fingerprint, LabelSet, Status};
+use crate::alert::{ALERTNAME, Alert, EpisodeKey, Fingerprint, LabelSet, StartsAt, Status};
 use crate::check::Findings;
 use crate::plan::{Standing, Under};
 use crate::run::{Outcome, RunId, Skip};
@@ -23,7 +23,7 @@ pub struct Episode {
     /// Its annotations, as first heard.
     pub annotations: LabelSet,
     /// When it began to fire.
-    pub starts_at: DateTime<Utc>,
+    pub starts_at: StartsAt,
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ends_at: Option<DateTime<Utc>>,

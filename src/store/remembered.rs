@@ -1,11 +1,13 @@
 //! What the guards remember, as it is read when the file is opened.
 
 use chrono::{DateTime, Utc};
-use redb::{ReadTransaction, ReadableTable};
+use redb::ReadableTable;
 
 use super::StoreError;
-use super::tables::{GUARDS, TOUCHES, Tables, decode, open_for_reading};
-use crate::guards::{ALL, Book, Starts, State};
+use super::quarantine::Unreadable;
+use super::snapshot::Snapshot;
+use super::tables::{GUARDS, TOUCHES, Tables, open_for_reading};
+use crate::guards::{ALL, Book, HostHold, Open, Pause, Starts, State, StormHold, Streak};
 use crate::run::RunId;
 
 pub(super) const PAUSE: &str = "pause";
@@ -14,35 +16,91 @@ pub(super) const STORM: &str = "storm";
 pub(super) const STREAK: &str = "streak";
 pub(super) const RELEASED: &str = "released";
 
-/// Reads what is paused, held and open.
+/// Who holds what stood in a row that cannot be decoded.
+const OURSELVES: &str = "promansible";
+
+/// Why it does.
+const UNREADABLE: &str =
+    "its row in the store cannot be read, so it stays held until a person releases it";
+
+/// Reads what is paused, held and open. What cannot be decoded stays held: nothing may start by that.
 pub(super) fn read_book(
     rows: &impl ReadableTable<(&'static str, &'static str), &'static [u8]>,
+    unreadable: &Unreadable,
 ) -> Result<Book, StoreError> {
     let mut book = Book::default();
     for row in rows.iter()? {
         let (key, value) = row?;
-        let (kind, name) = key.value();
-        let (name, value) = (name.to_owned(), value.value());
+        let ((kind, name), value) = (key.value(), value.value());
+        let (key, name) = ((kind, name), name.to_owned());
         match kind {
-            PAUSE => book.pause = Some(decode(value)?),
-            HOST => drop(book.hosts.insert(name, decode(value)?)),
-            STORM => drop(book.storms.insert(name, decode(value)?)),
-            STREAK => drop(book.streaks.insert(name, decode(value)?)),
-            RELEASED => drop(book.released.insert(name, decode(value)?)),
+            PAUSE => book.pause = Some(unreadable.decode_or(GUARDS, &key, value, unknown_pause)),
+            HOST => {
+                let hold = unreadable.decode_or(GUARDS, &key, value, unknown_hold);
+                book.hosts.insert(name, hold);
+            }
+            STORM => {
+                let storm = unreadable.decode_or(GUARDS, &key, value, unknown_storm);
+                book.storms.insert(name, storm);
+            }
+            STREAK => {
+                let streak = unreadable.decode_or(GUARDS, &key, value, unknown_streak);
+                book.streaks.insert(name, streak);
+            }
+            RELEASED => {
+                let first = unreadable.decode(GUARDS, &key, value);
+                book.released.extend(first.map(|first| (name, first)));
+            }
             other => {
-                return Err(StoreError::Corrupt(format!(
-                    "{other:?} is no kind of guard"
-                )));
+                let why = format!("{other:?} is no kind of guard");
+                unreadable.note(GUARDS, &key, value, &why);
             }
         }
     }
     Ok(book)
 }
 
+fn unknown_pause() -> Pause {
+    Pause {
+        since: DateTime::UNIX_EPOCH,
+        by: OURSELVES.to_owned(),
+        why: UNREADABLE.to_owned(),
+    }
+}
+
+fn unknown_hold() -> HostHold {
+    HostHold {
+        since: DateTime::UNIX_EPOCH,
+        until: None,
+        by: OURSELVES.to_owned(),
+        why: UNREADABLE.to_owned(),
+    }
+}
+
+fn unknown_storm() -> StormHold {
+    StormHold {
+        since: DateTime::UNIX_EPOCH,
+        hosts: 0,
+        limit: 0,
+    }
+}
+
+/// One that is open, and may be tried on one host at once.
+fn unknown_streak() -> Streak {
+    Streak {
+        open: Some(Open {
+            since: DateTime::UNIX_EPOCH,
+            probe_at: DateTime::UNIX_EPOCH,
+            probe: None,
+        }),
+        ..Streak::default()
+    }
+}
+
 /// Rebuilds the memory of the guards; but for what is queued, which is noted where the queue is read.
 pub(super) fn load(tables: &Tables<'_>) -> Result<State, StoreError> {
-    let starts = read_starts(&tables.touches)?;
-    let mut state = State::new(read_book(&tables.guards)?, Vec::new());
+    let starts = read_starts(&*tables.touches, &tables.unreadable)?;
+    let mut state = State::new(read_book(&*tables.guards, &tables.unreadable)?, Vec::new());
     for of in &starts {
         for touch in &of.starts {
             note_recent(&mut state, (&of.binding, touch.run), &of.host, touch.at);
@@ -70,32 +128,34 @@ pub(super) fn note_recent(
 /// Reads what was started where.
 fn read_starts(
     rows: &impl ReadableTable<(&'static str, &'static str), &'static [u8]>,
+    unreadable: &Unreadable,
 ) -> Result<Vec<Starts>, StoreError> {
     let mut all = Vec::new();
     for row in rows.iter()? {
         let (key, value) = row?;
         let (binding, host) = key.value();
-        all.push(Starts {
+        let starts = unreadable.decode(TOUCHES, &key.value(), value.value());
+        all.extend(starts.map(|starts| Starts {
             binding: binding.to_owned(),
             host: host.to_owned(),
-            starts: decode(value.value())?,
-        });
+            starts,
+        }));
     }
     Ok(all)
 }
 
 /// What is paused, held and open in a file that has it.
-pub(super) fn book_in(txn: &ReadTransaction) -> Result<Book, StoreError> {
+pub(super) fn book_in(txn: &Snapshot) -> Result<Book, StoreError> {
     match open_for_reading(txn, GUARDS)? {
-        Some(table) => read_book(&table),
+        Some(table) => read_book(&table, &txn.unreadable),
         None => Ok(Book::default()),
     }
 }
 
 /// What was started where, in a file that has it; by binding and host.
-pub(super) fn starts_in(txn: &ReadTransaction) -> Result<Vec<Starts>, StoreError> {
+pub(super) fn starts_in(txn: &Snapshot) -> Result<Vec<Starts>, StoreError> {
     match open_for_reading(txn, TOUCHES)? {
-        Some(table) => read_starts(&table),
+        Some(table) => read_starts(&table, &txn.unreadable),
         None => Ok(Vec::new()),
     }
 }

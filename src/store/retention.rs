@@ -1,11 +1,14 @@
 //! What goes: by age and by size, a slice at a time.
+//!
+//! The writer itself deletes while the history is larger than its limit, after each transaction that writes and between
+//! them. Where nothing may go any more, new alerts are refused: see [`refuse_overfull`].
 
 use chrono::{DateTime, TimeDelta, Utc};
 use redb::ReadableTable;
 
 use super::live::Live;
 use super::records::{Decided, Episode};
-use super::tables::{Tables, decode, grown, key_of};
+use super::tables::{EPISODES, RUNS, Tables, grown, key_of};
 use super::{StoreError, audit, guards, index};
 use crate::alert::Status;
 use crate::config::Storage;
@@ -18,8 +21,18 @@ const SLICE: usize = 200;
 /// How many hosts the runs have at most that one transaction deletes, beyond those of one run: each is in the index.
 const HOSTS: usize = 10_000;
 
-/// How many episodes one transaction looks at, most of which may have to stay.
+/// How many episodes or runs one slice looks at, most of which may have to stay.
 const LOOKS: usize = 2_000;
+
+/// How many slices the writer adds to one transaction at most while the history is too large.
+const SLICES: usize = 4;
+
+/// How much of its limit the history may be too large before new alerts are refused: one in so many. What is deleted
+/// after each transaction makes room in the meantime.
+const SLACK: i64 = 8;
+
+/// How long the writer does not look again for what may go, where it found nothing.
+const FRUITLESS: TimeDelta = TimeDelta::seconds(5);
 
 /// How long an alert that was firing must not be heard of, whatever the retention time, before it is taken for over.
 /// Alertmanager repeats what fires after `repeat_interval`: hours, seldom days.
@@ -31,7 +44,7 @@ const FORGET_FIRING_SOON: TimeDelta = TimeDelta::days(1);
 /// Which part of the size is for episodes: one in so many. Alerts that fire all the time must not push the runs out.
 const EPISODES_SHARE: i64 = 4;
 
-/// What one slice deleted.
+/// What was deleted since this was last asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Retained {
     /// Runs.
@@ -42,33 +55,143 @@ pub struct Retained {
     pub more: bool,
 }
 
+/// One slice, which somebody asked for.
 pub(super) fn retain(
     tables: &mut Tables<'_>,
     live: &mut Live,
     storage: &Storage,
     now: DateTime<Utc>,
 ) -> Result<Retained, StoreError> {
-    let age = TimeDelta::from_std(storage.retention_time).unwrap_or(TimeDelta::MAX);
-    let oldest = now
-        .checked_sub_signed(age)
-        .unwrap_or(DateTime::<Utc>::MIN_UTC);
+    live.storage = Some(storage.clone());
+    let slice = slice(tables, live, storage, SLICE, now)?;
+    // And what the writer deleted by itself.
+    let mut done = Retained {
+        more: slice.more,
+        ..std::mem::take(&mut live.deleted)
+    };
+    if !done.more {
+        guards::forget_touches(tables, live, now, SLICE)?;
+        let oldest = oldest(storage, now);
+        done.more |= audit::retain(tables, oldest)?;
+    }
+    Ok(done)
+}
+
+/// Deletes while the history is larger than its limit, a few slices at most. Yields whether there is more to delete.
+pub(super) fn make_room(tables: &mut Tables<'_>, live: &mut Live) -> Result<bool, StoreError> {
+    let Some(storage) = live.storage.clone() else {
+        return Ok(false);
+    };
+    let now = live.now;
+    if live
+        .fruitless_at
+        .is_some_and(|at| now >= at && now - at < FRUITLESS)
+    {
+        return Ok(false);
+    }
+    let mut freed = false;
+    for _ in 0..SLICES {
+        if !is_over(tables, live, &storage) {
+            return Ok(false);
+        }
+        let done = slice(tables, live, &storage, LOOKS, now)?;
+        freed |= done.runs + done.episodes > 0;
+        if !done.more {
+            live.fruitless_at = Some(now).filter(|_| !freed);
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The limit of the history, which is less while the file may not grow and has no room for as much.
+fn limit(live: &Live, storage: &Storage) -> i64 {
     let limit = i64::try_from(storage.retention_size_bytes).unwrap_or(i64::MAX);
+    live.rows_limit.map_or(limit, |less| limit.min(less))
+}
+
+/// The bytes of runs, and of episodes, with what this transaction did.
+fn sizes(tables: &Tables<'_>, live: &Live) -> (i64, i64) {
+    let runs = live.runs_bytes + tables.runs_change;
+    (runs, live.episodes_bytes + tables.episodes_change)
+}
+
+fn is_over(tables: &Tables<'_>, live: &Live, storage: &Storage) -> bool {
+    let limit = limit(live, storage);
+    let (runs, episodes) = sizes(tables, live);
+    episodes > limit / EPISODES_SHARE || runs.saturating_add(episodes) > limit
+}
+
+/// Refuses what would add to a history that is too large although all was deleted that may be.
+pub(super) fn refuse_overfull(
+    tables: &Tables<'_>,
+    live: &mut Live,
+    storage: &Storage,
+) -> Result<(), StoreError> {
+    if live.storage.as_ref() != Some(storage) {
+        live.storage = Some(storage.clone());
+        live.fruitless_at = None;
+    }
+    let limit = limit(live, storage);
+    let (runs, episodes) = sizes(tables, live);
+    let holds = runs.saturating_add(episodes);
+    if holds <= limit.saturating_add(limit / SLACK) {
+        return Ok(());
+    }
+    Err(StoreError::HistoryFull {
+        holds: u64::try_from(holds).unwrap_or(0),
+        limit: storage.retention_size_bytes,
+    })
+}
+
+/// How large the file may become for new alerts: twice the limit. `None` where it may become larger, because the history
+/// is small and what is beside it takes the space.
+pub(super) fn most_file_bytes(live: &Live) -> Option<u64> {
+    let limit = live.storage.as_ref()?.retention_size_bytes;
+    let rows = live.runs_bytes.saturating_add(live.episodes_bytes);
+    let is_small =
+        u64::try_from(rows).is_ok_and(|rows| rows <= limit / EPISODES_SHARE.unsigned_abs());
+    (!is_small).then(|| limit.saturating_mul(2))
+}
+
+/// Makes the history smaller for the time being: the file may not grow and has no room.
+pub(super) fn shrink_rows(live: &mut Live) {
+    let rows = live.runs_bytes.saturating_add(live.episodes_bytes);
+    live.rows_limit = Some(rows / 8 * 7);
+    live.fruitless_at = None;
+}
+
+fn oldest(storage: &Storage, now: DateTime<Utc>) -> DateTime<Utc> {
+    let age = TimeDelta::from_std(storage.retention_time).unwrap_or(TimeDelta::MAX);
+    now.checked_sub_signed(age)
+        .unwrap_or(DateTime::<Utc>::MIN_UTC)
+}
+
+fn slice(
+    tables: &mut Tables<'_>,
+    live: &mut Live,
+    storage: &Storage,
+    most: usize,
+    now: DateTime<Utc>,
+) -> Result<Retained, StoreError> {
+    let limit = limit(live, storage);
     let share = limit / EPISODES_SHARE;
     let mut slice = Slice {
         now,
-        oldest,
+        oldest: oldest(storage, now),
         share,
-        excess: live.episodes_bytes + tables.episodes_change - share,
-        left: SLICE,
+        excess: sizes(tables, live).1 - share,
+        left: most,
         done: Retained::default(),
     };
     slice.episodes(tables, live)?;
     // What episodes do not need is the runs'.
-    let episodes_bytes = live.episodes_bytes + tables.episodes_change;
-    slice.excess = live.runs_bytes + tables.runs_change - (limit - episodes_bytes.min(share));
-    slice.runs(tables)?;
-    guards::forget_touches(tables, live, now, SLICE)?;
-    slice.done.more |= audit::retain(tables, oldest)?;
+    let (runs, episodes) = sizes(tables, live);
+    slice.excess = runs - (limit - episodes.min(share));
+    slice.runs(tables, live)?;
+    live.freed |= slice.done.runs + slice.done.episodes > 0;
+    live.deleted.runs += slice.done.runs;
+    live.deleted.episodes += slice.done.episodes;
     Ok(slice.done)
 }
 
@@ -86,15 +209,21 @@ struct Slice {
 
 impl Slice {
     /// Runs are numbered in the order of their making, so the oldest come first.
-    fn runs(&mut self, tables: &mut Tables<'_>) -> Result<(), StoreError> {
+    fn runs(&mut self, tables: &mut Tables<'_>, live: &mut Live) -> Result<(), StoreError> {
         let (mut doomed, mut hosts) = (Vec::new(), 0);
         let mut is_full = self.left == 0;
-        for row in tables.runs.iter()? {
-            if is_full {
+        let from = live.retention_run.take().unwrap_or(0);
+        for (looked, row) in tables.runs.range(from..)?.enumerate() {
+            let (key, value) = row?;
+            if is_full || looked == LOOKS {
+                live.retention_run = Some(key.value());
+                is_full = true;
                 break;
             }
-            let (key, value) = row?;
-            let run: Run = decode(value.value())?;
+            let run = tables.unreadable.decode(RUNS, &key.value(), value.value());
+            let Some(run): Option<Run> = run else {
+                continue;
+            };
             if run.state != State::Finished {
                 continue;
             }
@@ -134,7 +263,11 @@ impl Slice {
                 break;
             }
             let bytes = value.value().len();
-            let episode: Episode = decode(value.value())?;
+            let at = key.value();
+            let episode = tables.unreadable.decode(EPISODES, &at, value.value());
+            let Some(episode): Option<Episode> = episode else {
+                continue;
+            };
             if self.may_go(&episode, live) {
                 self.excess -= grown(bytes, None);
                 doomed.push((key_of(key.value()), episode));
@@ -161,8 +294,11 @@ impl Slice {
         let silent = |time| episode.last_seen < self.now - time;
         let (old, too_much) = (episode.last_seen < self.oldest, self.excess > 0);
         match (episode.status, handled) {
-            (Status::Firing, false) => too_much || (old && silent(FORGET_FIRING)),
-            (Status::Firing, true) => {
+            // Nothing is to be done about it, and Alertmanager tells it again.
+            (Status::Firing, false) if episode.decisions.is_empty() => {
+                too_much || (old && silent(FORGET_FIRING))
+            }
+            (Status::Firing, _) => {
                 let soon = self.excess > self.share && silent(FORGET_FIRING_SOON);
                 soon || ((old || too_much) && silent(FORGET_FIRING))
             }
@@ -188,8 +324,14 @@ fn size_of(tables: &Tables<'_>, id: RunId, run_bytes: usize) -> Result<i64, Stor
 
 fn delete_run(tables: &mut Tables<'_>, run: &Run) -> Result<(), StoreError> {
     index::remove(tables, run)?;
-    let id = run.id;
-    let mut bytes = tables.runs.remove(id.0)?.map_or(0, |v| v.value().len());
+    let bytes = tables.runs.remove(run.id.0)?.map_or(0, |v| v.value().len());
+    tables.runs_change -= grown(bytes, None);
+    delete_told(tables, run.id)
+}
+
+/// Deletes what a run told, and what it was about.
+pub(super) fn delete_told(tables: &mut Tables<'_>, id: RunId) -> Result<(), StoreError> {
+    let mut bytes = 0;
     tables
         .events
         .retain_in((id.0, 0)..=(id.0, u32::MAX), |_, value| {

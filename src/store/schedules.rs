@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
-use redb::{ReadTransaction, ReadableTable};
+use redb::ReadableTable;
 
 use super::live::Live;
 use super::queue::{queue_full, queue_run};
-use super::tables::{SCHEDULES, Tables, decode, encode, open_for_reading};
+use super::snapshot::Snapshot;
+use super::tables::{SCHEDULES, Tables, encode, open_for_reading};
 use super::{Store, StoreError};
 use crate::config::Schedule;
 use crate::metrics::Happened;
@@ -38,7 +39,7 @@ const NOT_RUNNING: &str = "promansible was not running then";
 
 fn find(tables: &Tables<'_>, name: &str) -> Result<Option<Progress>, StoreError> {
     let value = tables.schedules.get(name)?;
-    value.map(|value| decode(value.value())).transpose()
+    Ok(value.and_then(|value| tables.unreadable.decode(SCHEDULES, &name, value.value())))
 }
 
 fn put(tables: &mut Tables<'_>, name: &str, progress: &Progress) -> Result<(), StoreError> {
@@ -123,13 +124,10 @@ fn tick(
         }
     } else if old.as_ref().is_some_and(|old| !old.active) {
         // Where it is not in force, how far the clock has come is no news.
-        live.idle += 1;
         ticked.progress = old;
         return Ok(ticked);
     }
-    if old.as_ref() == Some(&progress) {
-        live.idle += 1;
-    } else {
+    if old.as_ref() != Some(&progress) {
         put(tables, name, &progress)?;
     }
     ticked.progress = Some(progress);
@@ -191,7 +189,6 @@ fn start_now(
 
 fn pause(
     tables: &mut Tables<'_>,
-    live: &mut Live,
     schedule: &Schedule,
     paused: Option<Paused>,
     now: DateTime<Utc>,
@@ -199,7 +196,6 @@ fn pause(
     let mut progress =
         find(tables, &schedule.name)?.unwrap_or_else(|| Progress::begin(&schedule.timing, now));
     if progress.paused.is_some() == paused.is_some() {
-        live.idle += 1;
         return Ok(());
     }
     progress.paused = paused;
@@ -208,11 +204,7 @@ fn pause(
 }
 
 /// Forgets schedules that are not there any more.
-fn forget_but(
-    tables: &mut Tables<'_>,
-    live: &mut Live,
-    known: &BTreeSet<String>,
-) -> Result<(), StoreError> {
+fn forget_but(tables: &mut Tables<'_>, known: &BTreeSet<String>) -> Result<(), StoreError> {
     let mut gone = Vec::new();
     for row in tables.schedules.iter()? {
         let name = row?.0.value().to_owned();
@@ -220,22 +212,24 @@ fn forget_but(
             gone.push(name);
         }
     }
-    live.idle += usize::from(gone.is_empty());
     for name in gone {
         tables.schedules.remove(name.as_str())?;
     }
     Ok(())
 }
 
-fn all(txn: &ReadTransaction) -> Result<BTreeMap<String, Progress>, StoreError> {
+fn all(txn: &Snapshot) -> Result<BTreeMap<String, Progress>, StoreError> {
     let Some(table) = open_for_reading(txn, SCHEDULES)? else {
         return Ok(BTreeMap::new());
     };
-    let rows = table.iter()?.map(|row| {
+    let mut all = BTreeMap::new();
+    for row in table.iter()? {
         let (name, value) = row?;
-        Ok((name.value().to_owned(), decode(value.value())?))
-    });
-    rows.collect()
+        let name = name.value();
+        let progress = txn.unreadable.decode(SCHEDULES, &name, value.value());
+        all.extend(progress.map(|progress| (name.to_owned(), progress)));
+    }
+    Ok(all)
 }
 
 impl Store {
@@ -283,14 +277,13 @@ impl Store {
         paused: Option<Paused>,
         now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
-        self.ask(move |tables, live| pause(tables, live, &schedule, paused.clone(), now))
+        self.ask(move |tables, _| pause(tables, &schedule, paused.clone(), now))
             .await
     }
 
     /// Forgets what is kept of schedules that are not among these.
     pub async fn forget_schedules_but(&self, known: BTreeSet<String>) -> Result<(), StoreError> {
-        self.ask(move |tables, live| forget_but(tables, live, &known))
-            .await
+        self.ask(move |tables, _| forget_but(tables, &known)).await
     }
 
     /// What is kept of each schedule.

@@ -1,10 +1,10 @@
 //! Text in the output of runs.
 
-use redb::ReadTransaction;
 use regex::bytes::{Regex, RegexBuilder};
 
 use super::StoreError;
 use super::query::{find_run, kept_output};
+use super::snapshot::Snapshot;
 use super::tables::{OUTPUT, open_for_reading};
 use crate::run::RunId;
 
@@ -67,7 +67,7 @@ pub(super) struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    pub(super) fn new(txn: &ReadTransaction, text: &'a Text) -> Result<Self, StoreError> {
+    pub(super) fn new(txn: &Snapshot, text: &'a Text) -> Result<Self, StoreError> {
         Ok(Self {
             text,
             table: open_for_reading(txn, OUTPUT)?,
@@ -83,7 +83,7 @@ impl<'a> Search<'a> {
     }
 
     /// Whether the text is in this run's output, as that is shown.
-    pub(super) fn finds(&mut self, txn: &ReadTransaction, id: u64) -> Result<bool, StoreError> {
+    pub(super) fn finds(&mut self, txn: &Snapshot, id: u64) -> Result<bool, StoreError> {
         self.runs += 1;
         let Some(table) = &self.table else {
             return Ok(false);

@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use redb::{ReadTransaction, ReadableTable, Table, TableDefinition, TableError, WriteTransaction};
+use redb::{ReadableTable, TableDefinition, TableHandle as _, WriteTransaction};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use super::StoreError;
+use super::quarantine::{Removal, Unreadable};
 use super::records::{Episode, Joined, RunEpisode};
+use super::rows::{Dirty, Rows};
+pub(super) use super::snapshot::open_for_reading;
 use crate::alert::{EpisodeKey, Fingerprint};
 use crate::alert_types::SeenType;
 use crate::run::RunId;
@@ -109,6 +111,11 @@ pub(super) const AUDIT: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("
 pub(super) const AUDIT_BY_CALLER: TableDefinition<'_, (&str, u64), u64> =
     TableDefinition::new("audit_by_caller_v1");
 
+/// Key: a table's name, the key of one of its rows as redb writes it. Value: JSON that says when and why the row was set
+/// aside, and the beginning of the row's value.
+pub(super) const QUARANTINE: TableDefinition<'_, (&str, &[u8]), (&[u8], &[u8])> =
+    TableDefinition::new("quarantine_v1");
+
 /// What a transaction has to say of alert types: each is read once, and written once if there is news.
 #[derive(Debug, Default)]
 pub(super) struct Types(pub(super) HashMap<String, Noted>);
@@ -121,67 +128,80 @@ pub(super) struct Noted {
 
 /// All tables, open for writing, and by how many bytes the history grew.
 pub(super) struct Tables<'t> {
-    pub meta: Table<'t, &'static str, &'static [u8]>,
-    pub runs: Table<'t, u64, &'static [u8]>,
-    pub open: Table<'t, u64, ()>,
-    pub run_index: Table<'t, (u8, &'static str, u64), ()>,
-    pub run_ends: Table<'t, (i64, u64), &'static str>,
-    pub episodes: Table<'t, (i64, u64), &'static [u8]>,
-    pub firing: Table<'t, (i64, u64), &'static str>,
-    pub episodes_by_type: Table<'t, (&'static str, i64, u64), ()>,
-    pub alert_types: Table<'t, &'static str, &'static [u8]>,
-    pub run_episodes: Table<'t, (u64, u32), &'static [u8]>,
-    pub events: Table<'t, (u64, u32), &'static [u8]>,
-    pub output: Table<'t, (u64, u32), &'static [u8]>,
-    pub last_success: Table<'t, (&'static str, &'static str), i64>,
-    pub findings: Table<'t, (&'static str, &'static str), &'static [u8]>,
-    pub facts: Table<'t, &'static str, &'static [u8]>,
-    pub fact_changes: Table<'t, (&'static str, i64), &'static [u8]>,
-    pub hosts: Table<'t, &'static str, &'static [u8]>,
-    pub objects: Table<'t, (&'static str, &'static str), &'static [u8]>,
-    pub schedules: Table<'t, &'static str, &'static [u8]>,
-    pub messages: Table<'t, u64, &'static [u8]>,
-    pub guards: Table<'t, (&'static str, &'static str), &'static [u8]>,
-    pub touches: Table<'t, (&'static str, &'static str), &'static [u8]>,
-    pub due: Table<'t, (i64, i64, u64), ()>,
-    pub verdicts: Table<'t, (&'static str, &'static str), &'static [u8]>,
-    pub audit: Table<'t, u64, &'static [u8]>,
-    pub audit_by_caller: Table<'t, (&'static str, u64), u64>,
+    pub meta: Rows<'t, &'static str, &'static [u8]>,
+    pub runs: Rows<'t, u64, &'static [u8]>,
+    pub open: Rows<'t, u64, ()>,
+    pub run_index: Rows<'t, (u8, &'static str, u64), ()>,
+    pub run_ends: Rows<'t, (i64, u64), &'static str>,
+    pub episodes: Rows<'t, (i64, u64), &'static [u8]>,
+    pub firing: Rows<'t, (i64, u64), &'static str>,
+    pub episodes_by_type: Rows<'t, (&'static str, i64, u64), ()>,
+    pub alert_types: Rows<'t, &'static str, &'static [u8]>,
+    pub run_episodes: Rows<'t, (u64, u32), &'static [u8]>,
+    pub events: Rows<'t, (u64, u32), &'static [u8]>,
+    pub output: Rows<'t, (u64, u32), &'static [u8]>,
+    pub last_success: Rows<'t, (&'static str, &'static str), i64>,
+    pub findings: Rows<'t, (&'static str, &'static str), &'static [u8]>,
+    pub facts: Rows<'t, &'static str, &'static [u8]>,
+    pub fact_changes: Rows<'t, (&'static str, i64), &'static [u8]>,
+    pub hosts: Rows<'t, &'static str, &'static [u8]>,
+    pub objects: Rows<'t, (&'static str, &'static str), &'static [u8]>,
+    pub schedules: Rows<'t, &'static str, &'static [u8]>,
+    pub messages: Rows<'t, u64, &'static [u8]>,
+    pub guards: Rows<'t, (&'static str, &'static str), &'static [u8]>,
+    pub touches: Rows<'t, (&'static str, &'static str), &'static [u8]>,
+    pub due: Rows<'t, (i64, i64, u64), ()>,
+    pub verdicts: Rows<'t, (&'static str, &'static str), &'static [u8]>,
+    pub audit: Rows<'t, u64, &'static [u8]>,
+    pub audit_by_caller: Rows<'t, (&'static str, u64), u64>,
+    pub quarantine: Rows<'t, (&'static str, &'static [u8]), (&'static [u8], &'static [u8])>,
+    /// The rows that this transaction could not decode.
+    pub unreadable: Unreadable,
+    pub dirty: Dirty,
     pub runs_change: i64,
     pub episodes_change: i64,
     pub types: Types,
 }
 
 impl<'t> Tables<'t> {
+    /// Whether anything was written.
+    pub(super) fn is_dirty(&self) -> bool {
+        self.dirty.is_set()
+    }
+
     /// Opens, and on a new file makes, every table.
     pub(super) fn open(txn: &'t WriteTransaction) -> Result<Self, StoreError> {
+        let dirty = Dirty::default();
         Ok(Self {
-            meta: txn.open_table(META)?,
-            runs: txn.open_table(RUNS)?,
-            open: txn.open_table(OPEN)?,
-            run_index: txn.open_table(RUN_INDEX)?,
-            run_ends: txn.open_table(RUN_ENDS)?,
-            episodes: txn.open_table(EPISODES)?,
-            firing: txn.open_table(FIRING)?,
-            episodes_by_type: txn.open_table(EPISODES_BY_TYPE)?,
-            alert_types: txn.open_table(ALERT_TYPES)?,
-            run_episodes: txn.open_table(RUN_EPISODES)?,
-            events: txn.open_table(EVENTS)?,
-            output: txn.open_table(OUTPUT)?,
-            last_success: txn.open_table(LAST_SUCCESS)?,
-            findings: txn.open_table(FINDINGS)?,
-            facts: txn.open_table(FACTS)?,
-            fact_changes: txn.open_table(FACT_CHANGES)?,
-            hosts: txn.open_table(HOSTS)?,
-            objects: txn.open_table(OBJECTS)?,
-            schedules: txn.open_table(SCHEDULES)?,
-            messages: txn.open_table(MESSAGES)?,
-            guards: txn.open_table(GUARDS)?,
-            touches: txn.open_table(TOUCHES)?,
-            due: txn.open_table(DUE)?,
-            verdicts: txn.open_table(VERDICTS)?,
-            audit: txn.open_table(AUDIT)?,
-            audit_by_caller: txn.open_table(AUDIT_BY_CALLER)?,
+            meta: Rows::open(txn, META, &dirty)?,
+            runs: Rows::open(txn, RUNS, &dirty)?,
+            open: Rows::open(txn, OPEN, &dirty)?,
+            run_index: Rows::open(txn, RUN_INDEX, &dirty)?,
+            run_ends: Rows::open(txn, RUN_ENDS, &dirty)?,
+            episodes: Rows::open(txn, EPISODES, &dirty)?,
+            firing: Rows::open(txn, FIRING, &dirty)?,
+            episodes_by_type: Rows::open(txn, EPISODES_BY_TYPE, &dirty)?,
+            alert_types: Rows::open(txn, ALERT_TYPES, &dirty)?,
+            run_episodes: Rows::open(txn, RUN_EPISODES, &dirty)?,
+            events: Rows::open(txn, EVENTS, &dirty)?,
+            output: Rows::open(txn, OUTPUT, &dirty)?,
+            last_success: Rows::open(txn, LAST_SUCCESS, &dirty)?,
+            findings: Rows::open(txn, FINDINGS, &dirty)?,
+            facts: Rows::open(txn, FACTS, &dirty)?,
+            fact_changes: Rows::open(txn, FACT_CHANGES, &dirty)?,
+            hosts: Rows::open(txn, HOSTS, &dirty)?,
+            objects: Rows::open(txn, OBJECTS, &dirty)?,
+            schedules: Rows::open(txn, SCHEDULES, &dirty)?,
+            messages: Rows::open(txn, MESSAGES, &dirty)?,
+            guards: Rows::open(txn, GUARDS, &dirty)?,
+            touches: Rows::open(txn, TOUCHES, &dirty)?,
+            due: Rows::open(txn, DUE, &dirty)?,
+            verdicts: Rows::open(txn, VERDICTS, &dirty)?,
+            audit: Rows::open(txn, AUDIT, &dirty)?,
+            audit_by_caller: Rows::open(txn, AUDIT_BY_CALLER, &dirty)?,
+            quarantine: Rows::open(txn, QUARANTINE, &dirty)?,
+            unreadable: Unreadable::default(),
+            dirty,
             runs_change: 0,
             episodes_change: 0,
             types: Types::default(),
@@ -196,10 +216,9 @@ impl<'t> Tables<'t> {
     }
 
     pub(super) fn episode(&self, key: &EpisodeKey) -> Result<Option<Episode>, StoreError> {
-        match self.episodes.get(episode_key(key))? {
-            Some(value) => Ok(Some(decode(value.value())?)),
-            None => Ok(None),
-        }
+        let at = episode_key(key);
+        let value = self.episodes.get(at)?;
+        Ok(value.and_then(|value| self.unreadable.decode(EPISODES, &at, value.value())))
     }
 
     /// Keeps what this transaction has to say of a run's episodes.
@@ -231,18 +250,43 @@ impl<'t> Tables<'t> {
         &self,
         run: RunId,
     ) -> Result<Vec<(EpisodeKey, RunEpisode)>, StoreError> {
-        read_run_episodes(&self.run_episodes, run)
+        read_run_episodes(&*self.run_episodes, &self.unreadable, run)
+    }
+
+    /// Removes a row from the table of this name, if it has values that can be decoded.
+    pub(super) fn with_values(
+        &mut self,
+        name: &str,
+        row: &Removal<'_>,
+    ) -> Result<bool, StoreError> {
+        macro_rules! of {
+            ($($table:ident: $definition:ident),*) => { $(
+                if name == $definition.name() {
+                    return row.of(&mut self.$table);
+                }
+            )* };
+        }
+        of!(
+            runs: RUNS, episodes: EPISODES, alert_types: ALERT_TYPES, run_episodes: RUN_EPISODES,
+            events: EVENTS, findings: FINDINGS, facts: FACTS, fact_changes: FACT_CHANGES,
+            hosts: HOSTS, objects: OBJECTS, schedules: SCHEDULES, messages: MESSAGES,
+            guards: GUARDS, touches: TOUCHES, verdicts: VERDICTS, audit: AUDIT
+        );
+        Ok(false)
     }
 }
 
 /// The episodes of a run, in the order of their keys.
 pub(super) fn read_run_episodes(
     table: &impl ReadableTable<(u64, u32), &'static [u8]>,
+    unreadable: &Unreadable,
     run: RunId,
 ) -> Result<Vec<(EpisodeKey, RunEpisode)>, StoreError> {
     let mut episodes = BTreeMap::new();
     for row in table.range((run.0, 0)..=(run.0, u32::MAX))? {
-        let joined: Vec<Joined> = decode(row?.1.value())?;
+        let (key, value) = row?;
+        let joined = unreadable.decode(RUN_EPISODES, &key.value(), value.value());
+        let joined: Vec<Joined> = joined.unwrap_or_default();
         episodes.extend(
             joined
                 .into_iter()
@@ -274,10 +318,6 @@ pub(super) fn encode(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("our own types are JSON")
 }
 
-pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
-    serde_json::from_slice(bytes).map_err(|e| StoreError::Corrupt(e.to_string()))
-}
-
 /// A number kept in `meta`; 0 where it was never written.
 pub(super) fn meta_number(
     meta: &impl ReadableTable<&'static str, &'static [u8]>,
@@ -297,16 +337,4 @@ pub(super) fn meta_number(
 pub(super) fn read_id(tables: &Tables<'_>) -> Result<Option<String>, StoreError> {
     let id = tables.meta.get("store_id")?;
     Ok(id.map(|id| String::from_utf8_lossy(id.value()).into_owned()))
-}
-
-/// Opens a table for reading; `None` where nothing was ever written to it.
-pub(super) fn open_for_reading<K: redb::Key + 'static, V: redb::Value + 'static>(
-    txn: &ReadTransaction,
-    table: TableDefinition<'_, K, V>,
-) -> Result<Option<redb::ReadOnlyTable<K, V>>, StoreError> {
-    match txn.open_table(table) {
-        Ok(table) => Ok(Some(table)),
-        Err(TableError::TableDoesNotExist(_)) => Ok(None),
-        Err(e) => Err(e.into()),
-    }
 }

@@ -8,7 +8,7 @@ use prometheus::{Encoder, Registry, TextEncoder};
 use redb::StorageBackend;
 use redb::backends::FileBackend;
 
-use super::file::{builder, file, open_error};
+use super::file::{Opener, builder, file, open_error};
 use super::open::open_with;
 use super::*;
 use crate::alert::{Fingerprint, Status};
@@ -116,7 +116,7 @@ pub(super) fn at(seconds: i64) -> DateTime<Utc> {
 }
 
 pub(super) struct Fixture {
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
     faults: Arc<Faults>,
     metrics: Metrics,
     pub(super) store: Store,
@@ -139,7 +139,7 @@ impl Fixture {
         };
         let metrics = Metrics::new(Registry::new()).unwrap();
         let path = folder.path().join("store.redb");
-        let opened = open_with(Arc::new(open), &path, &metrics, at(0), &|_| ()).unwrap();
+        let opened = open_with(Opener::of(open), &path, &metrics, at(0), &|_| ()).unwrap();
         let roles = Roles {
             alert: vec!["r".into()],
             routine: Vec::new(),
@@ -153,7 +153,7 @@ bindings:
 guards: {attempts: {max: 0}, storm: {max_hosts: 0}}
 "#;
         Self {
-            _folder: folder,
+            folder,
             faults,
             metrics,
             store: opened.store,
@@ -162,16 +162,37 @@ guards: {attempts: {max: 0}, storm: {max_hosts: 0}}
         }
     }
 
+    /// The same store, closed and opened again.
+    pub(super) async fn reopen(self) -> Self {
+        self.store.close().await;
+        let metrics = Metrics::new(Registry::new()).unwrap();
+        let path = self.folder.path().join("store.redb");
+        let opened = open_with(Opener::new(), &path, &metrics, at(10), &|_| ()).unwrap();
+        Self {
+            metrics,
+            store: opened.store,
+            ..self
+        }
+    }
+
     pub(super) async fn admit(&self) -> Result<Admitted, StoreError> {
+        self.admit_as(1, Arc::clone(&self.config)).await
+    }
+
+    pub(super) async fn admit_as(
+        &self,
+        fingerprint: u64,
+        config: Arc<Config>,
+    ) -> Result<Admitted, StoreError> {
         let labels = [("alertname", "A"), ("instance", "h")];
         let alert = Alert {
             status: Status::Firing,
             labels: labels.map(|(n, v)| (n.to_owned(), v.to_owned())).into(),
             annotations: BTreeMap::new(),
-            starts_at: at(0),
+            starts_at: at(0).try_into().unwrap(),
             ends_at: None,
             generator_url: String::new(),
-            fingerprint: Fingerprint(1),
+            fingerprint: Fingerprint(fingerprint),
         };
         let notification = Notification {
             receiver: String::new(),
@@ -181,7 +202,7 @@ guards: {attempts: {max: 0}, storm: {max_hosts: 0}}
             external_url: String::new(),
             alerts: vec![alert],
         };
-        let (config, inventory) = (Arc::clone(&self.config), Arc::clone(&self.inventory));
+        let inventory = Arc::clone(&self.inventory);
         let notification = Arc::new(notification);
         self.store
             .admit(notification, config, inventory, at(1))
@@ -210,7 +231,7 @@ guards: {attempts: {max: 0}, storm: {max_hosts: 0}}
         events.len()
     }
 
-    fn sample(&self, begins: &str) -> f64 {
+    pub(super) fn sample(&self, begins: &str) -> f64 {
         let mut text = Vec::new();
         TextEncoder::new()
             .encode(&self.metrics.gather(0), &mut text)

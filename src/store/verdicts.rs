@@ -7,7 +7,7 @@ use redb::ReadableTable;
 
 use super::live::Live;
 use super::records::{Decided, Episode};
-use super::tables::{Tables, VERDICTS, decode, encode, open_for_reading};
+use super::tables::{RUNS, Tables, VERDICTS, encode, open_for_reading};
 use super::{Store, StoreError};
 use crate::alert::{EpisodeKey, Status};
 use crate::guards::after;
@@ -176,8 +176,8 @@ fn fell(
 ) -> Result<(), StoreError> {
     let id = decided.run.unwrap_or(RunId(0));
     let stored = tables.runs.get(id.0)?;
-    let stored = stored.map(|value| decode::<Run>(value.value()));
-    let Some(mut run) = stored.transpose()? else {
+    let stored = stored.and_then(|value| tables.unreadable.decode(RUNS, &id.0, value.value()));
+    let Some(mut run): Option<Run> = stored else {
         // Retention has taken it.
         decided.verdict = Some(verdict);
         return Ok(());
@@ -233,10 +233,10 @@ fn fall(
 
 impl Tables<'_> {
     fn verdicts_of(&self, role: &str, binding: &str) -> Result<Verdicts, StoreError> {
-        match self.verdicts.get((role, binding))? {
-            Some(value) => decode(value.value()),
-            None => Ok(Verdicts::default()),
-        }
+        let key = (role, binding);
+        let value = self.verdicts.get(key)?;
+        let verdicts = value.and_then(|v| self.unreadable.decode(VERDICTS, &key, v.value()));
+        Ok(verdicts.unwrap_or_default())
     }
 }
 
@@ -251,10 +251,9 @@ impl Store {
             for row in table.iter()? {
                 let (key, value) = row?;
                 let (role, binding) = key.value();
-                all.insert(
-                    (role.to_owned(), binding.to_owned()),
-                    decode(value.value())?,
-                );
+                let verdicts = txn.unreadable.decode(VERDICTS, &key.value(), value.value());
+                let name = (role.to_owned(), binding.to_owned());
+                all.extend(verdicts.map(|verdicts| (name, verdicts)));
             }
             Ok(all)
         })

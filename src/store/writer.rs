@@ -1,20 +1,28 @@
 //! The one thread that writes: many operations, one transaction, one fsync.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use redb::{Database, Durability};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::mpsc::error::TryRecvError;
+use tokio::sync::{mpsc, watch};
 
 use super::StoreError;
 use super::cancels::Cancels;
-use super::file::Opener;
+use super::file::{Opener, panicked};
+use super::integrity::Integrity;
 use super::live::{Held, Live};
 use super::news::News;
-use super::tables::{Tables, meta_number, read_id};
-use super::{guards, queue};
+use super::operation::{Message, Operation};
+use super::reopen::{Doubt, Reopened};
+use super::tables::Tables;
+use super::upkeep::{DELETED, Upkeep};
+use super::{guards, look_again, retention};
 use crate::faults;
 use crate::metrics::{Happened, Metrics};
 use crate::run::RunId;
@@ -22,70 +30,11 @@ use crate::run::RunId;
 /// How many operations share a transaction at most: what arrives during one fsync, many times over.
 const BATCH: usize = 1024;
 
-/// How long to leave a broken store alone before it is opened again.
-const REOPEN_PAUSE: Duration = Duration::from_millis(500);
+/// How much of what comes from outside they bring along, unless one alone brings more. *Units*: bytes.
+const BATCH_BYTES: usize = 4 << 20;
 
-/// What the writer is asked.
-pub(super) enum Message {
-    /// Do this, and answer when it is on disk.
-    Do(Box<dyn Operation>),
-    /// Open the file again if it is closed: somebody wants to read.
-    Open,
-    /// Finish what was asked before, then end.
-    Close(oneshot::Sender<()>),
-}
-
-/// One whole operation.
-pub(super) trait Operation: Send {
-    /// Does it inside a transaction. It may be done a second time, in a new transaction, if the first one fails.
-    fn apply(&mut self, tables: &mut Tables<'_>, live: &mut Live) -> Result<(), StoreError>;
-
-    /// Tells the asker: what `apply` yielded, or why it is not on disk.
-    fn answer(self: Box<Self>, failed: Option<StoreError>);
-}
-
-/// An operation made of a closure, and who waits for it.
-pub(super) struct Asked<T, F> {
-    work: F,
-    result: Option<Result<T, StoreError>>,
-    reply: oneshot::Sender<Result<T, StoreError>>,
-}
-
-impl<T, F> Asked<T, F> {
-    pub(super) fn new(work: F, reply: oneshot::Sender<Result<T, StoreError>>) -> Self {
-        Self {
-            work,
-            result: None,
-            reply,
-        }
-    }
-}
-
-impl<T, F> Operation for Asked<T, F>
-where
-    T: Send,
-    F: FnMut(&mut Tables<'_>, &mut Live) -> Result<T, StoreError> + Send,
-{
-    fn apply(&mut self, tables: &mut Tables<'_>, live: &mut Live) -> Result<(), StoreError> {
-        match (self.work)(tables, live) {
-            Err(e @ (StoreError::Broken(_) | StoreError::Corrupt(_))) => Err(e),
-            refused_or_done => {
-                self.result = Some(refused_or_done);
-                Ok(())
-            }
-        }
-    }
-
-    fn answer(self: Box<Self>, failed: Option<StoreError>) {
-        let result = match (failed, self.result) {
-            (Some(e), _) => Err(e),
-            (None, Some(result)) => result,
-            (None, None) => Err(StoreError::Closed),
-        };
-        // Nobody waits any more: what was done stays done.
-        let _ = self.reply.send(result);
-    }
-}
+/// How often the writer looks for a message while it has something to do of its own at a certain time.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// The writer's side of the store.
 pub(super) struct Writer {
@@ -97,6 +46,11 @@ pub(super) struct Writer {
     pub metrics: Metrics,
     pub changed: watch::Sender<u64>,
     pub facts_changed: watch::Sender<u64>,
+    /// Why nothing can be written, as long as that is so.
+    pub trouble: watch::Sender<Option<Arc<str>>>,
+    /// Whether readers wait for a moment.
+    pub resting: watch::Sender<bool>,
+    pub integrity: watch::Receiver<Integrity>,
     pub news: News,
     pub cancels: Cancels,
     pub opener: Opener,
@@ -106,48 +60,37 @@ pub(super) struct Writer {
     pub doubt: Option<Doubt>,
     /// When a broken store is to be opened again.
     pub reopen_at: Option<Instant>,
+    /// What time it was at a certain instant.
+    pub clock: (DateTime<Utc>, Instant),
+    pub upkeep: Upkeep,
 }
 
-/// A commit that failed. redb writes what makes a commit valid before its last fsync, so only the file can tell whether
-/// it took effect.
-pub(super) struct Doubt {
-    commit: u64,
-    happened: Vec<Happened>,
-    /// The runs that it handed out, among others, as long as their owners can still be told.
-    held: Option<BTreeMap<RunId, Held>>,
+/// What the writer comes to next.
+enum Next {
+    Message(Message),
+    /// Nobody has asked for anything, and it is time for what the writer does by itself.
+    Quiet,
+    /// Nobody can ask for anything any more.
+    Over,
 }
 
 impl Writer {
     /// Works until it is closed or every asker is gone.
     pub(super) fn run(mut self) {
         let _alive = EndsWithUs;
-        let mut batch = Vec::new();
         let mut closing = None;
         while closing.is_none() {
-            let Some(first) = self.messages.blocking_recv() else {
-                break;
-            };
-            let mut next = Some(first);
-            while let Some(message) = next {
-                match message {
-                    Message::Do(operation) => batch.push(operation),
-                    Message::Open if self.current().is_none() => {
-                        self.reopen();
+            match self.next() {
+                Next::Message(first) => {
+                    let batch;
+                    (batch, closing) = self.drain(first);
+                    if !batch.is_empty() {
+                        self.commit(batch);
                     }
-                    Message::Open => {}
-                    Message::Close(reply) => {
-                        closing = Some(reply);
-                        break;
-                    }
+                    self.probe_if_due();
                 }
-                next = if batch.len() < BATCH {
-                    self.messages.try_recv().ok()
-                } else {
-                    None
-                };
-            }
-            if !batch.is_empty() {
-                self.commit(std::mem::take(&mut batch));
+                Next::Quiet => self.keep_up(),
+                Next::Over => break,
             }
         }
         self.messages.close();
@@ -160,18 +103,67 @@ impl Writer {
         }
     }
 
+    fn next(&mut self) -> Next {
+        let Some(patience) = self.patience() else {
+            return match self.messages.blocking_recv() {
+                Some(message) => Next::Message(message),
+                None => Next::Over,
+            };
+        };
+        let until = Instant::now() + patience;
+        loop {
+            match self.messages.try_recv() {
+                Ok(message) => return Next::Message(message),
+                Err(TryRecvError::Disconnected) => return Next::Over,
+                Err(TryRecvError::Empty) if Instant::now() >= until => return Next::Quiet,
+                Err(TryRecvError::Empty) => std::thread::sleep(LOOK),
+            }
+        }
+    }
+
+    /// Takes what waits, as much as one transaction may hold; and who waits for the end.
+    fn drain(
+        &mut self,
+        first: Message,
+    ) -> (
+        Vec<Box<dyn Operation>>,
+        Option<tokio::sync::oneshot::Sender<()>>,
+    ) {
+        let (mut batch, mut bytes): (Vec<Box<dyn Operation>>, _) = (Vec::new(), 0);
+        let mut next = Some(first);
+        while let Some(message) = next {
+            match message {
+                Message::Do(operation) => {
+                    bytes += operation.weight();
+                    batch.push(operation);
+                }
+                Message::Open if self.current().is_none() => {
+                    self.reopen();
+                }
+                Message::Open => {}
+                Message::Close(reply) => return (batch, Some(reply)),
+            }
+            let is_full = batch.len() >= BATCH || bytes >= BATCH_BYTES;
+            next = (!is_full).then(|| self.messages.try_recv().ok()).flatten();
+        }
+        (batch, None)
+    }
+
     /// Commits a batch. If it fails, each operation gets a transaction of its own, so that one which cannot succeed
     /// does not take the others with it.
-    fn commit(&mut self, mut batch: Vec<Box<dyn Operation>>) {
+    pub(super) fn commit(&mut self, mut batch: Vec<Box<dyn Operation>>) {
         let Err(failed) = self.transact(&mut batch) else {
             for operation in batch {
                 operation.answer(None);
             }
             return;
         };
-        tracing::error!(error = %failed, operations = batch.len(), "a transaction failed");
+        let may_grow = self.heed_growth();
+        if may_grow {
+            tracing::error!(error = %failed, operations = batch.len(), "a transaction failed");
+        }
         // What may be on disk must not be done a second time.
-        if batch.len() == 1 || self.doubt.is_some() {
+        if (batch.len() == 1 && may_grow) || self.doubt.is_some() {
             for operation in batch {
                 operation.answer(Some(copy(&failed)));
             }
@@ -187,13 +179,15 @@ impl Writer {
     }
 
     /// One transaction. After an `Err`, nothing is on disk unless [`Self::doubt`] is left, and the memory is as the file.
-    fn transact(&mut self, batch: &mut [Box<dyn Operation>]) -> Result<(), StoreError> {
+    pub(super) fn transact(&mut self, batch: &mut [Box<dyn Operation>]) -> Result<(), StoreError> {
         if self.current().is_none() {
             self.reopen();
         }
         let database = self.current().ok_or_else(|| {
+            let trouble = self.trouble.borrow();
+            let why = trouble.as_deref().unwrap_or("it is not known why");
             StoreError::Broken(format!(
-                "{} cannot be opened again yet",
+                "{} cannot be opened again yet: {why}",
                 self.path.display()
             ))
         })?;
@@ -203,6 +197,9 @@ impl Writer {
             self.account();
             return Ok(());
         };
+        self.note_trouble(&failed);
+        // What opens the file must not be refused.
+        self.opener.growth.most.store(u64::MAX, Ordering::Relaxed);
         match self.reopen() {
             Reopened::AsAttempted => Ok(()),
             Reopened::AsBefore => Err(failed),
@@ -221,18 +218,22 @@ impl Writer {
         database: &Database,
         batch: &mut [Box<dyn Operation>],
     ) -> Result<(), StoreError> {
+        self.limit_growth(batch);
         let mut txn = database.begin_write()?;
         txn.set_durability(Durability::Immediate)?;
         txn.set_quick_repair(true);
-        self.live.idle = 0;
-        {
+        self.live.now = self.now();
+        let is_written = {
             let mut tables = Tables::open(&txn)?;
             for operation in batch.iter_mut() {
-                operation.apply(&mut tables, &mut self.live)?;
+                let live = &mut self.live;
+                caught(|| operation.apply(&mut tables, live))?;
             }
-            self.live.flush(&mut tables)?;
-        }
-        if self.live.idle == batch.len() {
+            self.go_on(&mut tables)?;
+            let live = &mut self.live;
+            caught(|| live.flush(&mut tables))?
+        };
+        if !is_written {
             // Repeated alerts and idle workers come all the time: what says nothing new is not worth an fsync.
             txn.abort()?;
             return Ok(());
@@ -247,20 +248,57 @@ impl Writer {
             });
             return Err(e.into());
         }
-        self.metrics.committed(started.elapsed(), batch.len());
+        if !batch.is_empty() {
+            self.metrics.committed(started.elapsed(), batch.len());
+        }
+        if std::mem::take(&mut self.live.freed) {
+            self.upkeep.compact_in(DELETED);
+        }
         Ok(())
     }
 
+    /// Does a slice of what is too much for one transaction.
+    fn go_on(&mut self, tables: &mut Tables<'_>) -> Result<(), StoreError> {
+        if !self.upkeep.may_go_on() {
+            return Ok(());
+        }
+        let live = &mut self.live;
+        let gone_on = caught(|| {
+            look_again::go_on(tables, live)?;
+            retention::make_room(tables, live)
+        });
+        match gone_on {
+            Ok(more) => {
+                self.upkeep.more = more || !self.live.looks.is_empty();
+                Ok(())
+            }
+            Err(e) => {
+                // Nothing that was asked for may fail because of it a second time.
+                self.upkeep.put_off();
+                Err(e)
+            }
+        }
+    }
+
     /// Shows what is on disk now, and remembers who owns what.
-    fn account(&mut self) {
+    pub(super) fn account(&mut self) {
         let mut facts = false;
         for happened in self.live.happened.drain(..) {
+            if let Happened::Quarantined { table, key, reason } = &happened {
+                tracing::error!(
+                    table,
+                    key,
+                    error = reason,
+                    "a row of the store cannot be read and was set aside"
+                );
+            }
             self.metrics.count(&happened);
             facts |= matches!(happened, Happened::Facts(_) | Happened::FactsForgotten(_));
         }
         if facts {
             self.facts_changed.send_modify(|n| *n += 1);
         }
+        self.metrics.quarantined(self.live.quarantined);
         self.news.tell(&self.live.touched, &self.live.moved);
         self.live.touched.clear();
         self.live.moved.clear();
@@ -279,118 +317,62 @@ impl Writer {
         }
     }
 
-    fn current(&self) -> Option<Arc<Database>> {
-        self.database
-            .read()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .clone()
+    /// The time: what it was when the file was opened, and what has passed since.
+    pub(super) fn now(&self) -> DateTime<Utc> {
+        let (at, since) = self.clock;
+        at + since.elapsed()
     }
 
-    /// Takes the database away from the readers and waits until the last of them is done.
-    fn take_database(&self) -> Option<Database> {
-        let mut taken = self
-            .database
-            .write()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .take()?;
-        loop {
-            match Arc::try_unwrap(taken) {
-                Ok(database) => return Some(database),
-                Err(shared) => taken = shared,
-            }
-            std::thread::sleep(Duration::from_millis(1));
+    /// Lets the file grow beyond twice the limit only for what must not be refused.
+    fn limit_growth(&mut self, batch: &[Box<dyn Operation>]) {
+        if self.upkeep.is_full_over() {
+            self.live.rows_limit = None;
         }
+        let may_refuse = batch.iter().any(|operation| operation.weight() > 0);
+        let most = retention::most_file_bytes(&self.live).filter(|_| may_refuse);
+        let growth = &self.opener.growth;
+        growth
+            .most
+            .store(most.unwrap_or(u64::MAX), Ordering::Relaxed);
+        growth.refused.store(false, Ordering::Relaxed);
     }
 
-    /// Opens the file again and rebuilds the memory from it. redb refuses all work after an I/O error until then.
-    fn reopen(&mut self) -> Reopened {
-        if self.reopen_at.is_some_and(|at| Instant::now() < at) {
-            return Reopened::NotYet;
+    /// Whether the file might grow as it wanted. If not, the history has to be smaller for a while.
+    fn heed_growth(&mut self) -> bool {
+        if !self.opener.growth.refused.swap(false, Ordering::Relaxed) {
+            return true;
         }
-        drop(self.take_database());
-        match self.load_again() {
-            Ok((database, mut live)) => {
-                self.reopen_at = None;
-                let doubt = self.doubt.take();
-                let reopened = match doubt.filter(|doubt| doubt.commit == live.commits) {
-                    Some(doubt) => {
-                        live.happened = doubt.happened;
-                        Reopened::AsAttempted
-                    }
-                    None => Reopened::AsBefore,
-                };
-                live.queue_changed = true;
-                live.guards_changed = true;
-                live.guards.circuit = self.live.guards.circuit;
-                live.fleet = Arc::clone(&self.live.fleet);
-                self.live = live;
-                *self
-                    .database
-                    .write()
-                    .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Arc::new(database));
-                self.account();
-                // What was in doubt may have happened.
-                self.news.tell_all();
-                reopened
-            }
-            Err(e) => {
-                self.reopen_at = Some(Instant::now() + REOPEN_PAUSE);
-                tracing::error!(error = %e, path = %self.path.display(), "the store cannot be opened again");
-                Reopened::NotYet
-            }
-        }
+        retention::shrink_rows(&mut self.live);
+        self.upkeep.was_full();
+        tracing::warn!(
+            path = %self.path.display(),
+            "the store's file has twice the size that storage.retention.size says and may not grow: new alerts are refused until there is room in it"
+        );
+        false
     }
 
-    fn load_again(&self) -> Result<(Database, Live), StoreError> {
-        // A file that was moved away, or a volume that went, is no reason to begin an empty history.
-        let database =
-            (self.opener)(&self.path, false).map_err(|e| StoreError::Broken(e.to_string()))?;
-        let mut txn = database.begin_write()?;
-        txn.set_quick_repair(true);
-        let live = {
-            let mut tables = Tables::open(&txn)?;
-            if read_id(&tables)?.as_deref() != Some(&*self.id) {
-                return Err(StoreError::Broken(format!(
-                    "{} is another store now",
-                    self.path.display()
-                )));
-            }
-            let commits = meta_number(&tables.meta, "commits")?;
-            let attempted = self
-                .doubt
-                .as_ref()
-                .filter(|doubt| doubt.commit == commits)
-                .and_then(|doubt| doubt.held.as_ref());
-            let held = attempted.unwrap_or(&self.held);
-            let mut live = Live::load(&tables, held)?;
-            queue::put_back_unowned(&mut tables, &mut live, held)?;
-            if live.dirty.is_empty() {
-                drop(tables);
-                txn.abort()?;
-                return Ok((database, live));
-            }
-            // Under the same number: it tells what was in doubt from what was not.
-            live.commits -= 1;
-            live.flush(&mut tables)?;
-            live
+    /// Remembers why nothing can be written.
+    pub(super) fn note_trouble(&mut self, failed: &StoreError) {
+        let (StoreError::Broken(why) | StoreError::Corrupt(why)) = failed else {
+            return;
         };
-        txn.commit()?;
-        Ok((database, live))
+        if !self.opener.growth.refused.load(Ordering::Relaxed) {
+            self.trouble.send_replace(Some(why.as_str().into()));
+            self.upkeep.probe_later();
+        }
     }
 }
 
-/// How a file was found that was opened again.
-enum Reopened {
-    /// With the commit that was in doubt.
-    AsAttempted,
-    /// Without it, or none was in doubt.
-    AsBefore,
-    /// It cannot be opened now.
-    NotYet,
+/// Does something that may panic. A panic ends what was asked for, and not the process: what is told again by a sender
+/// would end it again.
+fn caught<T>(work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|panic| Err(StoreError::Defect(panicked(&*panic))))
 }
 
-/// Ends the process if the writer panics. Without it nothing could be kept any more, while all else would look well; a
-/// service manager starts us again, and the file is as the last commit left it.
+/// Ends the process if the writer itself panics, outside of what it was asked to do: while it opens the file again, or
+/// shows what is on disk. Without it nothing could be kept any more, while all else would look well; a service manager
+/// starts us again, and the file is as the last commit left it.
 struct EndsWithUs;
 
 impl Drop for EndsWithUs {
@@ -402,5 +384,10 @@ impl Drop for EndsWithUs {
 }
 
 fn copy(e: &StoreError) -> StoreError {
-    StoreError::Broken(e.to_string())
+    match e {
+        StoreError::Broken(why) => StoreError::Broken(why.clone()),
+        StoreError::Corrupt(why) => StoreError::Corrupt(why.clone()),
+        StoreError::Defect(why) => StoreError::Defect(why.clone()),
+        other => StoreError::Broken(other.to_string()),
+    }
 }

@@ -27,7 +27,7 @@ fn send(server: &Server, n: u32) -> u16 {
     let answer = server.post(&notification(&alerts));
     let (status, text) = (answer.status, answer.text());
     assert!(
-        status == 200 || (status == 503 && text.contains("store")),
+        status == 200 || (status == 503 && text.matches("the store is broken").count() == 1),
         "{status}: {text}"
     );
     status
@@ -158,7 +158,14 @@ fn notifications_are_refused_while_the_disk_is_full_and_taken_when_there_is_spac
         let more = until_full(&server, round);
         assert_eq!(server.get("/-/healthy").status, 200);
         assert_eq!(server.get("/metrics").status, 200);
+        let ready = server.get("/-/ready");
+        let why = ready.text();
+        assert_eq!(ready.status, 503, "{why}");
+        assert!(why.contains("No space left on device"), "{why}");
+        assert_eq!(why.matches("the store is broken").count(), 1, "{why}");
         disk.free();
+        // Nobody has to send anything for that.
+        server.wait("ready again", || server.get("/-/ready").status == 200);
         // Alertmanager comes again.
         server.wait("taken again", || send(&server, more.refused[0]) == 200);
         for n in &more.refused[1..] {

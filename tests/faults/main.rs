@@ -20,6 +20,7 @@ mod door;
 #[path = "../store/fixture.rs"]
 mod fixture;
 mod flat;
+mod flood;
 mod full_disk;
 mod history;
 mod misbehaving;

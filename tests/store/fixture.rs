@@ -76,7 +76,7 @@ pub fn alert(number: u64, since: i64, severity: &str, host: &str, status: Status
         .map(|(name, value)| (name.to_owned(), value))
         .into(),
         annotations: [("summary".to_owned(), "s".to_owned())].into(),
-        starts_at: at(since),
+        starts_at: at(since).try_into().unwrap(),
         ends_at: None,
         generator_url: String::new(),
         fingerprint: Fingerprint(number),

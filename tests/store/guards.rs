@@ -887,3 +887,34 @@ async fn the_role_that_failed_is_the_one_that_counts() {
     finish(&fixture, &by_hand, Outcome::Failed, 1).await;
     assert!(open(fixture).await.is_empty(), "a person sees it himself");
 }
+
+#[tokio::test]
+async fn all_that_a_host_held_up_is_due_after_its_release_however_much_it_is_and_over_a_restart() {
+    let mut fixture = guarded("", ROLES);
+    let hold = HostHold {
+        since: at(0),
+        until: None,
+        by: "ann".into(),
+        why: String::new(),
+    };
+    fixture.store.hold_host("h1".into(), hold).await.unwrap();
+    let many = 1700;
+    let firing = (0..many).map(|number| fires(number, "h1")).collect();
+    fixture.admit(firing, at(1)).await.unwrap();
+    fixture
+        .store
+        .release_host("h1".into(), at(2))
+        .await
+        .unwrap();
+    // The first slice is on disk with the release, the others come by themselves.
+    fixture.kill_and_reopen(at(3));
+    let begun = std::time::Instant::now();
+    loop {
+        let due = fixture.store.due(at(4), 10_000).await.unwrap().episodes;
+        if due.len() == usize::try_from(many).unwrap() {
+            break;
+        }
+        assert!(begun.elapsed().as_secs() < 60, "{} are due", due.len());
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}

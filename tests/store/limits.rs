@@ -308,8 +308,14 @@ async fn play(steps: Vec<Step>) {
     fixture.store.close().await;
 }
 
+/// How many orders of things are played: few by default, more by `PROMANSIBLE_LIMITS_CASES`.
+fn cases() -> u32 {
+    let given = std::env::var("PROMANSIBLE_LIMITS_CASES").ok();
+    given.map_or(60, |given| given.parse().expect("a number"))
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_guard_lets_more_through_than_it_may(steps in steps()) {

@@ -346,3 +346,36 @@ async fn a_text_is_looked_for_in_so_many_runs_at_a_time() {
     assert_eq!((page.runs[0].id, page.next), (run.id, None));
     fixture.store.close().await;
 }
+
+#[tokio::test]
+async fn runs_are_found_by_alert_types_of_any_length() {
+    let fixture = Fixture::new(100);
+    let long = |end: &str| format!("{}{end}", "n".repeat(300_000));
+    for (number, end) in [(1, "1"), (2, "2")] {
+        let mut firing = alert(number, 0, "d", "h3", Status::Firing);
+        firing.labels.insert("alertname".into(), long(end));
+        fixture.admit(vec![firing], at(0)).await.unwrap();
+        let run = fixture.claim(at(1)).await.unwrap().run;
+        let well = ended(&run, Outcome::Successful);
+        fixture.store.finish(run.id, well, at(2)).await.unwrap();
+    }
+    for (number, end) in [(1, "1"), (2, "2")] {
+        let filter = RunFilter {
+            alertname: Some(long(end)),
+            ..RunFilter::default()
+        };
+        let found = fixture.store.runs(filter, None, 10).await.unwrap().runs;
+        let found: Vec<u64> = found.iter().map(|run| run.id.0).collect();
+        assert_eq!(found, [number]);
+        let firing = fixture.store.firing(Some(long(end)), |_| true, None, 10);
+        assert_eq!(firing.await.unwrap().episodes.len(), 1);
+        let of_type = fixture.store.episodes_of_type(long(end), None, 10).await;
+        assert_eq!(of_type.unwrap().episodes.len(), 1);
+    }
+    let types = fixture.store.alert_types().await.unwrap();
+    assert!(
+        types.iter().all(|of| of.name.len() < 300),
+        "{}",
+        types.len()
+    );
+}

@@ -255,3 +255,72 @@ async fn episodes_that_stay_do_not_hide_those_that_may_go() {
     let done = retain_all(&fixture, 1 << 40, later + 60).await;
     assert_eq!((done.runs, done.episodes), (0, 100));
 }
+
+#[tokio::test]
+async fn an_alert_that_fires_under_a_binding_is_not_forgotten_however_little_space_there_is() {
+    let fixture = Fixture::new(1000);
+    // Its host is not in the inventory: nothing runs, and it is decided again when it is told again.
+    let unknown = (0..100).map(|number| {
+        let mut unknown = alert(number, 0, "d", "nowhere", Status::Firing);
+        unknown.annotations.insert("text".into(), "x".repeat(4000));
+        unknown
+    });
+    fixture.admit(unknown.collect(), at(0)).await.unwrap();
+    let done = retain_all(&fixture, 100_000, 60).await;
+    assert_eq!(done.episodes, 0);
+    let firing = fixture.store.firing(None, |_| true, None, 1000).await;
+    assert_eq!(firing.unwrap().episodes.len(), 100);
+    // What no binding is for goes.
+    let nobodys = loud(1000..1100, "none", Status::Firing);
+    fixture.admit(nobodys, at(61)).await.unwrap();
+    let done = retain_all(&fixture, 100_000, 62).await;
+    assert_eq!(done.episodes, 100);
+}
+
+#[tokio::test]
+async fn new_alerts_are_refused_while_the_history_is_full_and_known_ones_are_not() {
+    let mut fixture = Fixture::new(1000);
+    let mut config = promansible::config::Config::clone(&fixture.config);
+    config.storage.retention_size_bytes = 200_000;
+    fixture.config = std::sync::Arc::new(config);
+    let mut taken = Vec::new();
+    let full = loop {
+        let number = taken.len() as u64;
+        let firing = loud(number..number + 1, "d", Status::Firing);
+        match fixture.admit(firing.clone(), at(1)).await {
+            Ok(_) => taken.extend(firing),
+            Err(full) => break full,
+        }
+        assert!(number < 100, "nothing is refused");
+    };
+    let why = full.to_string();
+    assert!(
+        matches!(full, store::StoreError::HistoryFull { .. }),
+        "{why}"
+    );
+    assert!(why.contains("storage.retention.size"), "{why}");
+    assert!(taken.len() > 40, "{} of 200 kB", taken.len());
+    // All of them are queued; they are told again, and end.
+    let again = fixture.admit(taken.clone(), at(2)).await.unwrap();
+    assert!(
+        again
+            .decisions
+            .iter()
+            .all(|d| d.choice.as_str() == "duplicate")
+    );
+    let open = fixture.all_runs().await;
+    let queued = open.iter().filter(|run| run.state == State::Queued);
+    assert!(queued.count() > 0);
+    let over: Vec<Alert> = taken
+        .into_iter()
+        .map(|alert| Alert {
+            status: Status::Resolved,
+            ..alert
+        })
+        .collect();
+    fixture.admit(over, at(3)).await.unwrap();
+    // What has resolved and never ran may go at once, and makes room.
+    retain_all(&fixture, 200_000, 10).await;
+    let firing = loud(500..501, "d", Status::Firing);
+    fixture.admit(firing, at(11)).await.unwrap();
+}

@@ -40,7 +40,7 @@ pub(super) fn as_text(
             text,
             "{}  {}  {}",
             Ink::Bold.paint(&alert_name(alert.name()), color),
-            firing(alert.status, alert.starts_at, alert.ends_at),
+            firing(alert.status, *alert.starts_at, alert.ends_at),
             alert.fingerprint
         );
         let _ = writeln!(text, "  {}", labels(&alert.labels));

@@ -113,7 +113,7 @@ pub(super) fn told(page: EpisodePage, hosts: &Hosts, is_whole: bool) -> Vec<Epis
             cut,
             host,
             annotations: episode.annotations,
-            starts_at: episode.starts_at,
+            starts_at: *episode.starts_at,
             ends_at: episode.ends_at,
             first_seen: episode.first_seen,
             last_seen: episode.last_seen,

@@ -83,9 +83,9 @@ pub(super) fn rows(page: EpisodePage) -> Vec<EpisodeRow> {
         EpisodeRow {
             link: format!("/alerts/{}", part(&name)),
             badge: episode.status.into(),
-            since: Moment(episode.starts_at),
+            since: Moment(*episode.starts_at),
             ended: ended.map(Moment),
-            took: ended.map(|end| Took::between(episode.starts_at, end)),
+            took: ended.map(|end| Took::between(*episode.starts_at, end)),
             whole: if is_cut { whole_of(key) } else { String::new() },
             summary: summary(&episode.annotations),
             decisions: decisions.collect(),

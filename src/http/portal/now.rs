@@ -131,9 +131,17 @@ async fn some(
 async fn warnings(context: &Context, now: DateTime<Utc>) -> Result<Vec<Warning>, StoreError> {
     let mut warnings = Vec::new();
     let mut warn = |what, why, link| warnings.push(Warning { what, why, link });
-    if !context.store.is_open() {
-        let why = "It is being opened again; until then nothing is taken. The log says what broke.";
-        warn("The store is broken", why.to_owned(), "/-/ready");
+    if let Some(why) = context.store.trouble() {
+        let why = format!("Nothing is taken until it can be written: {why}.");
+        warn("The store is broken", why, "/-/ready");
+    }
+    let rows = context.metrics.quarantined_rows();
+    if rows > 0 {
+        let rows = count(rows, "row");
+        let why = format!(
+            "{rows} could not be read and were set aside, so what stood there is missing. The log says which they were."
+        );
+        warn("The store has unreadable rows", why, "");
     }
     if !context.metrics.is_config_read() {
         let why = "What was last read has defects, so the configuration before it is in force. `promansible check config` shows them, and so does the log.";

@@ -3,7 +3,7 @@
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt as _;
 
-use super::super::file::open_file;
+use super::super::file::Opener;
 use super::super::tests::Fixture;
 use super::*;
 use crate::run::RunId;
@@ -30,7 +30,7 @@ fn open_at_once(path: &Path) -> (Arc<Database>, watch::Receiver<Integrity>) {
     let look = Look::begin(path).unwrap().expect("there is a file");
     // However quick it was: nobody has waited for it.
     look.view.lock.unlock().unwrap();
-    let database = Arc::new(open_file(path, false).unwrap());
+    let database = Arc::new(Opener::new().open(path, false).unwrap());
     let integrity = look.go_on(&database).unwrap();
     (database, integrity)
 }
@@ -91,7 +91,7 @@ async fn a_file_that_is_closed_during_the_look_is_free() {
             std::mem::discriminant(&*integrity.borrow()),
             std::mem::discriminant(&Integrity::Damaged("".into()))
         );
-        open_file(&path, false).unwrap();
+        Opener::new().open(&path, false).unwrap();
     }
     drop(fixture);
 }

@@ -1,5 +1,7 @@
 //! Numbers of runs, in order: those that several lists of the index agree on, and open ones between them.
 
+use std::borrow::Cow;
+
 use redb::{Range, ReadOnlyTable};
 
 use super::Order;
@@ -81,13 +83,13 @@ impl<'t> Finished<'t> {
     /// Those that the index has under each of these names, which are at least one.
     pub(super) fn meet(
         index: &'t Index,
-        names: &[(Kind, &'t str)],
+        names: Vec<(Kind, Cow<'t, str>)>,
         bounds: (u64, u64),
         order: Order,
     ) -> Result<Self, StoreError> {
         let lists = names
-            .iter()
-            .map(|(kind, name)| List::begin(index, (*kind as u8, name), bounds, order))
+            .into_iter()
+            .map(|(kind, name)| List::begin(index, (kind as u8, name), bounds, order))
             .collect::<Result<_, _>>()?;
         Ok(Self::Meet(lists))
     }
@@ -132,7 +134,7 @@ fn agreed(lists: &mut [List<'_>]) -> Result<Option<u64>, StoreError> {
 /// The runs of one name in the index.
 pub(super) struct List<'t> {
     index: &'t Index,
-    name: (u8, &'t str),
+    name: (u8, Cow<'t, str>),
     bounds: (u64, u64),
     order: Order,
     range: Range<'static, (u8, &'static str, u64), ()>,
@@ -143,16 +145,16 @@ pub(super) struct List<'t> {
 impl<'t> List<'t> {
     fn begin(
         index: &'t Index,
-        name: (u8, &'t str),
+        name: (u8, Cow<'t, str>),
         bounds: (u64, u64),
         order: Order,
     ) -> Result<Self, StoreError> {
         let mut list = Self {
             index,
+            range: range(index, &name, bounds)?,
             name,
             bounds,
             order,
-            range: range(index, name, bounds)?,
             at: None,
         };
         list.step()?;
@@ -171,7 +173,7 @@ impl<'t> List<'t> {
                     Order::Newest => (low, to),
                     Order::Oldest => (to, high),
                 };
-                self.range = range(self.index, self.name, bounds)?;
+                self.range = range(self.index, &self.name, bounds)?;
             }
             steps += 1;
             self.step()?;
@@ -190,10 +192,10 @@ impl<'t> List<'t> {
 
 fn range(
     index: &Index,
-    (kind, name): (u8, &str),
+    (kind, name): &(u8, Cow<'_, str>),
     (low, high): (u64, u64),
 ) -> Result<Range<'static, (u8, &'static str, u64), ()>, StoreError> {
-    Ok(index.range((kind, name, low)..=(kind, name, high))?)
+    Ok(index.range((*kind, &**name, low)..=(*kind, &**name, high))?)
 }
 
 /// What comes next.

@@ -84,6 +84,7 @@ pub struct Site {
     dir: Arc<TempDir>,
     refresh: &'static str,
     ansible: BTreeMap<String, String>,
+    storage: String,
     runs: BTreeMap<String, String>,
     receiver: BTreeMap<String, String>,
     bindings: String,
@@ -98,6 +99,7 @@ impl Site {
             dir: Arc::new(TempDir::new().unwrap()),
             refresh: "5m",
             ansible: BTreeMap::new(),
+            storage: String::new(),
             runs: BTreeMap::new(),
             receiver: BTreeMap::new(),
             bindings: String::new(),
@@ -185,6 +187,12 @@ impl Site {
         self
     }
 
+    /// How much history is kept.
+    pub fn retention_size(mut self, size: &str) -> Self {
+        self.storage = format!(", retention: {{size: {size}}}");
+        self
+    }
+
     pub fn receiver(mut self, key: &str, value: &str) -> Self {
         self.receiver.insert(key.to_owned(), value.to_owned());
         self
@@ -240,8 +248,9 @@ impl Site {
         let pairs = self.ansible.iter();
         let ansible: String = pairs.map(|(k, v)| format!(", {k}: {v}")).collect();
         let text = format!(
-            "ansible: {{bin_dir: {dir}/bin, playbook_dir: {dir}/playbook, inventory: [{dir}/hosts], inventory_refresh: {}{ansible}}}\nstorage: {{path: {dir}/data/store.redb}}\nruns: {}\nreceiver: {}\nbindings:\n{}{}",
+            "ansible: {{bin_dir: {dir}/bin, playbook_dir: {dir}/playbook, inventory: [{dir}/hosts], inventory_refresh: {}{ansible}}}\nstorage: {{path: {dir}/data/store.redb{}}}\nruns: {}\nreceiver: {}\nbindings:\n{}{}",
             self.refresh,
+            self.storage,
             section(&self.runs),
             section(&self.receiver),
             if self.bindings.is_empty() {

@@ -1,0 +1,70 @@
+//! A file that does not grow beyond a limit.
+//!
+//! redb doubles its file whenever it finds no room, and what was deleted leaves holes of the wrong sizes. How much of the
+//! file is in use cannot be asked for cheaply, but growing can be refused: the transaction fails, nothing of it is on
+//! disk, and the writer makes room.
+
+use std::io::Error;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use redb::StorageBackend;
+use redb::backends::FileBackend;
+
+/// How large a file may become.
+#[derive(Debug)]
+pub(super) struct Growth {
+    /// *Units*: bytes.
+    pub(super) most: AtomicU64,
+    /// Whether it would have become larger.
+    pub(super) refused: AtomicBool,
+}
+
+impl Default for Growth {
+    fn default() -> Self {
+        Self {
+            most: AtomicU64::new(u64::MAX),
+            refused: AtomicBool::new(false),
+        }
+    }
+}
+
+/// A file, and how large it may become.
+#[derive(Debug)]
+pub(super) struct Bounded {
+    pub(super) file: FileBackend,
+    pub(super) growth: Arc<Growth>,
+}
+
+impl StorageBackend for Bounded {
+    fn len(&self) -> Result<u64, Error> {
+        self.file.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), Error> {
+        self.file.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> Result<(), Error> {
+        let most = self.growth.most.load(Ordering::Relaxed);
+        if len > most && len > self.file.len()? {
+            self.growth.refused.store(true, Ordering::Relaxed);
+            return Err(Error::other(format!(
+                "the file would grow to {len} bytes, and may have {most}"
+            )));
+        }
+        self.file.set_len(len)
+    }
+
+    fn sync_data(&self) -> Result<(), Error> {
+        self.file.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Result<(), Error> {
+        self.file.write(offset, data)
+    }
+
+    fn close(&self) -> Result<(), Error> {
+        self.file.close()
+    }
+}
