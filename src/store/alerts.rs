@@ -148,7 +148,9 @@ impl Store {
                 return Ok(page);
             };
             if let Some(value) = episodes.get(episode_key(&key))? {
-                page.episodes.push(decode(value.value())?);
+                let at = episode_key(&key);
+                let episode = txn.unreadable.decode(EPISODES, &at, value.value());
+                page.episodes.extend(episode);
             }
             page.runs = briefs(txn, &page.episodes)?;
             Ok(page)

@@ -12,7 +12,7 @@ use redb::{ReadableTable, ReadableTableMetadata};
 use serde::{Deserialize, Serialize};
 
 use super::live::Live;
-use super::tables::{MESSAGES, Tables, encode, meta_number};
+use super::tables::{MESSAGES, Tables, encode, meta_number, open_for_reading};
 use super::{Store, StoreError};
 use crate::message::Message;
 use crate::metrics::Happened;
