@@ -7,7 +7,7 @@ use hyper::body::Incoming;
 use hyper::header::CONTENT_TYPE;
 use hyper::{HeaderMap, Request, StatusCode};
 
-use super::body::{Body, BodyError};
+use super::body::BodyError;
 use super::refusal::Refusal;
 
 /// The body of a request that changes something: JSON, and said to be.
