@@ -134,6 +134,8 @@ pub struct Ending {
     pub junk_lines: u64,
     /// How many bytes of output were dropped, because the run was being stopped and nobody read.
     pub lost_bytes: u64,
+    /// Why nothing is known of what the run did, where that is so: we ourselves failed. Any task of it may have begun.
+    pub failure: Option<String>,
 }
 
 /// Ends a run, gently first. Clones end the same run.
@@ -198,13 +200,17 @@ pub(super) fn start(
             return;
         };
         tracing::error!(
-            error = why,
+            error = why.as_str(),
             "the task that reads what a run says panicked: the run ends"
         );
         // Its supervisor ends too: nobody holds its standard input any more. But nobody waits for it.
         Supervisor::sweep(run).await;
         Supervisor::forget(number);
-        let _ = last.send(Progress::Ended(Ending::default())).await;
+        let ending = Ending {
+            failure: Some(why),
+            ..Ending::default()
+        };
+        let _ = last.send(Progress::Ended(ending)).await;
     });
     Ok(Started {
         pid,
@@ -326,6 +332,7 @@ impl Pump {
             stats: self.stats,
             junk_lines: self.decoder.junk(),
             lost_bytes: self.outlet.lost_bytes,
+            failure: None,
         };
         // Fails only if nobody wants to know.
         let _ = self.outlet.sender.send(Progress::Ended(ending)).await;

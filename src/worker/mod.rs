@@ -4,7 +4,9 @@
 
 mod end;
 mod gathered;
+mod gone;
 mod keep;
+mod panics;
 mod told;
 
 use std::collections::{BTreeMap, HashSet};
@@ -13,7 +15,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use tokio::sync::watch;
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinSet;
 
 use crate::alert::Alert;
 use crate::ansible::{
@@ -23,7 +25,7 @@ use crate::ansible::{
 use crate::clock;
 use crate::config::{Config, Target, template_in};
 use crate::faults;
-use crate::inventory::{Inventory, resolve_label, resolve_name};
+use crate::inventory::Inventory;
 use crate::inventory_keeper::{InventoryKeeper, Unavailable};
 use crate::metrics::Metrics;
 use crate::run::{HostResult, Outcome, Run, Trigger};
@@ -31,6 +33,8 @@ use crate::shutdown::Shutdown;
 use crate::store::{Claim, Claimed, Ended, Store, StoreError};
 use crate::supervise::catch_panic;
 use end::{Carried, End};
+use gone::{gone, moved};
+use panics::{end_with, panicked, wait_for_end};
 use told::Told;
 
 /// How long to leave a broken store alone.
@@ -278,7 +282,10 @@ impl Worker {
                     Some(Progress::Ended(ending)) => break ending,
                     Some(Progress::Output(bytes)) => { told.output(&bytes); None }
                     Some(Progress::Event(event)) => { told.event(event, clock::now()); None }
-                    None => break Ending::default(),
+                    None => break Ending {
+                        failure: Some("it does not say how the run ended".to_owned()),
+                        ..Ending::default()
+                    },
                 },
                 () = told.keep() => None,
                 who = canceled(&mut cancel), if !stopping => {
@@ -304,6 +311,12 @@ impl Worker {
             );
         }
         self.metrics.events_rejected(ending.junk_lines);
+        if let Some(why) = &ending.failure {
+            return End {
+                ended: panicked(spec.hosts, why),
+                began: true,
+            };
+        }
         let cause = Cause::of(&ending, stop.as_ref().map(|(cause, _)| *cause));
         let judged = judge(&Case {
             hosts: spec.hosts,
@@ -329,83 +342,12 @@ impl Worker {
     }
 }
 
-/// A run's task handles its own panics: where it ends by one all the same, what it had is in nobody's hands.
-fn end_with(ended: Result<(), JoinError>) {
-    if let Err(e) = ended
-        && e.is_panic()
-    {
-        std::panic::resume_unwind(e.into_panic());
-    }
-}
-
-/// Ends a run that nobody attends any more, and waits until none of its processes is left.
-async fn wait_for_end(mut started: Started) {
-    started.stop.now();
-    while let Some(progress) = started.progress.recv().await {
-        if matches!(progress, Progress::Ended(_)) {
-            return;
-        }
-    }
-}
-
-/// The end of a run whose task panicked.
-fn panicked(hosts: &[String], why: &str) -> Ended {
-    let why = format!(
-        "promansible itself failed while it carried this run out, and ended it: {why}. This is a defect: report it, with the log"
-    );
-    let result = HostResult::bare(Outcome::Failed, Some(why.clone()));
-    let results = hosts.iter().map(|host| (host.clone(), result.clone()));
-    Ended {
-        outcome: Outcome::Failed,
-        results: results.collect(),
-        message: Some(why),
-        findings: Vec::new(),
-    }
-}
-
 /// Why variables that came over the API may not be given to the Ansible of now: it may be an older one than when they
 /// were taken.
 fn template(run: &Run, inventory: &Inventory) -> Option<String> {
     let inert = run.work.inert_vars || run.trigger == Trigger::Manual;
     let why = template_in(&run.work.vars).filter(|_| inert && inventory.templates_twice())?;
     Some(format!("vars: {why}"))
-}
-
-/// The hosts that have left the inventory since the decision, each with why. Ansible might read such a name as
-/// something else: as a group's, or, for `localhost`, as the controller's.
-fn gone(run: &Run, inventory: &Inventory) -> BTreeMap<String, String> {
-    if run.work.controller {
-        return BTreeMap::new();
-    }
-    let gone = run.hosts.iter().filter_map(|host| {
-        let unresolved = resolve_name(inventory, host).err()?;
-        let why = format!("the inventory changed since it was decided: {unresolved}");
-        Some((host.clone(), why))
-    });
-    gone.collect()
-}
-
-/// The hosts whose alerts' label names them no longer, each with why. An address may have become another host's while the
-/// run waited.
-fn moved(
-    label: &str,
-    inventory: &Inventory,
-    alerts: &[(Alert, Vec<String>)],
-) -> BTreeMap<String, String> {
-    let mut moved = BTreeMap::new();
-    for (alert, hosts) in alerts {
-        let (Some(value), [host]) = (alert.labels.get(label), hosts.as_slice()) else {
-            continue;
-        };
-        let why = match resolve_label(inventory, value) {
-            Ok(found) if found == host => continue,
-            Ok(found) => format!("its alert's {label} is {found}'s"),
-            Err(unresolved) => unresolved.to_string(),
-        };
-        let why = format!("the inventory changed since it was decided: {why}");
-        moved.insert(host.clone(), why);
-    }
-    moved
 }
 
 /// Whether its hosts are the machines that it was claimed for. If not, another run may be there: it is claimed anew.
