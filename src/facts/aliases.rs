@@ -59,7 +59,8 @@ const SHARED: [([u8; 4], u32); 17] = [
     ([10, 244, 0, 1], 32),
 ];
 
-/// How the interfaces begin that containers, guests, tunnels and the kernel's own devices have.
+/// How the interfaces begin that containers, guests, tunnels and the kernel's own devices have, and those with an address that
+/// several routers share.
 const VIRTUAL: &[&str] = &[
     "anpi",
     "awdl",
@@ -67,6 +68,7 @@ const VIRTUAL: &[&str] = &[
     "br-",
     "bridge",
     "cali",
+    "carp",
     "cbr",
     "cilium",
     "cni",
@@ -114,6 +116,7 @@ const VIRTUAL: &[&str] = &[
     "vmnet",
     "vmware network adapter",
     "vnet",
+    "vrrp",
     "vxlan",
     "weave",
 ];

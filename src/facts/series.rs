@@ -328,7 +328,9 @@ fn network(facts: Facts<'_>, reader: &Reader, made: &mut Made) {
             &device,
             reader.amount(of.get("speed")).map(|mbit| mbit * MEGABIT),
         );
-        let mac = reader.text(of.get("macaddress")).unwrap_or_default();
+        // How Ansible says on BSD, AIX and Solaris that it has none.
+        let mac = reader.text(of.get("macaddress"));
+        let mac = mac.filter(|mac| mac != "unknown").unwrap_or_default();
         let addresses = addresses(facts, &interface, reader);
         let mut put = |address: String, default: bool| {
             let labels = [

@@ -110,7 +110,7 @@ async fn check(context: &Context, config: &Config, old: &Run, vars: &Vars) -> Re
     if work.controller {
         return take(roles, work, vars, &|_| true);
     }
-    let inventory = context.inventory.fresh().await;
+    let inventory = context.inventory.current().await;
     let inventory = inventory.map_err(Refusal::unavailable)?;
     let hosts = plan::hosts(&Target::Hosts(old.hosts.clone()), &inventory, None);
     let hosts = hosts.map_err(|e| Refusal::new(hyper::StatusCode::CONFLICT, e))?;

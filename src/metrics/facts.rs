@@ -7,7 +7,7 @@ use prometheus::{IntCounter, IntCounterVec, Registry};
 
 use super::hosts::{HostFamily, HostMetrics, HostSample, Page};
 use super::make::{counter, counters};
-use crate::facts::{FAMILIES, Facts, HostFacts, HostOptions, extra, series};
+use crate::facts::{FAMILIES, Facts, Family, HostFacts, HostOptions, extra, series};
 
 /// Shows facts. Cheap to clone; all clones show the same.
 #[derive(Clone)]
@@ -57,7 +57,9 @@ impl FactMetrics {
             shown: Arc::default(),
             pages: HostMetrics::default(),
         };
-        for family in FAMILIES.iter().filter(|family| !family.labels.is_empty()) {
+        // Of the others a host has one series.
+        let several = |family: &&Family| family.labels.contains(&"device");
+        for family in FAMILIES.iter().filter(several) {
             metrics.dropped.with_label_values(&[family.name]);
         }
         metrics.choose(&HostOptions::default());

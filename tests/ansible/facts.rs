@@ -1,7 +1,7 @@
 //! Facts that a run gathers come out of it, whole, and nobody else's.
 
 use promansible::ansible::Event;
-use promansible::facts::{Facts, HostFacts, series};
+use promansible::facts::{Facts, HostFacts, HostOptions, series};
 use serde_json::{Map, Value};
 
 use crate::harness::{Bench, Told, Version, on_both};
@@ -38,12 +38,13 @@ async fn what_a_run_gathers_comes_out(version: Version) {
         .iter()
         .find(|(_, facts)| Facts::new(facts).get("memtotal_mb").is_some());
     let (host, whole) = whole.expect("gather_facts asks for all");
-    let made = series(&HostFacts {
+    let of_host = HostFacts {
         host: (*host).to_owned(),
         gathered_at: chrono::DateTime::UNIX_EPOCH,
         live: true,
         facts: (*whole).clone(),
-    });
+    };
+    let made = series(&of_host, HostOptions::LIMIT);
     assert_eq!(made.not_understood, 0);
     assert!(made.samples.len() > 10, "{:?}", made.samples);
     let part = found

@@ -383,7 +383,6 @@ async fn however_talkative_ansible_is_the_inventory_is_listed(version: Version) 
         bench.settings.environment.insert(name.into(), value.into());
     }
     let listed = bench.ansible().list().await.unwrap();
-    assert_eq!(listed.warnings, "");
     let listed: serde_json::Value = serde_json::from_slice(&listed.json).unwrap();
     assert_eq!(listed["_meta"]["hostvars"]["web6"]["ansible_port"], 2222);
     assert!(bench.ansible().version().await.unwrap().is_some());
@@ -408,7 +407,7 @@ async fn why_an_inventory_cannot_be_read_is_said(version: Version) {
         (
             "#!/bin/sh\necho no json\n",
             0o755,
-            &["script", "JSON", "one.yml"],
+            &["script", "Expecting value", "one.yml"],
         ),
     ] {
         bench.write("inventory/one.yml", text);

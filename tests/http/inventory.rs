@@ -11,7 +11,7 @@ fn far_away() -> Site {
     let site = Site::new()
         .refresh("1s")
         .no_bindings()
-        .binding("a", "[ok]", "batch_window: 2s");
+        .binding("a", "[ok]", "batch_window: 5s");
     site.write("elsewhere", &inventory().to_string());
     site
 }
@@ -172,7 +172,7 @@ fn an_inventory_that_is_empty_for_a_moment_takes_nothing_away() {
     // What was never there is unknown all the same.
     let said = server.deliver(&[on("C", "web9")]);
     assert!(said.contains("unknown_host"), "{said}");
-    std::thread::sleep(Duration::from_secs(3));
+    std::thread::sleep(Duration::from_secs(6));
     assert_eq!(server.run(1)["state"], "queued");
     assert_eq!(sorted(targets(&server)), ALL);
     assert_eq!(server.data("facts/web1")["facts"]["ansible_memtotal_mb"], 1);

@@ -230,7 +230,7 @@ fn a_fresh_server_shows_every_metric_and_every_label_value() {
     let server = Site::new().binding("other", "[fail]", "").start();
     let text = server.get("/metrics").text();
     let changes = Regex::new(concat!(
-        r"(?m)^((?:process_\w+|promansible_store_\w+|promansible_\w+_timestamp_seconds|promansible_build_info)",
+        r"(?m)^((?:process_\w+|promansible_store_\w+|promansible_\w+_timestamp_seconds|promansible_inventory_last_reload_duration_seconds|promansible_build_info)",
         r"(?:\{[^}]*\})?) \S+$"
     ));
     let shown = changes.unwrap().replace_all(&text, "$1 *");
