@@ -265,6 +265,7 @@ fn operate(server: &Server, pki: &Pki, path: &str, more: &[&str]) -> String {
 
 #[test]
 fn guessers_deaf_clients_and_floods_shut_nobody_out() {
+    let _alone = crate::crowd::alone();
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, hard.min(soft.max(8000)), hard).unwrap();
     let (site, pki) = site();

@@ -316,6 +316,8 @@ fn http2_connections_with_a_request_that_is_worked_on_are_not_ended_for_others()
     watcher.send(&get(3, "/-/healthy", &[])).unwrap();
     assert!(!watcher.body_of(3, |body| body.len() > 20).is_empty());
     let curl = ["--cacert", &ca.display().to_string()].map(str::to_owned);
+    // Another one, which has not waited as long as the first would have if it waited.
+    let _idle = server.connect();
     for _ in 0..8 {
         let options: Vec<&str> = curl.iter().map(String::as_str).collect();
         assert_eq!(server.curl_tls("/-/healthy", &options).status, 200);
@@ -347,7 +349,7 @@ fn before_a_caller_is_known_an_http2_connection_has_few_requests_at_once() {
         let options = ["-u", "alice:hunter2", "--cacert"];
         let ca = pki.path("ca.pem").display().to_string();
         let got = server
-            .curl_tls("/metrics", &[&options[..], &[&ca]].concat())
+            .curl_tls("/metrics", &[&options[..], &[ca.as_str()]].concat())
             .text;
         let series = "promansible_requests_rejected_total{reason=\"streams\"} ";
         let line = got.lines().find_map(|line| line.strip_prefix(series));
