@@ -13,6 +13,7 @@ use hyper::{Method, Request, StatusCode, Uri};
 
 use super::reply::{self, Content, Reply};
 use super::{Context, webhook};
+use crate::blocking::in_place;
 use crate::door::{InForce, Peer};
 
 /// Below which paths promansible is. Without a slash at the end; empty where it has a name of its own.
@@ -109,7 +110,7 @@ pub(super) fn prefixed(mut reply: Reply, links: &str) -> Reply {
     reply.map(|content| match content {
         Content::Parts(parts) => {
             let page: Vec<u8> = parts.into_iter().flatten().collect();
-            Content::Parts([linked(&page, links)].into())
+            Content::Parts([in_place(|| linked(&page, links))].into())
         }
         stream @ Content::Stream(_) => stream,
     })

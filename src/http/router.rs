@@ -17,6 +17,7 @@ use super::{
 };
 use crate::clock;
 use crate::door::{InForce, Peer};
+use crate::metrics::Rejected;
 
 pub(super) async fn route(
     mut context: Context,
@@ -25,6 +26,7 @@ pub(super) async fn route(
 ) -> Result<Reply, Infallible> {
     let in_force = context.door.in_force(&context.config.borrow().web);
     if let Err(why) = in_force.still_takes(&peer, clock::now()) {
+        reject_log::refused(&context, &request, &peer, Rejected::WrongCredentials);
         return Ok(gate::ended(&why));
     }
     let peer = front::unwrap(&mut context, &in_force, &mut request, peer);
