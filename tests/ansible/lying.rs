@@ -97,7 +97,7 @@ impl Fleet {
             "hosts": BTreeMap::from(hosts),
         });
         fs::write(dir.join("plan.json"), plan.to_string()).unwrap();
-        bench.write("inventory/hosts", &inventory(&sshd, &python));
+        bench.write("inventory/hosts", &inventory(&sshd, &dir));
         bench.settings.playbook_dir = project.join("playbook");
         // Not even this may switch it on.
         let inject = ("ANSIBLE_INJECT_FACT_VARS", "True");
@@ -162,7 +162,7 @@ impl Fleet {
             if !hosts.contains(&ran.host.as_str()) {
                 fault("a host that was not asked for");
             }
-            if ran.of.as_deref() != Some(remote_tmp(&ran.host).as_str()) {
+            if ran.of.as_deref() != Some(remote_tmp(&self.dir, &ran.host).as_str()) {
                 fault("a module of another host");
             }
             let mut others = HOSTS.iter().filter(|(name, ..)| *name != ran.host);
@@ -190,13 +190,13 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 }
 
 /// Goes with a module to whatever host it is brought to, and says whose it is.
-fn remote_tmp(host: &str) -> String {
-    format!("/tmp/promansible-test-of-{host}")
+fn remote_tmp(dir: &Path, host: &str) -> String {
+    format!("{}/of-{host}", dir.display())
 }
 
-fn inventory(sshd: &Sshd, python: &Path) -> String {
+fn inventory(sshd: &Sshd, dir: &Path) -> String {
     let hosts = HOSTS.map(|(name, address, _)| {
-        let tmp = remote_tmp(name);
+        let tmp = remote_tmp(dir, name);
         format!("{name} ansible_host={address} ansible_remote_tmp={tmp}\n")
     });
     format!(
@@ -205,14 +205,14 @@ ansible_port={}
 ansible_user={}
 ansible_ssh_private_key_file={}
 ansible_ssh_common_args='{}'
-ansible_python_interpreter={}
+ansible_python_interpreter={}/python3
 ",
         hosts.concat(),
         sshd.port,
         sshd.user,
         sshd.key.display(),
         sshd.client_options(),
-        python.display(),
+        dir.display(),
     )
 }
 

@@ -34,13 +34,11 @@ fn an_enrolled_host_is_reached_and_its_variables_are_data() -> Result<(), Failur
     let io = |e: std::io::Error| Failure::new(format!("{}: {e}", dir.display()));
     // How hosts are reached is the same for all of them; no host but this one is there yet.
     let sources = dir.join("inventory");
-    let mut text = inventory::render(&sshd, &[], &["db01"], dir);
+    let rendered = inventory::render(&sshd, &[], &["db01"], dir);
     // A program is nothing for the API: the sources say it for the group.
     let command = json!([site.start_script()]);
-    text.push_str(&format!(
-        "\n[app]\n\n[app:vars]\nstart_service_command='{command}'\n"
-    ));
-    fs::write(&sources, text).map_err(io)?;
+    let of_group = format!("\n[app]\n\n[app:vars]\nstart_service_command={command}\n");
+    fs::write(&sources, rendered + &of_group).map_err(io)?;
     let settings = Settings {
         bin_dir: bin_dir.clone(),
         inventory: sources.clone(),
