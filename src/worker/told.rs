@@ -235,7 +235,11 @@ mod tests {
         let config = build("f.yml", text, &Roles::default()).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let metrics = Metrics::new(prometheus::Registry::new()).unwrap();
-        let opened = store::open(&folder.path().join("s.redb"), &metrics, DateTime::UNIX_EPOCH);
+        let opened = store::open(
+            &folder.path().join("s.redb"),
+            &metrics,
+            DateTime::UNIX_EPOCH,
+        );
         let mut told = Told::new(&config, opened.unwrap().store, RunId(1));
         for output in outputs {
             told.output(output.as_bytes());
