@@ -95,8 +95,8 @@ mod tests {
     fn control_characters_and_marks_of_direction_are_not_visible_and_all_else_is() {
         assert!(hidden().all(|c| !is_visible(c)));
         let hidden: Vec<char> = hidden().collect();
-        let others = ('\0'..=char::MAX).filter(|c| !hidden.contains(c));
-        assert!(others.filter(|c| *c < '\u{3000}').all(is_visible));
+        let mut others = ('\0'..'\u{3000}').filter(|c| !hidden.contains(c));
+        assert!(others.all(is_visible));
         for c in ['\u{200b}', '\u{200d}', 'é', '漢', '👩'] {
             assert!(is_visible(c), "{c:?}");
         }

@@ -238,9 +238,9 @@ mod tests {
     fn whole_lines_are_shown_once_and_what_is_left_out_is_said() {
         let mut shown = Shown::default();
         assert_eq!(shown.take(0, "a\nb \u{1b}"), "a\n");
-        assert_eq!(shown.take(7, "[31mc\n"), "b c\n");
+        assert_eq!(shown.take(5, "[31mc\n"), "b c\n");
         assert_eq!(
-            shown.take(113, "d\ne"),
+            shown.take(111, "d\ne"),
             "\n[… 100 bytes of output left out: runs.output_limit …]\nd\n"
         );
         assert_eq!(shown.rest(), "e");
