@@ -2,6 +2,9 @@
 
 use serde::de::IgnoredAny;
 
+use super::super::words::without_colours;
+use crate::visible;
+
 /// How many characters are shown.
 const CHARS: usize = 2000;
 
@@ -19,13 +22,6 @@ const ERRORS: [&str; 2] = ["ERROR!", "[ERROR]:"];
 
 /// What 2.19 begins a script's own words with.
 const SCRIPT: &str = "Standard error from inventory script:";
-
-/// Characters that turn the direction of text, and so can make a line read as another.
-const BIDI: [std::ops::RangeInclusive<char>; 3] = [
-    '\u{200e}'..='\u{200f}',
-    '\u{202a}'..='\u{202e}',
-    '\u{2066}'..='\u{2069}',
-];
 
 /// The last error, and then each warning before it, a line each, with what scripts said; or else the last lines.
 ///
@@ -90,11 +86,10 @@ fn last(lines: &[&str]) -> String {
     said[said.len().saturating_sub(LAST_LINES)..].join("\n")
 }
 
-/// Without colours, and without characters that do something to a terminal or to the text around them.
+/// Without colours, and with nothing in it that drives a terminal or turns a line around.
 fn plain(text: &str) -> String {
-    let text = super::super::words::without_colours(text);
-    let shown = |c: &char| *c == '\n' || !(c.is_control() || BIDI.iter().any(|of| of.contains(c)));
-    text.chars().filter(shown).collect()
+    let text = without_colours(text).replace("\r\n", "\n");
+    visible::lines(&text)
 }
 
 /// The JSON object in what was printed. Ansible writes other lines around it where it is asked to be verbose.
@@ -157,7 +152,7 @@ second line
             of(NEW.as_bytes()),
             "Completely failed to parse inventory source /i/bad.sh\n\
              Failed to parse inventory with 'script' plugin: Inventory script returned non-zero exit code 3. \
-             The script said: oops the token is expired / second line"
+             The script said: oops the \u{fffd}token is expired\u{fffd} / second line"
         );
         assert_eq!(of(b"\n1\n\n2\n"), "1\n2");
         assert_eq!(of(b""), "");
