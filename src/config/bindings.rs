@@ -174,9 +174,7 @@ pub(super) fn binding(
         };
         guards::storm("", Some(typed), none, report)
     });
-    let on_resolved = typed.on_resolved.map_or_else(Vec::new, |roles| {
-        role_names(Kind::Binding, Some(roles), whole, known, report)
-    });
+    let on_resolved = on_resolved(typed.on_resolved, known, report);
     let narrowing = narrowing(
         NarrowingText {
             tags: typed.tags,
@@ -233,6 +231,26 @@ pub(super) fn binding(
         r#become,
         gather_facts: typed.gather_facts.unwrap_or(ansible.gather_facts),
     }
+}
+
+/// The roles for when an alert resolves. To have none, the key is left out.
+fn on_resolved(
+    typed: Option<Spanned<Vec<Scalar>>>,
+    known: Option<&Known<'_>>,
+    report: &mut Report<'_>,
+) -> Vec<String> {
+    let Some(typed) = typed else {
+        return Vec::new();
+    };
+    if typed.value.is_empty() {
+        report.add(
+            place(typed.referenced),
+            "on_resolved is empty",
+            Some("name a role under alert/roles, or leave the key out".to_owned()),
+        );
+        return Vec::new();
+    }
+    role_names(Kind::Binding, Some(typed), None, known, report)
 }
 
 /// What is typed as steps, or as the roles of the only one.
