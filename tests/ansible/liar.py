@@ -25,7 +25,7 @@ PARAMS = re.compile(r"(?:ANSIBALLZ_PARAMS = |\bparams=)('(?:[^'\\\n]|\\.)*')")
 
 # Each role finds in it what it looks for in the answer of its own program.
 ANSWER = {
-    "above": True, "addresses": ["A"], "after": 1, "answers": {"A": 3}, "associations": 1, "carrier": False,
+    "above": True, "addresses": ["A"], "after": 1, "answer_seconds": [], "answers": {"A": 3}, "banner_seconds": [], "login_seconds": [], "associations": 1, "carrier": False,
     "changed": [{"command": "A"}], "connect_seconds": [], "cpus": 1, "device_fault": "", "devices": ["A"], "enough": False,
     "error": "", "examples": ["A"], "failures": 2, "faults": ["A"], "files": 3, "bytes": 5, "found": [{"path": "A", "bytes": 1}],
     "findings": {"faults": ["A"], "A": "A"}, "journal_bytes": 10 ** 12, "known": True, "left": [], "links": [],
@@ -123,7 +123,7 @@ def steering_keys(name, plan):
 def stdout_of(module, sent, lies, name):
     told = dict(ANSWER)
     # One role takes the mere presence of `refused` for a no, others want it empty.
-    if "mountpoint" not in sent and "ratio" not in sent:
+    if "mountpoint" not in sent:
         told["refused"] = ""
     if '"-un"' in sent:
         return template(name, "user")

@@ -173,7 +173,7 @@ impl Fleet {
                 fault("a name that the host chose");
             }
             let program = ran.argv.as_ref().map(|argv| argv[0].to_string());
-            if program.is_some_and(|it| it.contains("lie of") || it.contains("trap")) {
+            if args.contains("trap-program") || program.is_some_and(|it| it.contains("lie of")) {
                 fault("a program that the host chose");
             }
         }
