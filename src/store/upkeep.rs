@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use redb::Database;
 use tokio::sync::oneshot;
 
-use super::StoreError;
 use super::integrity::Integrity;
 use super::live::Live;
 use super::operation::{Asked, Operation};
 use super::tables::Tables;
 use super::writer::Writer;
+use super::{StoreError, retention};
 
 /// How long to wait before it is tried again whether the store can be written.
 const PROBE: Duration = Duration::from_secs(1);
@@ -46,6 +46,12 @@ const SMALL: u64 = 4 << 20;
 /// *Units*: bytes.
 const LARGE: u64 = 256 << 20;
 
+/// Which part of a file that may not grow stays free: one in so many.
+const ROOM: u64 = 8;
+
+/// How much history comes at least before it is asked again how much room there is. *Units*: bytes.
+const LEAST_STEP: u64 = 256 << 10;
+
 /// How long compaction waits for readers to end.
 const READERS: Duration = Duration::from_millis(500);
 
@@ -60,6 +66,8 @@ pub(super) struct Upkeep {
     /// Not before this is it asked how much of the file is free.
     measure_at: Option<Instant>,
     full_since: Option<Instant>,
+    /// From how many bytes of history on it is asked again how much room the file has.
+    ask_room_at: i64,
 }
 
 impl Upkeep {
@@ -103,6 +111,7 @@ impl Upkeep {
     pub(super) fn is_full_over(&mut self) -> bool {
         let over = self.full_since.is_some_and(|since| since.elapsed() > FULL);
         if over {
+            self.ask_room_at = 0;
             self.full_since = None;
         }
         over
@@ -171,6 +180,29 @@ impl Writer {
             }
             // Why was noted.
             Err(_) => self.upkeep.probe_later(),
+        }
+    }
+
+    /// Makes the history smaller in time where the file is as large as it may be: what deletes needs some room too.
+    pub(super) fn keep_room(&mut self, database: &Database, most: u64) {
+        let file = self.file_bytes();
+        let rows = self
+            .live
+            .runs_bytes
+            .saturating_add(self.live.episodes_bytes);
+        let may_double = file <= most / 2;
+        if may_double || self.live.rows_limit.is_some() || rows < self.upkeep.ask_room_at {
+            return;
+        }
+        let Ok(used) = used_bytes(database) else {
+            return;
+        };
+        let free = file.saturating_sub(used);
+        let step = (free / 4).max(LEAST_STEP);
+        self.upkeep.ask_room_at = rows.saturating_add(i64::try_from(step).unwrap_or(i64::MAX));
+        if free < file / ROOM {
+            retention::shrink_rows(&mut self.live);
+            self.upkeep.was_full();
         }
     }
 

@@ -218,7 +218,7 @@ impl Writer {
         database: &Database,
         batch: &mut [Box<dyn Operation>],
     ) -> Result<(), StoreError> {
-        self.limit_growth(batch);
+        self.limit_growth(database, batch);
         let mut txn = database.begin_write()?;
         txn.set_durability(Durability::Immediate)?;
         txn.set_quick_repair(true);
@@ -324,12 +324,15 @@ impl Writer {
     }
 
     /// Lets the file grow beyond twice the limit only for what must not be refused.
-    fn limit_growth(&mut self, batch: &[Box<dyn Operation>]) {
+    fn limit_growth(&mut self, database: &Database, batch: &[Box<dyn Operation>]) {
         if self.upkeep.is_full_over() {
             self.live.rows_limit = None;
         }
         let may_refuse = batch.iter().any(|operation| operation.weight() > 0);
         let most = retention::most_file_bytes(&self.live).filter(|_| may_refuse);
+        if let Some(most) = most {
+            self.keep_room(database, most);
+        }
         let growth = &self.opener.growth;
         growth
             .most
