@@ -19,7 +19,7 @@ enum By {
 /// A key: its section, its name, by what it is overridden, and what to write instead.
 type Key = (&'static str, &'static str, By, &'static str);
 
-const KEYS: [Key; 26] = [
+const KEYS: [Key; 27] = [
     (
         "defaults",
         "inventory",
@@ -163,6 +163,12 @@ const KEYS: [Key; 26] = [
         "host_pattern_mismatch",
         By::Environment("ANSIBLE_HOST_PATTERN_MISMATCH"),
         IN_ENVIRONMENT,
+    ),
+    (
+        "defaults",
+        "inject_facts_as_vars",
+        By::Environment("ANSIBLE_INJECT_FACT_VARS"),
+        "facts are no variables here: a role writes ansible_facts['NAME']",
     ),
     (
         "defaults",
