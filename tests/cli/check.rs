@@ -341,6 +341,7 @@ fn what_will_not_do_what_it_seems_to_is_a_warning() {
         "playbook/ansible.cfg",
         "[defaults]\nforks = 3\ntimeout = 9\n[ssh_connection]\nhost_key_checking=False\n",
     );
+    fs::create_dir_all(site.path("playbook/alert/roles/ok/meta")).unwrap();
     site.write(
         "playbook/alert/roles/ok/meta/main.yml",
         "dependencies: [gone]\n",

@@ -17,23 +17,25 @@ fn encoded(name: &str) -> String {
 
 fn send(server: &Server, method: &str, path: &str, body: &Value) -> (u16, Value, Option<String>) {
     let header = [("Content-Type", "application/json")];
-    let answer = server.request(
-        method,
-        &format!("/api/v1/{path}"),
-        &header,
-        body.to_string().as_bytes(),
-    );
+    let text = body.to_string();
+    let (headers, body): (&[(&str, &str)], &[u8]) = if body.is_null() {
+        (&[], b"")
+    } else {
+        (&header, text.as_bytes())
+    };
+    let answer = server.request(method, &format!("/api/v1/{path}"), headers, body);
     let etag = answer.header("etag").map(str::to_owned);
-    (
-        answer.status,
-        serde_json::from_str(&answer.text()).unwrap(),
-        etag,
-    )
+    let envelope = serde_json::from_str(&answer.text()).unwrap();
+    (answer.status, envelope, etag)
 }
 
 #[test]
 fn names_of_any_script_go_all_ways() {
-    let site = Site::new().binding(&format!("'{BINDING}'"), &format!("[{ROLE}]"), "");
+    let site = Site::new().no_bindings().binding(
+        &format!("'{BINDING}'"),
+        &format!("[{ROLE}]"),
+        "matchers: ['alertname=\"A\"']",
+    );
     for role in [
         "playbook/alert/roles/重启服务/tasks",
         "playbook/routine/roles/проверка/tasks",
@@ -69,10 +71,8 @@ fn names_of_any_script_go_all_ways() {
         (status, &shown["data"]["name"], etag.is_some()),
         (200, &json!(SCHEDULE), true)
     );
-    assert_eq!(
-        send(&server, "POST", &format!("{path}/run"), &json!({})).0,
-        202
-    );
+    let (status, said, _) = send(&server, "POST", &format!("{path}/run"), &Value::Null);
+    assert_eq!(status, 202, "{said}");
     assert_eq!(server.wait_run(2, "finished")["outcome"], "successful");
 
     let host = json!({"name": HOST, "address": "10.1.2.3"});
@@ -110,7 +110,7 @@ fn names_of_any_script_go_all_ways() {
     }
     drop(server);
     // From the disk.
-    let server = site.start_only();
+    let server = site.start();
     assert_eq!(server.data(&path)["name"], SCHEDULE);
     assert_eq!(
         server.data(&format!("hosts/{}", encoded(HOST)))["name"],
