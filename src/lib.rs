@@ -2,7 +2,7 @@
 //!
 //! The rooms, from the ground up (a room uses only rooms above it in this list):
 //!
-//! - [`alert`], [`run`], [`task`], [`check`], [`facts`], [`zone`], [`schedule`], [`time_interval`], [`suggest`], [`argument_spec`], [`metrics`], [`clock`], [`shutdown`], [`supervise`], [`visible`], [`caller`], [`secret_file`]: the words.
+//! - [`alert`], [`run`], [`task`], [`check`], [`facts`], [`zone`], [`schedule`], [`time_interval`], [`suggest`], [`name`], [`argument_spec`], [`metrics`], [`clock`], [`shutdown`], [`supervise`], [`visible`], [`caller`], [`secret_file`]: the words.
 //! - [`config`], [`web_config`], [`inventory`], [`sd`], [`alert_types`], [`plan`]: thought; no file, process, clock or network is touched in `plan`.
 //! - [`store`], [`ansible`]: the engines; only `store` opens transactions, only `ansible` starts processes.
 //! - [`door`], [`http`], [`worker`], [`inventory_keeper`], [`facts_keeper`], [`alert_types_keeper`], [`sd_keeper`], [`sd_files`]: the edges; `http` and `worker` never call each other and meet at the store.
@@ -39,6 +39,7 @@ pub mod inventory_keeper;
 pub mod left_out;
 pub mod message;
 pub mod metrics;
+pub mod name;
 pub mod notifier;
 pub mod plan;
 pub mod proxies;

@@ -10,6 +10,8 @@ const LARGEST: u64 = 1 << 20;
 
 const OTHERS_READ: u32 = 0o004;
 
+const OTHERS_WRITE: u32 = 0o002;
+
 const ANYONE_RUNS: u32 = 0o111;
 
 /// Why a file that holds a secret is not taken.
@@ -21,6 +23,9 @@ pub enum SecretFileError {
     /// Every user of the machine can read it.
     #[error("{0} holds a secret, and everyone on this machine can read it: chmod o= {0}")]
     WorldReadable(String),
+    /// Every user of the machine can put something else there.
+    #[error("{0}: everyone on this machine can write it: chmod o= {0}")]
+    WorldWritable(String),
     /// It is no such file.
     #[error("{0} has more than {LARGEST} bytes, which no secret has")]
     TooLarge(String),
@@ -29,7 +34,7 @@ pub enum SecretFileError {
     NoText(String),
 }
 
-/// Refuses a file that every user of the machine can read.
+/// Refuses a file that every user of the machine can read or write.
 pub fn check(path: &Path) -> Result<(), SecretFileError> {
     let unreadable = |e| SecretFileError::Unreadable(path.display().to_string(), e);
     check_mode(path, &std::fs::metadata(path).map_err(unreadable)?)
@@ -40,12 +45,12 @@ pub fn check_unless_program(path: &Path) -> Result<(), SecretFileError> {
     let unreadable = |e| SecretFileError::Unreadable(path.display().to_string(), e);
     let metadata = std::fs::metadata(path).map_err(unreadable)?;
     if metadata.permissions().mode() & ANYONE_RUNS != 0 {
-        return Ok(());
+        return check_writers(path, &metadata);
     }
     check_mode(path, &metadata)
 }
 
-/// Reads a file that holds a secret, and refuses one that every user of the machine can read before it is read.
+/// Reads a file that holds a secret, and refuses one that every user of the machine can read or write before it is read.
 pub fn read(path: &Path) -> Result<Vec<u8>, SecretFileError> {
     let (file, metadata) = open(path)?;
     check_mode(path, &metadata)?;
@@ -59,9 +64,11 @@ pub fn read_text(path: &Path) -> Result<String, SecretFileError> {
     Ok(text.trim().to_owned())
 }
 
-/// Reads a file that may hold a secret, and says how it would be refused if it did.
+/// Reads a file that may hold a secret, and says how it would be refused if it did. One that everyone can write is refused
+/// in any case: what stands in it decides who comes in.
 pub fn read_open(path: &Path) -> Result<(Vec<u8>, Option<SecretFileError>), SecretFileError> {
     let (file, metadata) = open(path)?;
+    check_writers(path, &metadata)?;
     Ok((read_all(path, file)?, check_mode(path, &metadata).err()))
 }
 
@@ -82,7 +89,15 @@ fn read_all(path: &Path, file: File) -> Result<Vec<u8>, SecretFileError> {
     Ok(bytes)
 }
 
+fn check_writers(path: &Path, metadata: &Metadata) -> Result<(), SecretFileError> {
+    if metadata.is_file() && metadata.permissions().mode() & OTHERS_WRITE != 0 {
+        return Err(SecretFileError::WorldWritable(path.display().to_string()));
+    }
+    Ok(())
+}
+
 fn check_mode(path: &Path, metadata: &Metadata) -> Result<(), SecretFileError> {
+    check_writers(path, metadata)?;
     if metadata.is_file() && metadata.permissions().mode() & OTHERS_READ != 0 {
         return Err(SecretFileError::WorldReadable(path.display().to_string()));
     }
@@ -96,12 +111,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_that_everyone_can_read_is_refused_with_what_would_be_right() {
+    fn a_secret_that_everyone_can_read_or_write_is_refused_with_what_would_be_right() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("token");
         fs::write(&file, "x").unwrap();
         let set = |mode| fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
-        for (mode, is_taken) in [(0o600, true), (0o640, true), (0o644, false), (0o604, false)] {
+        for (mode, is_taken) in [
+            (0o600, true),
+            (0o640, true),
+            (0o644, false),
+            (0o604, false),
+            (0o602, false),
+            (0o622, false),
+        ] {
             set(mode);
             assert_eq!(read(&file).is_ok(), is_taken, "{mode:o}");
             assert_eq!(check(&file).is_ok(), is_taken, "{mode:o}");
@@ -113,5 +135,12 @@ mod tests {
         set(0o755);
         assert!(check_unless_program(&file).is_ok());
         assert!(check(&file).is_err());
+        assert!(read_open(&file).unwrap().1.is_some());
+        set(0o757);
+        assert!(check_unless_program(&file).is_err());
+        set(0o602);
+        let said = read_open(&file).unwrap_err().to_string();
+        let right = format!("{name}: everyone on this machine can write it: chmod o= {name}");
+        assert_eq!(said, right);
     }
 }

@@ -40,6 +40,52 @@ pub fn nearest<'a, S: AsRef<str>>(typed: &str, known: &'a [S]) -> Option<&'a str
         .map(|(_, name)| name)
 }
 
+/// How many names are searched for a slip. Alerts can come by the thousand, each with an unknown name.
+const SEARCHED: usize = 2_000;
+
+/// The known name that is the same but for upper and lower case, or else but for one character that is other, too much, too
+/// little or in its neighbour's place. A digit is no slip: web1 and web2 are two hosts.
+pub fn slip<'a>(typed: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let mut near = None;
+    for name in known.take(SEARCHED) {
+        if name.eq_ignore_ascii_case(typed) {
+            return Some(name);
+        }
+        if near.is_none() && is_one_slip(typed, name) {
+            near = Some(name);
+        }
+    }
+    near
+}
+
+fn is_one_slip(typed: &str, name: &str) -> bool {
+    const SHORTEST: usize = 4;
+    let lengths = typed.len().min(name.len())..=typed.len().max(name.len());
+    if *lengths.start() < SHORTEST || lengths.end() - lengths.start() > 4 {
+        return false;
+    }
+    let same = |(a, b): &(char, char)| a.eq_ignore_ascii_case(b);
+    let both = || typed.chars().zip(name.chars());
+    let begin = both().take_while(same).count();
+    let (typed, name): (Vec<char>, Vec<char>) = (
+        typed.chars().skip(begin).collect(),
+        name.chars().skip(begin).collect(),
+    );
+    let backwards = typed.iter().rev().zip(name.iter().rev());
+    let end = backwards
+        .take_while(|(a, b)| a.eq_ignore_ascii_case(b))
+        .count();
+    let end = end.min(typed.len()).min(name.len());
+    let (typed, name) = (&typed[..typed.len() - end], &name[..name.len() - end]);
+    let digits = typed.iter().chain(name).any(char::is_ascii_digit);
+    let one = match (typed, name) {
+        ([_] | [], [_]) | ([_], []) => true,
+        ([a, b], [c, d]) => a == d && b == c,
+        _ => false,
+    };
+    one && !digits
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,5 +111,26 @@ mod tests {
         let known: Vec<String> = (0..100).map(|i| format!("role_number_{i}")).collect();
         let help = did_you_mean("something", &known, "the roles are");
         assert!(help.ends_with("role_number_29 and 70 more"), "{help}");
+    }
+
+    #[test]
+    fn a_slip_is_found_and_another_number_is_none() {
+        let hosts = ["web1", "web2", "db-primary", "mail.example.org"];
+        for (typed, meant) in [
+            ("WEB1", Some("web1")),
+            ("Db-Primary", Some("db-primary")),
+            ("db-pirmary", Some("db-primary")),
+            ("db-primry", Some("db-primary")),
+            ("db-primaryy", Some("db-primary")),
+            ("mail.example.com", None),
+            ("mail-example.org", Some("mail.example.org")),
+            ("web3", None),
+            ("web11", None),
+            ("wbe1", Some("web1")),
+            ("x", None),
+            ("", None),
+        ] {
+            assert_eq!(slip(typed, hosts.into_iter()), meant, "{typed}");
+        }
     }
 }

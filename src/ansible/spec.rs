@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::alert::{Alert, LabelSet, Status};
 use crate::inventory::EnrolledHost;
+use crate::name::ROLE_HELP;
 use crate::run::{CONTROLLER, RunId, Trigger, Work};
 
 /// Which folder a run's roles are looked up in first.
@@ -89,9 +90,7 @@ pub enum BuildError {
     )]
     HostName(String),
     /// A role's name that could lead out of the roles' folders.
-    #[error(
-        "role {0:?}: want a name of letters, digits, '.', '-' and '_' that does not start with '.' or '-'"
-    )]
+    #[error("role {0:?} cannot be run by this name; {ROLE_HELP}")]
     RoleName(String),
     /// A run on the controller names other hosts.
     #[error("a run on the controller is for {CONTROLLER:?} alone, found {0:?}")]

@@ -13,6 +13,7 @@ use crate::run::{CONTROLLER, Trigger};
 
 use super::spec::{AlertData, BuildError, Spec};
 use crate::inventory::{inert, is_exact, untemplated};
+use crate::name::role_defect;
 
 /// The extra variables: what `run.yml` is steered by, and the trusted ones of the configuration.
 ///
@@ -39,7 +40,7 @@ pub(super) fn build(spec: &Spec<'_>) -> Result<Value, BuildError> {
     if work.roles.is_empty() {
         return Err(BuildError::NoRoles);
     }
-    if let Some(role) = work.roles.iter().find(|role| !is_role_name(role)) {
+    if let Some(role) = work.roles.iter().find(|role| role_defect(role).is_some()) {
         return Err(BuildError::RoleName(role.clone()));
     }
     if let Some(host) = spec
@@ -127,11 +128,6 @@ fn alert_value(host: &str, alert: &AlertData) -> Result<Value, BuildError> {
         "fingerprint": untemplated(&alert.fingerprint),
         "generatorURL": untemplated(&alert.generator_url),
     }))
-}
-
-fn is_role_name(role: &str) -> bool {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
-    !role.is_empty() && !role.starts_with(['.', '-']) && role.bytes().all(plain)
 }
 
 fn is_identifier(name: &str) -> bool {

@@ -10,8 +10,10 @@ use clap::Subcommand;
 use super::terminal::Ink;
 use super::words::count;
 use super::{Failure, colored, print};
-use crate::config::{self, Ansible, Binding, Config, Guards, Web};
+use crate::ansible::{config_file, ineffective};
+use crate::config::{self, Ansible, Binding, Config, Guards, Web, missing_roles};
 use crate::door::Door;
+use crate::secret_file::{self, SecretFileError};
 
 /// Check a file without a server.
 #[derive(Debug, Subcommand)]
@@ -64,7 +66,54 @@ fn config(file: &Path) -> Result<(), Failure> {
     if let Some(warning) = unheard(&config) {
         warn(&warning);
     }
+    for warning in quoted(&config).chain(missing_roles(&config)) {
+        warn(&warning);
+    }
+    without_effect(&config.ansible);
+    if let Err(e @ SecretFileError::WorldWritable(_)) = secret_file::check(file) {
+        warn(&e.to_string());
+    }
     Ok(())
+}
+
+/// The matchers whose value is in single quotes, which are a part of it.
+fn quoted(config: &Config) -> impl Iterator<Item = String> {
+    let matchers = config.bindings.iter().flat_map(|binding| {
+        let matchers = binding.matchers.iter();
+        matchers.map(move |matcher| (binding.name.as_str(), matcher))
+    });
+    let in_quotes = |value: &str| {
+        let inner = value.strip_prefix('\'').and_then(|v| v.strip_suffix('\''));
+        inner.map(str::to_owned)
+    };
+    matchers.filter_map(move |(binding, matcher)| {
+        let inner = in_quotes(matcher.value())?;
+        let name = matcher.name();
+        Some(format!(
+            "the binding {binding}: the single quotes around the value of {name} are a part of it, as for Alertmanager: \
+             want double quotes, as in {name}=\"{inner}\""
+        ))
+    })
+}
+
+/// What is in the `ansible.cfg` that promansible says otherwise.
+fn without_effect(ansible: &Ansible) {
+    let Some(file) = config_file(ansible) else {
+        return;
+    };
+    let Ok(text) = std::fs::read_to_string(&file) else {
+        return;
+    };
+    for key in ineffective(ansible, &text) {
+        warn(&format!(
+            "{}:{}: {} has no effect, because {} is stronger: {}",
+            file.display(),
+            key.line,
+            key.key,
+            key.by,
+            key.help
+        ));
+    }
 }
 
 fn warn(warning: &str) {

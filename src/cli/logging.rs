@@ -7,6 +7,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use super::logfmt::Logfmt;
 use super::terminal;
 
 /// How much is logged.
@@ -63,14 +64,7 @@ pub(super) fn start(level: Level, format: Format) {
     let filter = EnvFilter::new(format!("warn,promansible={level}"));
     let registry = tracing_subscriber::registry().with(filter);
     match format {
-        Format::Logfmt => registry
-            .with(
-                tracing_logfmt::builder()
-                    .with_target(false)
-                    .layer()
-                    .with_writer(|| Harmless(std::io::stderr())),
-            )
-            .init(),
+        Format::Logfmt => registry.with(Logfmt).init(),
         Format::Json => registry
             .with(
                 tracing_subscriber::fmt::layer()

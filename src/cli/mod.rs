@@ -13,6 +13,7 @@ mod guard_words;
 mod guards;
 mod hosts;
 mod inventory;
+mod logfmt;
 mod logging;
 mod notify;
 mod objects;

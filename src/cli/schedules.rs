@@ -13,8 +13,12 @@ use super::objects::{Conflict, Named, detail, target_text, warn};
 use super::run::{target, var};
 use super::table::{Cell, columns};
 use super::terminal::{Ink, plain};
-use super::words::second;
+use super::words::{second, second_in};
 use super::{Failure, colored, print};
+use crate::clock;
+use crate::schedule::Cron;
+use crate::suggest::nearest;
+use crate::zone::Zone;
 
 /// Look at the schedules of a running server, make, pause, resume, run or remove one.
 #[derive(Debug, Args)]
@@ -34,16 +38,16 @@ enum Verb {
         /// Its name.
         name: String,
     },
-    /// Show the next times of a cron expression.
+    /// Show the next times of a cron expression. It needs no server.
     Next {
         /// Five fields, or a word such as @daily.
-        cron: String,
+        cron: Cron,
         /// Whose clock it goes by.
-        #[arg(long, default_value = "UTC")]
-        timezone: String,
-        /// How many times.
-        #[arg(long, default_value_t = 5)]
-        count: u32,
+        #[arg(long, default_value = "UTC", value_parser = zone)]
+        timezone: Zone,
+        /// How many times, from 1 to 1000.
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
+        count: u16,
     },
     /// Make a schedule. Those of the configuration file are made there.
     #[command(after_help = AFTER)]
@@ -145,12 +149,6 @@ struct Last {
 }
 
 #[derive(Deserialize)]
-struct Times {
-    description: String,
-    next: Vec<DateTime<Utc>>,
-}
-
-#[derive(Deserialize)]
 struct Started {
     id: u64,
 }
@@ -166,14 +164,7 @@ impl Schedules {
                 cron,
                 timezone,
                 count,
-            } => {
-                let query = form_urlencoded::Serializer::new(String::new())
-                    .append_pair("cron", &cron)
-                    .append_pair("timezone", &timezone)
-                    .append_pair("count", &count.to_string())
-                    .finish();
-                times(&server.ask(Method::GET, &format!("cron?{query}"))?)
-            }
+            } => times(&cron, timezone, count),
             Verb::Add(add) => {
                 let body = add.json();
                 let made = server.ask_async(Method::POST, "schedules", Some(&body));
@@ -266,10 +257,27 @@ fn list(list: &List) -> Result<(), Failure> {
     Ok(())
 }
 
-fn times(times: &Times) -> Result<(), Failure> {
-    let mut text = format!("{}\n", plain(&times.description));
-    for next in &times.next {
-        let _ = writeln!(text, "  {}", second(*next));
+fn zone(name: &str) -> Result<Zone, String> {
+    name.parse().map_err(|why| {
+        let names: Vec<&str> = Zone::names().collect();
+        let meant =
+            nearest(name, &names).map_or_else(String::new, |name| format!("did you mean {name}? "));
+        format!("{why}; {meant}want a name of the IANA data base, such as Asia/Shanghai")
+    })
+}
+
+/// The next times by the clock of the zone, and by that of UTC.
+fn times(cron: &Cron, zone: Zone, count: u16) -> Result<(), Failure> {
+    let mut text = format!("{}\n", cron.describe());
+    let mut next = cron.after(&zone, clock::now());
+    for _ in 0..count {
+        let Some(at) = next else { break };
+        if zone == Zone::UTC {
+            let _ = writeln!(text, "  {}", second(at));
+        } else {
+            let _ = writeln!(text, "  {}  ({})", second_in(at, zone), second(at));
+        }
+        next = cron.after(&zone, at);
     }
     print(&text)
 }

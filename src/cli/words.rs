@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::terminal::{cut, plain};
 use crate::alert::{LabelSet, Status};
+use crate::zone::Zone;
 
 /// How many characters are shown of a text that an alert brings: a name, or a label's value.
 const SHOWN: usize = 80;
@@ -42,6 +43,12 @@ pub(super) fn firing(status: Status, since: DateTime<Utc>, until: Option<DateTim
 /// A time, to the second.
 pub(super) fn second(at: DateTime<Utc>) -> String {
     format!("{} UTC", at.format(SECOND))
+}
+
+/// The same by the clock of a zone, with what it is ahead of UTC.
+pub(super) fn second_in(at: DateTime<Utc>, zone: Zone) -> String {
+    let there = at.with_timezone(&zone.tz());
+    format!("{} {zone}", there.format("%Y-%m-%d %H:%M:%S %:z"))
 }
 
 /// Labels in a line, as Alertmanager writes them.

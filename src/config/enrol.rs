@@ -1,7 +1,7 @@
 //! A host that a person enrols: JSON as typed → an [`Enrolment`].
 
 use std::fmt::Display;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -17,8 +17,15 @@ const NAME_BYTES: usize = 253;
 /// In how many groups a host may be.
 const GROUPS: usize = 100;
 
-/// The names by which Ansible means the machine that it runs on. Roles delegate to them.
-const CONTROLLERS: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+/// The names of the machine itself that `/etc/hosts` of one system or another has beside `localhost`.
+const LOOPBACK_NAMES: [&str; 6] = [
+    "localhost4",
+    "localhost6",
+    "ip6-localhost",
+    "ip6-loopback",
+    "ipv6-localhost",
+    "ipv6-loopback",
+];
 
 /// The variables with which an enrolled host may steer Ansible. No other `ansible_…` is taken: connection plugins, their
 /// options and become's program are programs of the controller that whoever asks would choose.
@@ -90,7 +97,8 @@ fn wrong(field: &str, why: impl Display) -> EnrolmentError {
 }
 
 fn host_name(name: &str) -> Result<(), EnrolmentError> {
-    if !is_name(name) && name.parse::<IpAddr>().is_err() || !is_exact(name) {
+    let is_ip = name.parse::<IpAddr>().is_ok();
+    if (!is_host_name(name) && !is_ip) || !is_exact(name) {
         return Err(wrong(
             "name",
             format_args!(
@@ -98,10 +106,18 @@ fn host_name(name: &str) -> Result<(), EnrolmentError> {
             ),
         ));
     }
-    if CONTROLLERS.contains(&name) || is_loopback(name) {
+    if is_this_machine(name) {
         return Err(wrong(
             "name",
-            format_args!("{name:?} means this machine to Ansible; give the host a name of its own"),
+            format_args!("{name:?} means this machine; give the host a name of its own"),
+        ));
+    }
+    if let Some(ip) = short_address(name).filter(|_| !is_ip) {
+        return Err(wrong(
+            "name",
+            format_args!(
+                "{name:?} is read as the address {ip}; write that, or give the host a name"
+            ),
         ));
     }
     if [ALL, UNGROUPED].contains(&name) {
@@ -110,8 +126,56 @@ fn host_name(name: &str) -> Result<(), EnrolmentError> {
     Ok(())
 }
 
-fn is_loopback(name: &str) -> bool {
-    name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+/// Whether a name leads to the machine that Ansible runs on, by Ansible's own rule, the resolver's or the system's.
+fn is_this_machine(name: &str) -> bool {
+    let lower = name.to_lowercase();
+    let lower = lower.trim_end_matches('.');
+    let first = lower.split('.').next().unwrap_or_default();
+    let ip = lower.parse().ok();
+    let ip = ip.or_else(|| short_address(lower).map(IpAddr::V4));
+    let ip = ip.map(|ip| ip.to_canonical());
+    lower == "localhost"
+        || lower.ends_with(".localhost")
+        || first == "localhost"
+        || LOOPBACK_NAMES.contains(&first)
+        || ip.is_some_and(|ip| ip.is_loopback() || ip.is_unspecified())
+}
+
+/// The address that a resolver takes a number, or up to four with dots between them, for.
+///
+/// *Source*: inet_aton(3).
+fn short_address(name: &str) -> Option<Ipv4Addr> {
+    let number = |part: &str| {
+        let (digits, radix) = match part.strip_prefix("0x") {
+            Some(digits) => (digits, 16),
+            None if part.len() > 1 && part.starts_with('0') => (&part[1..], 8),
+            None => (part, 10),
+        };
+        u32::from_str_radix(digits, radix).ok()
+    };
+    let lower = name.to_ascii_lowercase();
+    let parts: Option<Vec<u32>> = lower.split('.').map(number).collect();
+    let parts = parts.filter(|parts| parts.len() <= 4)?;
+    let (last, first) = parts.split_last()?;
+    let room = u32::MAX.checked_shr(8 * u32::try_from(first.len()).ok()?)?;
+    if *last > room || first.iter().any(|part| *part > 255) {
+        return None;
+    }
+    let mut address = *last;
+    for (place, part) in first.iter().enumerate() {
+        address |= part << (24 - 8 * place);
+    }
+    Some(address.into())
+}
+
+/// Letters and digits of any script, `.`, `_` and `-`, a letter or a digit first.
+fn is_host_name(name: &str) -> bool {
+    // Full-width forms of ASCII look like it, and name preparation makes them it.
+    let folds = |c: char| ('\u{ff00}'..='\u{ffef}').contains(&c);
+    let plain = |c: char| c.is_alphanumeric() || "._-".contains(c);
+    name.len() <= NAME_BYTES
+        && name.starts_with(char::is_alphanumeric)
+        && name.chars().all(|c| plain(c) && !folds(c))
 }
 
 /// Letters, digits, `.`, `_` and `-` of ASCII, a letter or a digit first: no option of ssh, no pattern of Ansible.
@@ -141,7 +205,7 @@ fn groups(mut groups: Vec<String>, host: &str) -> Result<Vec<String>, EnrolmentE
             "is no exact name of a group; use letters, digits and '_', a letter first"
         } else if [ALL, UNGROUPED].contains(&group.as_str()) {
             "comes by itself: every host is in all, and in ungrouped if it is in no other group; leave it out"
-        } else if group == host || CONTROLLERS.contains(&group.as_str()) {
+        } else if group == host || is_this_machine(group) {
             "is a host's name"
         } else if groups.get(place + 1) == Some(group) {
             "stands twice"

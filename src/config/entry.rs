@@ -11,6 +11,7 @@ use super::values::is_identifier;
 use super::vars::VarValue;
 use super::yaml::{did_you_mean, nearest};
 use super::{Ansible, Roles};
+use crate::name::{HELP, ROLE_HELP, defect, role_defect};
 use crate::run::Vars;
 
 /// A binding or a schedule.
@@ -92,15 +93,15 @@ pub(super) fn name(
         );
         return String::new();
     };
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_.:-".contains(&b);
-    if !(1..=64).contains(&name.value.len()) || !name.value.bytes().all(allowed) {
+    if let Some(why) = defect(&name.value) {
         report.add(
             place(name.referenced),
-            format!("{:?} cannot be a {}'s name", name.value, kind.as_str()),
-            Some(
-                "use 1 to 64 letters, digits and _ . : - (it becomes a label of metrics)"
-                    .to_owned(),
+            format!(
+                "{:?} cannot be a {}'s name: it {why}",
+                name.value,
+                kind.as_str()
             ),
+            Some(HELP.to_owned()),
         );
     }
     name.value
@@ -137,7 +138,13 @@ pub(super) fn role_names(
                 Some("Ansible would run it once: remove one".to_owned()),
             );
         }
-        if let Some(known) = known {
+        if let Some(why) = role_defect(&role.value) {
+            report.add(
+                place(role.referenced),
+                format!("{:?} cannot be a role's name: it {why}", role.value),
+                Some(ROLE_HELP.to_owned()),
+            );
+        } else if let Some(known) = known {
             known.check(kind, role, report);
         }
     }

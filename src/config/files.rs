@@ -12,6 +12,7 @@ use super::text::{AnsibleText, FileText};
 use super::typed::Scalar;
 use super::values::is_usable;
 use super::{About, Ansible, RoleKind, Roles};
+use crate::name::role_defect;
 use crate::secret_file::{self, SecretFileError};
 
 /// Notes what is missing on the disk, and lists the roles; `None` if there is no folder to list them from.
@@ -214,9 +215,9 @@ fn roles_in(dir: &Path) -> std::io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in entries {
         let entry = entry?;
-        // A role may be a link to one; a name that is not UTF-8 cannot be typed into the configuration either.
+        // A role may be a link to one; a name that is no UTF-8, or that Ansible would take for something else, is no role's.
         if let Ok(name) = entry.file_name().into_string()
-            && !name.starts_with('.')
+            && role_defect(&name).is_none()
             && entry.path().is_dir()
         {
             names.push(name);
@@ -265,6 +266,11 @@ fn secret(report: &mut Report<'_>, file: &Scalar, check: fn(&Path) -> Result<(),
         Err(SecretFileError::WorldReadable(path)) => {
             let message =
                 format!("{path:?} holds a secret, and everyone on this machine can read it");
+            wrong(report, file, &message, Some(format!("chmod o= {path}")));
+        }
+        Err(SecretFileError::WorldWritable(path)) => {
+            let message =
+                format!("{path:?} holds a secret, and everyone on this machine can write it");
             wrong(report, file, &message, Some(format!("chmod o= {path}")));
         }
         Err(e) => wrong(report, file, &e.to_string(), None),

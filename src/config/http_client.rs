@@ -1,19 +1,19 @@
 //! `http_config` as typed → [`HttpClient`]: how a server that promansible asks wants to be asked.
 //!
 //! The names are those of Prometheus and Alertmanager. Secrets stand in files of their own: a configuration is shown,
-//! copied and kept in git.
+//! copied and kept in git. Only a file for the command line, which is its owner's alone, may hold them.
 //!
 //! *Source*: `HTTPClientConfig` of prometheus/common.
 
-use std::path::{Path, PathBuf};
+use std::fmt;
+use std::path::PathBuf;
 
 use hyper::Uri;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
-use super::error::{ConfigErrors, Report, place};
-use super::read::read;
-use super::typed::{Scalar, parse};
+use super::error::{Report, place};
+use super::typed::Scalar;
 use super::values::{path, text};
 
 /// How a server wants to be asked. Without anything: no authentication, and the system's certificate authorities.
@@ -32,16 +32,34 @@ pub enum HttpAuth {
     Basic {
         /// Who.
         username: String,
-        /// The file that holds the password; `None` means an empty one.
-        password_file: Option<PathBuf>,
+        /// The password; `None` means an empty one.
+        password: Option<Secret>,
     },
     /// `authorization`.
     Authorization {
         /// The word before the credentials (`type`); Bearer.
         scheme: String,
-        /// The file that holds the credentials.
-        credentials_file: PathBuf,
+        /// What comes after it.
+        credentials: Secret,
     },
+}
+
+/// Where a secret is.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Secret {
+    /// In a file of its own.
+    File(PathBuf),
+    /// In the file that was read, which is its owner's alone.
+    Text(String),
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::Text(_) => f.write_str("Text"),
+        }
+    }
 }
 
 /// How TLS is spoken. The files are read whenever they are used.
@@ -143,43 +161,27 @@ impl TlsConfigText {
     }
 }
 
-/// Reads a file that holds an `http_config` alone, as `promtool --http.config.file` does. Relative paths in it start at its
-/// folder.
-///
-/// *Errors*: as [`super::load`].
-pub fn load_http_client(file: &Path) -> Result<HttpClient, ConfigErrors> {
-    let name = file.display().to_string();
-    let text = read(file, &name)?;
-    let typed: Option<HttpClientText> = parse(&name, &text)?;
-    let mut report = Report::new(&name, &text);
-    let mut client = check("http_config", typed.unwrap_or_default(), &mut report);
-    let folder = file.parent().unwrap_or(Path::new("."));
-    client
-        .files_mut()
-        .for_each(|path| *path = folder.join(&*path));
-    report.finish(client)
-}
-
-impl HttpClient {
-    fn files_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
-        let secret = match &mut self.auth {
-            Some(HttpAuth::Basic { password_file, .. }) => password_file.as_mut(),
-            Some(HttpAuth::Authorization {
-                credentials_file, ..
-            }) => Some(credentials_file),
-            None => None,
-        };
-        let identity = self.tls.identity.as_mut();
-        let identity = identity.map(|i| [&mut i.cert_file, &mut i.key_file]);
-        let ca_file = self.tls.ca_file.as_mut();
-        secret
-            .into_iter()
-            .chain(ca_file)
-            .chain(identity.into_iter().flatten())
-    }
+/// Whether a secret may stand in the file itself.
+#[derive(Clone, Copy)]
+pub(super) enum Inline<'a> {
+    /// It is a configuration, which is shown, copied and kept in git.
+    Refused,
+    /// It could, but others can read the file of this name.
+    Open(&'a str),
+    /// It may.
+    Taken,
 }
 
 pub(super) fn check(key: &str, typed: HttpClientText, report: &mut Report<'_>) -> HttpClient {
+    check_with(key, typed, Inline::Refused, report)
+}
+
+pub(super) fn check_with(
+    key: &str,
+    typed: HttpClientText,
+    inline: Inline<'_>,
+    report: &mut Report<'_>,
+) -> HttpClient {
     if let (Some(_), Some(authorization)) = (&typed.basic_auth, &typed.authorization) {
         report.add(
             place(authorization.referenced),
@@ -187,10 +189,12 @@ pub(super) fn check(key: &str, typed: HttpClientText, report: &mut Report<'_>) -
             Some("keep the one that the server wants".to_owned()),
         );
     }
-    let basic = typed.basic_auth.and_then(|typed| basic(key, typed, report));
+    let basic = typed
+        .basic_auth
+        .and_then(|typed| basic(key, typed, inline, report));
     let authorization = typed
         .authorization
-        .and_then(|typed| authorization(key, typed, report));
+        .and_then(|typed| authorization(key, typed, inline, report));
     HttpClient {
         auth: basic.or(authorization),
         tls: typed
@@ -200,19 +204,54 @@ pub(super) fn check(key: &str, typed: HttpClientText, report: &mut Report<'_>) -
     }
 }
 
-fn basic(key: &str, typed: Spanned<BasicAuthText>, report: &mut Report<'_>) -> Option<HttpAuth> {
+/// A secret that stands here, or in a file of its own, by the keys for both.
+fn secret(
+    (inline_key, file_key): (&str, &str),
+    (typed, typed_file): (Option<Scalar>, Option<Scalar>),
+    inline: Inline<'_>,
+    report: &mut Report<'_>,
+) -> Option<Secret> {
+    let file = path(file_key, typed_file, report).map(Secret::File);
+    let Some(typed) = typed else { return file };
+    let at = place(typed.referenced);
+    let file_word = file_key.rsplit('.').next().unwrap_or_default();
+    let (message, help) = match inline {
+        Inline::Taken if file.is_none() => return Some(Secret::Text(typed.value)),
+        Inline::Taken => (
+            format!("{inline_key} and {file_word} say the same"),
+            "keep one of them".to_owned(),
+        ),
+        Inline::Open(name) => (
+            format!("{inline_key} is a secret, and others can read this file"),
+            format!("chmod 600 {name}, or write it into a file of its own: {file_word}: FILE"),
+        ),
+        Inline::Refused => (
+            format!("{inline_key} is a secret, and this file is none"),
+            format!(
+                "write it into a file that only promansible can read, and name that: {file_word}: /etc/promansible/secret"
+            ),
+        ),
+    };
+    report.add_unseen(at, message, Some(help));
+    file
+}
+
+fn basic(
+    key: &str,
+    typed: Spanned<BasicAuthText>,
+    inline: Inline<'_>,
+    report: &mut Report<'_>,
+) -> Option<HttpAuth> {
     let at = place(typed.referenced);
     let typed = typed.value;
-    refuse_inline(
-        key,
-        "basic_auth.password",
-        "password_file",
-        typed.password,
-        report,
+    let keys = (
+        format!("{key}.basic_auth.password"),
+        format!("{key}.basic_auth.password_file"),
     );
-    let password_file = path(
-        &format!("{key}.basic_auth.password_file"),
-        typed.password_file,
+    let password = secret(
+        (&keys.0, &keys.1),
+        (typed.password, typed.password_file),
+        inline,
         report,
     );
     if typed.username.is_none() {
@@ -222,35 +261,26 @@ fn basic(key: &str, typed: Spanned<BasicAuthText>, report: &mut Report<'_>) -> O
     }
     let name = format!("{key}.basic_auth.username");
     if let Some(typed) = typed.username.as_ref().filter(|u| u.value.contains(':')) {
-        let message = format!(
-            "{name} holds a colon, which ends a user's name: {:?}",
-            typed.value
-        );
+        // What comes after it may be the password.
+        let message = format!("{name} holds a colon, which ends a user's name");
         let help = "the password stands in password_file";
-        report.add(place(typed.referenced), message, Some(help.to_owned()));
+        report.add_unseen(place(typed.referenced), message, Some(help.to_owned()));
     }
     Some(HttpAuth::Basic {
         username: text(&name, typed.username, report)?,
-        password_file,
+        password,
     })
 }
 
 fn authorization(
     key: &str,
     typed: Spanned<AuthorizationText>,
+    inline: Inline<'_>,
     report: &mut Report<'_>,
 ) -> Option<HttpAuth> {
     let at = place(typed.referenced);
     let typed = typed.value;
-    let inline = typed.credentials.is_some();
-    refuse_inline(
-        key,
-        "authorization.credentials",
-        "credentials_file",
-        typed.credentials,
-        report,
-    );
-    if typed.credentials_file.is_none() && !inline {
+    if typed.credentials_file.is_none() && typed.credentials.is_none() {
         let help = "name the file that holds the token: authorization: {credentials_file: /etc/promansible/token}";
         let message = format!("{key}.authorization has no credentials_file");
         report.add(at, message, Some(help.to_owned()));
@@ -264,18 +294,27 @@ fn authorization(
             typed.value
         }
         Some(typed) if typed.value.is_empty() || !typed.value.chars().all(token) => {
-            let message = format!("{key}.authorization.type is not a word: {:?}", typed.value);
+            // What comes after the scheme may be the token.
+            let message = format!("{key}.authorization.type is not one word");
             let help = "write the scheme alone, such as Bearer, and the rest into credentials_file";
-            report.add(place(typed.referenced), message, Some(help.to_owned()));
+            report.add_unseen(place(typed.referenced), message, Some(help.to_owned()));
             typed.value
         }
         Some(typed) => typed.value,
         None => "Bearer".to_owned(),
     };
-    let name = format!("{key}.authorization.credentials_file");
+    let keys = (
+        format!("{key}.authorization.credentials"),
+        format!("{key}.authorization.credentials_file"),
+    );
     Some(HttpAuth::Authorization {
         scheme,
-        credentials_file: path(&name, typed.credentials_file, report)?,
+        credentials: secret(
+            (&keys.0, &keys.1),
+            (typed.credentials, typed.credentials_file),
+            inline,
+            report,
+        )?,
     })
 }
 
@@ -383,10 +422,8 @@ pub(super) fn url(
             return None;
         }
         Ok(url) if is_base(&url) => return Some(url),
-        _ => format!(
-            "{key} is not an http:// or https:// address without a query: {:?}",
-            typed.value
-        ),
+        // A query may hold a token.
+        _ => format!("{key} is not an http:// or https:// address without a query"),
     };
     report.add(place(typed.referenced), message, Some(example.to_owned()));
     None

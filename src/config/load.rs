@@ -18,10 +18,13 @@ use super::{Ansible, Config, Roles};
 pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
     let file = path.display().to_string();
     let text = read(path, &file)?;
-    let typed = typed::parse(&file, &text)?;
-    let mut report = Report::new(&file, &text);
-    let roles = files::look(&typed, &mut report);
-    check::check(typed, roles.as_ref(), report)
+    let read = || {
+        let typed = typed::parse(&file, &text)?;
+        let mut report = Report::new(&file, &text);
+        let roles = files::look(&typed, &mut report);
+        check::check(typed, roles.as_ref(), report)
+    };
+    read().map_err(|errors: ConfigErrors| errors.hiding_values(&text))
 }
 
 /// Lists the roles of a configuration that is in force again.
@@ -41,6 +44,7 @@ pub fn list_roles(ansible: &Ansible) -> Result<Roles, ConfigErrors> {
 ///
 /// *Errors*: as [`load`].
 pub fn build(file_name: &str, text: &str, roles: &Roles) -> Result<Config, ConfigErrors> {
-    let typed = typed::parse(file_name, text)?;
-    check::check(typed, Some(roles), Report::new(file_name, text))
+    typed::parse(file_name, text)
+        .and_then(|typed| check::check(typed, Some(roles), Report::new(file_name, text)))
+        .map_err(|errors| errors.hiding_values(text))
 }

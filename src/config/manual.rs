@@ -14,6 +14,7 @@ use super::values::TIMEOUT;
 use super::vars::VarValue;
 use super::yaml::did_you_mean;
 use super::{Config, Roles, Target};
+use crate::name::{ROLE_HELP, role_defect};
 use crate::run::{Narrowing, Vars, Work};
 use crate::units::{DURATION_HELP, format_duration, parse_duration};
 
@@ -171,6 +172,9 @@ fn names(
 fn roles(value: Option<Value>, known: &Roles) -> Result<Vec<String>, ManualError> {
     let roles = names("roles", value, r#"["check_dns"]"#)?;
     for role in roles.iter().filter(|role| !known.collection.contains(role)) {
+        if let Some(why) = role_defect(role) {
+            return Err(wrong("roles", format_args!("{role:?} {why}; {ROLE_HELP}")));
+        }
         match (known.alert.contains(role), known.routine.contains(role)) {
             (true, false) | (false, true) => {}
             (true, true) => {

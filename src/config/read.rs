@@ -46,6 +46,6 @@ pub(super) fn read(path: &Path, file: &str) -> Result<String, ConfigErrors> {
             "this is not UTF-8",
             Some("save the file as UTF-8".to_owned()),
         );
-        report.fail()
+        report.fail().hiding_values(&text)
     })
 }

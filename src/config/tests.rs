@@ -122,6 +122,18 @@ fn the_controller_becomes_nobody_else_unless_its_binding_says_so() {
     );
 }
 
+/// As for Alertmanager.
+#[test]
+fn the_location_local_is_this_machines_zone() {
+    let text = "ansible: {playbook_dir: p, inventory: [i]}\n\
+                time_intervals: [{name: a, time_intervals: [{weekdays: [monday], location: Local}]}]\n";
+    let built = build("f.yml", text, &roles()).expect("a good text");
+    assert_eq!(
+        Ok(built.time_intervals[0].spans[0].location),
+        crate::zone::Zone::local()
+    );
+}
+
 #[test]
 fn a_section_whose_keys_are_all_commented_out_has_the_defaults() {
     let required = "ansible: {playbook_dir: p, inventory: [i]}\n";

@@ -12,6 +12,7 @@ use super::typed::Scalar;
 use super::values::{is_usable, zone};
 use super::yaml::did_you_mean;
 use crate::time_interval::{Span, SyntaxError, TimeInterval, TimeRange, Windows};
+use crate::zone::Zone;
 
 const MAX_NAME: usize = 128;
 
@@ -107,8 +108,25 @@ fn span(typed: SpanText, report: &mut Report<'_>) -> Span {
         days_of_month: ranges("days_of_month", typed.days_of_month, report),
         months: ranges("months", typed.months, report),
         years: ranges("years", typed.years, report),
-        location: zone("location", typed.location.as_ref(), report),
+        location: location(typed.location.as_ref(), report),
     }
+}
+
+/// The zone of a span; `Local` is that of this machine, as for Alertmanager.
+fn location(typed: Option<&Scalar>, report: &mut Report<'_>) -> Zone {
+    let Some(local) = typed.filter(|typed| typed.value.eq_ignore_ascii_case("local")) else {
+        return zone("location", typed, report);
+    };
+    let found = if local.value == "Local" {
+        Zone::local()
+    } else {
+        Err(format!("there is no time zone {:?}", local.value))
+    };
+    found.unwrap_or_else(|why| {
+        let help = "write Local for that of this machine, or a name of the IANA data base, as in location: Asia/Shanghai";
+        report.add(place(local.referenced), why, Some(help.to_owned()));
+        Zone::UTC
+    })
 }
 
 /// What stands in a list, which is not empty where it is typed.

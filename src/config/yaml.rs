@@ -76,7 +76,11 @@ fn describe(error: &Error) -> (String, Option<String>) {
             unexpected,
             expected,
             ..
-        } => (format!("found {unexpected}, want {expected}"), None),
+        } => {
+            // Behind its kind stands the value, which may be a secret.
+            let kind = unexpected.split(['"', '`']).next().unwrap_or_default();
+            (format!("found {}, want {expected}", kind.trim()), None)
+        }
         Error::Unexpected { expected, .. } => kind(expected),
         Error::MultipleDocuments { .. } => (
             "a second document begins here".to_owned(),

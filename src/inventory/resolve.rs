@@ -10,6 +10,7 @@ use std::fmt;
 use super::address::{host_part, is_plain_ipv6};
 use super::{Host, Inventory};
 use crate::run::Skip;
+use crate::suggest::slip;
 
 /// Why a text is not a target.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -61,10 +62,10 @@ pub fn resolve_label<'a>(inventory: &'a Inventory, label: &str) -> Result<&'a st
         }
     }
     if part.is_empty() {
-        return Err(unknown(label));
+        return Err(unknown(inventory, label));
     }
     match inventory.known_by(part).as_slice() {
-        [] => Err(unknown(label)),
+        [] => Err(unknown(inventory, label)),
         [host] => checked(inventory, host),
         found @ [one, other, ..] => Err(Unresolved {
             reason: Skip::AmbiguousHost,
@@ -86,7 +87,9 @@ pub fn resolve_name<'a>(inventory: &'a Inventory, name: &str) -> Result<&'a str,
     if inventory.is_group(name) {
         return Err(group_name(name));
     }
-    let host = inventory.host(name).ok_or_else(|| unknown(name))?;
+    let host = inventory
+        .host(name)
+        .ok_or_else(|| unknown(inventory, name))?;
     checked(inventory, host)
 }
 
@@ -153,17 +156,22 @@ fn group_name(name: &str) -> Unresolved {
     }
 }
 
-fn unknown(text: &str) -> Unresolved {
+fn unknown(inventory: &Inventory, text: &str) -> Unresolved {
+    let why = if text.is_empty() {
+        "the text that should name a host is empty".into()
+    } else {
+        let names = || inventory.hosts().map(Host::name);
+        let meant = slip(host_part(text), names()).map_or_else(String::new, |name| {
+            format!("; did you mean {}?", Shown(name))
+        });
+        format!(
+            "no host of the inventory has the name or address {}{meant}",
+            Shown(text)
+        )
+    };
     Unresolved {
         reason: Skip::UnknownHost,
-        why: if text.is_empty() {
-            "the text that should name a host is empty".into()
-        } else {
-            format!(
-                "no host of the inventory has the name or address {}",
-                Shown(text)
-            )
-        },
+        why,
     }
 }
 

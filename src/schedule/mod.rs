@@ -2,8 +2,10 @@
 
 mod cron;
 mod due;
+mod fields;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use std::time::Duration;
 

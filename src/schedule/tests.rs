@@ -32,36 +32,7 @@ fn walls(cron: &str, zone: &str, from: &str, count: usize) -> Vec<String> {
 }
 
 #[test]
-fn a_cron_expression_has_five_fields_or_a_word() {
-    for good in [
-        "*/15 * * * *",
-        "@daily",
-        " 0  4 * * MON-FRI ",
-        "0 0 L * *",
-        "0 0 29 2 *",
-    ] {
-        assert!(good.parse::<Cron>().is_ok(), "{good}");
-    }
-    for bad in [
-        "",
-        "* * * *",
-        "* * * * * *",
-        "60 * * * *",
-        "@often",
-        "a b c d e",
-        "0 0 * * *\n*",
-    ] {
-        assert!(
-            matches!(bad.parse::<Cron>(), Err(CronError::Syntax(_))),
-            "{bad}"
-        );
-    }
-    assert_eq!("0 0 30 2 *".parse::<Cron>(), Err(CronError::Never));
-    assert_eq!(
-        "  0   4 * * *".parse::<Cron>().unwrap().as_str(),
-        "0 4 * * *"
-    );
-    assert_eq!("0 4 * * *".parse::<Cron>().unwrap().describe(), "At 04:00");
+fn a_zone_is_one_of_the_data_base() {
     assert!("Asia/Shanghai".parse::<Zone>().is_ok());
     assert_eq!(
         "Mars/Olympus".parse::<Zone>().unwrap_err(),

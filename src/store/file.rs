@@ -1,7 +1,7 @@
 //! The file: whose it is, of which format, and how it is opened.
 
-use std::fs::OpenOptions;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{File, OpenOptions, Permissions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -99,7 +99,7 @@ impl Opener {
     }
 }
 
-pub(super) fn file(path: &Path, create: bool) -> Result<std::fs::File, OpenError> {
+pub(super) fn file(path: &Path, create: bool) -> Result<File, OpenError> {
     let io = |error| OpenError::Io {
         path: path.to_owned(),
         error,
@@ -117,7 +117,29 @@ pub(super) fn file(path: &Path, create: bool) -> Result<std::fs::File, OpenError
     if is_new {
         sync_parent(path).map_err(io)?;
     }
+    shut(path, &file);
     Ok(file)
+}
+
+/// Takes the rights of all other users of the machine away from a file that was made or copied with them.
+fn shut(path: &Path, file: &File) {
+    const OTHERS: u32 = 0o007;
+    let Ok(metadata) = file.metadata() else {
+        return;
+    };
+    let mode = metadata.permissions().mode();
+    if !metadata.is_file() || mode & OTHERS == 0 {
+        return;
+    }
+    let path = path.display();
+    match file.set_permissions(Permissions::from_mode(mode & !OTHERS)) {
+        Ok(()) => {
+            tracing::warn!(%path, "everyone on this machine could read or write the store: now only its owner and group can")
+        }
+        Err(error) => {
+            tracing::warn!(%path, %error, "everyone on this machine can read or write the store: chmod o= it")
+        }
+    }
 }
 
 pub(super) fn builder() -> Builder {
@@ -251,4 +273,28 @@ pub(super) fn panicked(panic: &(dyn std::any::Any + Send)) -> String {
     let said = panic.downcast_ref::<String>().map(String::as_str);
     let said = said.or_else(|| panic.downcast_ref::<&str>().copied());
     said.unwrap_or("it cannot be read").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_is_for_its_owner_and_group_alone_however_it_was_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s.redb");
+        let mode = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        drop(file(&path, true).unwrap());
+        assert_eq!(mode(), 0o600);
+        for (left, made) in [
+            (0o644, 0o640),
+            (0o602, 0o600),
+            (0o666, 0o660),
+            (0o640, 0o640),
+        ] {
+            std::fs::set_permissions(&path, Permissions::from_mode(left)).unwrap();
+            drop(file(&path, false).unwrap());
+            assert_eq!(mode(), made, "{left:o}");
+        }
+    }
 }

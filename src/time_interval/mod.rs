@@ -1,8 +1,8 @@
 //! Named intervals of time, in which something is done or left alone, with the meaning that Alertmanager gives them. Pure.
 //!
 //! *Source*: <https://prometheus.io/docs/alerting/latest/configuration/#time_interval>, and `timeinterval/timeinterval.go`.
-//! Other than there, an empty list, a month beyond December and the location `Local` are refused: the first would never
-//! match although it says nothing, the second never comes, and the third is another place on another machine.
+//! Other than there, an empty list and a month beyond December are refused: the first would never match although it says
+//! nothing, and the second never comes.
 
 mod change;
 mod range;

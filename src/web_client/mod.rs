@@ -28,7 +28,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use crate::certificate;
-use crate::config::{HttpAuth, HttpClient, format_duration, format_size};
+use crate::config::{HttpAuth, HttpClient, Secret, format_duration, format_size};
 use crate::secret_file::SecretFileError;
 
 /// Who asks, as servers log it.
@@ -270,35 +270,42 @@ fn bare_host(url: &Uri) -> &str {
 }
 
 async fn authorization(auth: &HttpAuth) -> Result<HeaderValue, WebError> {
-    let (value, file) = match auth {
-        HttpAuth::Basic {
-            username,
-            password_file,
-        } => {
-            let password = match password_file {
-                Some(file) => secret::read_secret(file).await?,
+    let (value, secret) = match auth {
+        HttpAuth::Basic { username, password } => {
+            let text = match password {
+                Some(password) => secret_text(password).await?,
                 None => String::new(),
             };
-            let pair = STANDARD.encode(format!("{username}:{password}"));
-            (format!("Basic {pair}"), password_file.as_ref())
+            let pair = STANDARD.encode(format!("{username}:{text}"));
+            (format!("Basic {pair}"), password.as_ref())
         }
         HttpAuth::Authorization {
             scheme,
-            credentials_file,
+            credentials,
         } => {
-            let credentials = secret::read_secret(credentials_file).await?;
-            (format!("{scheme} {credentials}"), Some(credentials_file))
+            let text = secret_text(credentials).await?;
+            (format!("{scheme} {text}"), Some(credentials))
         }
     };
     // The library's error would say nothing of where it comes from, and ours must not say what it is.
     let mut value = HeaderValue::from_str(&value).map_err(|_| {
-        let file = file.map(|f| f.display().to_string()).unwrap_or_default();
+        let source = match secret {
+            Some(Secret::File(file)) => file.display().to_string(),
+            _ => "--http.config.file".to_owned(),
+        };
         WebError::Request(format!(
-            "{file} holds what no HTTP header can: want one line"
+            "{source} holds what no HTTP header can: want one line"
         ))
     })?;
     value.set_sensitive(true);
     Ok(value)
+}
+
+async fn secret_text(secret: &Secret) -> Result<String, SecretFileError> {
+    match secret {
+        Secret::File(file) => secret::read_secret(file).await,
+        Secret::Text(text) => Ok(text.clone()),
+    }
 }
 
 #[cfg(test)]

@@ -234,7 +234,7 @@ async fn secrets_come_from_their_files_each_time_and_are_in_no_error() {
     let basic = HttpClient {
         auth: Some(HttpAuth::Basic {
             username: "me".to_owned(),
-            password_file: Some(file.clone()),
+            password: Some(Secret::File(file.clone())),
         }),
         ..HttpClient::default()
     };
@@ -246,7 +246,7 @@ async fn secrets_come_from_their_files_each_time_and_are_in_no_error() {
     let bearer = HttpClient {
         auth: Some(HttpAuth::Authorization {
             scheme: "Bearer".to_owned(),
-            credentials_file: file.clone(),
+            credentials: Secret::File(file.clone()),
         }),
         ..HttpClient::default()
     };

@@ -18,7 +18,8 @@ use crate::harness::{Bench, Version, on_both};
 on_both![
     what_is_said_of_a_host_stays_data,
     the_sources_win,
-    a_script_prints_it_without_a_warning
+    a_script_prints_it_without_a_warning,
+    names_of_any_script_run
 ];
 
 fn host(name: &str, groups: &[&str], vars: Value) -> EnrolledHost {
@@ -39,6 +40,36 @@ fn is_local(bench: &Bench, group: &str) {
     let vars =
         "ansible_connection: local\nansible_python_interpreter: '{{ ansible_playbook_python }}'\n";
     bench.write(&format!("inventory/group_vars/{group}.yml"), vars);
+}
+
+async fn names_of_any_script_run(version: Version) {
+    const ROLE: &str = "重启 服务 (a:b) = #1 + @х";
+    let mut bench = Bench::new(version);
+    is_local(&bench, "edge");
+    bench.enrolled = vec![Arc::new(host("主机-é", &["edge"], json!({"one": "ünï"})))];
+    bench.work.roles = vec![ROLE.to_owned(), "नमस्ते".to_owned()];
+    for role in [ROLE, "नमस्ते"] {
+        bench.role(
+            role,
+            "
+- name: Write who runs where
+  ansible.builtin.lineinfile:
+    path: OUT/seen
+    line: \"{{ role_name }} {{ inventory_hostname }} {{ one }}\"
+    create: true
+    mode: '0600'
+",
+        );
+    }
+    let told = bench.run(&["主机-é"]).await;
+    let judged = told.judged(None);
+    assert_eq!(judged.outcome, Outcome::Successful, "{}", told.text());
+    assert_eq!(
+        fs::read_to_string(bench.out("seen")).unwrap(),
+        format!("{ROLE} 主机-é ünï\nनमस्ते 主机-é ünï\n")
+    );
+    let roles: Vec<_> = told.tasks().filter_map(|task| task.role.clone()).collect();
+    assert_eq!(roles, [ROLE, "नमस्ते"]);
 }
 
 async fn what_is_said_of_a_host_stays_data(version: Version) {

@@ -321,3 +321,45 @@ fn a_web_configuration_is_checked_with_the_files_that_it_names() {
         "{said}"
     );
 }
+
+#[test]
+fn what_will_not_do_what_it_seems_to_is_a_warning() {
+    let site = Site::new().binding("quoted", "[ok]", "");
+    let file = site.config_file();
+    let text = fs::read_to_string(&file).unwrap();
+    let at = text.find("name: quoted").unwrap();
+    let (before, after) = text.split_at(at);
+    let start = after.find("matchers: [").unwrap() + "matchers: [".len();
+    let end = start + after[start..].find(']').unwrap();
+    let quoted = format!(
+        "{before}{}\"alertname = 'Down'\"{}",
+        &after[..start],
+        &after[end..]
+    );
+    fs::write(&file, quoted).unwrap();
+    site.write(
+        "playbook/ansible.cfg",
+        "[defaults]\nforks = 3\ntimeout = 9\n[ssh_connection]\nhost_key_checking=False\n",
+    );
+    fs::create_dir_all(site.path("playbook/alert/roles/ok/meta")).unwrap();
+    site.write(
+        "playbook/alert/roles/ok/meta/main.yml",
+        "dependencies: [gone]\n",
+    );
+    fs::set_permissions(&file, Permissions::from_mode(0o602)).unwrap();
+    let checked = run(promansible().args(["check", "config"]).arg(&file));
+    assert_eq!(checked.status.code(), Some(0), "{checked:?}");
+    let said = String::from_utf8(checked.stderr).unwrap();
+    for want in [
+        "warning: the binding quoted: the single quotes around the value of alertname are a part of it, as for \
+         Alertmanager: want double quotes, as in alertname=\"Down\"\n",
+        "roles/ok/meta/main.yml: the role \"gone\" is in none of the folders of roles: ",
+        "playbook/ansible.cfg:2: [defaults] forks has no effect, because the argument --forks is stronger: write ansible.forks\n",
+        "playbook/ansible.cfg:5: [ssh_connection] host_key_checking has no effect, because ANSIBLE_HOST_KEY_CHECKING in the \
+         environment of each run is stronger: if it must be so, write it into ansible.environment\n",
+        "promansible.yml: everyone on this machine can write it: chmod o= ",
+    ] {
+        assert!(said.contains(want), "{said}\nwant {want}");
+    }
+    assert_eq!(said.matches("warning: ").count(), 5, "{said}");
+}

@@ -13,6 +13,50 @@ fn command(url: &str, args: &[&str]) -> Command {
 }
 
 #[test]
+fn the_next_times_need_no_server_and_are_those_of_the_zone() {
+    let next = |args: &[&str]| {
+        let nowhere = ["schedules", "--server.url=http://127.0.0.1:9", "next"];
+        run(promansible().args(nowhere).args(args))
+    };
+    let good = next(&["0 2 29 2 *", "--timezone=Asia/Kolkata", "--count=2"]);
+    assert_eq!(good.status.code(), Some(0), "{good:?}");
+    let said = String::from_utf8(good.stdout).unwrap();
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines[0], "At 02:00, on day 29, in February");
+    assert_eq!(lines.len(), 3, "{said}");
+    for line in &lines[1..] {
+        assert!(
+            line.contains("-02-29 02:00:00 +05:30 Asia/Kolkata  ("),
+            "{line}"
+        );
+        assert!(line.ends_with("-02-28 20:30:00 UTC)"), "{line}");
+    }
+    let utc = String::from_utf8(next(&["@yearly", "--count=1"]).stdout).unwrap();
+    assert!(utc.ends_with("-01-01 00:00:00 UTC\n"), "{utc}");
+    for (args, why) in [
+        (
+            &["0 25 * * *"][..],
+            r#"hour: "25" is out of range; write a number from 0 to 23"#,
+        ),
+        (
+            &["0 0 * MON *"],
+            r#"month: "MON" belongs into the field day of the week"#,
+        ),
+        (&["@reboot"], r#""@reboot" is no time"#),
+        (
+            &["@daily", "--timezone=Europe/Berln"],
+            "did you mean Europe/Berlin?",
+        ),
+        (&["@daily", "--count=0"], "1..=1000"),
+    ] {
+        let bad = next(args);
+        let said = String::from_utf8(bad.stderr).unwrap();
+        assert_eq!(bad.status.code(), Some(2), "{said}");
+        assert!(said.contains(why), "{said}");
+    }
+}
+
+#[test]
 fn schedules_and_bindings_are_made_shown_and_removed() {
     let site = Site::new()
         .sections("schedules: [{name: filed, cron: '0 4 1 1 *', roles: [check_dns], target: controller, enabled: false}]");
@@ -21,7 +65,6 @@ fn schedules_and_bindings_are_made_shown_and_removed() {
     let url = format!("http://{}", server.address);
     let mut shown = String::new();
     for args in [
-        &["schedules", "next", "30 2 * * *", "--timezone=Mars"][..],
         &[
             "schedules",
             "add",
@@ -33,7 +76,7 @@ fn schedules_and_bindings_are_made_shown_and_removed() {
             "--var=n=1",
             "--missed=once",
             "--jitter=30s",
-        ],
+        ][..],
         &[
             "schedules",
             "add",

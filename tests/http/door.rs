@@ -198,6 +198,9 @@ fn what_the_files_say_now_counts_and_bad_ones_change_nothing() {
     fs::set_permissions(site.path("web.yml"), Permissions::from_mode(0o644)).unwrap();
     assert_eq!(alice("hunter2"), 200);
     server.wait_for_log("everyone on this machine can read it");
+    fs::set_permissions(site.path("web.yml"), Permissions::from_mode(0o602)).unwrap();
+    assert_eq!(alice("hunter2"), 200);
+    server.wait_for_log("web.yml: everyone on this machine can write it");
     // A token that is changed in its file is another token at once.
     site.secret("prom.token", "changed-0123456789abcdef");
     fs::set_permissions(site.path("web.yml"), Permissions::from_mode(0o600)).unwrap();

@@ -275,7 +275,7 @@ fn what_is_no_host_is_refused_with_its_field() {
         ),
         (
             json!({"name": "localhost"}),
-            r#"name: "localhost" means this machine to Ansible"#,
+            r#"name: "localhost" means this machine; "#,
         ),
         (
             json!({"name": "a", "address": "-oProxyCommand=x"}),

@@ -26,6 +26,7 @@ mod hosts;
 mod inventory;
 mod login;
 mod messages;
+mod names;
 mod operations;
 mod page;
 mod portal;

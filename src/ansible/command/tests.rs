@@ -181,6 +181,29 @@ fn a_run_with_every_setting() {
     );
 }
 
+/// What `check config` says of keys in an `ansible.cfg` is true.
+#[test]
+fn what_is_said_to_override_the_users_ansible_cfg_is_there() {
+    let mut case = Case::new();
+    case.settings.user = Some("deploy".into());
+    let file = || Some("/etc/promansible/secret".into());
+    case.settings.private_key_file = file();
+    case.settings.vault_password_file = file();
+    case.settings.become_password_file = file();
+    case.settings.connection_password_file = file();
+    let line = case.build().unwrap();
+    let (variables, arguments) = crate::ansible::ineffective::tests::said();
+    for name in variables {
+        assert!(line.env.contains_key(name), "{name}");
+    }
+    let args: Vec<&str> = line.args.iter().filter_map(|arg| arg.to_str()).collect();
+    for start in arguments {
+        assert!(args.iter().any(|arg| arg.starts_with(start)), "{start}");
+    }
+    let play = std::fs::read_to_string("playbook/run.yml").unwrap();
+    assert!(play.contains("\n  become: ") && play.contains("\n  gather_facts: false\n"));
+}
+
 #[test]
 fn a_run_on_the_controller_without_alerts() {
     let mut case = Case::new();

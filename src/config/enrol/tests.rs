@@ -36,7 +36,16 @@ fn a_port_may_be_written_as_any_whole_number_of_json() {
 
 #[test]
 fn a_name_is_enough() {
-    for name in ["web3", "10.0.0.5", "fe80::1", "2001:db8::7", "a.b-c_d", "9"] {
+    for name in [
+        "web3",
+        "10.0.0.5",
+        "fe80::1",
+        "2001:db8::7",
+        "a.b-c_d",
+        "9a",
+        "主机",
+        "мой-узел",
+    ] {
         let typed = typed(&json!({ "name": name })).unwrap();
         assert_eq!((typed.name.as_str(), typed.address), (name, None));
         assert!(typed.groups.is_empty() && typed.vars.is_empty());
@@ -57,13 +66,33 @@ fn names_that_could_mean_something_else_are_refused() {
         "a b",
         "web[1:3]",
         "@f",
-        "ünï",
+        "u\u{308}ni",
         "{{ x }}",
         "a/b",
         "localhost",
         "127.0.0.1",
         "::1",
         "127.0.0.2",
+        "LOCALHOST",
+        "LocalHost.localdomain",
+        "localhost.",
+        "x.localhost",
+        "ip6-localhost",
+        "IP6-loopback",
+        "localhost6.localdomain6",
+        "0.0.0.0",
+        "::",
+        "::ffff:7f00:1",
+        "127.1",
+        "127.0.1",
+        "0x7f.1",
+        "0177.0.0.1",
+        "2130706433",
+        "0",
+        "10.1",
+        "9",
+        "\u{ff4c}ocalhost",
+        "\u{ff11}",
         "all",
         "ungrouped",
         "fe80::1%eth0",

@@ -130,8 +130,8 @@ fn what_is_wrong_is_said_with_its_field() {
         ),
         (
             KeptKind::Binding,
-            r#"{"name": "a b", "roles": ["handle_disk"], "matchers": ["a=b"]}"#,
-            "name: \"a b\" cannot be a binding's name; ",
+            r#"{"name": "a  b", "roles": ["handle_disk"], "matchers": ["a=b"]}"#,
+            "name: \"a  b\" cannot be a binding's name: it ",
         ),
         (
             KeptKind::Binding,

@@ -35,6 +35,13 @@ pub(super) struct ScheduleRow {
     pub why_missed: String,
 }
 
+impl ScheduleRow {
+    /// Its name as a part of an address, and of an `id`: one that begins with `#` or has spaces would be none.
+    pub(super) fn part(&self) -> String {
+        part(&self.name)
+    }
+}
+
 /// An expression in words, to be put into a sentence.
 pub(super) fn described(cron: &Cron) -> String {
     cron.describe()
