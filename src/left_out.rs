@@ -222,7 +222,7 @@ impl LeftOut {
             self.failed(key, &cut.notification, &why, false);
             return false;
         }
-        let state = groups.entry(key.clone()).or_default();
+        let state = groups.entry(*key).or_default();
         state.again = state.fetching;
         if !state.fetching {
             state.bytes = cut.bytes();
@@ -322,7 +322,7 @@ impl LeftOut {
         let known = groups.len() < GROUPS || groups.contains_key(key);
         let mut state = State::default();
         let state = if known {
-            groups.entry(key.clone()).or_default()
+            groups.entry(*key).or_default()
         } else {
             &mut state
         };

@@ -66,7 +66,7 @@ impl Network {
         };
         let network = Self { address, bits };
         // An address beyond its own network is a typing error.
-        (bits <= most && network.key(address)? == Self::number(address)).then_some(network)
+        (bits <= most && network.key(address) == Self::number(address)).then_some(network)
     }
 
     /// Whether it holds this address.
@@ -84,9 +84,9 @@ impl Network {
     }
 
     /// The bits of an address that count.
-    fn key(&self, address: IpAddr) -> Option<u128> {
+    fn key(&self, address: IpAddr) -> u128 {
         let mask = u128::MAX.checked_shl(128 - u32::from(self.bits));
-        Some(Self::number(address) & mask.unwrap_or_default())
+        Self::number(address) & mask.unwrap_or_default()
     }
 }
 

@@ -116,9 +116,9 @@ mod tests {
                 return Err(format!("bad key {key:?}"));
             }
             let after = after.strip_prefix('=').ok_or("no = after the key")?;
-            let (value, after) = if after.starts_with('"') {
+            let (value, after) = if let Some(quoted) = after.strip_prefix('"') {
                 let mut escaped = false;
-                let end = after[1..].find(|c| {
+                let end = quoted.find(|c| {
                     let closes = c == '"' && !escaped;
                     escaped = c == '\\' && !escaped;
                     closes

@@ -143,7 +143,7 @@ fn is_this_machine(name: &str) -> bool {
 
 /// The address that a resolver takes a number, or up to four with dots between them, for.
 ///
-/// *Source*: inet_aton(3).
+/// *Source*: `inet_aton(3)`.
 fn short_address(name: &str) -> Option<Ipv4Addr> {
     let number = |part: &str| {
         let (digits, radix) = match part.strip_prefix("0x") {

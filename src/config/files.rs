@@ -169,13 +169,13 @@ fn has_parts(report: &mut Report<'_>, dir: &Scalar) -> Option<()> {
 fn roles(dir: &Path, named: Option<&str>, at: Option<Place>, report: &mut Report<'_>) -> Roles {
     let mut list = |kind: RoleKind| {
         let folder = dir.join(kind.as_str()).join("roles");
-        let names = roles_in(&folder).unwrap_or_else(|error| {
+        let listed = roles_in(&folder).unwrap_or_else(|error| {
             let kind = kind.as_str();
             let message = format!("the folder {kind}/roles cannot be listed: {error}");
             report.add(at, message, None);
             Vec::new()
         });
-        let found = names.into_iter();
+        let found = listed.into_iter();
         let found = found.map(|name| (kind, folder.join(&name), name));
         found.collect::<Vec<_>>()
     };

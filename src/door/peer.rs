@@ -67,8 +67,8 @@ impl InForce {
         };
         let seconds = u64::try_from(now.timestamp()).unwrap_or_default();
         let now = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
-        let verified = verifier.verify_client_cert(own, others, now);
-        verified.map(|_| ()).map_err(|e| certificate::refusal(&e))
+        let answer = verifier.verify_client_cert(own, others, now);
+        answer.map(|_| ()).map_err(|e| certificate::refusal(&e))
     }
 
     /// Who is at the other end of a connection, by the certificates that its handshake brought.

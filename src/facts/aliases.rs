@@ -35,7 +35,7 @@ const NAMES_OF_ALL: [&str; 2] = ["localhost", "ip6-"];
 /// Networks and addresses that are the same on many machines by design: no fact makes them one host's. The inventory can.
 ///
 /// *Source*: the defaults of Docker (172.17.0.0/24, and the first address of each further network), libvirt
-/// (192.168.122.0/24, 192.168.124.1), VirtualBox (10.0.2.15, 192.168.56.1), QEMU and slirp (10.0.2.2, .3, .15, .100), LXC
+/// (192.168.122.0/24, 192.168.124.1), `VirtualBox` (10.0.2.15, 192.168.56.1), QEMU and slirp (10.0.2.2, .3, .15, .100), LXC
 /// (10.0.3.1), Podman (10.88.0.0/24), Docker Desktop (192.168.65.0/24), minikube (192.168.49.0/24), docker-machine
 /// (192.168.99.1), macOS's vmnet (192.168.64.1), Windows's shared connection (192.168.137.1), the first node's bridge of
 /// K3s and flannel (10.42.0.1, 10.244.0.1), and RFC 7335 (192.0.0.0/29).
@@ -200,7 +200,7 @@ fn is_shared(address: Ipv4Addr) -> bool {
     docker || SHARED.iter().any(within)
 }
 
-/// Site-local addresses, which QEMU gives its guests, and the network of VirtualBox's NAT.
+/// Site-local addresses, which QEMU gives its guests, and the network of `VirtualBox`'s NAT.
 fn is_shared_v6(address: Ipv6Addr) -> bool {
     let [first, second, third, ..] = address.segments();
     first & 0xffc0 == 0xfec0 || [first, second, third] == [0xfd17, 0x625c, 0xf037]

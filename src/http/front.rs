@@ -50,7 +50,7 @@ pub(super) fn unwrap<B>(
 }
 
 /// Takes the route prefix off a request, and forgives a slash after the receiver. *Errors*: the answer to what is not below it.
-pub(super) fn strip<B>(context: &Context, request: &mut Request<B>) -> Result<(), Reply> {
+pub(super) fn strip<B>(context: &Context, request: &mut Request<B>) -> Result<(), Box<Reply>> {
     let prefixes = &context.prefixes;
     let path = request.uri().path();
     let below = path
@@ -59,7 +59,7 @@ pub(super) fn strip<B>(context: &Context, request: &mut Request<B>) -> Result<()
     let below = match below {
         Some(below) if below.strip_suffix('/') == Some(webhook::PATH) => webhook::PATH,
         Some(below) => below,
-        None => return Err(outside(prefixes, request.method(), path)),
+        None => return Err(Box::new(outside(prefixes, request.method(), path))),
     };
     if below.len() == path.len() {
         return Ok(());
@@ -70,7 +70,7 @@ pub(super) fn strip<B>(context: &Context, request: &mut Request<B>) -> Result<()
     parts.path_and_query = text.parse().ok();
     match Uri::from_parts(parts) {
         Ok(uri) => *request.uri_mut() = uri,
-        Err(e) => return Err(reply::error(StatusCode::BAD_REQUEST, e)),
+        Err(e) => return Err(Box::new(reply::error(StatusCode::BAD_REQUEST, e))),
     }
     Ok(())
 }

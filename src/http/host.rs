@@ -39,7 +39,6 @@ pub(super) fn named_once<B>(request: &Request<B>) -> Result<(), NotOurs> {
     let mut hosts = request.headers().get_all(HOST).iter();
     let authority = request.uri().authority().map(Authority::as_str);
     match (hosts.next(), hosts.next()) {
-        (_, Some(_)) => Err(NotOurs::Unclear),
         (Some(host), None) => {
             // The address that was asked for may have one too, and has one by HTTP/2.
             let is_same = authority.is_none_or(|other| {
@@ -49,7 +48,7 @@ pub(super) fn named_once<B>(request: &Request<B>) -> Result<(), NotOurs> {
             is_same.then_some(()).ok_or(NotOurs::Unclear)
         }
         (None, None) if request.version() == Version::HTTP_10 => Ok(()),
-        (None, None) => Err(NotOurs::Unclear),
+        (None, None) | (_, Some(_)) => Err(NotOurs::Unclear),
     }
 }
 

@@ -78,7 +78,7 @@ impl Requests {
         {
             request.headers_mut().insert(HOST, host);
         }
-        self.answer(request, debts).await
+        Box::pin(self.answer(request, debts)).await
     }
 
     /// Answers a request. Reading a body knows from its extensions whose turn it is, and how much all bodies may have.

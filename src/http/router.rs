@@ -34,7 +34,7 @@ pub(super) async fn route(
     let posted = misdirected::look(&request);
     let reply = match front::strip(&context, &mut request) {
         Ok(()) => below(&mut context, &in_force, request, peer).await,
-        Err(reply) => reply,
+        Err(reply) => *reply,
     };
     let reply = match posted {
         Some(posted) => misdirected::answer(&context, &posted, reply),

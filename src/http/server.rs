@@ -244,7 +244,7 @@ async fn speak(
     let mut shutdown = requests.context.shutdown.clone();
     let service = service_fn(move |request| {
         let requests = requests.clone();
-        async move { requests.answer(request, Debts::default()).await }
+        async move { Box::pin(requests.answer(request, Debts::default())).await }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -104,6 +104,7 @@ struct Meta {
 }
 
 #[derive(serde::Deserialize)]
+#[allow(clippy::struct_field_names)] // they are the names of Ansible's variables
 struct HostVars {
     #[serde(default)]
     ansible_host: Option<Text>,

@@ -139,7 +139,7 @@ impl Clock {
         let before = Some(shown - self.ahead).filter(|moment| *moment < change);
         let after = Some(shown - ahead).filter(|moment| *moment >= change);
         let forward = ahead - self.ahead;
-        let correction = forward >= CORRECTION || forward < -CORRECTION;
+        let correction = !(-CORRECTION..CORRECTION).contains(&forward);
         if fixed && !correction {
             [before.or(after).or(Some(change)), None]
         } else {

@@ -62,8 +62,8 @@ impl Arrival {
         if matchings <= FEW {
             return Ok(make());
         }
-        let made = tokio::task::spawn_blocking(make).await;
-        made.map_err(|e| StoreError::Defect(e.to_string()))
+        let matched = tokio::task::spawn_blocking(make).await;
+        matched.map_err(|e| StoreError::Defect(e.to_string()))
     }
 
     /// About how many bytes it adds to the history.

@@ -127,7 +127,7 @@ fn retain_most(
     }
     for (id, caller) in &doomed {
         tables.audit.remove(id)?;
-        let first = rows_of(tables, caller)?.map(|(first, _)| first);
+        let first = rows_of(tables, caller)?.map(|rows| rows.first);
         // The oldest of all is the oldest of its caller too.
         if let Some((number, found)) = first
             && found == *id
@@ -137,7 +137,11 @@ fn retain_most(
     }
     let mut left = SLICE - doomed.len();
     for caller in callers(tables)? {
-        let Some(((first, _), last)) = rows_of(tables, &caller)? else {
+        let Some(CallerRows {
+            first: (first, _),
+            last,
+        }) = rows_of(tables, &caller)?
+        else {
             continue;
         };
         let excess = (last - first + 1).saturating_sub(most).min(left as u64);
@@ -153,8 +157,15 @@ fn retain_most(
     Ok(left == 0)
 }
 
-/// The first row of a caller in the index, and the number of his last one.
-fn rows_of(tables: &Tables<'_>, caller: &str) -> Result<Option<((u64, u64), u64)>, StoreError> {
+/// The entries of one caller in the index.
+struct CallerRows {
+    /// The number of the first among the caller's entries, and its number in the list.
+    first: (u64, u64),
+    /// The number of the last among the caller's entries.
+    last: u64,
+}
+
+fn rows_of(tables: &Tables<'_>, caller: &str) -> Result<Option<CallerRows>, StoreError> {
     let mut rows = tables
         .audit_by_caller
         .range((caller, 0)..=(caller, u64::MAX))?;
@@ -163,7 +174,8 @@ fn rows_of(tables: &Tables<'_>, caller: &str) -> Result<Option<((u64, u64), u64)
     };
     let first = (first.0.value().1, first.1.value());
     let last = rows.next_back().transpose()?;
-    Ok(Some((first, last.map_or(first.0, |row| row.0.value().1))))
+    let last = last.map_or(first.0, |row| row.0.value().1);
+    Ok(Some(CallerRows { first, last }))
 }
 
 /// Everyone who has entries. They are few: users, tokens and certificates.

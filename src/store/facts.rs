@@ -265,15 +265,15 @@ impl Store {
                 return Ok(Vec::new());
             };
             let all = (host.as_str(), i64::MIN)..=(host.as_str(), i64::MAX);
-            let mut changed = Vec::new();
+            let mut found = Vec::new();
             for row in table.range(all)?.rev() {
                 let (key, value) = row?;
                 let at = DateTime::from_timestamp_millis(key.value().1).unwrap_or_default();
                 let unreadable = &txn.unreadable;
                 let changes = unreadable.decode(FACT_CHANGES, &key.value(), value.value());
-                changed.extend(changes.map(|changes| ChangedAt { at, changes }));
+                found.extend(changes.map(|changes| ChangedAt { at, changes }));
             }
-            Ok(changed)
+            Ok(found)
         })
         .await
     }

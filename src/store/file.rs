@@ -134,10 +134,10 @@ fn shut(path: &Path, file: &File) {
     let path = path.display();
     match file.set_permissions(Permissions::from_mode(mode & !OTHERS)) {
         Ok(()) => {
-            tracing::warn!(%path, "everyone on this machine could read or write the store: now only its owner and group can")
+            tracing::warn!(%path, "everyone on this machine could read or write the store: now only its owner and group can");
         }
         Err(error) => {
-            tracing::warn!(%path, %error, "everyone on this machine can read or write the store: chmod o= it")
+            tracing::warn!(%path, %error, "everyone on this machine can read or write the store: chmod o= it");
         }
     }
 }

@@ -204,7 +204,7 @@ fn rerun(
         // What has resolved meanwhile needs no second try.
         match tables.episode(&key)? {
             Some(episode) if (episode.status == Status::Firing) != old.on_resolved => {
-                again.push((key, episode, of_run))
+                again.push((key, episode, of_run));
             }
             _ => {}
         }

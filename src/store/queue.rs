@@ -106,11 +106,7 @@ pub(super) fn queue_run(
     limit: usize,
     now: DateTime<Utc>,
 ) -> Result<RunId, StoreError> {
-    let refused =
-        queue_full(live, limit).map_or_else(|| guards::refuse_held(live, trigger, hosts, now), Err);
-    if let Err(refused) = refused {
-        return Err(refused);
-    }
+    queue_full(live, limit).map_or_else(|| guards::refuse_held(live, trigger, hosts, now), Err)?;
     let mut run = live.new_run(trigger, work.clone(), now);
     run.hosts = hosts.to_vec();
     shape(&mut run);

@@ -1,5 +1,6 @@
 //! What a binding runs when its alerts resolve (`on_resolved`): once for each episode that had a run of it.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
@@ -50,7 +51,7 @@ impl<'a> OnResolved<'a> {
                 continue;
             }
             let decided = episode.decisions.get(&binding.name);
-            let Some(before) = decided.and_then(|decided| owed(decided)) else {
+            let Some(before) = decided.and_then(owed) else {
                 continue;
             };
             let Some(hosts) = self.hosts(tables, before, key)? else {
@@ -73,9 +74,8 @@ impl<'a> OnResolved<'a> {
         run: RunId,
         key: &EpisodeKey,
     ) -> Result<Option<Vec<String>>, StoreError> {
-        if !self.of_runs.contains_key(&run) {
-            let episodes = tables.run_episodes(run)?.into_iter().collect();
-            self.of_runs.insert(run, episodes);
+        if let Entry::Vacant(entry) = self.of_runs.entry(run) {
+            entry.insert(tables.run_episodes(run)?.into_iter().collect());
         }
         let of_run = self.of_runs[&run].get(key);
         Ok(of_run.map(|of_run| of_run.hosts.clone()))

@@ -111,9 +111,14 @@ pub(super) const AUDIT: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("
 pub(super) const AUDIT_BY_CALLER: TableDefinition<'_, (&str, u64), u64> =
     TableDefinition::new("audit_by_caller_v1");
 
+/// A table's name, and the key of one of its rows as redb writes it.
+pub(super) type QuarantineKey<'a> = (&'a str, &'a [u8]);
+/// JSON, and the beginning of a row's value.
+pub(super) type QuarantineValue<'a> = (&'a [u8], &'a [u8]);
+
 /// Key: a table's name, the key of one of its rows as redb writes it. Value: JSON that says when and why the row was set
 /// aside, and the beginning of the row's value.
-pub(super) const QUARANTINE: TableDefinition<'_, (&str, &[u8]), (&[u8], &[u8])> =
+pub(super) const QUARANTINE: TableDefinition<'_, QuarantineKey<'_>, QuarantineValue<'_>> =
     TableDefinition::new("quarantine_v1");
 
 /// What a transaction has to say of alert types: each is read once, and written once if there is news.
@@ -154,7 +159,7 @@ pub(super) struct Tables<'t> {
     pub verdicts: Rows<'t, (&'static str, &'static str), &'static [u8]>,
     pub audit: Rows<'t, u64, &'static [u8]>,
     pub audit_by_caller: Rows<'t, (&'static str, u64), u64>,
-    pub quarantine: Rows<'t, (&'static str, &'static [u8]), (&'static [u8], &'static [u8])>,
+    pub quarantine: Rows<'t, QuarantineKey<'static>, QuarantineValue<'static>>,
     /// The rows that this transaction could not decode.
     pub unreadable: Unreadable,
     pub dirty: Dirty,

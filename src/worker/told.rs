@@ -226,6 +226,7 @@ impl Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ansible::HostStats;
     use crate::config::{Roles, build};
     use crate::metrics::Metrics;
     use crate::store;
@@ -269,7 +270,7 @@ mod tests {
         assert!(began(
             &[],
             vec![Event::Stats(
-                [("web1".to_owned(), Default::default())].into()
+                [("web1".to_owned(), HostStats::default())].into()
             )]
         ));
     }

@@ -104,7 +104,7 @@ impl Fleet {
         let color = ("ANSIBLE_FORCE_COLOR", "0");
         let environment = [inject, color].map(|(name, value)| (name.to_owned(), value.to_owned()));
         bench.settings.environment = environment.into();
-        bench.work.vars = vars().as_object().unwrap().clone();
+        bench.work.vars.clone_from(vars().as_object().unwrap());
         bench.patience = PATIENCE;
         Self {
             bench,

@@ -93,14 +93,14 @@ impl Found {
     }
 
     fn runner(&mut self, args: &Value) {
-        let Some(argv) = args.get("argv") else {
+        let Some(command) = args.get("argv") else {
             self.programs.push(args.to_string());
             return;
         };
-        let words = argv.as_array().map_or(&[][..], Vec::as_slice);
+        let words = command.as_array().map_or(&[][..], Vec::as_slice);
         let Some(first) = words.first() else {
             // All of it is a template.
-            self.programs.push(argv.to_string());
+            self.programs.push(command.to_string());
             return;
         };
         self.programs.push(first.to_string());

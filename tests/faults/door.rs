@@ -335,8 +335,8 @@ fn guessers_deaf_clients_and_floods_shut_nobody_out() {
     let (_, body) = list.split_once("\r\n\r\n").unwrap();
     let list: Value = serde_json::from_str(body).unwrap();
     let entries = list["data"]["entries"].as_array().unwrap();
-    let held = |entry: &&Value| entry["summary"].as_str().unwrap().starts_with("held web1");
-    assert_eq!(entries.iter().filter(held).count(), acts);
+    let is_hold = |entry: &&Value| entry["summary"].as_str().unwrap().starts_with("held web1");
+    assert_eq!(entries.iter().filter(is_hold).count(), acts);
     assert_eq!(entries.len(), acts, "{list}");
     // And people come in again.
     let own = [

@@ -254,9 +254,9 @@ fn who_is_not_known_or_may_not_writes_nothing_and_is_counted() {
         assert!(status >= 400, "{path} {token}: {status}");
     }
     assert_eq!(data(&server, "/api/v1/audit")["entries"], json!([]));
-    let long = format!("/{}", "x".repeat(9000));
+    let path = format!("/{}", "x".repeat(9000));
     for _ in 0..100 {
-        assert_eq!(server.curl(&long, &[]).status, 401);
+        assert_eq!(server.curl(&path, &[]).status, 401);
     }
     let metrics = server.curl("/metrics", &["-H", &prom]).text;
     for counted in [

@@ -388,9 +388,9 @@ fn the_bodies_of_all_requests_together_have_a_limit() {
         .collect();
     let large = notification(&[alert(&"A".repeat(1000), "web1")]);
     let mut refused = server.post(&large);
-    let begin = std::time::Instant::now();
+    let since = std::time::Instant::now();
     // The last of them may be on its way still.
-    while refused.status == 200 && begin.elapsed() < PATIENCE {
+    while refused.status == 200 && since.elapsed() < PATIENCE {
         refused = server.post(&large);
     }
     assert_eq!(refused.status, 503);

@@ -12,7 +12,8 @@ const ROLE: &str = "重启服务";
 const HOST: &str = "主机";
 
 fn encoded(name: &str) -> String {
-    name.bytes().map(|b| format!("%{b:02X}")).collect()
+    let bytes: Vec<_> = name.bytes().map(|b| format!("%{b:02X}")).collect();
+    bytes.concat()
 }
 
 fn send(server: &Server, method: &str, path: &str, body: &Value) -> (u16, Value, Option<String>) {

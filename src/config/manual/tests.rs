@@ -115,7 +115,7 @@ fn what_is_wrong_is_named_and_so_is_what_would_be_right() {
         (with(r#""tags":["a,b"]"#), r#"tags: "a,b" is not a tag"#.into()),
         (with(r#""skip_tags":["always"]"#), r#"skip_tags: "always" cannot be skipped"#.into()),
         (with(r#""limit":["all:!x"]"#), r#"limit: "all:!x" is not the exact name of a host"#.into()),
-        (with(r#""limit":[]"#), r#"limit: it is empty"#.into()),
+        (with(r#""limit":[]"#), "limit: it is empty".into()),
         (r#"{"roles":["check_dns"],"target":"controller","limit":["web1"]}"#.into(), "limit: the controller is one host".into()),
         (with(r#""check":"yes""#), r#"check: found "yes"; want true or false"#.into()),
         (with(r#""become":1"#), "become: found 1; want true or false".into()),

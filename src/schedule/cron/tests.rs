@@ -62,6 +62,7 @@ fn what_debians_cron_takes_is_taken_with_its_meaning() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines)] // it is one table
 fn what_is_refused_names_the_field_the_value_and_what_would_be_right() {
     for (bad, said) in [
         (
@@ -109,7 +110,7 @@ fn what_is_refused_names_the_field_the_value_and_what_would_be_right() {
             r#"day of the week: "MONDAY" cannot be read"#,
         ),
         ("0 0 L * *", r#"day of the month: "L" cannot be read"#),
-        ("0 0 * * 5#2", r##"day of the week: "5#2" cannot be read"##),
+        ("0 0 * * 5#2", r#"day of the week: "5#2" cannot be read"#),
         ("0 0 ? * 1", r#"day of the month: "?" cannot be read"#),
         ("-5 * * * *", r#"minute: "-5" cannot be read"#),
         ("+5 * * * *", r#"minute: "+5" cannot be read"#),
@@ -274,9 +275,7 @@ impl Model {
             now += TimeDelta::minutes(1);
             let shown = wall(now);
             let jump = shown - own;
-            let starts = if self.is_wild() {
-                self.matches(shown)
-            } else if jump > 180 || jump <= -180 {
+            let starts = if self.is_wild() || jump > 180 || jump <= -180 {
                 self.matches(shown)
             } else {
                 (own + 1..=shown).any(|minute| self.matches(minute))
@@ -317,7 +316,8 @@ impl Model {
                 Some((from, to)) => (Self::number(from), Self::number(to)),
                 None => (Self::number(range), Self::number(range)),
             };
-            (from..=to).contains(&number) && (number - from) % step.parse::<u32>().unwrap() == 0
+            (from..=to).contains(&number)
+                && (number - from).is_multiple_of(step.parse::<u32>().unwrap())
         })
     }
 

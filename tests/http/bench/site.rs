@@ -246,7 +246,8 @@ impl Site {
         };
         let dir = self.dir.path().display();
         let pairs = self.ansible.iter();
-        let ansible: String = pairs.map(|(k, v)| format!(", {k}: {v}")).collect();
+        let pairs: Vec<_> = pairs.map(|(k, v)| format!(", {k}: {v}")).collect();
+        let ansible = pairs.concat();
         let text = format!(
             "ansible: {{bin_dir: {dir}/bin, playbook_dir: {dir}/playbook, inventory: [{dir}/hosts], inventory_refresh: {}{ansible}}}\nstorage: {{path: {dir}/data/store.redb{}}}\nruns: {}\nreceiver: {}\nbindings:\n{}{}",
             self.refresh,
