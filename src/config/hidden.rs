@@ -10,7 +10,7 @@ use self::scan::{Kind, Open, Piece, scan};
 use super::error::{ConfigError, ConfigErrors};
 
 /// Keys whose values are no secrets.
-const PLAIN: [&str; 101] = [
+const PLAIN: [&str; 102] = [
     "active_times",
     "alerting_host",
     "alerts_limit",
@@ -70,6 +70,7 @@ const PLAIN: [&str; 101] = [
     "not_over_api",
     "on",
     "on_interrupt",
+    "on_resolved",
     "only",
     "output_limit",
     "path",
