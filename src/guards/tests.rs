@@ -22,10 +22,14 @@ fn limits(cooldown: u64, max: u32, per: u64) -> Limits {
 }
 
 fn touch(seconds: i64, step: u32) -> Touch {
+    touch_of(7, seconds, step)
+}
+
+fn touch_of(run: u64, seconds: i64, step: u32) -> Touch {
     Touch {
         at: at(seconds),
         step,
-        run: RunId(7),
+        run: RunId(run),
     }
 }
 
@@ -50,7 +54,7 @@ fn a_cooldown_ends_to_the_second() {
 #[test]
 fn attempts_are_counted_within_their_time() {
     let limits = limits(0, 2, 100);
-    let touches = [touch(0, 1), touch(50, 1), touch(60, 2)];
+    let touches = [touch_of(1, 0, 1), touch_of(2, 50, 1), touch_of(3, 60, 2)];
     let refused = may_start(&limits, 1, &touches, at(99)).unwrap_err();
     assert_eq!(
         (refused.reason, refused.until),
@@ -58,6 +62,27 @@ fn attempts_are_counted_within_their_time() {
     );
     assert_eq!(may_start(&limits, 1, &touches, at(100)), Ok(()));
     assert_eq!(may_start(&limits, 2, &touches, at(99)), Ok(()));
+    // A start that counts as of now too, because the clock was set back, is one.
+    let once = [touch_of(1, 0, 1), touch_of(1, 50, 1)];
+    assert_eq!(may_start(&limits, 1, &once, at(99)), Ok(()));
+}
+
+#[test]
+fn a_start_a_little_ahead_of_the_clock_counts_as_of_now() {
+    let ahead = [touch(3, 1)];
+    assert_eq!(may_start(&limits(0, 0, 1), 1, &ahead, at(0)), Ok(()));
+    let refused = may_start(&limits(60, 0, 1), 1, &ahead, at(0)).unwrap_err();
+    assert_eq!(
+        (refused.reason, refused.until),
+        (Skip::Cooldown, Some(at(60)))
+    );
+    assert!(may_start(&limits(60, 0, 1), 1, &ahead, at(62)).is_err());
+    assert_eq!(may_start(&limits(60, 0, 1), 1, &ahead, at(63)), Ok(()));
+    let refused = may_start(&limits(0, 1, 60), 1, &ahead, at(0)).unwrap_err();
+    assert_eq!(
+        (refused.reason, refused.until),
+        (Skip::AttemptsExhausted, Some(at(60)))
+    );
 }
 
 #[test]
@@ -156,7 +181,7 @@ proptest! {
         let limits = limits(cooldown, max, per);
         let mut state = State::default();
         let (mut now, mut since_jump): (i64, Vec<i64>) = (0, Vec::new());
-        for (wait, jumps, by) in moves {
+        for (run, (wait, jumps, by)) in (1..).zip(moves) {
             now += wait;
             if jumps {
                 now += by;
@@ -172,7 +197,7 @@ proptest! {
                 prop_assert!(until > at(now) && until <= at(now + longest), "bounded");
                 continue;
             }
-            state.touches.add("b", "h", touch(now, 1), max);
+            state.touches.add("b", "h", touch_of(run, now, 1), max);
             if let Some(last) = since_jump.last() {
                 prop_assert!(now - last >= i64::try_from(cooldown).unwrap());
             }

@@ -40,7 +40,14 @@ pub fn may_start(
     now: DateTime<Utc>,
 ) -> Result<(), Refused> {
     let cooldown = limits.cooldown;
-    let touches = || touches.iter().filter(|t| t.at <= now + SET_BACK);
+    // One that lies a little ahead counts as of now: else it would be refused for that long where there is no limit.
+    let touches = || {
+        let begun = touches.iter().filter(|t| t.at <= now + SET_BACK);
+        begun.map(|t| Touch {
+            at: t.at.min(now),
+            ..*t
+        })
+    };
     // A step that did not help is no reason to wait with the next one.
     let last = touches().filter(|t| t.step >= step).max_by_key(|t| t.at);
     if let Some(last) = last

@@ -87,13 +87,13 @@ impl Keeper {
 
     pub(super) async fn take(&mut self, attempt: Attempt) {
         let took = attempt.began.elapsed();
-        let is_read = attempt.read.is_ok();
+        // Before the inventory is published: what waits for it may read the metrics at once.
+        let metrics = self.keeping.metrics.inventory();
+        metrics.read(attempt.read.is_ok(), took, clock::now());
         match attempt.read {
             Ok(read) => self.take_read(attempt.fingerprint, read).await,
             Err(e) => self.take_failure(attempt.fingerprint, attempt.began, &e),
         }
-        let metrics = self.keeping.metrics.inventory();
-        metrics.read(is_read, took, clock::now());
     }
 
     fn take_failure(&mut self, fingerprint: u64, began: Instant, e: &ReadError) {

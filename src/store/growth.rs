@@ -5,31 +5,33 @@
 //! disk, and the writer makes room.
 
 use std::io::Error;
+use std::ops::Bound;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use redb::StorageBackend;
 use redb::backends::FileBackend;
+use redb::{BackendError, StorageBackend};
 
 /// How large a file may become.
 #[derive(Debug)]
 pub(super) struct Growth {
     /// *Units*: bytes.
     pub(super) most: AtomicU64,
-    /// Whether it would have become larger.
-    pub(super) refused: AtomicBool,
+    /// How large it would have become where that was refused, else 0. *Units*: bytes.
+    pub(super) refused: AtomicU64,
 }
 
 impl Default for Growth {
     fn default() -> Self {
         Self {
             most: AtomicU64::new(u64::MAX),
-            refused: AtomicBool::new(false),
+            refused: AtomicU64::new(0),
         }
     }
 }
 
-/// A file, and how large it may become.
+/// A file, and how large it may become. Its locks are those of the file: without them redb opens it, and a second process
+/// opens it too.
 #[derive(Debug)]
 pub(super) struct Bounded {
     pub(super) file: FileBackend,
@@ -48,7 +50,7 @@ impl StorageBackend for Bounded {
     fn set_len(&self, len: u64) -> Result<(), Error> {
         let most = self.growth.most.load(Ordering::Relaxed);
         if len > most && len > self.file.len()? {
-            self.growth.refused.store(true, Ordering::Relaxed);
+            self.growth.refused.store(len, Ordering::Relaxed);
             return Err(Error::other(format!(
                 "the file would grow to {len} bytes, and may have {most}"
             )));
@@ -66,5 +68,33 @@ impl StorageBackend for Bounded {
 
     fn close(&self) -> Result<(), Error> {
         self.file.close()
+    }
+
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.file.try_lock_range(start, end)
+    }
+
+    fn try_lock_shared_range(
+        &self,
+        start: Bound<u64>,
+        end: Bound<u64>,
+    ) -> Result<bool, BackendError> {
+        self.file.try_lock_shared_range(start, end)
+    }
+
+    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.file.lock_range(start, end)
+    }
+
+    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.file.lock_shared_range(start, end)
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.file.unlock_range(start, end)
+    }
+
+    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.file.query_lock_range(start, end)
     }
 }

@@ -44,6 +44,10 @@ const FORGET_FIRING_SOON: TimeDelta = TimeDelta::days(1);
 /// Which part of the size is for episodes: one in so many. Alerts that fire all the time must not push the runs out.
 const EPISODES_SHARE: i64 = 4;
 
+/// How large the file may become whatever the limit: the tables and redb's own pages take over a mebibyte, it doubles each
+/// time, and a file of up to half of this is not compacted. *Units*: bytes.
+const LEAST_FILE: u64 = 8 << 20;
+
 /// What was deleted since this was last asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Retained {
@@ -62,7 +66,7 @@ pub(super) fn retain(
     storage: &Storage,
     now: DateTime<Utc>,
 ) -> Result<Retained, StoreError> {
-    live.storage = Some(storage.clone());
+    heed(live, storage);
     let slice = slice(tables, live, storage, SLICE, now)?;
     // And what the writer deleted by itself.
     let mut done = Retained {
@@ -104,6 +108,15 @@ pub(super) fn make_room(tables: &mut Tables<'_>, live: &mut Live) -> Result<bool
     Ok(true)
 }
 
+/// Takes the limits that are in force. What was found out under other ones says nothing: a person may have raised them.
+fn heed(live: &mut Live, storage: &Storage) {
+    if live.storage.as_ref() != Some(storage) {
+        live.storage = Some(storage.clone());
+        live.rows_limit = None;
+        live.fruitless_at = None;
+    }
+}
+
 /// The limit of the history, which is less while the file may not grow and has no room for as much.
 fn limit(live: &Live, storage: &Storage) -> i64 {
     let limit = i64::try_from(storage.retention_size_bytes).unwrap_or(i64::MAX);
@@ -128,10 +141,7 @@ pub(super) fn refuse_overfull(
     live: &mut Live,
     storage: &Storage,
 ) -> Result<(), StoreError> {
-    if live.storage.as_ref() != Some(storage) {
-        live.storage = Some(storage.clone());
-        live.fruitless_at = None;
-    }
+    heed(live, storage);
     let limit = limit(live, storage);
     let (runs, episodes) = sizes(tables, live);
     let holds = runs.saturating_add(episodes);
@@ -140,18 +150,18 @@ pub(super) fn refuse_overfull(
     }
     Err(StoreError::HistoryFull {
         holds: u64::try_from(holds).unwrap_or(0),
-        limit: storage.retention_size_bytes,
+        limit: u64::try_from(limit).unwrap_or(0),
     })
 }
 
-/// How large the file may become for new alerts: twice the limit. `None` where it may become larger, because the history
-/// is small and what is beside it takes the space.
+/// How large the file may become for new alerts: twice the limit, unless that is very little. `None` where it may become
+/// larger, because the history is small and what is beside it takes the space.
 pub(super) fn most_file_bytes(live: &Live) -> Option<u64> {
     let limit = live.storage.as_ref()?.retention_size_bytes;
     let rows = live.runs_bytes.saturating_add(live.episodes_bytes);
     let is_small =
         u64::try_from(rows).is_ok_and(|rows| rows <= limit / EPISODES_SHARE.unsigned_abs());
-    (!is_small).then(|| limit.saturating_mul(2))
+    (!is_small).then(|| limit.saturating_mul(2).max(LEAST_FILE))
 }
 
 /// Makes the history smaller for the time being: the file may not grow and has no room.

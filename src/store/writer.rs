@@ -334,22 +334,26 @@ impl Writer {
             self.keep_room(database, most);
         }
         let growth = &self.opener.growth;
-        growth
-            .most
-            .store(most.unwrap_or(u64::MAX), Ordering::Relaxed);
-        growth.refused.store(false, Ordering::Relaxed);
+        let most = most.unwrap_or(u64::MAX);
+        growth.most.store(most, Ordering::Relaxed);
+        growth.refused.store(0, Ordering::Relaxed);
     }
 
     /// Whether the file might grow as it wanted. If not, the history has to be smaller for a while.
     fn heed_growth(&mut self) -> bool {
-        if !self.opener.growth.refused.swap(false, Ordering::Relaxed) {
+        let wanted = self.opener.growth.refused.swap(0, Ordering::Relaxed);
+        if wanted == 0 {
             return true;
+        }
+        // What failed may have come with a higher limit: done again, it finds room.
+        if retention::most_file_bytes(&self.live).is_none_or(|most| wanted <= most) {
+            return false;
         }
         retention::shrink_rows(&mut self.live);
         self.upkeep.was_full();
         tracing::warn!(
             path = %self.path.display(),
-            "the store's file has twice the size that storage.retention.size says and may not grow: new alerts are refused until there is room in it"
+            "the store's file is as large as storage.retention.size lets it become: new alerts are refused until there is room in it"
         );
         false
     }
@@ -359,7 +363,7 @@ impl Writer {
         let (StoreError::Broken(why) | StoreError::Corrupt(why)) = failed else {
             return;
         };
-        if !self.opener.growth.refused.load(Ordering::Relaxed) {
+        if self.opener.growth.refused.load(Ordering::Relaxed) == 0 {
             self.trouble.send_replace(Some(why.as_str().into()));
             self.upkeep.probe_later();
         }

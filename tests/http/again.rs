@@ -383,7 +383,9 @@ fn a_role_and_a_collection_that_come_later_can_be_used_at_once() {
         json!({"roles": ["acme.web.restart"], "target": {"hosts": ["web1"]}, "vars": vars})
             .to_string()
     };
-    assert_eq!(server.start_run(&by_hand(&json!({}))).status, 400);
+    // Whether the inventory gives a required variable is known when it is read next. What no spec names is known at once.
+    let misspelt = by_hand(&json!({"restart_unti": "nginx"}));
+    assert_eq!(server.start_run(&misspelt).status, 400);
     let id = server.started_run(&by_hand(&json!({"restart_unit": "nginx"})));
     assert_eq!(server.wait_run(id, "finished")["outcome"], "successful");
     let schedule = json!({

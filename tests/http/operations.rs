@@ -194,7 +194,7 @@ fn a_bad_configuration_is_refused_and_the_old_one_stays() {
     assert_eq!(server.run(1)["work"]["roles"][0], "ok");
 
     // What stands beside the defect may be a secret, and goes neither into the answer nor into the log.
-    let vars = "roles: [okay], vars: {token: cAnArY}";
+    let vars = "roles: [okay]\n    vars: {token: cAnArY}";
     site.write("promansible.yml", &good.replace("roles: [ok]", vars));
     let (status, why) = reload(&server);
     assert!(status == 500 && why.contains("\"okay\""), "{why}");

@@ -17,6 +17,9 @@ const LAST_LINES: usize = 5;
 /// How messages begin that give reasons.
 const WARNING: &str = "[WARNING]:";
 
+/// How our supervisor's own words begin: what it says of leftover processes is no reason.
+const SUPERVISOR: &str = "promansible: ";
+
 /// How the last one begins, on 2.16 and on 2.19.
 const ERRORS: [&str; 2] = ["ERROR!", "[ERROR]:"];
 
@@ -28,7 +31,8 @@ const SCRIPT: &str = "Standard error from inventory script:";
 /// ansible-core wraps a message at 80 columns before 2.19; since then it repeats it, with its causes, below an empty line.
 pub(super) fn of(stderr: &[u8]) -> String {
     let text = plain(&String::from_utf8_lossy(stderr));
-    let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+    let lines = text.lines().map(str::trim_end);
+    let lines: Vec<&str> = lines.filter(|line| !line.starts_with(SUPERVISOR)).collect();
     let (mut warnings, mut error): (Vec<String>, Option<String>) = (Vec::new(), None);
     for (at, line) in lines.iter().enumerate() {
         let said = line.strip_prefix(WARNING);
