@@ -31,6 +31,9 @@ const AFTER_TERM: Duration = Duration::from_secs(2);
 const KILLING: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// How the line begins that names processes which outlived the program.
+pub(super) const LEFT_PROCESSES: &str = "promansible: the roles left processes";
+
 /// What to supervise.
 #[derive(Debug, Clone)]
 pub struct Supervise {
@@ -180,7 +183,7 @@ fn tell_of_leftovers() -> io::Result<()> {
         .collect();
     if !told.is_empty() {
         say(&format!(
-            "promansible: the roles left processes on this machine, which end with the run: {}",
+            "{LEFT_PROCESSES} on this machine, which end with the run: {}",
             told.join(", ")
         ));
     }

@@ -205,8 +205,10 @@ fn groups(mut groups: Vec<String>, host: &str) -> Result<Vec<String>, EnrolmentE
             "is no exact name of a group; use letters, digits and '_', a letter first"
         } else if [ALL, UNGROUPED].contains(&group.as_str()) {
             "comes by itself: every host is in all, and in ungrouped if it is in no other group; leave it out"
-        } else if group == host || is_this_machine(group) {
+        } else if group == host {
             "is a host's name"
+        } else if is_this_machine(group) {
+            "means this machine; give the group another name"
         } else if groups.get(place + 1) == Some(group) {
             "stands twice"
         } else {

@@ -160,10 +160,15 @@ impl Config {
             |e: &dyn fmt::Display| KeptError::whole(format!("the body is not JSON: {e}"));
         let VarValue(mut value) = serde_json::from_slice(json).map_err(|e| not_json(&e))?;
         if let Value::Object(fields) = &mut value {
-            let counted = fields
-                .iter_mut()
-                .filter(|(field, _)| COUNTED.contains(&field.as_str()));
-            counted.for_each(|(_, value)| as_whole(value));
+            for (field, value) in fields {
+                match value {
+                    Value::Object(counts) if COUNTED.contains(&field.as_str()) => {
+                        counts.values_mut().for_each(as_whole);
+                    }
+                    value if field == VERBOSITY => as_whole(value),
+                    _ => {}
+                }
+            }
         }
         let Value::Object(fields) = &value else {
             return Err(KeptError::whole(
@@ -287,18 +292,17 @@ const DURATIONS: [&str; 6] = [
 /// What holds counts.
 const COUNTED: [&str; 2] = ["attempts", "storm"];
 
+const VERBOSITY: &str = "verbosity";
+
 /// To JSON 3.0 is the whole number 3, to YAML it is not.
-fn as_whole(value: &mut Value) {
-    let Value::Object(map) = value else { return };
-    for value in map.values_mut() {
-        let whole = value.as_f64().filter(|n| n.fract() == 0.0 && n.abs() < 1e9);
-        if value.is_f64()
-            && let Some(whole) = whole
-        {
-            #[allow(clippy::cast_possible_truncation)] // it is whole, and small
-            let whole = whole as i64;
-            *value = Value::from(whole);
-        }
+pub(super) fn as_whole(value: &mut Value) {
+    let whole = value.as_f64().filter(|n| n.fract() == 0.0 && n.abs() < 1e9);
+    if value.is_f64()
+        && let Some(whole) = whole
+    {
+        #[allow(clippy::cast_possible_truncation)] // it is whole, and small
+        let whole = whole as i64;
+        *value = Value::from(whole);
     }
 }
 
@@ -335,7 +339,7 @@ fn mistyped(field: &str, value: &Value) -> Result<(), KeptError> {
             };
             (items.iter().all(good), "steps whose roles are texts")
         }
-        value if field == "verbosity" => (value.is_u64(), "a whole number"),
+        value if field == VERBOSITY => (value.is_u64(), "a whole number"),
         value if DURATIONS.contains(&field) => (is_text(value) || value.is_number(), "a text"),
         Value::Array(items) => (items.iter().all(is_text), "a list of texts"),
         Value::Object(map) => {

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use serde_json::{Map, Value};
 
+use super::kept::as_whole;
 use super::narrowing::{self, MAX_VERBOSITY};
 use super::reserved::defect_of_vars;
 use super::target::{EXACT_NAME, is_exact_name};
@@ -268,7 +269,10 @@ fn tags(field: &'static str, value: Option<Value>) -> Result<Vec<String>, Manual
 }
 
 fn verbosity(value: Option<Value>) -> Result<u8, ManualError> {
-    let Some(value) = value else { return Ok(0) };
+    let Some(mut value) = value else {
+        return Ok(0);
+    };
+    as_whole(&mut value);
     let number = value.as_u64().and_then(|n| u8::try_from(n).ok());
     let number = number.filter(|n| *n <= MAX_VERBOSITY);
     number.ok_or_else(|| {

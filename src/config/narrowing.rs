@@ -51,6 +51,7 @@ fn tags(key: &str, typed: Option<Spanned<Vec<Scalar>>>, report: &mut Report<'_>)
         let help = Some(format!("write {key}: [config], or leave the key out"));
         report.add(place(typed.referenced), format!("{key} {why}"), help);
     }
+    let mut seen = HashSet::new();
     for tag in &typed.value {
         if let Some(why) = defect_of_tag(&tag.value, key == "skip_tags") {
             report.add(
@@ -60,6 +61,12 @@ fn tags(key: &str, typed: Option<Spanned<Vec<Scalar>>>, report: &mut Report<'_>)
                     "write tags as the roles' tasks have them: letters, digits and _ . : / -"
                         .to_owned(),
                 ),
+            );
+        } else if !seen.insert(&tag.value) {
+            report.add(
+                place(tag.referenced),
+                format!("{key}: the tag {:?} stands twice", tag.value),
+                Some("remove one".to_owned()),
             );
         }
     }

@@ -9,6 +9,7 @@
 //! | none | `/login`, `/logout`, `/assets/…`, which hold nothing |
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::header::{ACCEPT, CONNECTION, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Method, Request, StatusCode};
@@ -79,6 +80,9 @@ pub(super) async fn enter<B>(
         .door
         .who(in_force, request.headers(), peer, clock::now())
         .await;
+    if matches!(who, Err(Denied::Wrong | Denied::TooMany)) {
+        tokio::time::sleep(AFTER_WRONG).await;
+    }
     drop(rest);
     let scope = match needs {
         Needs::A(scope) => Some(scope),
@@ -121,6 +125,9 @@ pub(super) async fn enter<B>(
         }
     }
 }
+
+/// How long the answer to wrong credentials is held back: who guesses asks again at once, and would keep everything busy.
+pub(super) const AFTER_WRONG: Duration = Duration::from_secs(1);
 
 /// What is answered where too many passwords wait to be compared.
 pub(super) const TOO_MANY: &str = "too many passwords wait to be compared: try again in a moment, or use a token (web.tokens), which waits for nothing";

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use hyper::body::{Body, Incoming};
 use hyper::header::CONTENT_TYPE;
-use hyper::{Method, Request};
+use hyper::{Method, Request, StatusCode};
 use serde::Serialize;
 
 use super::hosts::to_its_end;
@@ -72,7 +72,7 @@ pub(super) async fn queue(context: &Context, id: RunId, vars: Vars) -> Result<Ru
     if old.binding.is_some() {
         if !vars.is_empty() {
             let why = "vars: this run is a binding's, which has its variables from there";
-            return Err(Refusal::bad(why).about("vars"));
+            return Err(Refusal::new(StatusCode::CONFLICT, why).about("vars"));
         }
     } else {
         check(context, &config, &old, &vars).await?;
@@ -94,11 +94,11 @@ async fn check(context: &Context, config: &Config, old: &Run, vars: &Vars) -> Re
     let is_gone = |role: &&String| roles.about(role).next().is_none();
     if let Some(role) = work.roles.iter().find(is_gone) {
         let why = format_args!("the role {role:?} is not there any more");
-        return Err(Refusal::new(hyper::StatusCode::CONFLICT, why));
+        return Err(Refusal::new(StatusCode::CONFLICT, why));
     }
     if !vars.is_empty() && !work.inert_vars {
         let why = "vars: this run has its variables from the configuration file";
-        return Err(Refusal::bad(why).about("vars"));
+        return Err(Refusal::new(StatusCode::CONFLICT, why).about("vars"));
     }
     let is_missing =
         |name: &&String| roles.is_secret(&work.roles, name) && !vars.contains_key(*name);
@@ -113,7 +113,7 @@ async fn check(context: &Context, config: &Config, old: &Run, vars: &Vars) -> Re
     let inventory = context.inventory.current().await;
     let inventory = inventory.map_err(Refusal::unavailable)?;
     let hosts = plan::hosts(&Target::Hosts(old.hosts.clone()), &inventory, None);
-    let hosts = hosts.map_err(|e| Refusal::new(hyper::StatusCode::CONFLICT, e))?;
+    let hosts = hosts.map_err(|e| Refusal::new(StatusCode::CONFLICT, e))?;
     let sets = |name: &str| hosts.iter().all(|host| inventory.may_set(host, name));
     take(roles, work, vars, &sets)
 }

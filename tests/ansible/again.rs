@@ -276,8 +276,7 @@ async fn no_role_runs_unheard(version: Version) {
     let bench = Bench::new(version);
     bench.role("handle", SAYS);
     let callback = bench.path("playbook/plugins/callback/promansible.py");
-    let text = fs::read_to_string(&callback).unwrap();
-    fs::write(&callback, format!("{text}\nimport nowhere\n")).unwrap();
+    fs::remove_file(callback).unwrap();
     let told = bench.run(&["web1"]).await;
     assert!(!told.text().contains("TASK [handle"), "{}", told.text());
     assert!(

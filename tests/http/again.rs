@@ -253,7 +253,7 @@ fn what_stands_in_the_way_of_a_repetition_is_named() {
     site.go();
     server.wait_run(1, "finished");
     let vars = refused(&rerun(&server, 1, r#"{"vars": {"x": 1}}"#));
-    assert_eq!(vars.0, 400);
+    assert_eq!(vars.0, 409);
     assert!(
         vars.1.starts_with("vars: this run is a binding's"),
         "{}",

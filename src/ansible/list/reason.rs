@@ -2,6 +2,7 @@
 
 use serde::de::IgnoredAny;
 
+use super::super::supervisor::LEFT_PROCESSES;
 use super::super::words::without_colours;
 use crate::visible;
 
@@ -17,9 +18,6 @@ const LAST_LINES: usize = 5;
 /// How messages begin that give reasons.
 const WARNING: &str = "[WARNING]:";
 
-/// How our supervisor's own words begin: what it says of leftover processes is no reason.
-const SUPERVISOR: &str = "promansible: ";
-
 /// How the last one begins, on 2.16 and on 2.19.
 const ERRORS: [&str; 2] = ["ERROR!", "[ERROR]:"];
 
@@ -31,8 +29,11 @@ const SCRIPT: &str = "Standard error from inventory script:";
 /// ansible-core wraps a message at 80 columns before 2.19; since then it repeats it, with its causes, below an empty line.
 pub(super) fn of(stderr: &[u8]) -> String {
     let text = plain(&String::from_utf8_lossy(stderr));
+    // That something outlived the program is no reason for its end.
     let lines = text.lines().map(str::trim_end);
-    let lines: Vec<&str> = lines.filter(|line| !line.starts_with(SUPERVISOR)).collect();
+    let lines: Vec<&str> = lines
+        .filter(|line| !line.starts_with(LEFT_PROCESSES))
+        .collect();
     let (mut warnings, mut error): (Vec<String>, Option<String>) = (Vec::new(), None);
     for (at, line) in lines.iter().enumerate() {
         let said = line.strip_prefix(WARNING);

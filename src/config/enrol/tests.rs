@@ -123,6 +123,8 @@ fn names_that_could_mean_something_else_are_refused() {
         "a:b",
         "web3",
         "localhost",
+        "0",
+        "0x7f.1",
         "!x",
         "{{ x }}",
     ] {

@@ -228,6 +228,12 @@ fn guards_are_typed_as_json_has_them() {
         "the same in JSON"
     );
     assert!(max(json!({"max": 3.5})).is_err() && max(json!({"max": true})).is_err());
+    let verbosity = |value| with("verbosity", value).map(|binding| binding.narrowing.verbosity);
+    assert_eq!(verbosity(json!(3.0)), Ok(3), "the same in JSON");
+    assert_eq!(verbosity(Value::Null), Ok(0));
+    assert!(verbosity(json!(0.5)).is_err() && verbosity(json!("3")).is_err());
+    let twice = with("skip_tags", json!(["slow", "slow"])).unwrap_err();
+    assert!(twice.contains("the tag \"slow\" stands twice"), "{twice}");
     let approval = |value| with("approval", value).map(|binding| binding.approval.is_some());
     assert_eq!(approval(json!({"required": true, "ttl": "2h"})), Ok(true));
     assert_eq!(approval(json!({"required": false})), Ok(false));

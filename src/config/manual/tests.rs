@@ -95,6 +95,12 @@ fn all_that_is_said_is_taken() {
 }
 
 #[test]
+fn a_verbosity_may_be_written_as_any_whole_number_of_json() {
+    let typed = r#"{"roles":["check_dns"],"target":"controller","verbosity":2.0}"#;
+    assert_eq!(asked(typed).unwrap().work.narrowing.verbosity, 2);
+}
+
+#[test]
 fn what_is_wrong_is_named_and_so_is_what_would_be_right() {
     let with =
         |more: &str| format!(r#"{{"roles":["check_dns"],"target":{{"hosts":["web1"]}},{more}}}"#);
@@ -110,6 +116,7 @@ fn what_is_wrong_is_named_and_so_is_what_would_be_right() {
         (with(r#""chek":true"#), "unknown field `chek`, expected one of `roles`, `target`".into()),
         (with(r#""roles":[]"#), "duplicate field `roles`".into()),
         (with(r#""verbosity":5"#), "verbosity: found 5; want a whole number from 0 to 4".into()),
+        (with(r#""verbosity":2.5"#), "verbosity: found 2.5; want a whole number".into()),
         (with(r#""verbosity":"v""#), r#"verbosity: found "v"; want a whole number"#.into()),
         (with(r#""tags":"a,b""#), r#"tags: want a list: ["config"]"#.into()),
         (with(r#""tags":["a,b"]"#), r#"tags: "a,b" is not a tag"#.into()),

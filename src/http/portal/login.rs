@@ -12,7 +12,7 @@ use crate::clock;
 use crate::door::{COOKIE_NAME, Denied, SESSION_LASTS};
 use crate::http::places::Place;
 use crate::http::reply::Reply;
-use crate::http::{Context, audit, reject_log};
+use crate::http::{Context, audit, gate, reject_log};
 use crate::metrics::Rejected;
 
 const WRONG: &str = "The name or the password is wrong.";
@@ -76,6 +76,10 @@ pub(super) async fn signed_in(context: &Context, form: Form, place: Option<Place
         .door
         .sign_in(&in_force, said, peer.address.ip(), clock::now())
         .await;
+    // A wrong password has waited already.
+    if matches!(found, Err(Denied::TooMany)) {
+        tokio::time::sleep(gate::AFTER_WRONG).await;
+    }
     drop(rest);
     let (cookie, caller) = match found {
         Ok(found) => found,

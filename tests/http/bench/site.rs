@@ -307,10 +307,18 @@ impl Site {
         text.lines().map(str::to_owned).collect()
     }
 
-    /// The extra variables that a run was given.
+    /// The extra variables that a run was given. It shows as running a moment before its program has copied them.
     pub fn vars_of(&self, run: u64) -> Value {
-        let text = fs::read(self.path(&format!("vars-{run}.json"))).unwrap();
-        serde_json::from_slice(&text).unwrap()
+        let file = self.path(&format!("vars-{run}.json"));
+        let begin = Instant::now();
+        loop {
+            let text = fs::read(&file).unwrap_or_default();
+            if let Ok(vars) = serde_json::from_slice(&text) {
+                return vars;
+            }
+            assert!(begin.elapsed() < PATIENCE, "{}", file.display());
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// The processes of runs of this site.
