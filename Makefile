@@ -15,9 +15,10 @@ ifndef IN_LANES
 .NOTPARALLEL:
 endif
 
-# Two suites run at a time, for they wait more than they compute. Cargo.toml lists them, the longest first.
+# Two suites run at a time, for they wait more than they compute. Cargo.toml lists them, the longest first. Faults are
+# attacks and floods that want the machine for themselves.
 SUITES := $(shell sed -n '/^\[\[test\]\]/{n;s/^name = "\(.*\)"$$/\1/p}' Cargo.toml)
-CHECKS := $(SUITES:%=suite-%) suite-units config-check playbook-check rules-check fuzz
+CHECKS := $(filter-out suite-faults,$(SUITES:%=suite-%)) suite-units config-check playbook-check rules-check fuzz
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test bench lint deny soak fuzz build clean setup-demo setup-test config-check playbook-check rules-check \
@@ -36,6 +37,7 @@ test: setup-test lint ## run every test, as CI does
 	$(call step,build the tests)
 	$(CARGO) test $(LOCKED) --no-run
 	@IN_LANES=1 $(MAKE) --no-print-directory --jobs=2 --output-sync=target $(CHECKS)
+	@$(MAKE) --no-print-directory suite-faults
 
 suite-units:
 	$(call step,unit tests and examples in the documentation)

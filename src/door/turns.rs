@@ -1,8 +1,8 @@
 //! Whose password is compared next: a few at once, by turns among the addresses that they come from.
 //!
 //! Who guesses has many to compare, so an address has a short line of its own, of which one is compared at a time. Addresses
-//! from which no wrong one came lately come first. So no number of guesses keeps the right password of another address
-//! waiting, and at most a short line that of the same one.
+//! from which no wrong one came lately come first, and of all the others one is compared at a time. So no number of guesses
+//! keeps the right password of another address waiting, and at most a short line that of the same one.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
@@ -155,9 +155,13 @@ impl Lines {
 
     /// Who comes next, if anyone may.
     fn next(&mut self, now: Instant) -> Option<(IpAddr, oneshot::Sender<Turn>)> {
+        let any_suspect = self
+            .by_address
+            .values()
+            .any(|line| line.comparing > 0 && line.is_suspect(now));
         let ready = self.by_address.iter_mut().filter(|(_, line)| {
             let may_compare = line.comparing < OF_ONE_AT_ONCE;
-            may_compare && !line.waiting.is_empty()
+            may_compare && !line.waiting.is_empty() && !(any_suspect && line.is_suspect(now))
         });
         let (address, line) = ready.min_by_key(|(_, line)| (line.is_suspect(now), line.last))?;
         Some((*address, line.waiting.pop_front()?))
@@ -183,6 +187,14 @@ pub(super) struct Turn {
 }
 
 impl Turn {
+    /// Gives the turn back only after a while. Call it on a tokio runtime.
+    pub(super) fn rest(self, pause: Duration) {
+        tokio::spawn(async move {
+            tokio::time::sleep(pause).await;
+            drop(self);
+        });
+    }
+
     /// The password was wrong.
     pub(super) fn was_wrong(&self) {
         let Some(turns) = &self.turns else { return };

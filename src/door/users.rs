@@ -4,11 +4,15 @@ use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 use std::str::FromStr as _;
 use std::sync::Mutex;
+use std::time::Instant;
 
 use bcrypt::HashParts;
 use ring::hmac;
 
 use super::turns::{TooMany, Turns};
+
+/// After a wrong password its turn stays taken for so many times as long as it took: guesses get a part of a processor.
+const REST: u32 = 3;
 
 /// How many good passwords are remembered.
 const REMEMBERED: usize = 256;
@@ -53,9 +57,11 @@ impl Passwords {
         let password = password.to_owned();
         // The turn goes with the work: who goes away meanwhile makes no room for more of it.
         let compared = tokio::task::spawn_blocking(move || {
+            let begin = Instant::now();
             let is_right = bcrypt::verify(password, &hash).unwrap_or(false);
             if !is_right {
                 turn.was_wrong();
+                turn.rest(begin.elapsed() * REST);
             }
             is_right
         });

@@ -63,6 +63,7 @@ mod gate;
 mod groups;
 mod guards;
 mod gunzip;
+mod handshakes;
 mod host;
 mod hosts;
 mod inventory;

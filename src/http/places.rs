@@ -75,6 +75,7 @@ struct Seat {
     turns: Mutex<Turns>,
     lost: Arc<Notify>,
     is_known: AtomicBool,
+    is_given_up: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -95,6 +96,7 @@ impl Places {
             turns: Mutex::default(),
             lost: Arc::default(),
             is_known: AtomicBool::new(false),
+            is_given_up: AtomicBool::new(false),
         }));
         place.wait(&mut lock(&place.0.turns));
         place
@@ -201,6 +203,12 @@ impl Place {
         turns.number = Some(new);
         drop(waiting);
         self.0.places.0.one_waits.notify_one();
+    }
+
+    /// Gives the place back before its end, and says whether it was not given back before.
+    pub(super) fn give_up(&self) -> bool {
+        self.0.lost.notify_one();
+        !self.0.is_given_up.swap(true, Ordering::Relaxed)
     }
 
     /// Waits until the place is taken away. *Cancel safety*: may be dropped at any time.

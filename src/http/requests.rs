@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use hyper::body::Incoming;
-use hyper::header::{HOST, HeaderValue};
+use hyper::header::{AUTHORIZATION, HOST, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::body::Bodies;
@@ -19,6 +19,9 @@ use crate::metrics::Rejected;
 /// How many requests an HTTP/2 connection has at once before any caller of it is known: a sign-in page and all that belongs
 /// to it.
 const STREAMS_OF_STRANGERS: usize = 8;
+
+const TOO_MANY_STREAMS: &str =
+    "too many requests of this connection at once, before it is known who asks";
 
 /// How many bytes of answers wait for clients at most, of which the callers are known.
 const ANSWERS: u64 = 128 << 20;
@@ -65,11 +68,15 @@ impl Requests {
             ..Debts::default()
         };
         if open >= STREAMS_OF_STRANGERS && !self.place.is_known() {
-            let (context, peer) = (&self.context, &self.peer);
-            reject_log::refused(context, &request, peer, Rejected::Streams);
+            // Who says nothing of itself is cut off: to answer all that a stranger sends at once costs more than to send it.
+            // Alertmanager may send many notifications at once on a new connection, and comes again with those.
+            let is_stranger = !request.headers().contains_key(AUTHORIZATION);
+            if !is_stranger || self.place.give_up() {
+                let (context, peer) = (&self.context, &self.peer);
+                reject_log::refused(context, &request, peer, Rejected::Streams);
+            }
             let status = StatusCode::SERVICE_UNAVAILABLE;
-            let why = "too many requests of this connection at once, before it is known who asks";
-            return Ok(self.deliver(reply::soon(status, why), debts));
+            return Ok(self.deliver(reply::soon(status, TOO_MANY_STREAMS), debts));
         }
         // HTTP/2 has the host in the address.
         if !request.headers().contains_key(HOST)

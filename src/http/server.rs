@@ -15,6 +15,7 @@ use tokio_rustls::rustls::Error as TlsError;
 
 use super::Context;
 use super::delivery::{Debts, Deliveries, Stream};
+use super::handshakes::Handshakes;
 use super::places::{Place, Places};
 use super::requests::Requests;
 use super::stream::Impatient;
@@ -55,6 +56,7 @@ pub async fn serve(listener: TcpListener, context: Context) {
     let mut shutdown = context.shutdown.clone();
     let mut connections = JoinSet::new();
     let places = Places::default();
+    let handshakes = Handshakes::default();
     let mut limit = Limit::default();
     loop {
         while connections.try_join_next().is_some() {}
@@ -85,7 +87,8 @@ pub async fn serve(listener: TcpListener, context: Context) {
                         context.metrics.connections_limited();
                     }
                     let place = places.take(address.ip());
-                    let served = connection((stream, address), place.clone(), context.clone());
+                    let turns = handshakes.clone();
+                    let served = connection((stream, address), turns, place.clone(), context.clone());
                     connections.spawn(async move {
                         tokio::select! {
                             () = served => {}
@@ -152,7 +155,12 @@ async fn accept(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
 }
 
 /// Speaks TLS, where the door wants that, and then HTTP.
-async fn connection((stream, address): (TcpStream, SocketAddr), place: Place, context: Context) {
+async fn connection(
+    (stream, address): (TcpStream, SocketAddr),
+    handshakes: Handshakes,
+    place: Place,
+    context: Context,
+) {
     let _ = stream.set_nodelay(true);
     let (header_timeout, write_timeout) = {
         let receiver = &context.config.borrow().receiver;
@@ -164,12 +172,15 @@ async fn connection((stream, address): (TcpStream, SocketAddr), place: Place, co
         let peer = in_force.peer(address, None);
         return speak(stream, peer, header_timeout, place, context).await;
     };
+    // The client's time begins with its turn. Until then its place may be taken away.
+    let turn = handshakes.turn(address.ip()).await;
     let handshake = TlsAcceptor::from(tls).accept(stream);
     let mut shutdown = context.shutdown.clone();
     let accepted = tokio::select! {
         accepted = tokio::time::timeout(header_timeout, handshake) => accepted,
         () = shutdown.asked() => return,
     };
+    drop(turn);
     match accepted {
         Ok(Ok(stream)) => {
             let session = stream.get_ref().1;

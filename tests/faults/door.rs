@@ -38,7 +38,9 @@ const BEGINNING: Duration = Duration::from_secs(10);
 const ATTACK: Duration = Duration::from_secs(15);
 
 fn site() -> (Site, Pki) {
-    let site = Site::new().no_bindings().sections(
+    // Half of the default: this build is not optimised, and its connections are larger.
+    let site = Site::new().receiver("max_connections", "512");
+    let site = site.no_bindings().sections(
         "web:\n  tokens:\n    - {name: am, file: SITE/am.token, scopes: [receive]}\n    - {name: ops, file: SITE/ops.token, scopes: [operate]}\n",
     );
     site.secret("am.token", RECEIVE);
@@ -182,7 +184,7 @@ impl Attack {
 /// Clients that are cut off come again after some seconds, not all at once.
 async fn rest(number: usize) {
     let more = u64::try_from(number % 64).unwrap();
-    tokio::time::sleep(Duration::from_millis(2000 + 50 * more)).await;
+    tokio::time::sleep(Duration::from_millis(4000 + 100 * more)).await;
 }
 
 /// Sends a request, and reads the answer to it.
