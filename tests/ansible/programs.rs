@@ -99,8 +99,10 @@ impl Found {
         };
         let words = command.as_array().map_or(&[][..], Vec::as_slice);
         let Some(first) = words.first() else {
-            // All of it is a template.
-            self.programs.push(command.to_string());
+            // All of it is a template. What a list is lengthened by are arguments.
+            let text = command.to_string();
+            let program = text.split(" + ").next().unwrap_or_default();
+            self.programs.push(program.to_owned());
             return;
         };
         self.programs.push(first.to_string());

@@ -200,5 +200,5 @@ fn on_the_older_release_too() {
     fleet
         .run(ROLE, &["web1"], &allowed)
         .failed("{{ 7*7 }} (pid ");
-    assert_eq!(niceness(host, &hog), "0");
+    assert_eq!(niceness(host, &hog), "-5", "as its unit has it");
 }
