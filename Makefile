@@ -18,11 +18,12 @@ endif
 # Two suites run at a time, for they wait more than they compute. Cargo.toml lists them, the longest first. Faults are
 # attacks and floods that want the machine for themselves.
 SUITES := $(shell sed -n '/^\[\[test\]\]/{n;s/^name = "\(.*\)"$$/\1/p}' Cargo.toml)
+ATTACK := door::
 CHECKS := $(filter-out suite-faults,$(SUITES:%=suite-%)) suite-units config-check playbook-check rules-check fuzz
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test bench lint deny soak fuzz build clean setup-demo setup-test config-check playbook-check rules-check \
-	suite-units $(SUITES:%=suite-%)
+	suite-units suite-attack $(SUITES:%=suite-%)
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -37,16 +38,25 @@ test: setup-test lint ## run every test, as CI does
 	$(call step,build the tests)
 	$(CARGO) test $(LOCKED) --no-run
 	@IN_LANES=1 $(MAKE) --no-print-directory --jobs=2 --output-sync=target $(CHECKS)
-	@$(MAKE) --no-print-directory suite-faults
+	@$(MAKE) --no-print-directory suite-faults suite-attack
 
 suite-units:
 	$(call step,unit tests and examples in the documentation)
 	$(CARGO) test $(LOCKED) --lib --bins
 	$(CARGO) test $(LOCKED) --doc
 
-$(SUITES:%=suite-%): suite-%:
+$(filter-out suite-faults,$(SUITES:%=suite-%)): suite-%:
 	$(call step,tests: $*)
 	$(CARGO) test $(LOCKED) --test $*
+
+suite-faults:
+	$(call step,tests: faults)
+	$(CARGO) test $(LOCKED) --test faults -- --skip $(ATTACK)
+
+# How long notifications take while thousands attack is measured beside nothing else.
+suite-attack:
+	$(call step,tests: the door under attack)
+	$(CARGO) test $(LOCKED) --test faults $(ATTACK) -- --nocapture
 
 bench: setup-demo ## measure speed and size (release build, loopback)
 	$(call step,benches (release))

@@ -105,6 +105,7 @@ impl Attack {
 
     /// Asks for the same over and over, and comes again when it is cut off.
     async fn repeat(self, number: usize, request: Arc<[u8]>) {
+        arrive(number).await;
         while self.goes_on() {
             if let Ok(mut stream) = self.connect(number, &self.old).await {
                 while self.goes_on() && exchange(&mut stream, &request).await.is_ok() {
@@ -117,6 +118,7 @@ impl Attack {
 
     /// Sends this and takes all frames, but its windows have room for nothing.
     async fn take_nothing(self, number: usize, requests: Arc<[u8]>) {
+        arrive(number).await;
         while self.goes_on() {
             if let Ok(mut stream) = self.connect(number, &self.new).await {
                 let _ = stream.write_all(&preface(0)).await;
@@ -131,6 +133,7 @@ impl Attack {
 
     /// Sends the beginning of a head, and waits.
     async fn begin(self, number: usize, head: Arc<[u8]>) {
+        arrive(number).await;
         while self.goes_on() {
             if let Ok(mut stream) = self.connect(number, &self.old).await {
                 let _ = stream.write_all(&head).await;
@@ -179,6 +182,12 @@ impl Attack {
             tokio::spawn(self.clone().repeat(number, Arc::clone(&refused)));
         }
     }
+}
+
+/// They come within three seconds: their own handshakes take the same processors.
+async fn arrive(number: usize) {
+    let wait = u64::try_from(number % 64).unwrap();
+    tokio::time::sleep(Duration::from_millis(50 * wait)).await;
 }
 
 /// Clients that are cut off come again after some seconds, not all at once.
