@@ -72,6 +72,8 @@ missing_packages() {
         has nsenter || echo util-linux
         has dnsmasq || echo dnsmasq-base
         has nginx || echo nginx-light
+        has openssl || echo openssl
+        has curl || echo curl
         has vsftpd || echo vsftpd
         { has ipsec && [ -x /usr/lib/ipsec/charon ]; } || echo strongswan-starter strongswan-charon
         has xl2tpd || echo xl2tpd

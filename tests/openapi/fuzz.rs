@@ -106,7 +106,7 @@ fn for_this_site(mut document: Value) -> Value {
     // Bindings and schedules may be for hosts that come one day, a run by hand may not.
     let run = &mut document["components"]["schemas"]["RunRequest"]["properties"];
     run["target"] = json!({"enum": [{"hosts": ["web1", "web2"]}, {"group": "web"}, "controller"]});
-    run["limit"] = json!({"enum": [["web1"], ["web2", "web1"]]});
+    run["limit"] = json!({"enum": [null, ["web1"], ["web2", "web1"]]});
     // Facts of hosts that are there go further than those of others.
     let facts = &mut document["components"]["schemas"]["FactsRequest"]["properties"]["facts"];
     facts["propertyNames"] = json!({"enum": ["web1", "web2", "nobody"]});
