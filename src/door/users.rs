@@ -12,7 +12,7 @@ use ring::hmac;
 use super::turns::{TooMany, Turns};
 
 /// After a wrong password its turn stays taken for so many times as long as it took: guesses get a part of a processor.
-const REST: u32 = 3;
+const REST: u32 = 1;
 
 /// How many good passwords are remembered.
 const REMEMBERED: usize = 256;
