@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -11,6 +12,10 @@ use crate::door::neighbourhood;
 
 /// How many of one address go on at once.
 const OF_ONE: usize = 4;
+
+/// How long a client waits for its turn at most. Those before it may be clients that say nothing: they cost no processor, and
+/// must not keep others of their address out.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How many addresses are known before those of which no handshake is left are forgotten.
 const ADDRESSES: usize = 1024;
@@ -20,13 +25,14 @@ const ADDRESSES: usize = 1024;
 pub(super) struct Handshakes(Arc<Mutex<HashMap<IpAddr, Arc<Semaphore>>>>);
 
 impl Handshakes {
-    /// Waits for this address's turn, which lasts for as long as the permit lives.
+    /// Waits for this address's turn, which lasts for as long as the permit lives; `None` after [`PATIENCE`].
     ///
     /// *Cancel safety*: may be dropped at any time.
     pub(super) async fn turn(&self, address: IpAddr) -> Option<OwnedSemaphorePermit> {
         let of_one = self.of(neighbourhood(address));
+        let turn = tokio::time::timeout(PATIENCE, of_one.acquire_owned()).await;
         // It is never closed.
-        of_one.acquire_owned().await.ok()
+        turn.ok()?.ok()
     }
 
     fn of(&self, address: IpAddr) -> Arc<Semaphore> {
@@ -41,8 +47,6 @@ impl Handshakes {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[tokio::test]
@@ -56,6 +60,8 @@ mod tests {
         let next = tokio::time::timeout(Duration::from_millis(20), handshakes.turn(one));
         assert!(next.await.is_err());
         assert!(handshakes.turn(other).await.is_some());
+        // Those before it may say nothing for long: then it goes on without a turn.
+        assert!(handshakes.turn(one).await.is_none());
         permits.pop();
         assert!(handshakes.turn(one).await.is_some());
     }
