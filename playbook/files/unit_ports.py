@@ -1,10 +1,11 @@
-"""Tells of systemd units whether they are active and hold their ports, and what would be cut by a restart.
+"""Reports whether systemd units are active and own their ports, and which sessions a restart would drop.
 
     python3 -I -c SCRIPT SERVICES SECONDS
 
-SERVICES is a JSON list of {"service", "units", "ports"}: of the units the first is looked at that is active, enabled or
-at least there; a port is written udp/500. With SECONDS it looks again until all are well, that long at most. It only
-looks. It must be root's, or it does not see whose the ports are.
+SERVICES is a JSON list of {"service", "units", "ports"}. Of the units, the script checks the first that is active, else
+the first that is enabled, else the first that exists. A port is written as udp/500. The script repeats the check until
+all services are healthy, for up to SECONDS. It changes nothing. It must run as root: otherwise it cannot see which
+process owns a port.
 """
 
 import json
@@ -19,7 +20,7 @@ ESTABLISHED = "01"
 
 
 def run(*command):
-    # As Python 3.6 has it, which RHEL 8 brings.
+    # Compatible with Python 3.6, the version in RHEL 8.
     pipe = subprocess.PIPE
     try:
         return subprocess.run(command, stdout=pipe, stderr=pipe, timeout=20).stdout.decode("utf-8", "replace")
@@ -43,7 +44,7 @@ def choose(units):
 
 
 def sockets(protocol, port, state):
-    """The inodes of the sockets with this local port in this state, over IPv4 and IPv6."""
+    """Returns the inodes of the IPv4 and IPv6 sockets with this local port in this state."""
     inodes = set()
     for table in (protocol, protocol + "6"):
         try:
@@ -56,8 +57,8 @@ def sockets(protocol, port, state):
 
 
 def processes():
-    """Each process: its number, name, unit, and the inodes of its sockets."""
-    # In a container the path may be that of its host: ours begins where the first process has its scope.
+    """Yields the PID, name, unit and socket inodes of each process."""
+    # In a container, the path may be that of its host: our part begins at the scope of the first process.
     top = cgroup("1")[:-1]
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -78,7 +79,7 @@ def processes():
 
 
 def cgroup(pid):
-    """The parts of the path that systemd gave to a process."""
+    """Returns the components of the cgroup path that systemd assigned to a process."""
     try:
         with open("/proc/%s/cgroup" % pid, encoding="utf-8", errors="replace") as lines:
             for line in lines:
@@ -91,7 +92,7 @@ def cgroup(pid):
 
 
 def unit_of(parts):
-    """The system's unit. A user's or a container's own may have any name, and lies below one or in no slice."""
+    """Returns the system unit. Units of a user or a container may have any name; they are nested in one, or in no slice."""
     for part in parts:
         if not part.endswith(".slice"):
             return part if part.endswith((".service", ".scope")) else ""
@@ -99,7 +100,7 @@ def unit_of(parts):
 
 
 def last_words(unit):
-    """The last lines that it wrote itself: what systemd says of a unit is known from its state."""
+    """Returns the unit's own last log lines. systemd's messages are left out: the state already shows them."""
     words = []
     for line in run("journalctl", "--unit=" + unit, "--lines=20", "--output=json", "--no-pager").splitlines():
         try:
@@ -116,10 +117,10 @@ def look_at(service, alive):
             "invocation": ""}
     state = choose(service["units"])
     if state is None:
-        told["fault"] = "there is no unit %s" % " or ".join(service["units"])
+        told["fault"] = "unit %s does not exist" % " or ".join(service["units"])
         return told
     unit = state["Id"]
-    # It is another one after each start; systemd before 232 knows none.
+    # The invocation ID changes with each start; systemd before 232 has none.
     told.update(unit=unit, asked=state["asked"], there=True, invocation=state.get("InvocationID", ""))
     faults = []
     if state["ActiveState"] != "active":
@@ -134,8 +135,8 @@ def look_at(service, alive):
         elif not any(its == unit for _, _, its, _ in holders):
             told["held"] = True
             whose = " and ".join("%s (process %d)" % (name, pid) for pid, name, _, _ in holders) or "the kernel"
-            faults.append("%s is held by %s, not by %s" % (shown, whose, unit))
-        # A PPTP session is a connection to the port; one of L2TP has no socket of its own, but its pppd.
+            faults.append("%s is in use by %s, not by %s" % (shown, whose, unit))
+        # A PPTP session is a connection to the port. An L2TP session has no socket of its own, but a pppd process.
         if protocol == "tcp":
             told["sessions"] += len(sockets(protocol, int(port), ESTABLISHED))
     if not told["sessions"]:
@@ -144,7 +145,7 @@ def look_at(service, alive):
     told["fault"] = ", ".join(faults)
     if faults:
         said = last_words(unit)
-        told["fault"] += "; it last said: %s" % said if said else ""
+        told["fault"] += "; its last log lines: %s" % said if said else ""
     return told
 
 
@@ -154,7 +155,7 @@ def look(services):
 
 
 def associations():
-    """How many IPsec security associations the kernel has: they go with their daemon."""
+    """Returns the number of IPsec security associations in the kernel: they are lost when the daemon restarts."""
     return sum(line.startswith("src ") for line in run("ip", "xfrm", "state").splitlines())
 
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::rule::is_template;
-use crate::alert::{ALERTNAME, LabelSet, Matchers};
 use crate::config::Binding;
+use crate::model::alert::{ALERTNAME, LabelSet, Matchers};
 
 /// The bindings that are for an alert type: those whose matchers on `alertname` match its name, and whose other matchers
 /// could match an alert of one of its rules.

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_saphyr::{MessageFormatter as _, Spanned, UserMessageFormatter};
 
 use super::rule::{Rule, SourceKind};
-use crate::alert::LabelSet;
+use crate::model::alert::LabelSet;
 
 /// Why a text is not a rule file.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::rule::{Rule, SourceKind};
-use crate::alert::LabelSet;
 use crate::config::format_duration;
+use crate::model::alert::LabelSet;
 
 #[derive(Deserialize)]
 struct Answer {

@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::alert::LabelSet;
 use crate::config::{Roles, build};
+use crate::model::alert::LabelSet;
 
 fn set(pairs: &[(&str, &str)]) -> LabelSet {
     let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());

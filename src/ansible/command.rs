@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::config;
-use crate::inventory::as_source;
-use crate::run::{CONTROLLER, Narrowing};
+use crate::model::inventory::as_source;
+use crate::model::run::{CONTROLLER, Narrowing};
 
 use super::environment::{self, Paths};
 use super::spec::{BuildError, RoleKind, Spec};

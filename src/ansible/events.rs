@@ -9,8 +9,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::check::{Findings, MAX_FINDINGS_BYTES, is_too_large};
-use crate::run::{TaskEvent, TaskStatus};
+use crate::model::findings::{Findings, MAX_FINDINGS_BYTES, is_too_large};
+use crate::model::run::{TaskEvent, TaskStatus};
 
 /// The longest line that is read; a longer one is junk up to its end.
 pub const MAX_LINE_BYTES: usize = 64 * 1024;

@@ -18,35 +18,35 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::blocking::in_place;
 use crate::config;
+use crate::util::blocking::in_place;
 
 pub mod command;
 mod environment;
+mod error_excerpt;
+pub mod evaluation;
 pub mod events;
-mod ineffective;
-mod list;
-mod outlet;
+mod ineffective_keys;
+mod list_inventory;
 mod process;
+mod process_tree;
+mod progress;
 mod spec;
+mod start_error;
 mod supervisor;
-mod tree;
-mod unstartable;
 mod vars;
-pub mod verdict;
-mod words;
 
 pub use command::CommandLine;
 pub use environment::{MARKER, Paths, is_listing};
+pub use error_excerpt::{LAST_BYTES, error_excerpt};
+pub use evaluation::{Cause, Evaluation, RunEnding, TaskTally, evaluate};
 pub use events::{Event, HostStats, PlayEnd, Stats, TaskReport};
-pub use ineffective::{Ineffective, config_file, ineffective};
-pub use list::{ListError, Listed, fingerprint, roles_fingerprint};
+pub use ineffective_keys::{Ineffective, config_file, ineffective};
+pub use list_inventory::{ListError, Listed, fingerprint, roles_fingerprint};
 pub use process::{Ending, Progress, Started, Stop, adopt_orphans};
+pub use process_tree::{Swept, sweep};
 pub use spec::{AlertData, BuildError, RoleKind, Spec};
 pub use supervisor::{Supervise, supervise};
-pub use tree::{Swept, sweep};
-pub use verdict::{Case, Cause, Heard, Judgement, judge};
-pub use words::{LAST_BYTES, last_words};
 
 /// What [`Ansible`] is made of.
 #[derive(Debug, Clone)]
@@ -279,7 +279,7 @@ fn find_program(line: &CommandLine) -> Result<PathBuf, StartError> {
         return match fs::metadata(&line.program) {
             Ok(meta) if meta.is_file() => Ok(line.program.clone()),
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                let why = format!(" ({})", unstartable::why(&line.program, &e));
+                let why = format!(" ({})", start_error::why(&line.program, &e));
                 Err(missing(dir, why))
             }
             _ => Err(missing(dir, String::new())),

@@ -19,11 +19,13 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
+use super::Folder;
+use super::StartError;
 use super::events::{Decoder, Event, Stats};
-use super::outlet::Outlet;
-use super::{Folder, StartError, tree};
-use crate::faults;
-use crate::supervise::catch_panic;
+use super::process_tree;
+use super::progress::ProgressSender;
+use crate::util::supervisor::catch_panic;
+use crate::util::test_faults;
 
 /// How many steps of progress wait for a slow reader before the run has to.
 const QUEUE: usize = 32;
@@ -78,8 +80,8 @@ impl Supervisor {
     /// Ends what a supervisor left that was killed. `marker` is its run's.
     pub(super) async fn sweep(marker: String) {
         let swept = tokio::task::spawn_blocking(move || {
-            tree::sweep_run(&marker)?;
-            tree::end_adopted(|| {
+            process_tree::sweep_run(&marker)?;
+            process_tree::end_adopted(|| {
                 SUPERVISORS
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
@@ -182,7 +184,7 @@ pub(super) fn start(
     let (stop, stopped) = watch::channel(false);
     let pid = child.child.id().unwrap_or_default();
     let pump = Pump {
-        outlet: Outlet {
+        outlet: ProgressSender {
             sender,
             stopped,
             control: Some(control),
@@ -194,7 +196,7 @@ pub(super) fn start(
         stats: None,
     };
     let (run, number) = (marker.clone(), child.pid);
-    let pumping = faults::exposed("run processes", pump.run(child, output, folder, marker));
+    let pumping = test_faults::exposed("run processes", pump.run(child, output, folder, marker));
     tokio::spawn(async move {
         let Err(why) = catch_panic(pumping).await else {
             return;
@@ -267,7 +269,7 @@ pub(super) fn supervisor(folder: &Folder, exe: &Path, grace: Duration) -> Comman
 }
 
 struct Pump {
-    outlet: Outlet,
+    outlet: ProgressSender,
     events: pipe::Receiver,
     decoder: Decoder,
     stats: Option<Stats>,

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::alert::{Alert, LabelSet, Status};
-use crate::inventory::EnrolledHost;
-use crate::name::ROLE_HELP;
-use crate::run::{CONTROLLER, RunId, Trigger, Work};
+use crate::model::alert::{Alert, LabelSet, Status};
+use crate::model::inventory::EnrolledHost;
+use crate::model::run::{CONTROLLER, RunId, Trigger, Work};
+use crate::util::names::ROLE_HELP;
 
 /// Which folder a run's roles are looked up in first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

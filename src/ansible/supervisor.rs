@@ -23,7 +23,8 @@ use tokio::net::unix::pipe;
 use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::{tree, unstartable};
+use super::process_tree;
+use super::start_error;
 
 /// How long descendants have to end between TERM and KILL, if the grace is not shorter.
 const AFTER_TERM: Duration = Duration::from_secs(2);
@@ -53,7 +54,7 @@ enum SuperviseError {
     Control(io::Error),
     #[error("cannot prepare to supervise: {0}")]
     Prepare(#[from] io::Error),
-    #[error("cannot start {}: {}", .program.display(), unstartable::why(.program, .source))]
+    #[error("cannot start {}: {}", .program.display(), start_error::why(.program, .source))]
     Start { program: PathBuf, source: io::Error },
 }
 
@@ -138,7 +139,7 @@ async fn run(what: &Supervise) -> Result<u8, SuperviseError> {
                     // What is left has been asked already.
                     break (kill_child(child, &mut children).await, Duration::ZERO);
                 }
-                signal_all(&tree::descendants()?, Signal::SIGTERM);
+                signal_all(&process_tree::descendants()?, Signal::SIGTERM);
                 phase = Phase::Terminated { until: Instant::now() + after_term };
             }
         }
@@ -159,7 +160,7 @@ fn interrupt(child: Pid, grace: Duration) -> Phase {
 
 async fn kill_child(child: Pid, children: &mut Signals) -> u8 {
     let until = Instant::now() + KILLING;
-    tree::send(child.as_raw(), Signal::SIGKILL);
+    process_tree::send(child.as_raw(), Signal::SIGKILL);
     loop {
         if let Reaped::Program(status) = reap(child) {
             return status;
@@ -175,8 +176,8 @@ async fn kill_child(child: Pid, children: &mut Signals) -> u8 {
 /// ssh's shared connections are no news.
 fn tell_of_leftovers() -> io::Result<()> {
     reap_orphans();
-    let left = tree::descendants()?.into_iter();
-    let left = left.map(|pid| (pid, tree::name(pid)));
+    let left = process_tree::descendants()?.into_iter();
+    let left = left.map(|pid| (pid, process_tree::name(pid)));
     let told: Vec<String> = left
         .filter(|(_, name)| name != "ssh")
         .map(|(pid, name)| format!("{name} ({pid})"))
@@ -199,7 +200,7 @@ async fn end_rest(patience: Duration) -> Result<(), SuperviseError> {
         if matches!(reap_orphans(), Reaped::NothingIsLeft) {
             return Ok(());
         }
-        let left = tree::descendants()?;
+        let left = process_tree::descendants()?;
         let age = start.elapsed();
         if age > patience + KILLING {
             say(&format!(
@@ -211,7 +212,7 @@ async fn end_rest(patience: Duration) -> Result<(), SuperviseError> {
             signal_all(&left, Signal::SIGKILL);
         } else {
             for &pid in left.difference(&asked) {
-                tree::send(pid, Signal::SIGTERM);
+                process_tree::send(pid, Signal::SIGTERM);
             }
             asked.extend(left);
         }
@@ -221,7 +222,7 @@ async fn end_rest(patience: Duration) -> Result<(), SuperviseError> {
 
 fn signal_all(pids: &BTreeSet<i32>, signal: Signal) {
     for &pid in pids {
-        tree::send(pid, signal);
+        process_tree::send(pid, signal);
     }
 }
 

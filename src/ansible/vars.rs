@@ -8,12 +8,12 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use crate::alert::LabelSet;
-use crate::run::{CONTROLLER, Trigger};
+use crate::model::alert::LabelSet;
+use crate::model::run::{CONTROLLER, Trigger};
 
 use super::spec::{AlertData, BuildError, Spec};
-use crate::inventory::{inert, is_exact, untemplated};
-use crate::name::role_defect;
+use crate::model::inventory::{inert, is_exact, untemplated};
+use crate::util::names::role_defect;
 
 /// The extra variables: what `run.yml` is steered by, and the trusted ones of the configuration.
 ///
@@ -56,7 +56,7 @@ pub(super) fn build(spec: &Spec<'_>) -> Result<Value, BuildError> {
         if !is_identifier(name) || name.starts_with("promansible_") {
             return Err(BuildError::VariableName(name.clone()));
         }
-        let value = if work.inert_vars || spec.trigger == Trigger::Manual {
+        let value = if work.inert_vars || spec.trigger == Trigger::AdHocRun {
             inert(value)
         } else {
             value.clone()

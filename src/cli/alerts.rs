@@ -8,14 +8,16 @@ use clap::{Args, Subcommand};
 use hyper::Method;
 use serde::Deserialize;
 
+use super::Failure;
 use super::client::Server;
+use super::colored;
+use super::format::{alert_name, count, firing, labels, second};
+use super::print;
 use super::table::{Cell, columns};
 use super::terminal::{Ink, cut, plain};
-use super::words::{alert_name, count, firing, labels, second};
-use super::{Failure, colored, print};
-use crate::alert::{LabelSet, Status};
 use crate::alert_types::{Rule, SourceKind};
-use crate::run::{Outcome, RUN, RunId, State};
+use crate::model::alert::{LabelSet, Status};
+use crate::model::run::{Outcome, RUN, RunId, State};
 
 /// Look at what fires, and at the alert types, on a running server.
 #[derive(Debug, Args)]
@@ -201,7 +203,7 @@ fn episode(of: &Episode, color: bool) -> String {
     let mut text = format!("{name}  {since}  {}\n", plain(&of.fingerprint));
     if !of.labels.is_empty() {
         let mut rest = of.labels.clone();
-        rest.remove(crate::alert::ALERTNAME);
+        rest.remove(crate::model::alert::ALERTNAME);
         let _ = writeln!(text, "  {}", labels(&rest));
     }
     let rows: Vec<_> = of.decisions.iter().map(decision).collect();

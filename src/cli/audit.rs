@@ -7,12 +7,14 @@ use clap::Args;
 use hyper::Method;
 use serde::Deserialize;
 
+use super::Failure;
 use super::client::Server;
+use super::colored;
+use super::format::second;
+use super::print;
 use super::table::{Cell, columns};
 use super::terminal::{Ink, plain};
-use super::words::second;
-use super::{Failure, colored, print};
-use crate::caller::Proof;
+use crate::model::identity::AuthMethod;
 
 /// Look at who changed what, on a running server; newest first.
 #[derive(Debug, Args)]
@@ -38,7 +40,7 @@ struct Entry {
     id: u64,
     at: DateTime<Utc>,
     who: Option<String>,
-    proof: Proof,
+    proof: AuthMethod,
     address: String,
     method: String,
     path: String,

@@ -5,12 +5,14 @@ use hyper::Method;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::Failure;
 use super::client::{Server, block_on, segment};
+use super::colored;
 use super::objects::{Conflict, Named, detail, target_text, warn};
+use super::print;
 use super::run::{target, var};
 use super::table::{Cell, columns};
 use super::terminal::{Ink, plain};
-use super::{Failure, colored, print};
 
 /// Look at the bindings of a running server, make or remove one.
 #[derive(Debug, Args)]

@@ -7,13 +7,15 @@ use std::sync::Arc;
 
 use clap::Subcommand;
 
+use super::Failure;
+use super::colored;
+use super::format::count;
+use super::print;
 use super::terminal::Ink;
-use super::words::count;
-use super::{Failure, colored, print};
 use crate::ansible::{config_file, ineffective};
+use crate::auth::Auth;
 use crate::config::{self, Ansible, Binding, Config, Guards, Web, missing_roles};
-use crate::door::Door;
-use crate::secret_file::{self, SecretFileError};
+use crate::util::secret_file::{self, SecretFileError};
 
 /// Check a file without a server.
 #[derive(Debug, Subcommand)]
@@ -35,7 +37,7 @@ impl Check {
         match self {
             Self::Config { file } => config(&file),
             Self::WebConfig { file } => {
-                Door::open(Some(file.clone()), &Web::default(), false)?;
+                Auth::open(Some(file.clone()), &Web::default(), false)?;
                 print(&format!("{}: good\n", file.display()))
             }
         }

@@ -11,8 +11,8 @@ use serde::de::DeserializeOwned;
 
 use super::Failure;
 use super::terminal::plain;
+use crate::clients::web_client::{Stream, WebClient, WebError, under};
 use crate::config::load_http_client;
-use crate::web_client::{Stream, WebClient, WebError, under};
 
 /// How long an answer may take. A cancel waits for a commit; a list reads the history.
 const PATIENCE: Duration = Duration::from_secs(30);

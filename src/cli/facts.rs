@@ -11,16 +11,18 @@ use hyper::Method;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::Failure;
 use super::client::{Server, block_on};
+use super::colored;
 use super::follow::{Following, Happening};
+use super::print;
 use super::run::target;
 use super::table::{Cell, columns};
 use super::terminal::{Ink, json as json_text, plain};
-use super::{Failure, colored, print};
-use crate::clock;
 use crate::config::GATHER_ROLE;
-use crate::facts::{Change, Facts as Known, Imported, cache_file, setup_output};
-use crate::run::{Outcome, Run, RunId, State, TaskEvent, TaskStatus};
+use crate::model::facts::{Change, Facts as Known, Imported, cache_file, setup_output};
+use crate::model::run::{Outcome, Run, RunId, State, TaskEvent, TaskStatus};
+use crate::util::clock;
 
 /// About how much JSON is sent at once.
 const BATCH: usize = 8 << 20;

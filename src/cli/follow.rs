@@ -7,8 +7,8 @@ use serde::Deserialize;
 
 use super::Failure;
 use super::client::Server;
-use crate::run::{Run, RunId, TaskEvent};
-use crate::web_client::Stream;
+use crate::clients::web_client::Stream;
+use crate::model::run::{Run, RunId, TaskEvent};
 
 /// How long to wait before another try where a stream ended.
 const PAUSE: Duration = Duration::from_millis(300);

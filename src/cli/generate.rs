@@ -7,8 +7,10 @@ use clap::{Args, Command, CommandFactory};
 use clap_complete::Shell;
 use clap_mangen::Man as Page;
 
-use super::{Cli, Failure, print};
-use crate::build;
+use super::Cli;
+use super::Failure;
+use super::print;
+use crate::util::build;
 
 /// Print a shell's completions.
 #[derive(Debug, Args)]

@@ -9,13 +9,15 @@ use hyper::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::Failure;
 use super::client::{Server, block_on, segment};
+use super::colored;
+use super::format::{count, second};
+use super::print;
 use super::runs::{Format, print_json};
 use super::table::{Cell, columns};
 use super::terminal::{Ink, plain};
-use super::words::{count, second};
-use super::{Failure, colored, print};
-use crate::guards::{ALL, Book, Pause as PauseOf};
+use crate::model::guards::{ALL, Holds, Pause as PauseOf};
 
 /// Show what is paused, held and open on a running server, and how to let it go.
 #[derive(Debug, Args)]
@@ -58,7 +60,7 @@ pub(super) struct Release {
 pub(super) struct Told {
     mode: String,
     #[serde(flatten)]
-    pub(super) book: Book,
+    pub(super) book: Holds,
     held: BTreeMap<String, u64>,
     runs: Vec<HeldRun>,
 }

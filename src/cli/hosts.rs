@@ -8,12 +8,14 @@ use hyper::Method;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::Failure;
 use super::client::{Server, block_on, segment};
+use super::colored;
+use super::format::second;
+use super::print;
 use super::run::var;
 use super::table::{Cell, columns};
 use super::terminal::{Ink, plain};
-use super::words::second;
-use super::{Failure, colored, print};
 
 /// Look at the hosts of a running server, hold, enrol or remove one.
 #[derive(Debug, Args)]

@@ -7,12 +7,14 @@ use clap::{ArgGroup, Args};
 use hyper::Method;
 use serde_json::{Map, Value};
 
+use super::Failure;
 use super::client::{Server, block_on};
 use super::explain::list_inventory;
-use super::{Failure, print, terminal};
+use super::print;
+use super::terminal;
 use crate::ansible;
 use crate::config::{self, Config};
-use crate::inventory::Inventory;
+use crate::model::inventory::Inventory;
 use crate::store::{self, OpenError};
 
 /// Print the inventory for Ansible, as its inventory scripts do: from a running server, or without one.

@@ -10,7 +10,7 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-use crate::clock;
+use crate::util::clock;
 
 /// Writes a line for each event on standard error.
 pub(super) struct Logfmt;

@@ -8,8 +8,9 @@ mod client;
 mod explain;
 mod facts;
 mod follow;
+mod format;
 mod generate;
-mod guard_words;
+mod guard_format;
 mod guards;
 mod hosts;
 mod inventory;
@@ -24,7 +25,6 @@ mod schedules;
 mod serve;
 mod table;
 mod terminal;
-mod words;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -39,7 +39,7 @@ use crate::ansible::{Supervise, supervise};
 
 /// Runs the Ansible roles that are bound to an alert on the hosts that report it.
 #[derive(Debug, Parser)]
-#[command(name = "promansible", version = crate::build::LONG, max_term_width = 100)]
+#[command(name = "promansible", version = crate::util::build::LONG, max_term_width = 100)]
 #[command(disable_help_subcommand = true)]
 #[command(after_help = "Start with: promansible serve --config.file=config/promansible.yml")]
 pub struct Cli {

@@ -4,9 +4,12 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
+use super::Failure;
 use super::client::block_on;
-use super::{Failure, colored, print};
-use crate::{config, notifier};
+use super::colored;
+use super::print;
+use crate::config;
+use crate::services::notifier;
 
 /// Tell people.
 #[derive(Debug, Subcommand)]

@@ -5,10 +5,12 @@ use std::io::Write;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::guard_words::guard;
+use super::Failure;
+use super::colored;
+use super::guard_format::guard;
+use super::print;
 use super::table::{Cell, columns};
 use super::terminal::{Ink, plain};
-use super::{Failure, colored, print};
 
 /// One that takes no part.
 #[derive(Deserialize)]

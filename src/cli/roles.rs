@@ -8,13 +8,14 @@ use hyper::Method;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::client::Server;
-use super::client::segment;
-use super::guard_words::helped;
+use super::Failure;
+use super::client::{Server, segment};
+use super::colored;
+use super::format::{count, second};
+use super::guard_format::helped;
+use super::print;
 use super::table::{Cell, columns};
 use super::terminal::{Ink, lines, plain};
-use super::words::{count, second};
-use super::{Failure, colored, print};
 
 /// Look at the roles that a running server knows, or run one again that failed too often.
 #[derive(Debug, Args)]

@@ -8,12 +8,14 @@ use nix::sys::signal::Signal;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::Failure;
 use super::client::{Server, block_on};
+use super::colored;
 use super::follow::{Following, Happening};
+use super::print;
 use super::terminal::{self, folded};
-use super::{Failure, colored, print};
 use crate::config::parse_vars;
-use crate::run::{self, Outcome, RunId, Vars};
+use crate::model::run::{self, Outcome, RunId, Vars};
 
 /// Run roles by hand, on a running server, and follow what they do.
 #[derive(Debug, Args)]

@@ -8,17 +8,19 @@ use hyper::Method;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::Failure;
 use super::client::{Server, block_on, segment};
+use super::colored;
+use super::format::{second, second_in};
 use super::objects::{Conflict, Named, detail, target_text, warn};
+use super::print;
 use super::run::{target, var};
 use super::table::{Cell, columns};
 use super::terminal::{Ink, plain};
-use super::words::{second, second_in};
-use super::{Failure, colored, print};
-use crate::clock;
-use crate::schedule::Cron;
-use crate::suggest::nearest;
-use crate::zone::Zone;
+use crate::model::schedule::Cron;
+use crate::util::clock;
+use crate::util::suggest::nearest;
+use crate::util::zone::Zone;
 
 /// Look at the schedules of a running server, make, pause, resume, run or remove one.
 #[derive(Debug, Args)]

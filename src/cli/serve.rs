@@ -7,11 +7,12 @@ use clap::Args;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Failure, logging};
+use super::Failure;
+use super::logging;
 use crate::ansible;
 use crate::app::{App, Options};
-use crate::descriptors;
-use crate::proxies::path_prefix;
+use crate::model::proxies::path_prefix;
+use crate::util::rlimit;
 
 /// Receive notifications and run roles.
 #[derive(Debug, Args)]
@@ -96,12 +97,12 @@ async fn serve(options: Options) -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate())?;
     let hangup = signal(SignalKind::hangup())?;
     tracing::info!(
-        version = crate::build::VERSION,
-        revision = crate::build::REVISION,
+        version = crate::util::build::VERSION,
+        revision = crate::util::build::REVISION,
         config = %options.config_file.display(),
         "promansible starts"
     );
-    descriptors::raise_limit()?;
+    rlimit::raise_limit()?;
     ansible::adopt_orphans()?;
     let mut app = App::start(options, hangup).await?;
     tell(NotifyState::Ready);

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use crate::visible::{self, REPLACEMENT, is_visible};
+use crate::util::sanitize::{self, REPLACEMENT, is_visible};
 
 /// A colour, or weight, of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,18 +52,18 @@ pub(super) fn folded(text: &str) -> String {
 
 /// A text that stands within a line.
 pub(super) fn plain(text: &str) -> String {
-    visible::within_line(text)
+    sanitize::within_line(text)
 }
 
 /// Whole lines: their ends and tabs stay.
 pub(super) fn lines(text: &str) -> String {
-    visible::lines(text)
+    sanitize::lines(text)
 }
 
 /// A value as JSON, with an end of line. What cannot be shown stands there escaped.
 pub(super) fn json(value: &impl Serialize) -> serde_json::Result<String> {
     let json = serde_json::to_string_pretty(value)?;
-    Ok(visible::json(&json) + "\n")
+    Ok(sanitize::json(&json) + "\n")
 }
 
 /// What Ansible wrote: lines, tabs and, where `color` says so, colours stay; all other escape sequences go.

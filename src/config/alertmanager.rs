@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Alertmanager;
 use super::error::Report;
 use super::http_client::{self, HttpClientText, url};
-use super::text::AlertmanagerText;
+use super::raw::AlertmanagerText;
 use super::values::duration;
 
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_mins(1);

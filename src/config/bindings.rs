@@ -6,21 +6,27 @@ use std::time::Duration;
 
 use serde_saphyr::Spanned;
 
-use crate::alert::matcher::ParseError;
-use crate::alert::{Matcher, Matchers};
+use crate::model::alert::matcher::ParseError;
+use crate::model::alert::{Matcher, Matchers};
 
-use super::entry::{Kind, Known, Names, is_second, name, role_names, vars};
+use super::Ansible;
+use super::Guards;
+use super::Origin;
+use super::Roles;
+use super::Runs;
+use super::Target;
+use super::common::{Kind, Known, Names, is_second, name, role_names, vars};
 use super::error::{Place, Report, place};
+use super::guards;
 use super::narrowing::{NarrowingText, limit, narrowing};
+use super::raw::{BindingText, StepText};
+use super::spanned::{Scalar, exact_place};
 use super::target::target;
-use super::text::{BindingText, StepText};
 use super::time_intervals::windows;
-use super::typed::{Scalar, exact_place};
 use super::values::{BATCH_WINDOW, TIMEOUT, duration};
-use super::{Ansible, Guards, Origin, Roles, Runs, Target, guards};
-use crate::guards::{Limits, Mode, Storm};
-use crate::run::{Narrowing, Vars};
-use crate::time_interval::{TimeInterval, Windows};
+use crate::model::guards::{Limits, Mode, Storm};
+use crate::model::run::{Narrowing, Vars};
+use crate::model::time_interval::{TimeInterval, Windows};
 
 const EVERY_ALERT: &str = r#"for every alert, say so: matchers: ['alertname=~".+"']"#;
 
@@ -103,7 +109,7 @@ impl Binding {
 }
 
 /// What stands elsewhere in the file and a binding builds on.
-pub(super) struct Around<'a> {
+pub(super) struct Defaults<'a> {
     pub(super) ansible: &'a Ansible,
     pub(super) runs: &'a Runs,
     pub(super) guards: &'a Guards,
@@ -113,7 +119,7 @@ pub(super) struct Around<'a> {
 /// Checks every binding, and that no name stands twice.
 pub(super) fn check(
     typed: Vec<Spanned<BindingText>>,
-    around: &Around<'_>,
+    around: &Defaults<'_>,
     roles: Option<&Roles>,
     report: &mut Report<'_>,
 ) -> Vec<Arc<Binding>> {
@@ -139,11 +145,11 @@ pub(super) fn check(
 pub(super) fn binding(
     typed: BindingText,
     whole: Option<Place>,
-    around: &Around<'_>,
+    around: &Defaults<'_>,
     known: Option<&Known<'_>>,
     report: &mut Report<'_>,
 ) -> Binding {
-    let Around {
+    let Defaults {
         ansible,
         runs,
         guards: defaults,

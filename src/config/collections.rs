@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Ansible, RoleKind};
+use super::Ansible;
+use super::RoleKind;
 
 /// More roles than a person chooses from.
 const MAX_ROLES: usize = 2_000;

@@ -6,10 +6,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::manual::vars_field;
+use super::adhoc_run::vars_field;
 use super::reserved::{defect_of_keys, defect_of_name};
-use crate::inventory::{ALL, UNGROUPED, is_exact};
-use crate::run::Vars;
+use crate::model::inventory::{ALL, UNGROUPED, is_exact};
+use crate::model::run::Vars;
 
 /// The longest name of a host, an address or a group, as in DNS.
 const NAME_BYTES: usize = 253;

@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 
 use serde_saphyr::Location;
 
-use crate::visible::line as clean;
+use crate::util::sanitize::line as clean;
 
 /// Where in the file something stands.
 ///

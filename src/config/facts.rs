@@ -6,15 +6,17 @@ use std::time::Duration;
 
 use serde_saphyr::Spanned;
 
+use super::Config;
+use super::Facts;
+use super::Target;
 use super::error::{Report, place};
+use super::raw::{ExtraFactText, FactMetricsText, FactsText};
+use super::spanned::Scalar;
 use super::target::target;
-use super::text::{ExtraFactText, FactMetricsText, FactsText};
-use super::typed::Scalar;
 use super::values::{count, duration};
 use super::yaml::did_you_mean;
-use super::{Config, Facts, Target};
-use crate::facts::{ExtraFact, FAMILIES, HostOptions};
-use crate::run::{Narrowing, Vars, Work};
+use crate::model::facts::{ExtraFact, FAMILIES, HostOptions};
+use crate::model::run::{Narrowing, Vars, Work};
 
 /// Nothing is kept of a host longer than of a run.
 const KEEP: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(24 * 365);
@@ -86,7 +88,7 @@ pub(super) fn check(typed: FactsText, report: &mut Report<'_>) -> Facts {
     }
 }
 
-fn gathered(typed: Option<Spanned<super::text::TargetText>>, report: &mut Report<'_>) -> Target {
+fn gathered(typed: Option<Spanned<super::raw::TargetText>>, report: &mut Report<'_>) -> Target {
     let Some(typed) = typed else {
         return Target::Group("all".to_owned());
     };

@@ -3,17 +3,20 @@
 use std::fs;
 use std::path::Path;
 
-use super::about::about;
-use super::checks::{self, OfRoles};
+use super::About;
+use super::Ansible;
+use super::RoleKind;
+use super::Roles;
 use super::collections;
 use super::error::{Place, Report, place};
 use super::http_client;
-use super::text::{AnsibleText, FileText};
-use super::typed::Scalar;
+use super::raw::{AnsibleText, FileText};
+use super::role_checks::{self, OfRoles};
+use super::role_metadata::about;
+use super::spanned::Scalar;
 use super::values::is_usable;
-use super::{About, Ansible, RoleKind, Roles};
-use crate::name::role_defect;
-use crate::secret_file::{self, SecretFileError};
+use crate::util::names::role_defect;
+use crate::util::secret_file::{self, SecretFileError};
 
 /// Notes what is missing on the disk, and lists the roles; `None` if there is no folder to list them from.
 pub(super) fn look(typed: &FileText, report: &mut Report<'_>) -> Option<Roles> {
@@ -190,7 +193,7 @@ fn roles(dir: &Path, named: Option<&str>, at: Option<Place>, report: &mut Report
     let OfRoles {
         checks,
         not_over_api,
-    } = checks::look(&about, report);
+    } = role_checks::look(&about, report);
     let of_kind = |kind: RoleKind| {
         let of_kind = about.iter().filter(|about| about.kind == kind);
         of_kind.map(|about| about.name.clone()).collect()

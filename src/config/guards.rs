@@ -6,10 +6,10 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::error::{Report, place};
-use super::typed::Scalar;
+use super::spanned::Scalar;
 use super::values::{count, duration};
 use super::yaml::nearest;
-use crate::guards::{Attempts, Circuit, Limits, Mode, Storm, Then};
+use crate::model::guards::{Attempts, Circuit, Limits, Mode, Storm, Then};
 
 /// No limit looks further back than this: what is older is forgotten.
 pub const FARTHEST: Duration = Duration::from_hours(7 * 24);

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use super::error::{Report, place};
-use super::typed::Scalar;
+use super::spanned::Scalar;
 use super::values::{path, text};
 
 /// How a server wants to be asked. Without anything: no authentication, and the system's certificate authorities.
@@ -68,7 +68,7 @@ pub struct TlsClient {
     /// The certificate authorities that are trusted; the system's.
     pub ca_file: Option<PathBuf>,
     /// The certificate that is shown, and its key; none.
-    pub identity: Option<Identity>,
+    pub identity: Option<ClientIdentity>,
     /// The name that the server's certificate must have; the URL's host.
     pub server_name: Option<String>,
     /// Whether any certificate will do; false.
@@ -77,7 +77,7 @@ pub struct TlsClient {
 
 /// A client's certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
+pub struct ClientIdentity {
     /// The certificate and those between it and its authority, in PEM.
     pub cert_file: PathBuf,
     /// Its key, in PEM.
@@ -324,7 +324,7 @@ pub(super) fn tls(key: &str, typed: Spanned<TlsConfigText>, report: &mut Report<
     let cert = path(&format!("{key}.cert_file"), typed.cert_file, report);
     let key_file = path(&format!("{key}.key_file"), typed.key_file, report);
     let identity = match (cert, key_file) {
-        (Some(cert_file), Some(key_file)) => Some(Identity {
+        (Some(cert_file), Some(key_file)) => Some(ClientIdentity {
             cert_file,
             key_file,
         }),

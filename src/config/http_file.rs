@@ -13,7 +13,7 @@ use super::http_client::{
     TlsConfigText, check_with,
 };
 use super::read::read;
-use super::typed::{Scalar, parse};
+use super::spanned::{Scalar, parse};
 
 /// The keys of a file that holds an `http_config` alone: those that promtool and amtool take.
 #[derive(Debug, Default, Deserialize)]

@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
-use super::check;
+use super::Ansible;
+use super::Config;
+use super::Roles;
 use super::error::{ConfigErrors, Report};
 use super::files;
 use super::read::read;
-use super::typed;
-use super::{Ansible, Config, Roles};
+use super::spanned;
+use super::validate;
 
 /// Reads a configuration file, and looks at the files and role folders that it names.
 ///
@@ -19,10 +21,10 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
     let file = path.display().to_string();
     let text = read(path, &file)?;
     let read = || {
-        let typed = typed::parse(&file, &text)?;
+        let typed = spanned::parse(&file, &text)?;
         let mut report = Report::new(&file, &text);
         let roles = files::look(&typed, &mut report);
-        check::check(typed, roles.as_ref(), report)
+        validate::check(typed, roles.as_ref(), report)
     };
     read().map_err(|errors: ConfigErrors| errors.hiding_values(&text))
 }
@@ -44,7 +46,7 @@ pub fn list_roles(ansible: &Ansible) -> Result<Roles, ConfigErrors> {
 ///
 /// *Errors*: as [`load`].
 pub fn build(file_name: &str, text: &str, roles: &Roles) -> Result<Config, ConfigErrors> {
-    typed::parse(file_name, text)
-        .and_then(|typed| check::check(typed, Some(roles), Report::new(file_name, text)))
+    spanned::parse(file_name, text)
+        .and_then(|typed| validate::check(typed, Some(roles), Report::new(file_name, text)))
         .map_err(|errors| errors.hiding_values(text))
 }

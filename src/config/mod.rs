@@ -7,38 +7,38 @@
 //! what the roles declare, `check`, `time_intervals`, `guards`, `bindings`, `schedules` and `sd` build the objects, and `error` is the one form in which all
 //! of them, `yaml` too, say what is wrong. `kept` puts what was made over the API beside what the file says.
 
-mod about;
+mod adhoc_run;
 mod alertmanager;
 mod bindings;
-mod check;
-mod checks;
 mod collections;
+mod common;
 mod enrol;
-mod entry;
 mod error;
 mod facts;
 mod files;
 mod guards;
-mod hidden;
 mod http_client;
 mod http_file;
-mod kept;
-mod links;
 mod load;
-mod manual;
+mod managed;
 mod narrowing;
 mod notifiers;
 mod prometheus;
+mod raw;
 mod read;
+mod redact;
 mod reserved;
+mod role_checks;
+mod role_links;
+mod role_metadata;
 mod schedules;
 mod sd;
+mod spanned;
 mod target;
 #[cfg(test)]
 mod tests;
-mod text;
 mod time_intervals;
-mod typed;
+mod validate;
 
 mod values;
 mod vars;
@@ -46,27 +46,27 @@ mod vault;
 mod web;
 mod yaml;
 
-pub use crate::units::{UnitError, format_duration, format_size, parse_duration, parse_size};
-pub use about::{About, RoleKind, VarsError};
+pub use crate::util::units::{UnitError, format_duration, format_size, parse_duration, parse_size};
+pub use adhoc_run::{AdHocRun, AdHocRunError, manual, rerun_vars};
 pub use bindings::{Binding, Step};
 pub use enrol::{Enrolment, EnrolmentError, enrolment};
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use facts::GATHER_ROLE;
 pub use guards::{FARTHEST, Guards};
-pub use http_client::{HttpAuth, HttpClient, Identity, Secret, TlsClient, parse_url};
+pub use http_client::{ClientIdentity, HttpAuth, HttpClient, Secret, TlsClient, parse_url};
 pub use http_file::load_http_client;
-pub use kept::{Kept, KeptConflict, KeptError, KeptKind, KeptObject};
-pub use links::missing_roles;
 pub use load::{build, list_roles, load};
-pub use manual::{Manual, ManualError, manual, rerun_vars};
+pub use managed::{ManagedConflict, ManagedError, ManagedKind, ManagedObject, ManagedObjects};
 pub use notifiers::{Address, Email, Notifier, Via};
 pub use reserved::{defect_of_name, template_in};
+pub use role_links::missing_roles;
+pub use role_metadata::{About, RoleKind, VarsError};
 pub use vars::parse_vars;
 pub use vault::VaultIdentity;
 
 // What a second file of the same form is read with.
 pub(crate) use error::{Report, place};
-pub(crate) use typed::{Pairs, Scalar, parse as parse_yaml};
+pub(crate) use spanned::{Pairs, Scalar, parse as parse_yaml};
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -75,15 +75,15 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::caller::Scopes;
-use crate::certificate::WantedName;
-use crate::check::Declared;
-use crate::facts::HostOptions;
-use crate::proxies::Proxies;
-use crate::run::Work;
-use crate::schedule::Timing;
-use crate::sd::{Endpoint, Exposed, Filter};
-use crate::time_interval::TimeInterval;
+use crate::model::certificate::WantedName;
+use crate::model::facts::HostOptions;
+use crate::model::findings::Declared;
+use crate::model::identity::Scopes;
+use crate::model::proxies::Proxies;
+use crate::model::run::Work;
+use crate::model::schedule::Timing;
+use crate::model::sd::{Endpoint, Exposed, Filter};
+use crate::model::time_interval::TimeInterval;
 
 /// A configuration without defects.
 #[derive(Debug, Clone)]
@@ -105,7 +105,7 @@ pub struct Config {
     /// The schedules. Their names are unique.
     pub schedules: Vec<Arc<Schedule>>,
     /// Bindings and schedules that were made over the API and take no part.
-    pub conflicts: Vec<KeptConflict>,
+    pub conflicts: Vec<ManagedConflict>,
     /// What is gathered of hosts, and shown.
     pub facts: Facts,
     /// Where alert types are looked for.

@@ -6,10 +6,10 @@ use serde_saphyr::Spanned;
 
 use super::Target;
 use super::error::{Report, place};
+use super::spanned::Scalar;
 use super::target::exact_name;
-use super::typed::Scalar;
 use super::values::count;
-use crate::run::Narrowing;
+use crate::model::run::Narrowing;
 
 /// What Ansible knows; `-vvvvv` says no more.
 pub(super) const MAX_VERBOSITY: u8 = 4;

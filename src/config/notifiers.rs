@@ -11,9 +11,9 @@ use serde_saphyr::Spanned;
 
 use super::error::{Report, place};
 use super::http_client::{self, HttpClient, HttpClientText, TlsClient, TlsConfigText};
-use super::typed::Scalar;
+use super::spanned::Scalar;
 use super::values::{path, text};
-use crate::message::Kind;
+use crate::model::message::Kind;
 
 /// Who is told of messages, and of which.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::Prometheus;
 use super::error::{Report, place};
 use super::http_client::{self, HttpClientText, url};
-use super::text::PrometheusText;
-use super::typed::Scalar;
+use super::raw::PrometheusText;
+use super::spanned::Scalar;
 use super::values::{duration, is_usable};
 
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_mins(1);

@@ -9,8 +9,8 @@
 use serde_json::Value;
 
 use super::values::is_identifier;
-use crate::inventory::is_template;
-use crate::run::Vars;
+use crate::model::inventory::is_template;
+use crate::model::run::Vars;
 
 /// What Ansible sets itself in every play, whatever else says so. Names that begin with `ansible_` stand in [`MAGIC`].
 const SPECIAL: [&str; 17] = [

@@ -6,16 +6,21 @@ use std::time::Duration;
 
 use serde_saphyr::Spanned;
 
-use super::entry::{Kind, Known, Names, is_second, name, role_names, vars};
+use super::Ansible;
+use super::Origin;
+use super::Roles;
+use super::Runs;
+use super::Schedule;
+use super::Target;
+use super::common::{Kind, Known, Names, is_second, name, role_names, vars};
 use super::error::{Place, Report, place};
 use super::narrowing::{NarrowingText, limit, narrowing};
+use super::raw::{ScheduleText, TargetText};
+use super::spanned::Scalar;
 use super::target::target;
-use super::text::{ScheduleText, TargetText};
-use super::typed::Scalar;
 use super::values::{TIMEOUT, duration, zone};
-use super::{Ansible, Origin, Roles, Runs, Schedule, Target};
-use crate::run::Work;
-use crate::schedule::{Cron, CronError, Missed, Timing};
+use crate::model::run::Work;
+use crate::model::schedule::{Cron, CronError, Missed, Timing};
 
 const GRACE: RangeInclusive<Duration> = Duration::from_mins(1)..=Duration::from_hours(7 * 24);
 const JITTER: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(24);

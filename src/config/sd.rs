@@ -6,20 +6,21 @@ use std::sync::Arc;
 
 use serde_saphyr::Spanned;
 
-use crate::alert::Matcher;
-use crate::sd::{
+use crate::model::alert::Matcher;
+use crate::model::sd::{
     self, Endpoint, Exposed, Filter, MatcherError, Scheme, fact_label, is_metrics_path,
     label_defect, var_label,
 };
 
+use super::ServiceDiscovery;
+use super::TargetsFile;
 use super::bindings::no_matcher;
 use super::error::{Place, Report, place};
+use super::raw::{ServiceDiscoveryText, TargetsFileText};
+use super::spanned::{Pairs, Scalar};
 use super::target::exact_name;
-use super::text::{ServiceDiscoveryText, TargetsFileText};
-use super::typed::{Pairs, Scalar};
 use super::values::{is_identifier, is_usable};
 use super::yaml::nearest;
-use super::{ServiceDiscovery, TargetsFile};
 
 /// As many variables or facts become labels at most.
 const MAX_EXPOSED: usize = 50;

@@ -6,8 +6,8 @@ use serde_saphyr::Spanned;
 
 use super::Target;
 use super::error::{Report, place};
-use super::text::{TargetMap, TargetText};
-use super::typed::Scalar;
+use super::raw::{TargetMap, TargetText};
+use super::spanned::Scalar;
 
 /// Which hosts, or the default where nothing is typed or it was noted as a defect.
 pub(super) fn target(typed: Option<Spanned<TargetText>>, report: &mut Report<'_>) -> Target {

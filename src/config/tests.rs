@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 
-use super::{Roles, Target, build, load};
+use super::Roles;
+use super::Target;
+use super::build;
+use super::load;
 
 const DATA: &str = "tests/data/config";
 
@@ -130,7 +133,7 @@ fn the_location_local_is_this_machines_zone() {
     let built = build("f.yml", text, &roles()).expect("a good text");
     assert_eq!(
         Ok(built.time_intervals[0].spans[0].location),
-        crate::zone::Zone::local()
+        crate::util::zone::Zone::local()
     );
 }
 

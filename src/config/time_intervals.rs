@@ -7,12 +7,12 @@ use std::sync::Arc;
 use serde_saphyr::Spanned;
 
 use super::error::{Place, Report, place};
-use super::text::{SpanText, TimeIntervalText, TimeRangeText};
-use super::typed::Scalar;
+use super::raw::{SpanText, TimeIntervalText, TimeRangeText};
+use super::spanned::Scalar;
 use super::values::{is_usable, zone};
 use super::yaml::did_you_mean;
-use crate::time_interval::{Span, SyntaxError, TimeInterval, TimeRange, Windows};
-use crate::zone::Zone;
+use crate::model::time_interval::{Span, SyntaxError, TimeInterval, TimeRange, Windows};
+use crate::util::zone::Zone;
 
 const MAX_NAME: usize = 128;
 
@@ -230,7 +230,7 @@ fn named(
 mod tests {
     use serde::Deserialize;
 
-    use super::super::typed::parse;
+    use super::super::spanned::parse;
     use super::*;
 
     #[derive(Deserialize)]

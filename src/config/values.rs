@@ -7,12 +7,12 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::error::{Report, place};
-use super::typed::Scalar;
+use super::spanned::Scalar;
 use super::yaml::nearest;
-use crate::units::{
+use crate::util::units::{
     DURATION_HELP, SIZE_HELP, UnitError, format_duration, format_size, parse_duration, parse_size,
 };
-use crate::zone::Zone;
+use crate::util::zone::Zone;
 
 /// The bounds that `runs.timeout` and a binding's `timeout` share.
 pub(super) const TIMEOUT: RangeInclusive<Duration> =

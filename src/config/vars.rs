@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use crate::run::Vars;
+use crate::model::run::Vars;
 
 /// A value that JSON holds exactly.
 #[derive(Debug, Clone, PartialEq)]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_saphyr::Spanned;
 
 use super::error::{Report, place};
-use super::text::VaultIdentityText;
+use super::raw::VaultIdentityText;
 use super::values::{path, text};
 
 /// A vault's name, and the file that holds its password; an executable one is run by Ansible.

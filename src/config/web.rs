@@ -4,15 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hyper::header::HeaderName;
 
+use super::Token;
+use super::Web;
 use super::error::{Place, Report, place};
-use super::text::{ProxyUserText, TokenText, WebText};
-use super::typed::{Pairs, Scalar};
+use super::raw::{ProxyUserText, TokenText, WebText};
+use super::spanned::{Pairs, Scalar};
 use super::values::path;
 use super::yaml::nearest;
-use super::{Token, Web};
-use crate::caller::{Scope, Scopes};
-use crate::certificate::WantedName;
-use crate::proxies::{Network, Proxies, ProxyUser, Spoken};
+use crate::model::certificate::WantedName;
+use crate::model::identity::{Scope, Scopes};
+use crate::model::proxies::{Network, Proxies, ProxyUser, Spoken};
 
 const LIST_SCOPES: &str =
     "list what it is good for: scopes: [metrics], [receive], [operate], or several of them";

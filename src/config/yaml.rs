@@ -3,7 +3,7 @@
 use serde_saphyr::{Error, MessageFormatter as _, UserMessageFormatter};
 
 use super::error::{Place, Report, place};
-pub(super) use crate::suggest::{did_you_mean, nearest};
+pub(super) use crate::util::suggest::{did_you_mean, nearest};
 
 /// Notes the defect that ended the reading of a file.
 pub(super) fn note(error: &Error, report: &mut Report<'_>) {

@@ -7,13 +7,14 @@ use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, HOST, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
-use super::body::Bodies;
-use super::budget::Budget;
-use super::delivery::{Debts, Deliveries, Delivery, Stream};
-use super::places::Place;
-use super::reply::{self, Reply};
-use super::{Context, reject_log, router};
-use crate::door::{Peer, Right};
+use crate::auth::{Peer, Permission};
+use crate::http::core::body::Bodies;
+use crate::http::core::delivery::{Debts, Deliveries, Delivery, Stream};
+use crate::http::core::memory_budget::Budget;
+use crate::http::core::reject_log;
+use crate::http::core::reply::{self, Reply};
+use crate::http::core::slots::Slot;
+use crate::http::{Context, router};
 use crate::metrics::Rejected;
 
 /// How many requests an HTTP/2 connection has at once before any caller of it is known: a sign-in page and all that belongs
@@ -38,16 +39,16 @@ static STRANGERS: Budget = Budget::new();
 
 /// The requests of a connection.
 #[derive(Clone)]
-pub(super) struct Requests {
-    pub(super) peer: Arc<Peer>,
-    pub(super) place: Place,
-    pub(super) context: Context,
+pub(crate) struct Requests {
+    pub(crate) peer: Arc<Peer>,
+    pub(crate) place: Slot,
+    pub(crate) context: Context,
     /// By HTTP/2, its answers that wait.
-    pub(super) deliveries: Option<Deliveries>,
+    pub(crate) deliveries: Option<Deliveries>,
 }
 
 impl Requests {
-    pub(super) fn new(peer: Peer, place: Place, context: Context) -> Self {
+    pub(crate) fn new(peer: Peer, place: Slot, context: Context) -> Self {
         Self {
             peer: Arc::new(peer),
             place,
@@ -57,7 +58,7 @@ impl Requests {
     }
 
     /// Answers a request by HTTP/2, beside which so many of its connection are open.
-    pub(super) async fn answer_stream(
+    pub(crate) async fn answer_stream(
         self,
         mut request: Request<Incoming>,
         stream: Stream,
@@ -89,7 +90,7 @@ impl Requests {
     }
 
     /// Answers a request. Reading a body knows from its extensions whose turn it is, and how much all bodies may have.
-    pub(super) async fn answer(
+    pub(crate) async fn answer(
         self,
         mut request: Request<Incoming>,
         mut debts: Debts,
@@ -134,7 +135,7 @@ impl Requests {
                 reply = reply::soon(StatusCode::SERVICE_UNAVAILABLE, why);
             }
         }
-        let right = reply.extensions_mut().remove::<Right>();
+        let right = reply.extensions_mut().remove::<Permission>();
         let deliveries = self.deliveries.as_ref();
         reply.map(|content| Delivery::new(content, deliveries, right, debts))
     }

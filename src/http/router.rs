@@ -8,59 +8,62 @@ use hyper::header::{HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, StatusCode};
 use tokio::sync::oneshot;
 
-use super::gate::{Entry, Refused};
-use super::places::Place;
-use super::reply::{self, Reply};
-use super::{
-    Context, Note, api, audit, events, facts, front, gate, guards, hosts, metrics, misdirected,
-    objects, openapi, origin, portal, reject_log, rerun, schedules, start, webhook,
+use super::api::{
+    create_run, dispatch, facts, guards, hosts, managed, metrics, misdirected, openapi, rerun,
+    schedules, webhook,
 };
-use crate::clock;
-use crate::door::{InForce, Peer};
+use super::authz;
+use super::authz::{Entry, Refused};
+use super::core::reply::{self, Reply};
+use super::core::slots::Slot;
+use super::core::{audit, forwarded, origin, reject_log};
+use super::{Context, Note, events, portal};
+use crate::auth::{AuthConfig, Peer};
 use crate::metrics::Rejected;
+use crate::util::clock;
 
 pub(super) async fn route(
     mut context: Context,
     mut request: Request<Incoming>,
     peer: Arc<Peer>,
 ) -> Result<Reply, Infallible> {
-    let in_force = context.door.in_force(&context.config.borrow().web);
-    if let Err(why) = in_force.still_takes(&peer, clock::now()) {
+    let auth_config = context.door.current(&context.config.borrow().web);
+    if let Err(why) = auth_config.still_takes(&peer, clock::now()) {
         reject_log::refused(&context, &request, &peer, Rejected::WrongCredentials);
-        return Ok(gate::ended(&why));
+        return Ok(authz::ended(&why));
     }
-    let peer = front::unwrap(&mut context, &in_force, &mut request, peer);
+    let peer = forwarded::unwrap(&mut context, &auth_config, &mut request, peer);
     context.peer = Some(Arc::clone(&peer));
     let posted = misdirected::look(&request);
-    let reply = match front::strip(&context, &mut request) {
-        Ok(()) => below(&mut context, &in_force, request, peer).await,
+    let reply = match forwarded::strip(&context, &mut request) {
+        Ok(()) => below(&mut context, &auth_config, request, peer).await,
         Err(reply) => *reply,
     };
     let reply = match posted {
         Some(posted) => misdirected::answer(&context, &posted, reply),
         None => reply,
     };
-    let mut reply = front::prefixed(reply, &context.prefixes.links);
+    let mut reply = forwarded::prefixed(reply, &context.prefixes.links);
     if reply.status() == StatusCode::SERVICE_UNAVAILABLE {
         let soon = HeaderValue::from_static("5");
         reply.headers_mut().entry(RETRY_AFTER).or_insert(soon);
     }
-    Ok(gate::dress(reply, &in_force))
+    Ok(authz::add_headers(reply, &auth_config))
 }
 
 /// Answers what is below the route prefix.
 async fn below(
     context: &mut Context,
-    in_force: &InForce,
+    auth_config: &AuthConfig,
     request: Request<Incoming>,
     peer: Arc<Peer>,
 ) -> Reply {
-    match gate::enter(context, in_force, &request, &peer).await {
+    match authz::authorize(context, auth_config, &request, &peer).await {
         Ok(Entry { caller, right }) => {
             context.caller = caller;
             context.note = Note::default();
             if right.is_some()
-                && let Some(place) = request.extensions().get::<Place>()
+                && let Some(place) = request.extensions().get::<Slot>()
             {
                 place.know();
             }
@@ -79,7 +82,7 @@ async fn below(
             if reply.status().is_client_error() || reply.status().is_server_error() {
                 reject_log::refused(context, &request, &peer, why);
             }
-            if request.uri().path() == webhook::PATH {
+            if request.uri().path() == super::core::path::WEBHOOK {
                 context.metrics.notification(reply.status().as_u16());
             }
             reply
@@ -103,7 +106,7 @@ pub(super) async fn answer(context: &Context, request: Request<Incoming>) -> Rep
     match path.as_str() {
         "/api/v1/webhook" if method == Method::POST => webhook::receive(context, request).await,
         "/api/v1/webhook" => reply::method_not_allowed("POST"),
-        "/api/v1/runs" if method == Method::POST => start::start(context, request).await,
+        "/api/v1/runs" if method == Method::POST => create_run::start(context, request).await,
         "/api/v1/events" => events::all(context, &request),
         path if let Some(asked) = guards::asked(path) => {
             guards::answer(context, request, asked).await
@@ -117,7 +120,7 @@ pub(super) async fn answer(context: &Context, request: Request<Incoming>) -> Rep
         }
         path if is_below(path, "/api/v1/bindings") => {
             let parts: Vec<&str> = path["/api/v1/".len()..].split('/').collect();
-            objects::bindings(context, request, &parts).await
+            managed::bindings(context, request, &parts).await
         }
         path if is_below(path, "/api/v1/schedules") => {
             let parts: Vec<&str> = path["/api/v1/".len()..].split('/').collect();
@@ -145,7 +148,7 @@ pub(super) async fn answer(context: &Context, request: Request<Incoming>) -> Rep
         path => match path.strip_prefix("/api/v1/") {
             Some(path) => {
                 let query = request.uri().query().unwrap_or("");
-                api::answer(context, &method, path, query).await
+                dispatch::answer(context, &method, path, query).await
             }
             None => Box::pin(portal::answer(context, request)).await,
         },

@@ -13,17 +13,16 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::Error as TlsError;
 
-use super::Context;
-use super::delivery::{Debts, Deliveries, Stream};
-use super::handshakes::Handshakes;
-use super::places::{Place, Places};
-use super::requests::Requests;
-use super::stream::Impatient;
-use crate::certificate;
-use crate::clock;
-use crate::door::{HTTP2, Peer};
-use crate::seldom::Seldom;
-use crate::visible;
+use crate::auth::{HTTP2, Peer};
+use crate::http::Context;
+use crate::http::core::delivery::{Debts, Deliveries, Stream};
+use crate::http::core::handshakes::Handshakes;
+use crate::http::core::slots::{Slot, Slots};
+use crate::http::core::write_timeout::WriteTimeoutStream;
+use crate::http::requests::Requests;
+use crate::model::certificate;
+use crate::util::throttled_log::ThrottledLog;
+use crate::util::{clock, sanitize};
 
 /// How long requests under way may take once promansible is to end.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -47,7 +46,7 @@ pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 /// Serves until `context.shutdown` says so, then lets the requests under way finish.
 ///
 /// Each address has `receiver.max_connections` of its own. A further one takes the place of a connection that waits for its
-/// client (see [`Places`]), so that a crowd of slow ones keeps nobody out; where all are worked on it waits in the kernel's
+/// client (see [`Slots`]), so that a crowd of slow ones keeps nobody out; where all are worked on it waits in the kernel's
 /// backlog. The limit is the one in force: one that was lowered ends no connection, and lets none in until enough have ended.
 /// A client that is slow with its head is cut off after `receiver.header_timeout`; that also ends idle connections. One that
 /// takes nothing of an answer is cut off after `receiver.body_timeout`, by HTTP/2 too, whatever else it does.
@@ -55,7 +54,7 @@ pub async fn serve(listener: TcpListener, context: Context) {
     let mut config = context.config.clone();
     let mut shutdown = context.shutdown.clone();
     let mut connections = JoinSet::new();
-    let places = Places::default();
+    let places = Slots::default();
     let handshakes = Handshakes::default();
     let mut limit = Limit::default();
     loop {
@@ -65,7 +64,7 @@ pub async fn serve(listener: TcpListener, context: Context) {
         let may_come = connections.len() < max || (is_full && places.any_may_go());
         match limit.meets(connections.len(), max) {
             Met::Not => {}
-            Met::Again => context.metrics.connections_limited(),
+            Met::RerunRequest => context.metrics.connections_limited(),
             Met::Newly => {
                 context.metrics.connections_limited();
                 tracing::warn!(
@@ -119,7 +118,7 @@ enum Met {
     /// It is not, or it was before.
     Not,
     /// It is, but it was only just left: where clients queue up, each that goes makes room for the next.
-    Again,
+    RerunRequest,
     /// It is, for the first time since half of the places were free.
     Newly,
 }
@@ -132,7 +131,7 @@ impl Limit {
         let begins = is_met && !was_met;
         match (begins, self.is_told) {
             (false, _) => Met::Not,
-            (true, true) => Met::Again,
+            (true, true) => Met::RerunRequest,
             (true, false) => {
                 self.is_told = true;
                 Met::Newly
@@ -158,7 +157,7 @@ async fn accept(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
 async fn connection(
     (stream, address): (TcpStream, SocketAddr),
     handshakes: Handshakes,
-    place: Place,
+    place: Slot,
     context: Context,
 ) {
     let _ = stream.set_nodelay(true);
@@ -166,10 +165,10 @@ async fn connection(
         let receiver = &context.config.borrow().receiver;
         (receiver.header_timeout, receiver.body_timeout)
     };
-    let in_force = context.door.in_force(&context.config.borrow().web);
-    let stream = Impatient::new(stream, write_timeout);
-    let Some(tls) = in_force.tls() else {
-        let peer = in_force.peer(address, None);
+    let auth_config = context.door.current(&context.config.borrow().web);
+    let stream = WriteTimeoutStream::new(stream, write_timeout);
+    let Some(tls) = auth_config.tls() else {
+        let peer = auth_config.peer(address, None);
         return speak(stream, peer, header_timeout, place, context).await;
     };
     // The client's time begins with its turn. Until then its place may be taken away.
@@ -184,7 +183,7 @@ async fn connection(
     match accepted {
         Ok(Ok(stream)) => {
             let session = stream.get_ref().1;
-            let peer = in_force.peer(address, session.peer_certificates());
+            let peer = auth_config.peer(address, session.peer_certificates());
             let over = certificate_ends(peer.clone(), context.clone());
             let is_http2 = session.alpn_protocol() == Some(HTTP2);
             let spoken = async {
@@ -217,8 +216,8 @@ async fn certificate_ends(peer: Peer, context: Context) {
     }
     loop {
         tokio::time::sleep(LOOK).await;
-        let in_force = context.door.in_force(&context.config.borrow().web);
-        if let Err(why) = in_force.still_takes(&peer, clock::now()) {
+        let auth_config = context.door.current(&context.config.borrow().web);
+        if let Err(why) = auth_config.still_takes(&peer, clock::now()) {
             let address = peer.address;
             tracing::info!(%address, why, "a connection ends: its client certificate does not count any more");
             return;
@@ -228,13 +227,13 @@ async fn certificate_ends(peer: Peer, context: Context) {
 
 /// Logs why there is no TLS with a client: aloud, now and then, where its certificate is the reason.
 fn no_tls(address: SocketAddr, error: &std::io::Error) {
-    static REFUSED: Seldom = Seldom::new(Duration::from_secs(10));
+    static REFUSED: ThrottledLog = ThrottledLog::new(Duration::from_secs(10));
     let inner = error.get_ref().and_then(|e| e.downcast_ref::<TlsError>());
     let is_certificate = matches!(
         inner,
         Some(TlsError::InvalidCertificate(_) | TlsError::NoCertificatesPresented)
     );
-    let error = visible::beginning(&certificate::handshake_refusal(error), 300);
+    let error = sanitize::beginning(&certificate::handshake_refusal(error), 300);
     match is_certificate.then(|| REFUSED.take(Instant::now())) {
         Some(None) => {}
         Some(Some(unlogged)) => {
@@ -248,7 +247,7 @@ async fn speak(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     peer: Peer,
     header_timeout: Duration,
-    place: Place,
+    place: Slot,
     context: Context,
 ) {
     let requests = Requests::new(peer, place, context);
@@ -296,7 +295,7 @@ async fn speak_http2(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     peer: Peer,
     write_timeout: Duration,
-    place: Place,
+    place: Slot,
     context: Context,
 ) {
     let deliveries = Deliveries::default();
@@ -346,7 +345,7 @@ mod tests {
         let met: Vec<Met> = [3, 4, 4, 3, 4, 2, 4, 0]
             .map(|open| limit.meets(open, 4))
             .into();
-        let (not, again, newly) = (Met::Not, Met::Again, Met::Newly);
+        let (not, again, newly) = (Met::Not, Met::RerunRequest, Met::Newly);
         assert_eq!(met, [not, newly, not, not, again, not, newly, not]);
         // Lowered below what is open, then raised.
         assert_eq!(limit.meets(5, 2), newly);

@@ -10,8 +10,8 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Gauge, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{IntCounterVec, Registry};
 
-use super::make::{counters, keep_only};
-use crate::check::{Declared, Figures, Findings, Sample, figures};
+use super::register::{counters, keep_only};
+use crate::model::findings::{Declared, Figures, Findings, Sample, figures};
 
 const TIMESTAMP: &str = "promansible_check_timestamp_seconds";
 const TIMESTAMP_HELP: &str = "When a role last reported its figures of a host.";
@@ -184,8 +184,9 @@ mod tests {
     use prometheus::{Encoder, Registry, TextEncoder};
     use serde_json::{Value, json};
 
-    use crate::check::{Check, Declared, Findings};
-    use crate::metrics::{Happened, Metrics};
+    use crate::metrics::MetricEvent;
+    use crate::metrics::Metrics;
+    use crate::model::findings::{Check, Declared, Findings};
 
     fn declared(checks: &[(&str, &str, &[&str])]) -> Declared {
         let mut declared = Declared::new();
@@ -205,7 +206,7 @@ mod tests {
     }
 
     fn report(metrics: &Metrics, role: &str, host: &str, value: &Value) {
-        metrics.count(&Happened::Reported {
+        metrics.count(&MetricEvent::Reported {
             role: role.to_owned(),
             host: host.to_owned(),
             at: chrono::DateTime::from_timestamp(1_800_000_000, 0).unwrap(),
@@ -291,7 +292,7 @@ values_rejected_total{role="web"} 0"#;
         let page_now = page(&metrics);
         assert!(page_now.contains(&r#"up{host="h",role="web"} 0"#.to_owned()));
         assert!(!page_now.iter().any(|line| line.starts_with("load")));
-        metrics.count(&Happened::Forgotten {
+        metrics.count(&MetricEvent::Forgotten {
             role: "web".to_owned(),
             host: "h".to_owned(),
         });

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use prometheus::{IntCounter, IntCounterVec, Registry};
 
 use super::hosts::{HostFamily, HostMetrics, HostSample, Page};
-use super::make::{counter, counters};
-use crate::facts::{FAMILIES, Facts, Family, HostFacts, HostOptions, extra, series};
+use super::register::{counter, counters};
+use crate::model::facts::{FAMILIES, Facts, Family, HostFacts, HostOptions, extra, series};
 
 /// Shows facts. Cheap to clone; all clones show the same.
 #[derive(Clone)]
@@ -183,7 +183,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::facts::ExtraFact;
+    use crate::model::facts::ExtraFact;
 
     fn shown(options: &HostOptions) -> (Vec<String>, u64) {
         let metrics = FactMetrics::register(&Registry::new()).unwrap();

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::{GaugeVec, IntCounterVec, IntGauge, Registry};
 
-use super::make::{Known, counters, gauge, gauges, keep_only};
-use crate::guards::{ALL, Book, Hold};
-use crate::verdict::Verdict;
+use super::register::{Known, counters, gauge, gauges, keep_only};
+use crate::model::guards::{ALL, Hold, Holds};
+use crate::model::verdict::Verdict;
 
 /// The metrics of guards and verdicts.
 #[derive(Clone)]
@@ -75,7 +75,7 @@ impl Guards {
         Ok(guards)
     }
 
-    pub(super) fn know(&self, bindings: &BTreeSet<String>, roles: &BTreeSet<String>) {
+    pub(super) fn preregister(&self, bindings: &BTreeSet<String>, roles: &BTreeSet<String>) {
         let mut of_storms = bindings.clone();
         of_storms.insert(ALL.to_owned());
         self.bindings.replace(of_storms.clone());
@@ -122,7 +122,7 @@ impl Guards {
         }
     }
 
-    pub(super) fn book(&self, book: &Book) {
+    pub(super) fn book(&self, book: &Holds) {
         self.paused.set(i64::from(book.pause.is_some()));
         self.hosts_held
             .set(i64::try_from(book.hosts.len()).unwrap_or(i64::MAX));

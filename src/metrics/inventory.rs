@@ -5,8 +5,9 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use prometheus::{Gauge, IntGauge, Registry};
 
-use super::make::{float, gauge};
-use super::{seconds, whole};
+use super::register::{float, gauge};
+use super::seconds;
+use super::whole;
 
 /// Shows how the inventory stands. Cheap to clone.
 #[derive(Clone)]

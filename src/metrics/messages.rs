@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::{IntCounterVec, IntGauge, Registry};
 
-use super::make::{counters, gauge};
+use super::register::{counters, gauge};
 use super::whole;
 
 /// What became of a message at a notifier.
@@ -58,7 +58,7 @@ impl Messages {
     }
 
     /// Shows these notifiers, at 0 where nothing is known of them yet, and no others.
-    pub fn know<'a>(&self, notifiers: impl IntoIterator<Item = &'a str>) {
+    pub fn preregister<'a>(&self, notifiers: impl IntoIterator<Item = &'a str>) {
         let notifiers: BTreeSet<String> = notifiers.into_iter().map(str::to_owned).collect();
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         for result in MessageResult::ALL {

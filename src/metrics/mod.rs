@@ -4,13 +4,13 @@
 //! inventory and enums only, never from the text of an alert; those of checks hold what their role reported.
 
 mod checks;
+mod event;
 mod facts;
 mod guards;
-mod happened;
 pub mod hosts;
 mod inventory;
-mod make;
 mod messages;
+mod register;
 mod rejected;
 mod schedules;
 mod sd;
@@ -26,23 +26,23 @@ use prometheus::{
 };
 
 use checks::CheckCollector;
+pub use event::MetricEvent;
 use facts::FactMetrics;
 use guards::Guards;
-pub use happened::Happened;
 use hosts::Page;
 pub use inventory::InventoryMetrics;
-use make::{Known, counter, counters, float, gauge, gauges, histogram, histograms, keep_only};
 pub use messages::{MessageResult, Messages};
+use register::{Known, counter, counters, float, gauge, gauges, histogram, histograms, keep_only};
 pub use rejected::Rejected;
 pub use schedules::Schedules;
 pub use sd::SdFiles;
 pub use sender::Sender;
 
-use crate::alert::Status;
-use crate::check::{Declared, Findings};
-use crate::facts::{HostFacts, HostOptions};
-use crate::guards::{Book, Hold};
-use crate::run::{Outcome, RUN, Run, Skip, Trigger};
+use crate::model::alert::Status;
+use crate::model::facts::{HostFacts, HostOptions};
+use crate::model::findings::{Declared, Findings};
+use crate::model::guards::{Hold, Holds};
+use crate::model::run::{Outcome, RUN, Run, Skip, Trigger};
 
 /// The codes that the receiver answers with.
 pub const RECEIVER_CODES: [u16; 6] = [200, 400, 403, 413, 415, 503];
@@ -257,9 +257,9 @@ impl Metrics {
             &["version", "revision", "rustversion"],
         )?;
         info.with_label_values(&[
-            crate::build::VERSION,
-            crate::build::REVISION,
-            crate::build::RUST_VERSION,
+            crate::util::build::VERSION,
+            crate::util::build::REVISION,
+            crate::util::build::RUST_VERSION,
         ])
         .set(1.0);
         #[cfg(target_os = "linux")]
@@ -281,7 +281,7 @@ impl Metrics {
     }
 
     /// Shows these bindings and roles, at 0 where nothing happened yet, and no others.
-    pub fn know<'a>(
+    pub fn preregister<'a>(
         &self,
         bindings: impl IntoIterator<Item = &'a str>,
         roles: impl IntoIterator<Item = &'a str>,
@@ -292,7 +292,7 @@ impl Metrics {
         self.bindings.replace(bindings.clone());
         self.roles.replace(roles.clone());
         self.forget_others(&bindings, &roles);
-        self.guards.know(&bindings, &roles);
+        self.guards.preregister(&bindings, &roles);
         for binding in bindings.iter().map(String::as_str) {
             self.decisions.with_label_values(&[binding, RUN]);
             for skip in Skip::ALL.into_iter().filter(|s| *s != Skip::NoBinding) {
@@ -356,7 +356,7 @@ impl Metrics {
     }
 
     /// Shows what is paused, held and open.
-    pub fn guards(&self, book: &Book) {
+    pub fn guards(&self, book: &Holds) {
         self.guards.book(book);
     }
 
@@ -366,14 +366,14 @@ impl Metrics {
     }
 
     /// Counts what is on disk.
-    pub fn count(&self, happened: &Happened) {
+    pub fn count(&self, happened: &MetricEvent) {
         match happened {
-            Happened::Alert(status) => self
+            MetricEvent::Alert(status) => self
                 .alerts_received
                 .with_label_values(&[status.as_str()])
                 .inc(),
-            Happened::Truncated(alerts) => self.alerts_truncated.inc_by(*alerts),
-            Happened::Decision { binding, decision } => {
+            MetricEvent::Truncated(alerts) => self.alerts_truncated.inc_by(*alerts),
+            MetricEvent::Decision { binding, decision } => {
                 if !binding.is_empty() && !self.bindings.has(binding) {
                     return;
                 }
@@ -382,15 +382,15 @@ impl Metrics {
                     .inc();
             }
             // The gauge is set from the store.
-            Happened::Quarantined { .. } => {}
-            Happened::Started { roles, waited } => {
+            MetricEvent::Quarantined { .. } => {}
+            MetricEvent::Started { roles, waited } => {
                 for role in roles.iter().filter(|role| self.roles.has(role)) {
                     self.run_queue
                         .with_label_values(&[role])
                         .observe(waited.as_secs_f64());
                 }
             }
-            Happened::Reported {
+            MetricEvent::Reported {
                 role,
                 host,
                 at,
@@ -398,32 +398,36 @@ impl Metrics {
             } => self
                 .checks
                 .count(role, host, seconds(*at), findings.clone()),
-            Happened::Facts(of) => self.facts.count(of),
-            Happened::FactsForgotten(host) | Happened::FactsHidden(host) => self.facts.forget(host),
-            Happened::FactsBack(of) => self.show_facts(of),
-            Happened::SuccessBack { role, host, at } => self.last_success(role, host, *at),
-            Happened::ReportBack {
+            MetricEvent::Facts(of) => self.facts.count(of),
+            MetricEvent::FactsForgotten(host) | MetricEvent::FactsHidden(host) => {
+                self.facts.forget(host)
+            }
+            MetricEvent::FactsBack(of) => self.show_facts(of),
+            MetricEvent::SuccessBack { role, host, at } => self.last_success(role, host, *at),
+            MetricEvent::ReportBack {
                 role,
                 host,
                 at,
                 findings,
             } => self.reported(role, host, *at, findings.clone()),
-            Happened::Finished(run) => self.finished(run),
+            MetricEvent::Finished(run) => self.finished(run),
             // It is gone already if it was never shown.
-            Happened::Forgotten { role, host } => {
+            MetricEvent::Forgotten { role, host } => {
                 self.checks.forget(role, host);
                 let _ = self.last_success.remove_label_values(&[role, host]);
                 let mut unshown = self.unshown.lock().unwrap_or_else(PoisonError::into_inner);
                 unshown.remove(&(role.clone(), host.clone()));
             }
-            Happened::Verdict {
+            MetricEvent::Verdict {
                 binding,
                 roles,
                 verdict,
             } => self.guards.fell(binding, roles, *verdict),
-            Happened::ScheduleMissed { schedule, times } => self.schedules.missed(schedule, *times),
-            Happened::MessageDropped { settled } => self.messages.dropped(settled),
-            Happened::Resolved { binding, took } => {
+            MetricEvent::ScheduleMissed { schedule, times } => {
+                self.schedules.missed(schedule, *times)
+            }
+            MetricEvent::MessageDropped { settled } => self.messages.dropped(settled),
+            MetricEvent::Resolved { binding, took } => {
                 if self.bindings.has(binding) {
                     let resolved = self.alert_to_resolved.with_label_values(&[binding]);
                     resolved.observe(took.as_secs_f64());

@@ -2,7 +2,7 @@
 
 use prometheus::{IntCounterVec, Registry};
 
-use super::make::counters;
+use super::register::counters;
 
 /// Why a request is refused before anything looks at it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

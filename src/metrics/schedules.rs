@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use chrono::{DateTime, Utc};
 use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry};
 
-use super::make::{name, register};
+use super::register::{name, register};
 use super::seconds;
-use crate::schedule::Progress;
+use crate::model::schedule::Progress;
 
 const SCHEDULE: &[&str] = &["schedule"];
 
@@ -71,7 +71,7 @@ impl Schedules {
     }
 
     /// Shows these schedules, at 0 where nothing is known of them yet, and no others.
-    pub fn know<'a>(&self, schedules: impl IntoIterator<Item = &'a str>) {
+    pub fn preregister<'a>(&self, schedules: impl IntoIterator<Item = &'a str>) {
         let schedules: BTreeSet<String> = schedules.into_iter().map(str::to_owned).collect();
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         for gone in known.difference(&schedules) {

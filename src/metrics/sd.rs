@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::{IntGaugeVec, Opts, Registry};
 
-use super::make::{name, register};
+use super::register::{name, register};
 use super::whole;
 
 /// Shows whether each file is as it should be. Cheap to clone.
@@ -39,7 +39,7 @@ impl SdFiles {
     }
 
     /// Shows these files, at 0 where nothing was said of them yet, and no others.
-    pub fn know<'a>(&self, paths: impl IntoIterator<Item = &'a Path>) {
+    pub fn preregister<'a>(&self, paths: impl IntoIterator<Item = &'a Path>) {
         let paths = paths.into_iter();
         let paths: BTreeSet<String> = paths.map(|path| path.display().to_string()).collect();
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);

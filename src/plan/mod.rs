@@ -1,7 +1,7 @@
 //! What is to be done about an alert. Pure: no I/O, no clock, no randomness; the same input gives the same decisions,
 //! which is why `explain` can show them without running anything.
 
-mod guarded;
+mod guards;
 mod target;
 
 use std::collections::{BTreeMap, HashMap};
@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::alert::{Alert, EpisodeKey, Notification, Status};
 use crate::config::{Binding, Config, Step, Target};
-use crate::guards::{Mode, State};
-use crate::inventory::{Inventory, is_template, subject};
-use crate::run::{RUN, Remedy, Skip, Spared, Work};
+use crate::model::alert::{Alert, EpisodeKey, Notification, Status};
+use crate::model::guards::{Mode, State};
+use crate::model::inventory::{Inventory, is_template, subject};
+use crate::model::run::{RUN, RemediationStep, Skip, SkippedHost, Work};
 
-pub use guarded::{closed, refused};
+pub use guards::{closed, refused};
 pub use target::{hosts, hosts_within, unfound};
 
 /// Names that begin so are Ansible's own (`__ansible_unsafe`, `__ansible_vault`), or Prometheus's.
@@ -34,25 +34,25 @@ pub const LATE: TimeDelta = TimeDelta::hours(1);
 
 /// What is known of an alert's episode before this notification.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Past {
+pub struct EpisodeHistory {
     /// When it was heard that the episode has ended.
     pub resolved_at: Option<DateTime<Utc>>,
     /// Binding → how far it has come under it. A run that ended unstarted because the episode resolved is none.
-    pub under: BTreeMap<String, Under>,
+    pub under: BTreeMap<String, StepProgress>,
 }
 
 /// How far an episode has come under a binding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Under {
+pub struct StepProgress {
     /// The last step that ran or runs for it, from 1.
     pub step: u32,
     /// What that makes of the next.
-    pub standing: Standing,
+    pub standing: StepState,
 }
 
 /// What a step makes of the next one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum StepState {
     /// It is queued or under way, or it is yet to be seen or heard whether it helped.
     Open,
     /// There is to be no next one.
@@ -61,7 +61,7 @@ pub enum Standing {
     Next,
 }
 
-impl Past {
+impl EpisodeHistory {
     /// Whether the episode has ended, so that whoever says that it fires is late.
     pub fn is_over(&self, now: DateTime<Utc>) -> bool {
         is_over(self.resolved_at, now)
@@ -96,7 +96,7 @@ pub enum Choice {
         /// Whether it is on one host only, to try out a role that failed too often.
         probe: bool,
         /// Hosts that are left out, and why.
-        spared: Vec<Spared>,
+        spared: Vec<SkippedHost>,
     },
     /// Do not run.
     Skip {
@@ -140,7 +140,7 @@ pub fn decide(
     inventory: &Inventory,
     state: &State,
     alert: &Alert,
-    past: &Past,
+    past: &EpisodeHistory,
     now: DateTime<Utc>,
 ) -> Vec<Decision> {
     let bindings = matching(config, alert);
@@ -167,7 +167,7 @@ pub fn decide_under(
     inventory: &Inventory,
     state: &State,
     alert: &Alert,
-    past: &Past,
+    past: &EpisodeHistory,
     now: DateTime<Utc>,
 ) -> Vec<Decision> {
     let mut decisions: Vec<Decision> = bindings
@@ -191,7 +191,7 @@ fn choose(
     inventory: &Inventory,
     state: &State,
     alert: &Alert,
-    past: &Past,
+    past: &EpisodeHistory,
     now: DateTime<Utc>,
 ) -> Choice {
     if alert.status == Status::Resolved {
@@ -238,7 +238,7 @@ fn choose(
     match hosts_within(&binding.target, &binding.limit, inventory, Some(alert)) {
         Ok(hosts) => {
             let about = about(binding, inventory, alert);
-            guarded::choose(binding, state, step, (&hosts, about), now)
+            guards::choose(binding, state, step, (&hosts, about), now)
         }
         Err(unresolved) => Choice::skip(unresolved.reason, unresolved.why),
     }
@@ -253,12 +253,12 @@ fn about(binding: &Binding, inventory: &Inventory, alert: &Alert) -> Option<Stri
 }
 
 /// The step that is due, from 1; `None` if none is.
-fn step(binding: &Binding, past: &Past) -> Option<u32> {
+fn step(binding: &Binding, past: &EpisodeHistory) -> Option<u32> {
     let Some(under) = past.under.get(&binding.name) else {
         return Some(1);
     };
     let next = under.step + 1;
-    let due = under.standing == Standing::Next && step_of(binding, next).is_some();
+    let due = under.standing == StepState::Next && step_of(binding, next).is_some();
     due.then_some(next)
 }
 
@@ -312,8 +312,8 @@ fn work_of(binding: &Binding, roles: Vec<String>) -> Work {
 }
 
 /// What a run of this step has to do with the guards.
-pub fn remedy(binding: &Binding, step: u32, probe: bool) -> Remedy {
-    Remedy {
+pub fn remedy(binding: &Binding, step: u32, probe: bool) -> RemediationStep {
+    RemediationStep {
         step,
         steps: u32::try_from(binding.steps.len()).unwrap_or(u32::MAX),
         verify_within: step_of(binding, step).map_or_else(Default::default, |s| s.verify_within),
@@ -330,21 +330,26 @@ pub fn explain<'a>(
     notification: &'a Notification,
     now: DateTime<Utc>,
 ) -> Vec<(&'a Alert, Vec<Decision>)> {
-    let mut past: HashMap<EpisodeKey, Past> = HashMap::new();
+    let mut past: HashMap<EpisodeKey, EpisodeHistory> = HashMap::new();
     notification
         .alerts
         .iter()
         .map(|alert| {
             let known = past.entry(alert.episode()).or_default();
             let decisions = decide(config, inventory, state, alert, known, now);
-            note(known, alert, &decisions, now);
+            record(known, alert, &decisions, now);
             (alert, decisions)
         })
         .collect()
 }
 
 /// What is known of an episode after these decisions.
-pub fn note(past: &mut Past, alert: &Alert, decisions: &[Decision], now: DateTime<Utc>) {
+pub fn record(
+    past: &mut EpisodeHistory,
+    alert: &Alert,
+    decisions: &[Decision],
+    now: DateTime<Utc>,
+) {
     if alert.status == Status::Resolved {
         past.resolved_at.get_or_insert(now);
     } else if !past.is_over(now) {
@@ -352,8 +357,8 @@ pub fn note(past: &mut Past, alert: &Alert, decisions: &[Decision], now: DateTim
     }
     for decision in decisions {
         if let Choice::Run { step, .. } = decision.choice {
-            let standing = Standing::Open;
-            let under = Under { step, standing };
+            let standing = StepState::Open;
+            let under = StepProgress { step, standing };
             past.under.insert(decision.binding_name().to_owned(), under);
         }
     }

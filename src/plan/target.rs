@@ -1,9 +1,9 @@
 //! From a target and an alert to exact inventory names. Nothing is ever widened: what is unclear is an error.
 
-use crate::alert::{Alert, Status};
 use crate::config::{Binding, Config, Target};
-use crate::inventory::{Inventory, Unresolved, resolve_group, resolve_label, resolve_name};
-use crate::run::{CONTROLLER, Skip};
+use crate::model::alert::{Alert, Status};
+use crate::model::inventory::{Inventory, Unresolved, resolve_group, resolve_label, resolve_name};
+use crate::model::run::{CONTROLLER, Skip};
 
 /// The exact inventory names that a target means, for an alert if there is one: at least one.
 ///

@@ -3,8 +3,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
-use crate::alert::{Fingerprint, LabelSet};
 use crate::config::{self, Roles};
+use crate::model::alert::{Fingerprint, LabelSet};
 
 const CONFIG: &str = r#"
 ansible: {playbook_dir: p, inventory: [i]}
@@ -64,7 +64,7 @@ fn at(minutes: i64) -> DateTime<Utc> {
 }
 
 /// `binding: decision hosts`, one for each decision.
-fn decided(alert: &Alert, past: &Past) -> Vec<String> {
+fn decided(alert: &Alert, past: &EpisodeHistory) -> Vec<String> {
     decide(
         &config(),
         &inventory(),
@@ -89,7 +89,7 @@ fn decided(alert: &Alert, past: &Past) -> Vec<String> {
 }
 
 fn fresh(labels: &[(&str, &str)]) -> Vec<String> {
-    decided(&alert(labels), &Past::default())
+    decided(&alert(labels), &EpisodeHistory::default())
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn names_that_ansible_keeps_for_itself_stop_the_alert() {
             .annotations
             .insert(name.to_owned(), "1".to_owned());
         assert_eq!(
-            decided(&annotated, &Past::default()),
+            decided(&annotated, &EpisodeHistory::default()),
             ["here: reserved_label"]
         );
     }
@@ -170,7 +170,7 @@ fn text_that_an_old_ansible_could_take_for_a_template_stops_the_alert() {
             &inventory,
             &State::default(),
             alert,
-            &Past::default(),
+            &EpisodeHistory::default(),
             at(0),
         );
         decisions[0].choice.as_str()
@@ -196,18 +196,18 @@ fn text_that_an_old_ansible_could_take_for_a_template_stops_the_alert() {
 fn the_past_decides_first() {
     let mut one = alert(&[("sev", "a"), ("instance", "nowhere")]);
     let under = |binding: &str| {
-        let standing = Standing::Open;
-        BTreeMap::from([(binding.to_owned(), Under { step: 1, standing })])
+        let standing = StepState::Open;
+        BTreeMap::from([(binding.to_owned(), StepProgress { step: 1, standing })])
     };
-    let ran = Past {
+    let ran = EpisodeHistory {
         under: under("first"),
-        ..Past::default()
+        ..EpisodeHistory::default()
     };
     assert_eq!(
         decided(&one, &ran),
         ["first: duplicate", "named: run db1,web1"]
     );
-    let over = |minutes_ago: i64| Past {
+    let over = |minutes_ago: i64| EpisodeHistory {
         resolved_at: Some(at(-minutes_ago)),
         under: under("named"),
     };
@@ -224,7 +224,7 @@ fn the_past_decides_first() {
     );
     one.status = Status::Resolved;
     assert_eq!(
-        decided(&one, &Past::default()),
+        decided(&one, &EpisodeHistory::default()),
         ["first: resolved", "named: resolved"]
     );
 }
@@ -277,14 +277,14 @@ proptest! {
     #[test]
     fn only_hosts_of_the_inventory_are_ever_named(alert in any_alert()) {
         let inventory = inventory();
-        for decision in decide(&config(), &inventory, &State::default(), &alert, &Past::default(), at(0)) {
+        for decision in decide(&config(), &inventory, &State::default(), &alert, &EpisodeHistory::default(), at(0)) {
             let binding = decision.binding.as_ref();
             if let Choice::Run { hosts, .. } = &decision.choice {
                 prop_assert!(!hosts.is_empty());
                 let controller = binding.is_some_and(|b| b.target == Target::Controller);
                 for host in hosts {
                     prop_assert!(controller || inventory.host(host).is_some(), "{host}");
-                    prop_assert!(crate::inventory::is_exact(host), "{host}");
+                    prop_assert!(crate::model::inventory::is_exact(host), "{host}");
                 }
                 if matches!(binding.map(|b| &b.target), Some(Target::AlertingHost { .. })) {
                     prop_assert_eq!(hosts.len(), 1);

@@ -1,7 +1,7 @@
 //! Why an operation of the store did not happen.
 
-use crate::config::KeptKind;
-use crate::run::RunId;
+use crate::config::ManagedKind;
+use crate::model::run::RunId;
 
 /// How many hosts can be enrolled: what a start and each change read, and every run is told.
 pub const HOSTS_LIMIT: u64 = 10_000;
@@ -87,17 +87,17 @@ pub enum StoreError {
     TooManyHosts,
     /// A binding or schedule of this name was made already.
     #[error("there is a {0} {1:?} already: change it, or take another name")]
-    ObjectExists(KeptKind, String),
+    ObjectExists(ManagedKind, String),
     /// No binding or schedule of this name was made over the API.
     #[error("no {0} {1:?} was made over the API")]
-    NoSuchObject(KeptKind, String),
+    NoSuchObject(ManagedKind, String),
     /// It was changed since it was read.
     #[error(
         "the {kind} {name:?} was changed meanwhile, and is at revision {revision} now: read it again"
     )]
     ObjectChanged {
         /// Binding or schedule.
-        kind: KeptKind,
+        kind: ManagedKind,
         /// Its name.
         name: String,
         /// As it is now.

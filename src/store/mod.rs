@@ -7,63 +7,16 @@
 //! An operation that answered `Ok` is on disk. One that answered `Err` has changed nothing, with one exception that
 //! [`StoreError::Broken`] names.
 
-mod about;
-mod admit;
-mod again;
-mod alerts;
-mod approvals;
-mod audit;
-mod cancels;
-mod circuits;
-mod due;
-mod episodes;
+mod disk;
+mod engine;
 mod error;
-mod facts;
-mod file;
-mod finish;
-mod fleet;
-mod follow;
-mod growth;
-mod guarded;
-mod guards;
-mod hosts;
-mod index;
-mod intake;
-mod integrity;
-mod kept;
-mod listing;
-mod live;
-mod look_again;
-mod messages;
-mod names;
-mod news;
-mod objects;
-mod open;
-mod operation;
-mod output;
-mod peek;
-mod quarantine;
-mod query;
-mod queue;
-mod records;
-mod remembered;
-mod reopen;
-mod resolved;
-mod retention;
-mod rows;
-mod schedules;
-mod search;
-mod snapshot;
-mod tables;
+mod ops;
 #[cfg(test)]
 mod tests;
-mod touched;
-mod untouched;
-mod upkeep;
-mod verdicts;
-mod writer;
+mod types;
+mod views;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
@@ -73,118 +26,39 @@ use chrono::{DateTime, Utc};
 use redb::Database;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::alert::{Alert, EpisodeKey, Notification};
-use crate::check::Findings;
 use crate::config::Config;
-use crate::inventory::Inventory;
-use crate::plan::Choice;
-use crate::run::{HostResult, Outcome, Run, RunId, TaskEvent, Work};
-use admit::Arrival;
+use crate::model::alert::Notification;
+use crate::model::inventory::Inventory;
+use crate::model::run::{Run, RunId, TaskEvent, Work};
+use ops::admit::Arrival;
 
-pub use again::{Again, VainStart};
-pub use alerts::{EpisodePage, RunBrief};
-pub use audit::{AuditEntry, AuditPage, Deed};
-pub use due::{Due, DueEpisode};
+pub use disk::file::OpenError;
+pub use disk::index::Ends;
+use disk::integrity::Integrity;
+pub use disk::records::{DecisionRecord, Episode, RunEpisode};
+use disk::tables::Tables;
+pub use engine::change_feed::Change;
+pub use engine::offline::{OfflineView, peek, peek_aliases};
+pub use engine::open::{Opened, open, open_seeing};
 pub use error::{HOSTS_LIMIT, OBJECTS_LIMIT, StoreError};
-pub use facts::{ChangedAt, FactsOf};
-pub use file::OpenError;
-pub use fleet::{Departed, Fleet};
-pub use follow::{Followed, Piece, Told};
-pub use index::Ends;
-use integrity::Integrity;
-pub use listing::{Order, Page, RunFilter};
-use live::Live;
-pub use messages::{MESSAGE_TTL, Pending, Told as MessageTold, Tries};
-pub use news::Change;
-pub use objects::Expect;
-pub use open::{Opened, open, open_seeing};
-use operation::{Asked, Message, Operation};
-pub use peek::{Peeked, peek, peek_aliases};
-pub use records::{Decided, Episode, RunEpisode};
-pub use retention::Retained;
-pub use schedules::Ticked;
-pub use search::Text;
-use tables::Tables;
-
-/// What was made of a notification.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Admitted {
-    /// Every alert × binding, in order.
-    pub decisions: Vec<AdmittedDecision>,
-    /// Queued runs that ended because their last alert resolved.
-    pub canceled: Vec<RunId>,
-}
-
-/// What was made of one alert × binding.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AdmittedDecision {
-    /// The alert's place in the notification.
-    pub alert: usize,
-    /// The binding's name; empty where none matched.
-    pub binding: String,
-    /// The choice.
-    pub choice: Choice,
-    /// The run that now handles it.
-    pub run: Option<RunId>,
-}
-
-/// A run that was handed to the caller, who must [`Store::finish`] it.
-#[derive(Debug)]
-pub struct Claimed {
-    /// The run, now running.
-    pub run: Run,
-    /// The alerts that it is about, each with the hosts that it names.
-    pub alerts: Vec<(Alert, Vec<String>)>,
-    /// Becomes `Some(who)` when somebody cancels the run.
-    pub cancel: watch::Receiver<Option<String>>,
-}
-
-/// The answer to [`Store::claim`].
-#[derive(Debug)]
-pub enum Claim {
-    /// A run to start.
-    Run(Box<Claimed>),
-    /// Nothing can start now; look again at this time, or when [`Store::changed`] says so.
-    Nothing {
-        /// When the next batch window closes.
-        next: Option<DateTime<Utc>>,
-    },
-}
-
-/// How a run ended.
-#[derive(Debug, Clone)]
-pub struct Ended {
-    /// As a whole.
-    pub outcome: Outcome,
-    /// On each host.
-    pub results: BTreeMap<String, HostResult>,
-    /// Why, where the outcome alone does not say it.
-    pub message: Option<String>,
-    /// What roles with declared checks reported, once for each role and host.
-    pub findings: Vec<RoleFindings>,
-}
-
-/// What a role reported of a host in one run.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RoleFindings {
-    /// The role.
-    pub role: String,
-    /// The host.
-    pub host: String,
-    /// When it last reported.
-    pub at: DateTime<Utc>,
-    /// All that it reported.
-    pub findings: Findings,
-}
-
-/// The answer to [`Store::cancel`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Canceled {
-    /// It was queued and has ended as `canceled`.
-    Ended,
-    /// It is under way and is being ended.
-    Ending,
-}
+pub use ops::audit::{AuditAction, AuditEntry, AuditPage};
+pub use ops::due::{Due, DueEpisode};
+pub use ops::facts::{ChangedAt, FactsOf};
+pub use ops::fleet::{DepartedHosts, Fleet};
+pub use ops::messages::{MESSAGE_TTL, Pending, Told as DeliveryOutcome, Tries};
+pub use ops::objects::Expect;
+use ops::operation::{ClosureOperation, Message, Operation};
+pub use ops::restart::{FailedStart, RerunRequest};
+pub use ops::retention::Retained;
+pub use ops::schedules::TickOutcome;
+use ops::state::WriterState;
+pub use types::{
+    Admitted, AdmittedDecision, Canceled, Claim, Claimed, Ended, EpisodeOfRun, RoleFindings,
+};
+pub use views::alerts::{EpisodePage, RunBrief};
+pub use views::listing::{Order, Page, RunFilter};
+pub use views::search::Text;
+pub use views::tail::{OutputPiece, TailChunk, Told};
 
 /// The store. Cheap to clone.
 #[derive(Clone)]
@@ -193,8 +67,8 @@ pub struct Store {
     database: Arc<RwLock<Option<Arc<Database>>>>,
     changed: watch::Receiver<u64>,
     facts_changed: watch::Receiver<u64>,
-    news: news::News,
-    cancels: cancels::Cancels,
+    changes: engine::change_feed::ChangeFeed,
+    cancels: ops::cancellations::Cancels,
     path: Arc<PathBuf>,
     id: Arc<str>,
     integrity: watch::Receiver<Integrity>,
@@ -218,8 +92,8 @@ impl Store {
     ) -> Result<Admitted, StoreError> {
         let arrival = Arrival::new(notification, config, inventory, now).await?;
         let weight = arrival.weight();
-        self.ask_weighing(weight, move |tables, live| {
-            admit::admit(tables, live, &arrival)
+        self.write_weighing(weight, move |tables, state| {
+            ops::admit::admit(tables, state, &arrival)
         })
         .await
     }
@@ -238,9 +112,9 @@ impl Store {
         queue_limit: usize,
         now: DateTime<Utc>,
     ) -> Result<RunId, StoreError> {
-        self.ask(move |tables, live| {
+        self.write(move |tables, state| {
             let by = started_by.as_deref();
-            queue::queue_manual(tables, live, (&work, &hosts), by, queue_limit, now)
+            ops::queue::queue_manual(tables, state, (&work, &hosts), by, queue_limit, now)
         })
         .await
     }
@@ -259,8 +133,8 @@ impl Store {
         queue_limit: usize,
         now: DateTime<Utc>,
     ) -> Result<(Option<RunId>, DateTime<Utc>), StoreError> {
-        self.ask(move |tables, live| {
-            queue::queue_facts(tables, live, (&work, &hosts), every, queue_limit, now)
+        self.write(move |tables, state| {
+            ops::queue::queue_facts(tables, state, (&work, &hosts), every, queue_limit, now)
         })
         .await
     }
@@ -277,7 +151,7 @@ impl Store {
         config: Arc<Config>,
         now: DateTime<Utc>,
     ) -> Result<Claim, StoreError> {
-        self.ask(move |tables, live| queue::claim(tables, live, &config, now))
+        self.write(move |tables, state| ops::queue::claim(tables, state, &config, now))
             .await
     }
 
@@ -290,8 +164,8 @@ impl Store {
         output: Vec<Bytes>,
         events_limit: u64,
     ) -> Result<(), StoreError> {
-        self.ask(move |tables, live| {
-            output::append(tables, live, run, &events, &output, events_limit)
+        self.write(move |tables, state| {
+            ops::output::append(tables, state, run, &events, &output, events_limit)
         })
         .await
     }
@@ -306,7 +180,7 @@ impl Store {
         ended: Ended,
         now: DateTime<Utc>,
     ) -> Result<Run, StoreError> {
-        self.ask(move |tables, live| finish::finish(tables, live, run, &ended, now))
+        self.write(move |tables, state| ops::finish::finish(tables, state, run, &ended, now))
             .await
     }
 
@@ -314,7 +188,7 @@ impl Store {
     ///
     /// *Errors*: on `Broken` the caller tries again, or ends it with [`Store::finish`].
     pub async fn put_back(&self, run: RunId, now: DateTime<Utc>) -> Result<(), StoreError> {
-        self.ask(move |tables, live| queue::put_back(tables, live, run, now))
+        self.write(move |tables, state| ops::queue::put_back(tables, state, run, now))
             .await
     }
 
@@ -326,20 +200,20 @@ impl Store {
         retention: crate::config::Storage,
         now: DateTime<Utc>,
     ) -> Result<Retained, StoreError> {
-        self.ask(move |tables, live| retention::retain(tables, live, &retention, now))
+        self.write(move |tables, state| ops::retention::retain(tables, state, &retention, now))
             .await
     }
 
     /// Keeps the inventory, as [`Inventory::to_json`] wrote it, with the fingerprint of its sources, for the next start.
     pub async fn save_inventory(&self, fingerprint: u64, json: Bytes) -> Result<(), StoreError> {
-        self.ask(move |tables, _| open::save_inventory(tables, fingerprint, &json))
+        self.write(move |tables, _| engine::open::save_inventory(tables, fingerprint, &json))
             .await
     }
 
     /// Forgets when roles last ended well on hosts that have left the inventory and what they reported of them, and takes
     /// that off the metrics.
     pub async fn forget_hosts_but(&self, known: BTreeSet<String>) -> Result<(), StoreError> {
-        self.ask(move |tables, live| finish::forget_hosts_but(tables, live, &known))
+        self.write(move |tables, state| ops::finish::forget_hosts_but(tables, state, &known))
             .await
     }
 
@@ -366,7 +240,7 @@ impl Store {
         if self.writer.is_closed() {
             return Some(StoreError::Closed.to_string());
         }
-        if let Err(damaged) = integrity::believe(&self.integrity) {
+        if let Err(damaged) = disk::integrity::ensure_intact(&self.integrity) {
             return Some(damaged.to_string());
         }
         let trouble = self.trouble.borrow().clone();
@@ -398,22 +272,22 @@ impl Store {
     }
 
     /// Hands an operation to the writer, and waits until what it did is on disk.
-    async fn ask<T: Send + 'static>(
+    async fn write<T: Send + 'static>(
         &self,
-        work: impl FnMut(&mut Tables<'_>, &mut Live) -> Result<T, StoreError> + Send + 'static,
+        work: impl FnMut(&mut Tables<'_>, &mut WriterState) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.ask_weighing(0, work).await
+        self.write_weighing(0, work).await
     }
 
     /// The same of an operation that adds so many bytes from outside.
-    async fn ask_weighing<T: Send + 'static>(
+    async fn write_weighing<T: Send + 'static>(
         &self,
         weight: usize,
-        work: impl FnMut(&mut Tables<'_>, &mut Live) -> Result<T, StoreError> + Send + 'static,
+        work: impl FnMut(&mut Tables<'_>, &mut WriterState) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        integrity::believe(&self.integrity)?;
+        disk::integrity::ensure_intact(&self.integrity)?;
         let (reply, answer) = oneshot::channel();
-        let operation: Box<dyn Operation> = Box::new(Asked::new(work, weight, reply));
+        let operation: Box<dyn Operation> = Box::new(ClosureOperation::new(work, weight, reply));
         self.writer
             .send(Message::Do(operation))
             .await
@@ -424,9 +298,9 @@ impl Store {
     /// Hands an operation to the writer, if there is room for it, and waits for nothing.
     fn send_unawaited(
         &self,
-        work: impl FnMut(&mut Tables<'_>, &mut Live) -> Result<(), StoreError> + Send + 'static,
+        work: impl FnMut(&mut Tables<'_>, &mut WriterState) -> Result<(), StoreError> + Send + 'static,
     ) {
-        let operation = Box::new(Asked::new(work, 0, oneshot::channel().0));
+        let operation = Box::new(ClosureOperation::new(work, 0, oneshot::channel().0));
         let _ = self.writer.try_send(Message::Do(operation));
     }
 
@@ -435,31 +309,5 @@ impl Store {
             .read()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .clone()
-    }
-}
-
-/// What a run is told of an episode: used by readers of one run.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
-pub struct EpisodeOfRun {
-    /// The alert's fingerprint.
-    pub fingerprint: crate::alert::Fingerprint,
-    /// When it began to fire.
-    pub starts_at: DateTime<Utc>,
-    /// What the run kept of it.
-    #[serde(flatten)]
-    pub of_run: RunEpisode,
-    /// The episode, unless retention has taken it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub episode: Option<Episode>,
-}
-
-impl EpisodeOfRun {
-    fn new(key: EpisodeKey, of_run: RunEpisode, episode: Option<Episode>) -> Self {
-        Self {
-            fingerprint: key.fingerprint,
-            starts_at: DateTime::from_timestamp_nanos(key.starts_at_nanos),
-            of_run,
-            episode,
-        }
     }
 }

@@ -1,5 +1,6 @@
 //! A disk that fails in the middle of a commit, for a moment or for a while.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -8,13 +9,13 @@ use prometheus::{Encoder, Registry, TextEncoder};
 use redb::StorageBackend;
 use redb::backends::FileBackend;
 
-use super::file::{Opener, builder, file, open_error};
-use super::open::open_with;
+use super::disk::file::{Opener, builder, file, open_error};
+use super::engine::open::open_with;
 use super::*;
-use crate::alert::{Fingerprint, Status};
 use crate::config::{self, Roles};
 use crate::metrics::Metrics;
-use crate::run::TaskStatus;
+use crate::model::alert::{Alert, Fingerprint, Status};
+use crate::model::run::{HostResult, Outcome, TaskStatus};
 
 /// What fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -8,9 +8,9 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-use promansible::ansible::{Event, ListError, last_words};
+use promansible::ansible::{Event, ListError, error_excerpt};
 use promansible::config::VaultIdentity;
-use promansible::run::{Outcome, TaskStatus};
+use promansible::model::run::{Outcome, TaskStatus};
 
 use crate::harness::{Bench, Version, on_both};
 
@@ -49,7 +49,7 @@ async fn an_inventory_that_cannot_be_read_says_why_and_no_task_began(version: Ve
     );
     bench.settings.inventory = vec![bench.path("inv.sh")];
     let told = bench.run(&["web1"]).await;
-    let words = last_words(&told.output);
+    let words = error_excerpt(&told.output);
     assert!(words.contains("cloud API: 503"), "{words}");
     assert!(!told.text().contains("TASK ["), "{}", told.text());
     assert_eq!((told.ending.code, &told.ending.stats), (Some(1), &None));
@@ -125,12 +125,12 @@ async fn a_run_is_narrowed_by_tags_and_its_checks_are_not(version: Version) {
         );
         assert!(
             told.text()
-                .contains("Check that these are exactly the hosts")
+                .contains("Check that the play's hosts are exactly the requested hosts")
         );
     }
-    bench.work.narrowing = promansible::run::Narrowing {
+    bench.work.narrowing = promansible::model::run::Narrowing {
         verbosity: 3,
-        ..promansible::run::Narrowing::default()
+        ..promansible::model::run::Narrowing::default()
     };
     let told = bench.run(&["web1"]).await;
     assert!(told.text().contains("task path: "), "{}", told.text());

@@ -5,7 +5,7 @@ use std::fs;
 use std::process::Command;
 
 use promansible::config::{self, Roles};
-use promansible::run::Vars;
+use promansible::model::run::Vars;
 use serde::Deserialize;
 use serde_json::Value;
 use tempfile::TempDir;

@@ -1,6 +1,6 @@
 //! Plays that end on a host before its roles do: only what came to the end, or left by itself, is well.
 
-use promansible::run::Outcome;
+use promansible::model::run::Outcome;
 
 use crate::harness::{Bench, Told, Version, on_both};
 

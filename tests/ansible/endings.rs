@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use promansible::ansible::{Cause, Event, ListError, Progress, sweep};
-use promansible::run::Outcome;
+use promansible::model::run::Outcome;
 
 use crate::harness::{Bench, PATIENCE, Version, on_both};
 

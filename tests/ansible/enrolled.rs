@@ -6,9 +6,9 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
-use promansible::inventory::EnrolledHost;
 use promansible::metrics::Metrics;
-use promansible::run::Outcome;
+use promansible::model::inventory::EnrolledHost;
+use promansible::model::run::Outcome;
 use promansible::store;
 use prometheus::Registry;
 use serde_json::{Map, Value, json};

@@ -1,7 +1,7 @@
 //! Facts that a run gathers come out of it, whole, and nobody else's.
 
 use promansible::ansible::Event;
-use promansible::facts::{Facts, HostFacts, HostOptions, series};
+use promansible::model::facts::{Facts, HostFacts, HostOptions, series};
 use serde_json::{Map, Value};
 
 use crate::harness::{Bench, Told, Version, on_both};

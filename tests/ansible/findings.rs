@@ -1,6 +1,6 @@
 //! What a role reports by `set_stats`, as it comes out of the pipe.
 
-use promansible::run::{Outcome, TaskStatus};
+use promansible::model::run::{Outcome, TaskStatus};
 use serde_json::{Value, json};
 
 use crate::harness::{Bench, Told, Version, on_both};
@@ -103,21 +103,18 @@ async fn what_no_reader_would_take_is_left_out_and_that_is_said(version: Version
     for (findings, why) in [
         (
             "{long: \"{{ 'x' * 17000 }}\"}",
-            "they have 17011 bytes as JSON, and may have 16384",
+            "17011 bytes as JSON exceed the limit of 16384",
         ),
-        ("{number: .nan}", "a number in them is not finite"),
-        (
-            "\"{{ {'number': 10 ** 400} }}\"",
-            "a number in them is not finite",
-        ),
+        ("{number: .nan}", "a number is not finite"),
+        ("\"{{ {'number': 10 ** 400} }}\"", "a number is not finite"),
         (
             "[1]",
             "promansible_findings is not a map of names to values",
         ),
-        (deep.as_str(), "they are nested more than 20 deep"),
+        (deep.as_str(), "nested more than 20 levels deep"),
     ] {
         let bench = reporting(version, findings, "");
-        let said = format!("the findings are left out: {why}");
+        let said = format!("findings rejected: {why}");
         assert_eq!(
             found(&bench.run(&["web1"]).await),
             [(None, Some(said))],

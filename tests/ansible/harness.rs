@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use promansible::alert::{LabelSet, Status};
 use promansible::ansible::{
-    AlertData, Ansible, Case, Cause, Ending, Event, Heard, Judgement, Progress, RoleKind, Setup,
-    Spec, Started, TaskReport, judge, last_words,
+    AlertData, Ansible, Cause, Ending, Evaluation, Event, Progress, RoleKind, RunEnding, Setup,
+    Spec, Started, TaskReport, TaskTally, error_excerpt, evaluate,
 };
 use promansible::config;
-use promansible::inventory::EnrolledHost;
-use promansible::run::{Narrowing, RunId, Trigger, Work};
+use promansible::model::alert::{LabelSet, Status};
+use promansible::model::inventory::EnrolledHost;
+use promansible::model::run::{Narrowing, RunId, Trigger, Work};
 use tempfile::TempDir;
 
 /// The longest that any run of a test may take.
@@ -321,17 +321,17 @@ impl Told {
         String::from_utf8_lossy(&self.output).into_owned()
     }
 
-    pub fn judged(&self, stop: Option<Cause>) -> Judgement {
-        let mut heard = Heard::default();
+    pub fn judged(&self, stop: Option<Cause>) -> Evaluation {
+        let mut heard = TaskTally::default();
         for report in self.tasks() {
             heard.take(report);
         }
-        judge(&Case {
+        evaluate(&RunEnding {
             hosts: &self.hosts,
             alerts: &self.alerts,
             stats: self.ending.stats.as_ref(),
             heard: &heard,
-            last_words: &last_words(&self.output),
+            error_excerpt: &error_excerpt(&self.output),
             cause: Cause::of(&self.ending, stop),
         })
     }

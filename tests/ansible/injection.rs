@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use promansible::alert::LabelSet;
-use promansible::run::{Outcome, Trigger};
+use promansible::model::alert::LabelSet;
+use promansible::model::run::{Outcome, Trigger};
 use serde_json::json;
 
 use crate::harness::{Bench, Version, alert, on_both};
@@ -216,7 +216,7 @@ async fn variables_of_a_run_by_hand_are_no_templates(version: Version) {
     );
     let trap = bench.out("TRAP");
     let call = format!("{{{{ lookup('pipe', 'touch {}') }}}}", trap.display());
-    bench.trigger = Trigger::Manual;
+    bench.trigger = Trigger::AdHocRun;
     let vars = json!({"given": {"deep": [call]}, "text": call, "count": 2, "on": true});
     bench.work.vars = vars.as_object().unwrap().clone();
     let told = bench.run(&["web1"]).await;

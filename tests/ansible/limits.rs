@@ -1,6 +1,6 @@
 //! What a play must not do: touch another host, go on with wrong arguments, change in check mode, tell a secret.
 
-use promansible::run::{Outcome, TaskStatus};
+use promansible::model::run::{Outcome, TaskStatus};
 
 use crate::harness::{Bench, Version, on_both};
 
@@ -43,7 +43,7 @@ async fn a_group_s_name_runs_nothing(version: Version) {
         );
         assert!(!bench.out("touched").exists(), "{name} was widened");
         assert!(
-            told.text().contains("The play would touch web1, web2"),
+            told.text().contains("The play would run on web1, web2"),
             "{}",
             told.text()
         );

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use promansible::ansible::{Event, Paths, RoleKind, Spec, command};
-use promansible::run::{Outcome, RunId};
+use promansible::model::run::{Outcome, RunId};
 use serde_json::{Value, json};
 
 use crate::harness::{Bench, Told, Version, on_both};

@@ -4,7 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 
 use promansible::ansible::{Event, ListError, StartError, fingerprint};
-use promansible::run::{Outcome, TaskStatus};
+use promansible::model::run::{Outcome, TaskStatus};
 
 use crate::harness::{Bench, Version, on_both};
 
@@ -489,8 +489,8 @@ async fn what_is_missing_is_named() {
     bench.settings.bin_dir = Some("/nowhere".into());
     let hosts = ["web1".to_owned()];
     let spec = promansible::ansible::Spec {
-        run: promansible::run::RunId(1),
-        trigger: promansible::run::Trigger::Manual,
+        run: promansible::model::run::RunId(1),
+        trigger: promansible::model::run::Trigger::AdHocRun,
         binding: None,
         work: &bench.work,
         kind: promansible::ansible::RoleKind::Alert,

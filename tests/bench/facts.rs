@@ -3,8 +3,8 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use promansible::facts::HostFacts;
 use promansible::metrics::Metrics;
+use promansible::model::facts::HostFacts;
 use promansible::store;
 use serde_json::{Map, Value, json};
 
@@ -184,7 +184,7 @@ fn seed(site: &Site, hosts: usize) -> Result<(), Failure> {
         .build()?;
     runtime.block_on(async {
         let metrics = Metrics::new(prometheus::Registry::new())?;
-        let now = promansible::clock::now();
+        let now = promansible::util::clock::now();
         let opened = store::open(&site.store(), &metrics, now)?;
         let numbers: Vec<usize> = (0..hosts).collect();
         for batch in numbers.chunks(BATCH) {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use promansible::metrics::Metrics;
-use promansible::run::RunId;
+use promansible::model::run::RunId;
 use promansible::store::{self, RunFilter};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -90,7 +90,7 @@ fn check(site: &Site, load: &Load, decided: f64) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let kept = runtime.block_on(async {
         let metrics = Metrics::new(prometheus::Registry::new())?;
-        let opened = store::open(&site.store(), &metrics, promansible::clock::now())?;
+        let opened = store::open(&site.store(), &metrics, promansible::util::clock::now())?;
         let filter = RunFilter::default();
         let newest = opened.store.runs(filter, None, 1).await?.runs;
         let runs = newest.first().map_or(0, |run| run.id.0);

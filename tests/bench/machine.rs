@@ -15,7 +15,7 @@ pub(crate) fn line() -> String {
         read("/proc/sys/kernel/osrelease").trim(),
         file_system(Path::new(disk::FOLDER)),
         std::env::consts::ARCH,
-        promansible::build::LONG,
+        promansible::util::build::LONG,
     )
 }
 

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
-use promansible::alert::{EpisodeKey, Limits, Notification};
 use promansible::config::{self, Config};
-use promansible::inventory::Inventory;
 use promansible::metrics::Metrics;
-use promansible::run::{HostResult, Outcome, Run, TaskEvent, TaskStatus};
+use promansible::model::alert::{EpisodeKey, Limits, Notification};
+use promansible::model::inventory::Inventory;
+use promansible::model::run::{HostResult, Outcome, Run, TaskEvent, TaskStatus};
+use promansible::model::verdict::Heard;
 use promansible::store::{self, Claim, Ended, Store};
-use promansible::verdict::Heard;
 
 use super::server::Site;
 use super::{Failure, alerts, fake};
@@ -38,14 +38,14 @@ pub(crate) fn seed(site: &Site, runs: u64) -> Result<(), Failure> {
         .build()?;
     runtime.block_on(async {
         let metrics = Metrics::new(prometheus::Registry::new())?;
-        let opened = store::open(&site.store(), &metrics, promansible::clock::now())?;
+        let opened = store::open(&site.store(), &metrics, promansible::util::clock::now())?;
         let seeder = Seeder {
             store: opened.store.clone(),
             config: Arc::new(config),
             inventory: Arc::new(Inventory::parse(&inventory)?),
             next: Arc::new(AtomicU64::new(0)),
             runs,
-            begin: promansible::clock::now() - TimeDelta::days(80),
+            begin: promansible::util::clock::now() - TimeDelta::days(80),
         };
         let tasks: Vec<_> = (0..AT_ONCE)
             .map(|_| tokio::spawn(seeder.clone().work()))

@@ -10,16 +10,16 @@
     reason = "the deny list is for the product: a test may panic, and it starts the binary and the browser itself"
 )]
 
-#[path = "../http/bench/mod.rs"]
-mod bench;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use bench::{Server, Site, alert};
 use serde_json::{Value, json};
+use support::{Server, Site, alert};
 
 /// Runs a script of this folder against a server; what it says is shown if it fails.
 #[track_caller]

@@ -2,7 +2,7 @@
 
 use regex::Regex;
 
-use crate::bench::{Site, alert, golden, promansible, run};
+use crate::support::{Site, alert, golden, promansible, run};
 
 const RULES: &str = "groups:
   - name: sites

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use regex::Regex;
 
-use crate::bench::{Pki, Site, promansible, run};
+use crate::support::{Pki, Site, promansible, run};
 
 #[test]
 fn a_good_configuration_is_said_to_be_good() {

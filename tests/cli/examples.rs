@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use promansible::config;
 
-use crate::bench::{promansible, run};
+use crate::support::{promansible, run};
 
 fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use crate::bench::{Alert, Site, alert, body, golden, notification, promansible, run, run_with};
+use crate::support::{Alert, Site, alert, body, golden, notification, promansible, run, run_with};
 
 fn site() -> Site {
     Site::new()
@@ -35,7 +35,7 @@ fn alerts() -> Vec<Alert> {
 }
 
 fn explain(site: &Site, args: &[&str], input: &[u8]) -> Output {
-    site.write("inventory.json", &crate::bench::inventory().to_string());
+    site.write("inventory.json", &crate::support::inventory().to_string());
     let mut command = promansible();
     command
         .arg("explain")
@@ -143,7 +143,7 @@ fn without_a_listing_ansible_is_asked() {
         .arg("explain")
         .arg(format!("--config.file={}", site.config_file().display()))
         .arg(&file);
-    let shown = crate::bench::run(&mut command);
+    let shown = crate::support::run(&mut command);
     let text = String::from_utf8(shown.stdout).unwrap();
     assert!(text.contains("ok, fail on web1"), "{text}");
     assert!(
@@ -151,7 +151,7 @@ fn without_a_listing_ansible_is_asked() {
         "nothing was run or kept"
     );
     site.write("hold", "");
-    let shown = crate::bench::run(&mut command);
+    let shown = crate::support::run(&mut command);
     assert_eq!(shown.status.code(), Some(1));
     let error = String::from_utf8(shown.stderr).unwrap();
     assert!(error.contains("the inventory is held"), "{error}");
@@ -179,7 +179,7 @@ fn a_signal_ends_the_listing_and_leaves_nothing_behind() {
             .unwrap();
         let begin = Instant::now();
         while !site.path("asked").exists() {
-            assert!(begin.elapsed() < crate::bench::PATIENCE, "not asked");
+            assert!(begin.elapsed() < crate::support::PATIENCE, "not asked");
             assert_eq!(child.try_wait().unwrap(), None);
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -314,7 +314,7 @@ fn the_readme_shows_what_the_examples_give() {
         .args(["explain", "config/notification.json"])
         .current_dir(project)
         .env("PATH", path);
-    let told = crate::bench::run(&mut command);
+    let told = crate::support::run(&mut command);
     let error = String::from_utf8_lossy(&told.stderr);
     assert!(told.status.success(), "{error}");
     assert_eq!(Some(&*String::from_utf8(told.stdout).unwrap()), shown);

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::bench::{promansible, run, run_with};
+use crate::support::{promansible, run, run_with};
 
 fn completions(shell: &str) -> Vec<u8> {
     let made = run(promansible().args(["completions", shell]));

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::bench::{Server, Site, alert, golden, notification, promansible, run, run_with};
+use crate::support::{Server, Site, alert, golden, notification, promansible, run, run_with};
 
 fn typed(server: &Server, args: &[&str]) -> std::process::Output {
     let url = format!("--server.url=http://{}", server.address);

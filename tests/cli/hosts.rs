@@ -4,7 +4,7 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
-use crate::bench::{Server, Site, golden, promansible, run};
+use crate::support::{Server, Site, golden, promansible, run};
 
 fn command(verb: &str, url: &str, args: &[&str]) -> Command {
     let mut command = promansible();

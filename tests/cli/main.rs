@@ -8,8 +8,6 @@
 )]
 
 mod alerts;
-#[path = "../http/bench/mod.rs"]
-mod bench;
 mod check;
 mod examples;
 mod explain;
@@ -21,4 +19,6 @@ mod objects;
 mod roles;
 mod run;
 mod runs;
+#[path = "../support/mod.rs"]
+mod support;
 mod terminal;

@@ -6,7 +6,7 @@ use std::thread;
 
 use serde_json::Value;
 
-use crate::bench::{Site, promansible, run};
+use crate::support::{Site, promansible, run};
 
 /// Answers one request with this status, and yields its body.
 fn receiver(status: &'static str) -> (u16, thread::JoinHandle<String>) {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use crate::bench::{Site, golden, promansible, run};
+use crate::support::{Site, golden, promansible, run};
 
 fn command(url: &str, args: &[&str]) -> Command {
     let mut command = promansible();

@@ -1,6 +1,6 @@
 //! `roles`, against a server.
 
-use crate::bench::{Site, golden, promansible, run};
+use crate::support::{Site, golden, promansible, run};
 
 #[test]
 fn roles_are_listed_and_shown() {

@@ -6,7 +6,7 @@ use std::process::{Output, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::bench::{Server, Site, golden, promansible, run};
+use crate::support::{Server, Site, golden, promansible, run};
 
 fn command(server: &Server, args: &[&str]) -> std::process::Command {
     let mut command = promansible();

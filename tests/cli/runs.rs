@@ -6,7 +6,7 @@ use std::process::{Output, Stdio};
 
 use regex::Regex;
 
-use crate::bench::{Server, Site, alert, golden, promansible, run};
+use crate::support::{Server, Site, alert, golden, promansible, run};
 
 fn runs(url: &str, args: &[&str]) -> Output {
     run(promansible()

@@ -1,6 +1,6 @@
 //! What a host, an alert or the server says drives no terminal, whatever is printed, and JSON stays the same value.
 
-use crate::bench::{Site, promansible, run};
+use crate::support::{Site, promansible, run};
 
 const EVIL: &str = "a\u{1b}[2J\u{9b}31m\u{7f}\u{202e}\u{61c}\u{2028}z";
 

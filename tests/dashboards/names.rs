@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use promansible::check::{Checks, Declared, Findings};
-use promansible::facts::FAMILIES;
 use promansible::metrics::Metrics;
+use promansible::model::facts::FAMILIES;
+use promansible::model::findings::{Checks, Declared, Findings};
 use prometheus::{Registry, TextEncoder};
 use regex::Regex;
 use serde_json::Value;
@@ -94,11 +94,11 @@ fn names(selector: &promql::Selector) -> Vec<String> {
 /// From the registry, with a binding, a role, a host, a report and a schedule, so that no family is empty.
 fn of_promansible() -> BTreeSet<String> {
     let metrics = Metrics::new(Registry::new()).expect("a registry of its own");
-    metrics.know(["binding"], ["role"]);
-    metrics.sd_files().know([Path::new("targets.json")]);
+    metrics.preregister(["binding"], ["role"]);
+    metrics.sd_files().preregister([Path::new("targets.json")]);
     metrics.last_success("role", "host", now());
-    metrics.schedules().know(["schedule"]);
-    metrics.messages().know(["notifier"]);
+    metrics.schedules().preregister(["schedule"]);
+    metrics.messages().preregister(["notifier"]);
     metrics.schedules().stands("schedule", None, Some(now()));
     metrics.declare(&Declared::from([("role".to_owned(), Checks::new())]));
     metrics.reported("role", "host", now(), Findings::new());

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use promansible::guards::Hold;
-use promansible::run::{Outcome, RUN, Skip};
-use promansible::verdict::Verdict;
+use promansible::model::guards::Hold;
+use promansible::model::run::{Outcome, RUN, Skip};
+use promansible::model::verdict::Verdict;
 
 use crate::model::{self, list, text};
 

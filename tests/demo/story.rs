@@ -59,11 +59,11 @@ pub struct Story {
     pub run: Value,
     tasks_known: usize,
     /// What is known and not told yet. One server tells sooner than another, and a person reads from top to bottom.
-    news: Vec<News>,
+    news: Vec<ChangeFeed>,
 }
 
 /// One thing to tell, with its seconds since the break.
-struct News {
+struct ChangeFeed {
     seconds: f64,
     ink: Ink,
     word: &'static str,
@@ -127,7 +127,7 @@ impl Story {
     }
 
     fn learn(&mut self, seconds: f64, ink: Ink, word: &'static str, text: String) {
-        self.news.push(News {
+        self.news.push(ChangeFeed {
             seconds,
             ink,
             word,

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Stands in for ansible-inventory: twenty hosts, h0 to h19.
+# Replacement for ansible-inventory: twenty hosts, h0 to h19.
 [ "$1" = --version ] && { echo "ansible-inventory [core 2.19.0]"; exit; }
 cat <<'JSON'
 {"_meta": {"hostvars": {}}, "all": {"children": ["ungrouped"]}, "ungrouped": {"hosts": [

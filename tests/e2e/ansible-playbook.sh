@@ -1,6 +1,6 @@
 #!/bin/sh
-# Stands in for ansible-playbook where a test starts thousands: it reads the hosts from the variables' file as the real
-# play does, says what the real callback says, and leaves a process behind in a session of its own, as an interrupted
+# Replacement for ansible-playbook in a test that starts thousands: it reads the hosts from the variables file as the real
+# play does, sends the events of the real callback, and leaves a process behind in a separate session, as an interrupted
 # play does.
 echo "$PROMANSIBLE_RUN" >>"$EXECUTIONS"
 setsid sleep 300 </dev/null >/dev/null 2>&1 &

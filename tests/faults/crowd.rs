@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use crate::bench::{PATIENCE, Server, Site, alert};
+use crate::support::{PATIENCE, Server, Site, alert};
 
 const CROWD: usize = 10_000;
 

@@ -11,8 +11,8 @@ use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::time::Duration;
 
-use promansible::alert::Status;
 use promansible::metrics::Metrics;
+use promansible::model::alert::Status;
 use promansible::store::{self, OpenError};
 use prometheus::Registry;
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use crate::bench::{Site, alert, run};
+use crate::support::{Site, alert, run};
 
 /// Root may write to everything but a mount that is read-only, which only root can make: in a namespace of its own.
 fn on_a_read_only_mount(site: &Site) -> Option<(i32, String)> {

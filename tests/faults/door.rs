@@ -21,8 +21,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, StreamOwned};
 
-use crate::bench::http2::{get, preface, tls};
-use crate::bench::{Pki, Server, Site, WEBHOOK, alert, notification};
+use crate::support::http2::{get, preface, tls};
+use crate::support::{Pki, Server, Site, WEBHOOK, alert, notification};
 
 const RECEIVE: &str = "receive-0123456789abcdef";
 const OPERATE: &str = "operate-0123456789abcdef";

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::bench::{Server, Site, alert, notification};
+use crate::support::{Server, Site, alert, notification};
 
 const MEBIBYTE: u64 = 1 << 20;
 

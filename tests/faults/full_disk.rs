@@ -5,8 +5,8 @@ use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::bench::{PATIENCE, Server, Site, alert, notification};
 use crate::small_disk::SmallDisk;
+use crate::support::{PATIENCE, Server, Site, alert, notification};
 
 /// How many alerts a notification has: all of it is kept, or nothing.
 const HOSTS: [&str; 3] = ["web1", "web2", "twin1"];

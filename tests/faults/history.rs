@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use promansible::alert::Status;
-use promansible::check::Findings;
-use promansible::config::KeptKind;
-use promansible::facts::HostFacts;
-use promansible::inventory::EnrolledHost;
+use promansible::config::ManagedKind;
 use promansible::metrics::Metrics;
-use promansible::run::{Outcome, RunId};
+use promansible::model::alert::Status;
+use promansible::model::facts::HostFacts;
+use promansible::model::findings::Findings;
+use promansible::model::inventory::EnrolledHost;
+use promansible::model::run::{Outcome, RunId};
 use promansible::store::{Expect, Order, RoleFindings, RunFilter, Store, StoreError, Text, Told};
 use prometheus::Encoder as _;
 use serde_json::json;
@@ -70,7 +70,7 @@ impl History {
             let host: EnrolledHost = serde_json::from_value(host).unwrap();
             store.enroll_host(host).await.unwrap();
             let (name, json) = (format!("b{n}"), json!({"roles": ["r1"]}).to_string());
-            let put = store.put_object(KeptKind::Binding, name, json, Expect::None, at(0));
+            let put = store.put_object(ManagedKind::Binding, name, json, Expect::None, at(0));
             put.await.unwrap();
         }
         let json = Bytes::from_static(br#"{"all":{"hosts":["h1","h2","h3","h4"]}}"#);

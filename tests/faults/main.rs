@@ -11,8 +11,6 @@
     reason = "the deny list is for the product: a test may panic, and it starts the binary itself, shares the fixtures of other tests, compares metrics that are whole numbers, and says what it leaves out"
 )]
 
-#[path = "../http/bench/mod.rs"]
-mod bench;
 mod crowd;
 mod damage;
 mod disk;
@@ -27,3 +25,5 @@ mod misbehaving;
 mod sigterm;
 mod small_disk;
 mod soak;
+#[path = "../support/mod.rs"]
+mod support;

@@ -5,7 +5,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::bench::{Server, Site, alert};
+use crate::support::{Server, Site, alert};
 
 /// Runs a program as the playbook of one alert for web1, and yields the run's end and the server.
 fn run_of(program: &str) -> (Site, Server, Value) {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::bench::{Answer, PATIENCE, Server, Site, WEBHOOK, alert, notification};
+use crate::support::{Answer, PATIENCE, Server, Site, WEBHOOK, alert, notification};
 
 const SENDERS: usize = 4;
 const UNGUARDED: &str =
@@ -52,7 +52,7 @@ fn runs_of_alerts(server: &Server) -> BTreeMap<String, Vec<u64>> {
     let mut query = "limit=1000".to_owned();
     loop {
         let page = server.data(&format!("runs?{query}"));
-        for id in crate::bench::ids(&page) {
+        for id in crate::support::ids(&page) {
             for episode in server.data(&format!("runs/{id}"))["episodes"]
                 .as_array()
                 .unwrap()

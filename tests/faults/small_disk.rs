@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use crate::bench::Site;
+use crate::support::Site;
 
 /// The data folder of a site on a tmpfs that only those see who are brought [`inside`](SmallDisk::inside). It goes with
 /// the process that holds its namespace.

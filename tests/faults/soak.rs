@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::bench::{Server, Site, alert};
 use crate::flat::{Reading, assert_flat};
+use crate::support::{Server, Site, alert};
 
 const SHORT: Duration = Duration::from_secs(20);
 const STEP: Duration = Duration::from_millis(250);

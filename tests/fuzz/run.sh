@@ -1,6 +1,6 @@
 #!/bin/sh
-# Feeds every parser with noise for some seconds: tests/fuzz/run.sh [SECONDS [TARGET...]]. Any crash fails it, and the
-# input is left under tests/fuzz/artifacts. It takes stable Rust and a C++ compiler (Debian: g++).
+# Fuzzes every parser for some seconds: tests/fuzz/run.sh [SECONDS [TARGET...]]. Fails on any crash, and stores the input
+# under tests/fuzz/artifacts. Needs stable Rust and a C++ compiler (Debian: g++).
 set -eu
 
 seconds=${1:-10}
@@ -8,14 +8,14 @@ seconds=${1:-10}
 [ $# -gt 0 ] || set -- notification matcher events rule_file
 cd "$(dirname "$0")"
 
-command -v c++ >/dev/null || { echo "tests/fuzz/run.sh: there is no C++ compiler for libFuzzer; on Debian: apt-get install g++" >&2; exit 1; }
+command -v c++ >/dev/null || { echo "tests/fuzz/run.sh: libFuzzer needs a C++ compiler; on Debian: apt-get install g++" >&2; exit 1; }
 
-# What `cargo fuzz` passes, without AddressSanitizer: that needs a nightly toolchain, and our code is safe Rust.
+# The flags of `cargo fuzz`, without AddressSanitizer: that needs a nightly toolchain, and our code is safe Rust.
 flags="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4"
 flags="$flags -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table"
 flags="$flags -Cllvm-args=-sanitizer-coverage-trace-compares"
 host=$(rustc -vV | sed -n 's/^host: //p')
-# With --target the flags are for the targets alone, not for build scripts and macros.
+# With --target, the flags apply only to the targets, not to build scripts and macros.
 RUSTC_BOOTSTRAP=1 RUSTFLAGS=$flags cargo build --locked --release --target "$host" --target-dir target
 
 for target; do

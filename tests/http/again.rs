@@ -5,9 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::{Value, json};
 
-use crate::bench::{Answer, Server, Site, alert, promansible, run};
 use crate::page::Page;
 use crate::portal_forms::{leads_to, send};
+use crate::support::{Answer, Server, Site, alert, promansible, run};
 
 const JSON: [(&str, &str); 1] = [("Content-Type", "application/json")];
 

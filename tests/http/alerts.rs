@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::bench::{Server, Site, alert};
+use crate::support::{Server, Site, alert};
 
 /// Pretends to be Prometheus, with this answer to everything, until the test ends; counts what it is asked.
 fn prometheus(answer: &'static str) -> (u16, Arc<AtomicUsize>) {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::bench::{Server, Site, alert, promansible, run};
+use crate::support::{Server, Site, alert, promansible, run};
 
 const OPS: &str = "operate-0123456789abcdef";
 const METRICS: &str = "metrics-0123456789abcdef";

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
 
-use crate::bench::{Server, Site, alert, notification, run};
+use crate::support::{Server, Site, alert, notification, run};
 
 /// Limits how large a file the server may write, or lifts the limit. To the store that is a full disk.
 fn limit_files(server: &Server, bytes: Option<u64>) {

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::bench::{Answer, Server, Site, alert, inventory};
+use crate::support::{Answer, Server, Site, alert, inventory};
 
 const OK_ON_WEB1: &str = r#"{"roles":["ok"],"target":{"hosts":["web1"]}}"#;
 const WAIT_ON_WEB1: &str = r#"{"roles":["wait"],"target":{"hosts":["web1"]}}"#;

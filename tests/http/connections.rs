@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::bench::http2::{Http2, get};
-use crate::bench::{Answer, PATIENCE, Pki, Server, Site, WEBHOOK, alert, notification};
+use crate::support::http2::{Http2, get};
+use crate::support::{Answer, PATIENCE, Pki, Server, Site, WEBHOOK, alert, notification};
 
 /// Whether the other side ends this connection, rather than our patience.
 fn is_cut_off(stream: &mut TcpStream) -> bool {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::bench::{Server, Site, WEBHOOK, alert, notification};
+use crate::support::{Server, Site, WEBHOOK, alert, notification};
 
 pub(crate) const RECEIVE: &str = "receive-0123456789abcdef";
 const METRICS: &str = "metrics-0123456789abcdef";

@@ -4,7 +4,7 @@ use std::io::{BufReader, Read as _, Write as _};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::bench::{Answer, Pki, Server, Site, promansible, run};
+use crate::support::{Answer, Pki, Server, Site, promansible, run};
 
 /// A site with an authority, a server's certificate of it for 127.0.0.1, and two clients'.
 fn site(more: &str) -> (Site, Pki) {

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::bench::{Site, alert};
+use crate::support::{Site, alert};
 
 #[test]
 fn the_same_episode_again_is_a_duplicate_and_a_new_one_is_not() {

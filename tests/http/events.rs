@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::bench::{PATIENCE, Server, Site, alert};
+use crate::support::{PATIENCE, Server, Site, alert};
 
 #[derive(Debug, Clone, PartialEq)]
 struct Event {

@@ -5,7 +5,7 @@ use std::process::Command;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::bench::{Server, Site, inventory, run_with};
+use crate::support::{Server, Site, inventory, run_with};
 
 const FACTS: &str = "/api/v1/facts";
 
@@ -157,7 +157,7 @@ fn a_reload_shows_other_metrics_of_the_same_facts() {
 #[test]
 fn an_alert_finds_the_host_that_calls_itself_so() {
     let server = Site::new().start();
-    let named = [crate::bench::alert("A", "web1.example.com:9100")];
+    let named = [crate::support::alert("A", "web1.example.com:9100")];
     server.deliver(&named);
     assert!(server.decided("all", "unknown_host") > 0.0);
     let facts = |names: [&str; 2]| {
@@ -171,7 +171,7 @@ fn an_alert_finds_the_host_that_calls_itself_so() {
         server.decided("all", "run") > 0.0
     });
     assert_eq!(server.wait_run(1, "finished")["hosts"], json!(["web1"]));
-    server.deliver(&[crate::bench::alert("A", "192.0.2.1:9100")]);
+    server.deliver(&[crate::support::alert("A", "192.0.2.1:9100")]);
     assert!(server.decided("all", "ambiguous_host") > 0.0);
 }
 
@@ -190,7 +190,7 @@ fn an_address_that_many_machines_have_finds_none_of_them() {
     let told = json!({"facts": {"web1": facts["ansible_facts"], "web2": other}});
     assert_eq!(post(&server, &told).0, 200);
     server.wait("the host to be known", || {
-        server.deliver(&[crate::bench::alert("A", "192.0.2.90:9100")]);
+        server.deliver(&[crate::support::alert("A", "192.0.2.90:9100")]);
         server.decided("all", "run") > 0.0
     });
     assert_eq!(server.wait_run(1, "finished")["hosts"], json!(["web1"]));
@@ -206,12 +206,12 @@ fn an_address_that_many_machines_have_finds_none_of_them() {
         "unknown",
     ];
     for (number, instance) in nobody.iter().enumerate() {
-        let said = server.deliver(&[crate::bench::alert(&format!("B{number}"), instance)]);
+        let said = server.deliver(&[crate::support::alert(&format!("B{number}"), instance)]);
         assert!(said.contains("unknown_host"), "{instance}: {said}");
     }
     assert_eq!(server.decided("all", "unknown_host"), unknown + 8.0);
     for instance in ["10.0.0.1:9100", "web1:9100"] {
-        server.deliver(&[crate::bench::alert("C", instance)]);
+        server.deliver(&[crate::support::alert("C", instance)]);
     }
     assert_eq!(server.decided("all", "ambiguous_host"), 0.0);
     for run in [2, 3] {

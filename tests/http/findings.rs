@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::bench::{Server, Site, alert, inventory, run_with};
+use crate::support::{Server, Site, alert, inventory, run_with};
 
 const CHECKS: &str = r#"checks:
   dns_answer_seconds: {help: "How long the resolver took to answer.", labels: [name, resolver]}

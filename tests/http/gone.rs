@@ -2,7 +2,7 @@
 
 use nix::sys::signal::Signal;
 
-use crate::bench::{Server, Site, alert};
+use crate::support::{Server, Site, alert};
 
 /// The series that have one of these names as a label's value.
 fn series(server: &Server, names: &[&str]) -> Vec<String> {

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::bench::{Answer, Server, Site, alert, inventory};
+use crate::support::{Answer, Server, Site, alert, inventory};
 
 fn enroll(server: &Server, host: &Value) -> Answer {
     let headers = [("Content-Type", "application/json")];

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::bench::{Server, Site, alert, inventory, notification};
+use crate::support::{Server, Site, alert, inventory, notification};
 
 /// It is read every second, and what its script says stands in `elsewhere`.
 fn far_away() -> Site {
@@ -16,7 +16,7 @@ fn far_away() -> Site {
     site
 }
 
-fn on(name: &str, host: &str) -> crate::bench::Alert {
+fn on(name: &str, host: &str) -> crate::support::Alert {
     alert(name, host).label("for", "a")
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::bench::{Got, Pki, Server, Site};
+use crate::support::{Got, Pki, Server, Site};
 
 const HTML: [&str; 2] = ["-H", "Accept: text/html"];
 const OWN: [&str; 2] = ["-H", "Sec-Fetch-Site: same-origin"];

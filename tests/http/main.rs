@@ -10,7 +10,6 @@
 mod again;
 mod alerts;
 mod audit;
-mod bench;
 mod breaking;
 mod by_hand;
 mod connections;
@@ -43,4 +42,6 @@ mod sd;
 mod secrets;
 mod senders;
 mod supervision;
+#[path = "../support/mod.rs"]
+mod support;
 mod targets;

@@ -9,7 +9,7 @@ use std::thread;
 
 use serde_json::Value;
 
-use crate::bench::{Server, Site, alert};
+use crate::support::{Server, Site, alert};
 
 /// A receiver on a port of its own. It takes nothing until it is up.
 struct Inbox {

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::bench::{Server, Site, alert};
+use crate::support::{Server, Site, alert};
 
 const BINDING: &str = "磁盘 满 (prod) #1";
 const SCHEDULE: &str = "ночь + день";

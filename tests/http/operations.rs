@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use redb::{Database, TableDefinition};
 use regex::Regex;
 
-use crate::bench::{Server, Site, alert, golden, notification, run_with};
+use crate::support::{Server, Site, alert, golden, notification, run_with};
 
 #[test]
 fn without_an_inventory_nothing_is_taken() {

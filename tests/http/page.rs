@@ -4,7 +4,7 @@ use html5ever::tendril::TendrilSink;
 use html5ever::{ParseOpts, parse_document};
 use markup5ever_rcdom::{Handle, NodeData, RcDom};
 
-use crate::bench::{Answer, Server};
+use crate::support::{Answer, Server};
 
 /// Elements that are expected in every page, once.
 const LANDMARKS: [&str; 4] = ["header", "main", "footer", "h1"];

@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use crate::bench::{Server, Site, alert};
 use crate::page::{Element, Page};
+use crate::support::{Server, Site, alert};
 
 const HOSTILE: &str = "<script>alert('x')</script>\" onload=\"x";
 

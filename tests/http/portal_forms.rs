@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use crate::bench::{Answer, Server, Site};
 use crate::page::{Element, Page};
+use crate::support::{Answer, Server, Site};
 
 const FORM: (&str, &str) = ("Content-Type", "application/x-www-form-urlencoded");
 

@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use crate::bench::{Server, Site, alert};
 use crate::page::Page;
 use crate::portal_forms::{leads_to, send};
+use crate::support::{Server, Site, alert};
 
 const FORM: (&str, &str) = ("Content-Type", "application/x-www-form-urlencoded");
 

@@ -4,9 +4,9 @@ use std::fs;
 
 use serde_json::json;
 
-use crate::bench::{Site, alert};
 use crate::page::Page;
 use crate::portal_forms::{leads_to, send};
+use crate::support::{Site, alert};
 
 #[test]
 fn a_role_is_bound_to_an_alert_type_and_runs() {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use regex::Regex;
 
-use crate::bench::{Answer, PATIENCE, Pki, Server, Site, alert, notification};
+use crate::support::{Answer, PATIENCE, Pki, Server, Site, alert, notification};
 
 const HTML: (&str, &str) = ("Accept", "text/html");
 

@@ -4,7 +4,7 @@ use std::io::{BufReader, Write};
 
 use serde_json::json;
 
-use crate::bench::{Answer, Site, WEBHOOK, alert, body, notification};
+use crate::support::{Answer, Site, WEBHOOK, alert, body, notification};
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());

@@ -5,7 +5,7 @@ use std::fs;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::bench::{Server, Site, alert};
+use crate::support::{Server, Site, alert};
 
 #[derive(Clone, Copy, PartialEq)]
 enum End {

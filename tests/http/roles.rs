@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::bench::{Answer, Server, Site, alert};
+use crate::support::{Answer, Server, Site, alert};
 
 const SPEC: &str = "argument_specs:
   main:

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::bench::{PATIENCE, Site, alert, ids};
+use crate::support::{PATIENCE, Site, alert, ids};
 
 #[test]
 fn a_long_history_is_read_page_by_page() {

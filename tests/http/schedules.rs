@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::bench::{Answer, Server, Site, alert};
+use crate::support::{Answer, Server, Site, alert};
 
 const JSON: &[(&str, &str)] = &[("Content-Type", "application/json")];
 

@@ -7,7 +7,7 @@ use std::process::Command;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::bench::{Server, Site, inventory, run_with};
+use crate::support::{Server, Site, inventory, run_with};
 
 const SECTION: &str = "service_discovery:
   vars: [dc]

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::bench::{Pki, Server, Site, alert, notification, promansible, run};
+use crate::support::{Pki, Server, Site, alert, notification, promansible, run};
 
 /// In every secret. The files that hold them are the site's own.
 const CANARY: &str = "cAnArY";

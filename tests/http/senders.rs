@@ -1,6 +1,6 @@
 //! Who posts notifications, in which version, and to which path.
 
-use crate::bench::{Answer, Server, Site, WEBHOOK, alert, notification};
+use crate::support::{Answer, Server, Site, WEBHOOK, alert, notification};
 
 fn sample(name: &str) -> Vec<u8> {
     let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/notifications/");

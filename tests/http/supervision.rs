@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::bench::{PATIENCE, Server, Site, alert};
+use crate::support::{PATIENCE, Server, Site, alert};
 
 /// Every task that works until the end.
 const TASKS: [&str; 12] = [

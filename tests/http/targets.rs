@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::bench::{Site, alert};
+use crate::support::{Site, alert};
 
 #[test]
 fn groups_named_hosts_and_the_controller_are_targets() {

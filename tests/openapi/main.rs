@@ -6,11 +6,11 @@
     reason = "the deny list is for the product: a test may panic, and it starts programs itself"
 )]
 
-#[path = "../http/bench/mod.rs"]
-mod bench;
 mod fuzz;
 mod routes;
 mod site;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -7,8 +7,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::bench::Site;
 use crate::site::document;
+use crate::support::Site;
 use crate::{program, well_done};
 
 const METHODS: [&str; 5] = ["GET", "HEAD", "POST", "PUT", "DELETE"];

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::bench::{Server, Site, alert};
+use crate::support::{Server, Site, alert};
 
 const RULES: &str = "groups:
   - name: disks

@@ -67,15 +67,19 @@ fn wrong_answers(fleet: &Fleet) -> Told {
             "check_dns_sinobot_biz_tries": 1,
         }),
     );
-    told.failed("on web1: sinobot.biz asked of 127.0.0.2: got 10.9.9.9, wanted 203.0.113.0/24;")
-        .failed("none.test asked of system: got no address (getent ended with 2), wanted an address")
-        .failed("none.test asked of 127.0.0.1: got NXDOMAIN, wanted an address")
-        .failed("sinobot.biz asked of 127.0.0.3: got no answer but a message that is wrong: it answers another question")
-        .failed("sinobot.biz asked of 127.0.0.4: got no answer within 0.5 s")
-        .failed("sinobot.biz asked of 127.0.0.5: got no answer: Connection refused")
-        .failed("sinobot.biz asked of 192.0.2.9: got no answer: Permission denied (a rule of this host)")
+    told.failed("on web1: sinobot.biz from resolver 127.0.0.2: got 10.9.9.9, expected 203.0.113.0/24;")
+        .failed("none.test from resolver system: got no address (getent exited with 2), expected an address")
+        .failed("none.test from resolver 127.0.0.1: got NXDOMAIN, expected an address")
+        .failed("sinobot.biz from resolver 127.0.0.3: got an invalid message instead of an answer: it answers another question")
+        .failed("sinobot.biz from resolver 127.0.0.4: got no answer within 0.5 s")
+        .failed("sinobot.biz from resolver 127.0.0.5: got no answer: Connection refused")
+        .failed("sinobot.biz from resolver 192.0.2.9: got no answer: Permission denied (a rule on this host)")
         .changed(0);
-    assert!(!told.message().contains("sinobot.biz asked of 127.0.0.1"));
+    assert!(
+        !told
+            .message()
+            .contains("sinobot.biz from resolver 127.0.0.1")
+    );
     let up = |resolver| value(&told, "dns_up", "sinobot.biz", resolver);
     assert_eq!((up("system"), up("127.0.0.1")), (Some(1.0), Some(1.0)));
     for resolver in ["127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5"] {
@@ -141,7 +145,7 @@ fn right_answers_are_told_from_wrong_ones() {
     ] {
         let vars = json!({format!("{ROLE}_{name}"): [is]});
         let told = fleet.run(ROLE, &["web1"], &vars);
-        told.failed("nothing was asked: ").failed(why);
+        told.failed("invalid input: ").failed(why);
         assert_eq!(told.findings(ROLE, "web1"), Value::Null);
     }
     assert!(host.is_so("test ! -e /tmp/x"));

@@ -67,7 +67,7 @@ fn find_faults(fleet: &Fleet) {
         }),
     );
     told.failed("from node: port 443 of 127.0.0.3: the TLS handshake failed: ")
-        .failed("port 902 of 127.0.0.3: the banner is '220 {{ 7*7 }} FTP', wanted '220 VMware'…")
+        .failed("port 902 of 127.0.0.3: the banner is '220 {{ 7*7 }} FTP', expected '220 VMware'…")
         .failed("port 443 of 127.0.0.4: the TLS handshake failed: no answer within 1 s")
         .failed("port 902 of 127.0.0.4: reading the banner failed: no answer within 1 s")
         .failed("port 443 of 127.0.0.5: no connection: Connection refused")
@@ -122,7 +122,7 @@ fn ports_that_answer_are_told_from_others() {
             &["node"],
             &json!({"check_exsi_port_targets": ["-rf"]}),
         )
-        .failed("nothing was tried: '-rf' is neither a host name nor an address");
+        .failed("invalid input: '-rf' is neither a host name nor an address");
     let said = fleet.not_taken(ROLE, &["node"], &json!({}));
     assert!(said.contains("check_exsi_port_targets"), "{said}");
 }

@@ -196,7 +196,7 @@ fn logins_are_tried_and_the_password_is_not_seen() {
     assert!(said.contains("check_ftp_connect_timeout"), "{said}");
     assert!(!said.contains(SECRET), "{said}");
     let told = fleet.run(ROLE, &["store"], &list("a\nDELE b"));
-    told.failed("nothing was tried: the directory has more than one line");
+    told.failed("invalid input: the directory has more than one line");
     assert!(
         fleet
             .host("store")
@@ -205,7 +205,7 @@ fn logins_are_tried_and_the_password_is_not_seen() {
     let hostile = json!({"check_ftp_connect_servers": ["-rf"]});
     fleet
         .run(ROLE, &["store"], &hostile)
-        .failed("nothing was tried: '-rf' is not a server");
+        .failed("invalid input: '-rf' is not a server");
 }
 
 /// One answers without an end, quickly, and one slowly.
@@ -243,8 +243,8 @@ talk(2125, 0.3)
         "check_ftp_connect_timeout": 1,
     });
     let told = fleet.run(ROLE, &["store"], &talkers);
-    told.failed("127.0.0.1:2124: connecting failed: its answers have more than 1000 lines;")
-        .failed("127.0.0.1:2125: connecting failed: no end of it after 10 s");
+    told.failed("127.0.0.1:2124: connecting failed: its responses have more than 1000 lines;")
+        .failed("127.0.0.1:2125: connecting failed: not finished after 10 s");
     for (server, up) in [
         ("127.0.0.1:2124", 0.0),
         ("127.0.0.1:2125", 0.0),
@@ -268,8 +268,9 @@ fn tls(fleet: &Fleet) {
     };
     let (yes, no) = (json!(true), json!(false));
     run(&[]).failed("127.0.0.1:2121: logging in as carrier failed: 530 ");
-    run(&[("tls", yes.clone())])
-        .failed("127.0.0.1:2121: TLS failed: the certificate is not good: self-signed certificate");
+    run(&[("tls", yes.clone())]).failed(
+        "127.0.0.1:2121: TLS failed: the certificate is not valid: self-signed certificate",
+    );
     let told = run(&[("tls", yes), ("tls_verify", no)]);
     told.successful().changed(0);
     let answers = &told.findings(ROLE, "store")["answers"];

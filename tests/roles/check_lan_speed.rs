@@ -11,7 +11,7 @@ tests![a_fast_link_is_measured, a_slow_link_is_found];
 const ROLE: &str = "check_LAN_speed";
 
 /// Finds what listens for a transfer.
-const SINKS: &str = "pgrep -f '[l]eaves a child there'";
+const SINKS: &str = "pgrep -f '[l]eaves a child process there'";
 
 fn a_fast_link_is_measured() {
     let mut fleet = Fleet::start(&["web1", "web2"], "");
@@ -57,7 +57,7 @@ fn a_fast_link_is_measured() {
     }
     fleet
         .run(ROLE, &["web1"], &json!({}))
-        .failed("there is nobody to send to");
+        .failed("there is no host to send to");
 
     stack::wait_until(
         std::time::Duration::from_secs(90),
@@ -69,7 +69,7 @@ fn a_fast_link_is_measured() {
     // The peer is off: that is told of the peer, and web1 is not said to be unreachable.
     fleet.hosts[1].turn_off().unwrap();
     let told = fleet.run(ROLE, &["web1"], &json!({"check_lan_speed_peer": "web2"}));
-    told.failed("web1 to web2: web2 could not be told to listen: ");
+    told.failed("web1 to web2: web2 could not start the listener: ");
     assert_eq!(told.findings(ROLE, "web1")["lan_up"][0]["value"], 0);
 }
 
@@ -88,7 +88,7 @@ fn a_slow_link_is_found() {
                 "check_lan_speed_min_bits_per_second": 20_000_000}),
     );
     told.failed("web1 to web2: measured ")
-        .failed("Mbit/s, wanted at least 20.0 Mbit/s");
+        .failed("Mbit/s, expected at least 20.0 Mbit/s");
     let to = [("host", "web1"), ("peer", "web2")];
     assert_eq!(fleet.gauge("lan_up", &to), Some(0.0));
     let bytes = fleet.gauge("lan_bytes_per_second", &to).unwrap();

@@ -51,7 +51,7 @@ fn vars(name: &str, device: &str) -> Value {
 fn poisoned(fleet: &Fleet) {
     fleet
         .run(ROLE, &["gate"], &vars("poisoned.test", "vpn0"))
-        .failed("on gate, through the VPN: poisoned.test asked of 198.51.100.1: got 10.66.6.6, wanted none of 10.66.0.0/16")
+        .failed("on gate, through the VPN: poisoned.test from resolver 198.51.100.1: got 10.66.6.6, expected none of 10.66.0.0/16")
         .changed(0);
 }
 
@@ -73,14 +73,14 @@ fn the_tunnel_and_its_answers_are_judged() {
     // Without the device the question goes elsewhere: it was the device that led it into the tunnel.
     fleet
         .run(ROLE, &["gate"], &vars("free.test", ""))
-        .failed("free.test asked of 198.51.100.1: got no answer");
+        .failed("free.test from resolver 198.51.100.1: got no answer");
 
     poisoned(&fleet);
     let mut expecting = vars("free.test", "vpn0");
     expecting["check_vpn_dns_expected"] = json!({"free.test": ["192.0.2.0/24", "2001:db8::1"]});
     fleet
         .run(ROLE, &["gate"], &expecting)
-        .failed("got 203.0.113.7, wanted 192.0.2.0/24, 2001:db8::1");
+        .failed("got 203.0.113.7, expected 192.0.2.0/24, 2001:db8::1");
 
     host.sh("ip -netns behind link set far0 down").unwrap();
     let told = fleet.run(ROLE, &["gate"], &vars("free.test", "vpn0"));

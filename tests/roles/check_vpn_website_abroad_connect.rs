@@ -90,8 +90,8 @@ fn what_is_reachable_and_what_not() {
 
     // A certificate that nobody vouches for, a name that it does not have, a status, a port without a server.
     let told = run(&vars(&[http, https], &[]));
-    told.failed("gateway does not reach https://site.example/ (its certificate is not accepted");
-    told.failed("it reaches http://site.example/");
+    told.failed("gateway cannot reach https://site.example/ (its certificate is not valid");
+    told.failed("reachable: http://site.example/");
     assert_eq!((up(http), up(https)), (Some(1.0), Some(0.0)));
     let told = run(&vars(
         &[
@@ -101,22 +101,22 @@ fn what_is_reachable_and_what_not() {
         ],
         &[ca],
     ));
-    told.failed("https://other.example/ (its certificate is not accepted");
-    told.failed("http://site.example/broken (answered 500)");
-    told.failed("Connection refused").failed("it reaches none");
+    told.failed("https://other.example/ (its certificate is not valid");
+    told.failed("http://site.example/broken (status 500)");
+    told.failed("Connection refused").failed("reachable: none");
 
     run(&vars(&[http], &[("text", json!("welcome abroad"))])).successful();
     run(&vars(&[http], &[("text", json!("{{ 7*7 }}"))]))
-        .failed(r#"answered 200 without the text "{{ 7*7 }}""#);
+        .failed(r#"status 200, without the text "{{ 7*7 }}""#);
 
     // Through a device that leads nowhere, and through none.
     gateway
         .sh("ip link add ppp0 type veth peer name ppp0-end && ip link set ppp0 up && ip link set ppp0-end up")
         .unwrap();
     run(&vars(&[http], &[("device", json!("ppp0"))]))
-        .failed("gateway does not reach http://site.example/ (");
+        .failed("gateway cannot reach http://site.example/ (");
     run(&vars(&[http], &[("device", json!("ppp1"))]))
-        .failed("gateway does not reach http://site.example/ (there is no network device ppp1: is the VPN up?)");
+        .failed("gateway cannot reach http://site.example/ (network device ppp1 does not exist: is the VPN up?)");
     // The alert on it must not go by how it was before.
     assert_eq!(up(http), Some(0.0));
 
@@ -142,7 +142,7 @@ while True:
         .unwrap();
     let talker = "http://site.example:82/";
     let told = run(&vars(&[talker], &[]));
-    told.failed("gateway does not reach http://site.example:82/ ({{{{");
+    told.failed("gateway cannot reach http://site.example:82/ ({{{{");
     assert!(told.findings(ROLE, "gateway")["web_up"].is_array());
     assert_eq!(up(talker), Some(0.0));
 
@@ -158,7 +158,7 @@ while True:
         "http://me:pw@site.example/",
         "http://a b/",
     ] {
-        run(&vars(&[url], &[])).failed("must be a list of http:// and https:// addresses");
+        run(&vars(&[url], &[])).failed("must be a list of http:// and https:// URLs");
     }
 }
 
@@ -172,7 +172,7 @@ fn a_fault_is_found_on_2_16() {
         .changed(0);
     fleet
         .run(ROLE, &["site"], &vars(&[http, https], &[]))
-        .failed("site does not reach https://localhost/ (its certificate is not accepted");
+        .failed("site cannot reach https://localhost/ (its certificate is not valid");
     let up = |url| fleet.gauge("web_up", &[("host", "site"), ("url", url)]);
     assert_eq!((up(http), up(https)), (Some(1.0), Some(0.0)));
 }

@@ -89,7 +89,7 @@ fn only_an_allowed_unit_that_burns_is_restarted_or_reniced() {
     let allowed = vars(&json!({"restart_units": ["burner.service"]}));
     let told = fleet.check(ROLE, &["web1"], &allowed);
     told.successful();
-    let said = told.said("Say what would be done").join("");
+    let said = told.said("Show what would be done").join("");
     assert!(said.contains("burner.service"), "{said}");
     assert_eq!(pid(host, "burner.service"), first);
 
@@ -111,7 +111,7 @@ fn only_an_allowed_unit_that_burns_is_restarted_or_reniced() {
     told.failed(&format!(
         "{{{{ 7*7 }}}} (pid {hog}, user nobody, hog.service) uses"
     ))
-    .failed("nothing of it is allowed")
+    .failed("none of these may be restarted")
     .changed(0);
     assert_eq!(pid(host, "burner.service"), burner);
     assert_eq!(pid(host, "hog.service"), hog);
@@ -123,7 +123,7 @@ fn only_an_allowed_unit_that_burns_is_restarted_or_reniced() {
     // Others go first, and it burns as before.
     let allowed = vars(&json!({"renice_units": ["hog.service"], "nice": 1}));
     let told = fleet.run(ROLE, &["web1"], &allowed);
-    told.failed("reniced: {{ 7*7 }}, and that did not help")
+    told.failed("reniced: {{ 7*7 }}, which did not help")
         .changed(1);
     assert_eq!(niceness(host, &hog), "1");
     fleet
@@ -139,7 +139,7 @@ fn only_an_allowed_unit_that_burns_is_restarted_or_reniced() {
         .unwrap();
     let told = fleet.alert(&ALERT);
     told.failed("user root, no unit) uses")
-        .failed("nothing of it is allowed")
+        .failed("none of these may be restarted")
         .changed(0);
     assert_eq!(pid(host, "burner.service"), burner);
     host.sh("kill $(cat /run/contained)").unwrap();
@@ -149,7 +149,7 @@ fn only_an_allowed_unit_that_burns_is_restarted_or_reniced() {
     let hostile = vars(&json!({"restart_units": ["--force"]}));
     fleet
         .run(ROLE, &["web1"], &hostile)
-        .failed("units are named in full");
+        .failed("units must have full names");
 }
 
 /// Asks the role's program itself, for which one of the threads ends just then.

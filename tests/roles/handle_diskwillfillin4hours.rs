@@ -88,7 +88,7 @@ fn only_what_may_go_is_removed_from_a_full_file_system() {
     });
     let told = fleet.check(ROLE, &["web1"], &vars);
     told.successful();
-    let said = told.said("Say what would be removed").join("");
+    let said = told.said("Show what would be deleted").join("");
     assert!(said.contains("/srv/data/cache/deep/old.log"), "{said}");
     assert!(host.is_so("test -s /srv/data/cache/deep/old.log"));
 
@@ -129,7 +129,7 @@ ExecStart=/bin/sh -c 'exec 3>/srv/data/gone && head -c 30M /dev/zero >&3 && rm /
         Ok(host.is_so("test $(df --output=avail -k /srv/data | tail -n 1) -lt 12000 && test ! -e /srv/data/gone").then_some(()))
     }).unwrap();
     let told = fleet.alert(&alert("/srv/data"));
-    told.failed("it is filled by /srv/data/app 25.0 MiB")
+    told.failed("most space is used by /srv/data/app 25.0 MiB")
         .failed("largest file /srv/data/app/{{ 7*7 }}")
         .failed("deleted but held open by sleep (pid ")
         .changed(0);
@@ -210,7 +210,7 @@ fn what_is_no_file_system_of_the_host_is_refused() {
     let vars = json!({"disk_will_fill_mountpoint": "/srv/data", "disk_will_fill_reclaim_paths": ["/etc/nginx"]});
     fleet
         .run(ROLE, &["web1"], &vars)
-        .failed("/etc/nginx is never emptied")
+        .failed("files in /etc/nginx are never deleted")
         .changed(0);
 
     // A symbolic link on the way is not followed.
@@ -266,10 +266,19 @@ fn the_words_of_every_refusal(host: &Host) {
         );
     }
     for (mountpoint, words) in [
-        ("", "there is no mountpoint"),
-        ("/proc", "/proc is no file system for files (proc)"),
-        ("/sys", "/sys is no file system for files (sysfs)"),
-        ("/proc/sys", "/proc/sys is no file system for files (proc)"),
+        ("", "no mountpoint: the alert"),
+        (
+            "/proc",
+            "/proc is not a file system that stores files (proc)",
+        ),
+        (
+            "/sys",
+            "/sys is not a file system that stores files (sysfs)",
+        ),
+        (
+            "/proc/sys",
+            "/proc/sys is not a file system that stores files (proc)",
+        ),
     ] {
         let said = refused(mountpoint, json!("/srv/data/cache"));
         assert!(said.starts_with(words), "{mountpoint}: {said}");
@@ -285,7 +294,7 @@ fn the_words_of_every_refusal(host: &Host) {
         "/boot/grub",
     ] {
         let said = refused("/srv/data", json!(path));
-        assert!(said.contains("is never emptied"), "{path}: {said}");
+        assert!(said.contains("are never deleted"), "{path}: {said}");
     }
     for (path, words) in [
         (json!("cache"), "\"cache\" is not an absolute path"),
@@ -412,6 +421,6 @@ fn on_the_older_release_too() {
         .unwrap();
     fleet
         .alert(&alert("/srv/data"))
-        .failed("it is filled by /srv/data/app")
+        .failed("most space is used by /srv/data/app")
         .changed(0);
 }

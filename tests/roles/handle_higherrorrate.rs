@@ -196,14 +196,14 @@ while True:
         .sum::<usize>();
     assert_eq!(after, before + 1, "{}", told.text());
     let said = |host: &str| told.detail["run"]["results"][host]["message"].to_string();
-    let (lost, spared) = if said("web1").contains("is not well on web1") {
+    let (lost, spared) = if said("web1").contains("is not healthy on web1") {
         ("web1", "web2")
     } else {
         ("web2", "web1")
     };
     let sentence = "s after site.service was restarted: 2 of 2 probes failed (500)";
     assert!(said(lost).contains(sentence), "{}", told.text());
-    let sentence = format!("{spared} was not restarted, because {lost} was and is not well");
+    let sentence = format!("{spared} was not restarted: {lost} was restarted and is not healthy");
     assert!(said(spared).contains(&sentence), "{}", told.text());
 }
 

@@ -114,19 +114,19 @@ exec /usr/bin/ip \"$@\"
         "handle_net_device_down_route": "default",
         "handle_net_device_down_seconds": 1,
     }))
-    .failed("lan0 of web1 has no route default but 192.0.2.0/24")
+    .failed("lan0 of web1 does not have the route default; its routes are 192.0.2.0/24")
     .changed(0);
     run(json!({
         "handle_net_device_down_device": "lan0",
         "handle_net_device_down_address": "192.0.2.2",
         "handle_net_device_down_seconds": 1,
     }))
-    .failed("lan0 of web1 has no address 192.0.2.2 but 192.0.2.1");
+    .failed("lan0 of web1 does not have the address 192.0.2.2; its addresses are 192.0.2.1");
 
     host.sh("ip link set lan0 down").unwrap();
     fleet
         .alert(&named("by_ls", "lan0"))
-        .failed("lan0 of web1 stays down: ls lan0 said ls: cannot access 'lan0'")
+        .failed("lan0 of web1 is still down. Output of ls lan0: ls: cannot access 'lan0'")
         .changed(0);
     // Who may start runs does not choose the program.
     let chosen =
@@ -146,7 +146,7 @@ fn it_does_so_on_ansible_core_2_16() {
     no_carrier(&fleet);
     fleet
         .alert(&alert("lan"))
-        .failed("web1 has no device lan; it has eth0, lan0, lo, switch0");
+        .failed("web1 has no device lan; its devices are eth0, lan0, lo, switch0");
 }
 
 /// The other end is down, as a switch without power.
@@ -155,7 +155,7 @@ fn no_carrier(fleet: &Fleet) {
     host.sh("ip link set switch0 down; ip link set lan0 down")
         .unwrap();
     let told = fleet.alert(&alert("lan0"));
-    told.failed("lan0 of web1 is up but has no carrier: look at its cable")
+    told.failed("lan0 of web1 is up but has no carrier: check its cable")
         .changed(1);
     assert_eq!(
         told.findings(ROLE, "web1")["after"]["missing"],
@@ -180,7 +180,7 @@ fn refusals(fleet: &Fleet) {
     }
     fleet
         .alert(&alert("lo"))
-        .failed("lo is the loopback device of web1: it is left alone");
+        .failed("lo is the loopback device of web1: the role does not touch it");
     assert!(!host.is_so(IS_UP));
     assert!(!host.is_so("test -e /tmp/role-was-fooled"));
     assert!(!Path::new("/tmp/role-was-fooled").exists());

@@ -74,21 +74,21 @@ fn a_server_is_woken_and_awaited_and_its_silence_told() {
     fleet
         .run(ROLE, &["localhost"], &by_hand("web1"))
         .failed(&format!(
-            "web1 ({address}) answers on its ssh port 22, but one cannot log in"
+            "web1 ({address}) responds on its ssh port 22, but the login fails"
         ))
         .changed(0);
     web1.sh("systemctl stop sshd-of-host.service").unwrap();
     fleet
         .run(ROLE, &["localhost"], &by_hand("web1"))
         .failed(&format!(
-            "web1 ({address}) answers pings, but its ssh port 22 was closed for 2 s"
+            "web1 ({address}) responds to pings, but its ssh port 22 was closed for 2 s"
         ))
         .changed(0);
 
     // It is off, and nobody knows how to wake it.
     fleet.hosts[0].turn_off().unwrap();
     let told = fleet.run(ROLE, &["localhost"], &by_hand("web1"));
-    told.failed("answers neither pings nor on its ssh port 22, 2 s after it was looked at; no handle_server_down_mac is known")
+    told.failed("responds neither to pings nor on its ssh port 22, 2 s after the first check; without handle_server_down_mac")
         .changed(0);
     assert_eq!(
         told.findings(ROLE, "localhost")["after"],
@@ -125,7 +125,8 @@ fn two_at_once(fleet: &Fleet) {
     assert_eq!(answer.status, 200, "{}", answer.body);
     let run = fleet.promansible.runs().unwrap()[0]["id"].as_u64().unwrap();
     let told = fleet.told(run);
-    told.failed("nobody is no host of the inventory").changed(0);
+    told.failed("nobody matches no host of the inventory")
+        .changed(0);
     assert_eq!(told.findings(ROLE, "localhost")["server"], "web1");
 }
 
@@ -134,11 +135,11 @@ fn it_does_so_on_ansible_core_2_16() {
     fleet.alert(&alert("web1")).successful().changed(0);
     fleet
         .alert(&alert("web:9100"))
-        .failed("web:9100 is no host of the inventory");
+        .failed("web:9100 matches no host of the inventory");
     fleet.hosts[0].turn_off().unwrap();
     fleet
         .run(ROLE, &["localhost"], &by_hand("web1"))
-        .failed("answers neither pings nor on its ssh port 22");
+        .failed("responds neither to pings nor on its ssh port 22");
     make_known(&fleet, "web1");
     wake(&mut fleet);
 }
@@ -172,10 +173,10 @@ fn by_address(fleet: &Fleet) {
     fs::write(&inventory, text.replacen("[servers]\n", &more, 1)).unwrap();
     fleet
         .alert(&alert(&format!("{address}:9100")))
-        .failed("is more than one host (twin, web2) of the inventory");
+        .failed("matches more than one host (twin, web2) of the inventory");
     fleet
         .run(ROLE, &["localhost"], &by_hand("[fd00::6]:9100"))
-        .failed("six (fd00::6) answers neither pings nor on its ssh port 22");
+        .failed("six (fd00::6) responds neither to pings nor on its ssh port 22");
 }
 
 fn refusals(fleet: &Fleet) {
@@ -186,7 +187,7 @@ fn refusals(fleet: &Fleet) {
         "web1; touch /tmp/role-was-fooled",
         "{{ lookup('pipe', 'touch /tmp/role-was-fooled') }}",
     ] {
-        let sentence = format!("{hostile} is no host of the inventory");
+        let sentence = format!("{hostile} matches no host of the inventory");
         fleet.alert(&alert(hostile)).failed(&sentence).changed(0);
     }
     fleet

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Becomes a host: a Debian system of its own, with systemd as its first process.
+# Turns this process into a host: a separate Debian system, with systemd as its first process.
 #
 #     host.sh FOLDER NAME
 #
-# Called in namespaces of its own (mounts, processes, network, names, cgroups). The system is this machine's, seen
-# through an overlay: what the host changes lies in FOLDER, a tmpfs that goes with the host. Nothing of the machine's
-# configuration starts there, and what belongs to the whole kernel (its clock, modules and settings) is out of reach.
+# Runs in its own namespaces (mounts, processes, network, names, cgroups). The system is this machine's, through an overlay:
+# changes of the host are stored in FOLDER, a tmpfs that disappears with the host. No service of the machine's configuration
+# starts there, and the host cannot change global kernel state (clock, modules and settings).
 set -eu
 folder=$1
 name=$2
@@ -15,7 +15,7 @@ mkdir "$folder/upper" "$folder/work" "$folder/root"
 root=$folder/root
 mount -t overlay -o "lowerdir=/,upperdir=$folder/upper,workdir=$folder/work" host "$root"
 
-# Not this machine's /root either: whoever logs in would run what its owner has in .bashrc.
+# Hide this machine's /root too: a login would run its .bashrc.
 for dir in run tmp root var/log/journal; do
     mkdir -p "$root/$dir"
     mount -t tmpfs -o "mode=$([ $dir = tmp ] && echo 1777 || echo 755)" tmpfs "$root/$dir"
@@ -63,7 +63,7 @@ RuntimeDirectory=sshd
 ExecStart=/usr/sbin/sshd -D -e -f /etc/ssh/host/sshd_config
 UNIT
 
-# Who logs in may have such files at home. A run that is root must not take them for Python's own.
+# A login user may have such files in the home directory. A run as root must not import them in place of Python's modules.
 for module in concurrent hmac ipaddress subprocess; do
     echo 'raise SystemExit("a module of the home directory was imported")' >"$root/root/$module.py"
 done

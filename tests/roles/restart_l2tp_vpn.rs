@@ -84,7 +84,7 @@ fn only_what_is_not_well_is_restarted() {
 
     let told = fleet.run(ROLE, &["vpn1"], &json!({"restart_l2tp_vpn_force": true}));
     told.successful().changed(1);
-    let said = told.said("Say what a restart cuts");
+    let said = told.said("Show the sessions that a restart drops");
     assert!(said[0].contains("1 L2TP sessions"), "{said:?}");
     let forced = pids(host);
     assert!(forced.0 != well.0 && forced.1 != well.1);
@@ -122,7 +122,7 @@ fn what_a_restart_cannot_help_is_said() {
     .unwrap();
     host.sh("systemctl stop xl2tpd.service").unwrap();
     let told = fleet.run(ROLE, &["vpn1"], &json!({"restart_l2tp_vpn_seconds": 1}));
-    told.failed("vpn1: xl2tpd.service was restarted, and after 1 s:");
+    told.failed("vpn1: xl2tpd.service was restarted, but after 1 s:");
     // What it last said is there too, if the journal knew whose the words of so short a process were.
     told.failed("nothing listens on UDP 1701");
 
@@ -140,7 +140,7 @@ fn what_a_restart_cannot_help_is_said() {
         .unwrap();
     let told = fleet.run(ROLE, &["vpn1"], &json!({}));
     told.failed("vpn1: nothing was restarted:").changed(0);
-    told.failed("UDP 4500 is held by python3");
+    told.failed("UDP 4500 is in use by python3");
     assert!(told.message().contains("not by strongswan-starter.service"));
     assert_eq!(pids(host), (String::new(), String::new()));
 
@@ -150,6 +150,6 @@ fn what_a_restart_cannot_help_is_said() {
             &["vpn1"],
             &json!({"restart_l2tp_vpn_ipsec_unit": "no-such.service"}),
         )
-        .failed("there is no unit no-such.service")
+        .failed("unit no-such.service does not exist")
         .changed(0);
 }

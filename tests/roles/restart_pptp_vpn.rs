@@ -59,7 +59,7 @@ fn pptpd_is_restarted_only_where_it_is_not_well() {
     assert_ne!(pid(), before);
     // The client is this host's too, so both ends of its connection are here: one is to the port.
     assert_eq!(told.findings(ROLE, "vpn1")["pptp_sessions"], 1);
-    let said = told.said("Say what a restart cuts");
+    let said = told.said("Show the sessions that a restart drops");
     assert!(said[0].contains("1 PPTP sessions"), "{said:?}");
 
     // systemd does not do it: that it is as well as before is no success.
@@ -90,7 +90,7 @@ fn what_a_restart_cannot_help_is_said() {
     host.write("/etc/pptpd.conf", "listen 192.0.2.1\n").unwrap();
     host.sh("systemctl stop pptpd.service").unwrap();
     let told = fleet.run(ROLE, &["vpn1"], &json!({"restart_pptp_vpn_seconds": 1}));
-    told.failed("vpn1: pptpd.service was restarted, and after 1 s:");
+    told.failed("vpn1: pptpd.service was restarted, but after 1 s:");
     told.failed("nothing listens on TCP 1723");
     let up = fleet.gauge("vpn_up", &[("host", "vpn1"), ("service", "pptp")]);
     assert_eq!(up, Some(0.0));
@@ -110,7 +110,7 @@ fn what_a_restart_cannot_help_is_said() {
         .unwrap();
     fleet
         .run(ROLE, &["vpn1"], &json!({}))
-        .failed("TCP 1723 is held by python3")
+        .failed("TCP 1723 is in use by python3")
         .changed(0);
     host.sh("kill $(cat /run/impostor)
         rm -r /etc/systemd/system/pptpd.service.d
@@ -129,7 +129,7 @@ fn what_a_restart_cannot_help_is_said() {
         .unwrap();
     let told = fleet.run(ROLE, &["vpn1"], &json!({}));
     told.failed("vpn1: nothing was restarted:").changed(0);
-    told.failed("TCP 1723 is held by python3");
+    told.failed("TCP 1723 is in use by python3");
 
     fleet
         .run(
@@ -137,6 +137,6 @@ fn what_a_restart_cannot_help_is_said() {
             &["vpn1"],
             &json!({"restart_pptp_vpn_unit": "--no-such.service"}),
         )
-        .failed("there is no unit --no-such.service")
+        .failed("unit --no-such.service does not exist")
         .changed(0);
 }

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Starts the site of this folder, as a service's own start script does; the role calls it over ssh.
+# Starts the site in this folder, like the start script of a service; the role calls it over ssh.
 cd "$(dirname "$0")" || exit 1
-# For tests that need a repair which takes long, or one that does not work.
+# For tests that need a slow repair, or one that fails.
 if [ -e slow ]; then sleep 60; fi
 if [ -e blocked ]; then
     echo "the site cannot start: it is blocked" >&2

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use promansible::alert::Status;
-use promansible::guards::Pause;
-use promansible::run::{Outcome, Run, RunId, State};
-use promansible::store::{Again, StoreError, VainStart};
+use promansible::model::alert::Status;
+use promansible::model::guards::Pause;
+use promansible::model::run::{Outcome, Run, RunId, State};
+use promansible::store::{FailedStart, RerunRequest, StoreError};
 
 use crate::fixture::{self, Fixture, alert, at, ended};
 
@@ -38,7 +38,7 @@ async fn finish(fixture: &Fixture, run: &Run, outcome: Outcome, now: i64) -> Run
 }
 
 async fn try_again(fixture: &Fixture, run: RunId, now: i64) -> bool {
-    let vain = VainStart {
+    let vain = FailedStart {
         why: "no inventory".to_owned(),
         attempts: 3,
         pause: Duration::from_secs(10),
@@ -47,9 +47,9 @@ async fn try_again(fixture: &Fixture, run: RunId, now: i64) -> bool {
 }
 
 async fn rerun(fixture: &Fixture, run: u64, now: i64) -> Result<RunId, StoreError> {
-    let again = Again {
+    let again = RerunRequest {
         by: Some("ops".to_owned()),
-        ..Again::default()
+        ..RerunRequest::default()
     };
     let config = Arc::clone(&fixture.config);
     fixture

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use chrono::TimeDelta;
-use promansible::alert::{Alert, Status};
 use promansible::alert_types::SeenType;
-use promansible::run::Outcome;
+use promansible::model::alert::{Alert, Status};
+use promansible::model::run::Outcome;
 use promansible::store::EpisodePage;
 use redb::TableHandle as _;
 

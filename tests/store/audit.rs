@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use promansible::caller::Proof;
 use promansible::config::Storage;
-use promansible::store::{AuditEntry, Deed};
+use promansible::model::identity::AuthMethod;
+use promansible::store::{AuditAction, AuditEntry};
 
 use crate::fixture::{Fixture, at};
 
@@ -13,12 +13,12 @@ fn entry(number: i64) -> AuditEntry {
         id: 99,
         at: at(number * 3600),
         who: None,
-        proof: Proof::Nothing,
+        proof: AuthMethod::Nothing,
         address: "127.0.0.1:1".to_owned(),
         method: "POST".to_owned(),
         path: format!("/{number}"),
         status: None,
-        deed: Deed::default(),
+        deed: AuditAction::default(),
     }
 }
 
@@ -42,12 +42,12 @@ async fn entries_are_numbered_paged_ended_and_go_by_age() {
     assert_eq!(ids(&fixture, Some(4), 3).await, (vec![3, 2, 1], None));
     fixture
         .store
-        .audited(5, 202, Deed::default())
+        .audited(5, 202, AuditAction::default())
         .await
         .unwrap();
-    let deed = Deed {
+    let deed = AuditAction {
         summary: Some("paused".to_owned()),
-        ..Deed::default()
+        ..AuditAction::default()
     };
     fixture.store.audited(4, 303, deed).await.unwrap();
     let page = fixture.store.audit_page(None, 2).await.unwrap();
@@ -80,7 +80,7 @@ async fn entries_are_numbered_paged_ended_and_go_by_age() {
         .unwrap();
     fixture
         .store
-        .audited(5, 500, Deed::default())
+        .audited(5, 500, AuditAction::default())
         .await
         .unwrap();
     assert_eq!(ids(&fixture, None, 10).await, (vec![], None));

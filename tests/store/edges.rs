@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use promansible::alert::Status;
 use promansible::metrics::Metrics;
-use promansible::run::{Outcome, RunId, State};
+use promansible::model::alert::Status;
+use promansible::model::run::{Outcome, RunId, State};
 use promansible::store::{self, OpenError};
 
 use crate::fixture::{Fixture, alert, at, ended, event, keeping, one_running, open, sample};

@@ -1,8 +1,8 @@
 //! What roles reported: kept for each role and host, whatever became of the run, and shown from there.
 
-use promansible::alert::Status;
-use promansible::check::{Check, Declared};
-use promansible::run::{Outcome, Run, RunId};
+use promansible::model::alert::Status;
+use promansible::model::findings::{Check, Declared};
+use promansible::model::run::{Outcome, Run, RunId};
 use promansible::store::{Ended, RoleFindings};
 use redb::ReadableTable;
 use serde_json::json;

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use promansible::alert::{Alert, Fingerprint, Notification, Status};
 use promansible::config::{self, Config, Roles};
-use promansible::inventory::Inventory;
 use promansible::metrics::Metrics;
+use promansible::model::alert::{Alert, Fingerprint, Notification, Status};
+use promansible::model::inventory::Inventory;
+use promansible::model::run::{Outcome, Run, RunId, TaskEvent, TaskStatus, Work};
 use promansible::plan;
-use promansible::run::{Outcome, Run, RunId, TaskEvent, TaskStatus, Work};
 use promansible::store::{self, Claim, Claimed, Ended, Opened, RunFilter, Store};
 use prometheus::Registry;
 
@@ -199,7 +199,7 @@ pub fn ended(run: &Run, outcome: Outcome) -> Ended {
             .hosts
             .iter()
             .map(|host| {
-                let result = promansible::run::HostResult::bare(outcome, None);
+                let result = promansible::model::run::HostResult::bare(outcome, None);
                 (host.clone(), result)
             })
             .collect(),

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use promansible::facts::HostFacts;
-use promansible::inventory::{Inventory, Machines};
-use promansible::run::RunId;
-use promansible::store::{Claim, Departed, Fleet};
+use promansible::model::facts::HostFacts;
+use promansible::model::inventory::{Inventory, Machines};
+use promansible::model::run::RunId;
+use promansible::store::{Claim, DepartedHosts, Fleet};
 
 use crate::fixture::{Fixture, at};
 
@@ -126,7 +126,7 @@ fn shown(fixture: &Fixture) -> usize {
 async fn depart(fixture: &Fixture, known: &[&str], removed: &[&str], now: i64) {
     let set =
         |names: &[&str]| -> BTreeSet<String> { names.iter().map(|n| (*n).to_owned()).collect() };
-    let departed = Departed {
+    let departed = DepartedHosts {
         known: set(known),
         removed: set(removed),
         keep: Duration::from_secs(100),

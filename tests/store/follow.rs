@@ -1,7 +1,7 @@
 //! What a run tells, from anywhere on.
 
 use bytes::Bytes;
-use promansible::run::{Outcome, RunId};
+use promansible::model::run::{Outcome, RunId};
 use promansible::store::{Change, Store, StoreError, Told};
 
 use crate::fixture::{Fixture, at, ended, event, keeping, one_running};

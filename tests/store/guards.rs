@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use promansible::alert::{Alert, EpisodeKey, Status};
 use promansible::config::Storage;
-use promansible::guards::{ALL, HostHold, Pause};
+use promansible::model::alert::{Alert, EpisodeKey, Status};
+use promansible::model::guards::{ALL, HostHold, Pause};
+use promansible::model::run::{Outcome, Run, RunId, Skip, State, TaskEvent, TaskStatus};
+use promansible::model::verdict::{Heard, Verdicts};
 use promansible::plan::Choice;
-use promansible::run::{Outcome, Run, RunId, Skip, State, TaskEvent, TaskStatus};
 use promansible::store::{Claimed, StoreError};
-use promansible::verdict::{Heard, Verdicts};
 
 use crate::fixture::{self, Fixture, alert, at, ended, inventory, sample};
 
@@ -79,7 +79,7 @@ async fn run(fixture: &Fixture, id: u64) -> Run {
 
 async fn decision(fixture: &Fixture, number: u64) -> (String, Option<String>) {
     let key = EpisodeKey {
-        fingerprint: promansible::alert::Fingerprint(number),
+        fingerprint: promansible::model::alert::Fingerprint(number),
         starts_at_nanos: at(0).timestamp_nanos_opt().unwrap(),
     };
     let page = fixture.store.firing(None, |_| true, None, 1000).await;

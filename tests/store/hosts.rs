@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use promansible::inventory::EnrolledHost;
+use promansible::model::inventory::EnrolledHost;
 use promansible::store::{HOSTS_LIMIT, OpenError, StoreError, peek};
 
 use crate::fixture::{Fixture, at};
@@ -87,7 +87,7 @@ async fn what_is_known_of_a_host_goes_with_it() {
         .enroll_host(host("a", "10.0.0.1"))
         .await
         .unwrap();
-    let facts = promansible::facts::HostFacts {
+    let facts = promansible::model::facts::HostFacts {
         host: "a".to_owned(),
         gathered_at: at(1),
         live: true,

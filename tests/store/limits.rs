@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use promansible::alert::Status;
-use promansible::guards::{HostHold, Pause};
-use promansible::run::{Outcome, Run, RunId, State};
-use promansible::verdict::Heard;
+use promansible::model::alert::Status;
+use promansible::model::guards::{HostHold, Pause};
+use promansible::model::run::{Outcome, Run, RunId, State};
+use promansible::model::verdict::Heard;
 use proptest::prelude::*;
 
 use crate::fixture::{Fixture, HOSTS, alert, at, built, ended, inventory};

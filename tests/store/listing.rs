@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use promansible::alert::{Alert, Status};
 use promansible::config::Storage;
+use promansible::model::alert::{Alert, Status};
+use promansible::model::run::{Outcome, Run, RunId, State, Trigger};
 use promansible::plan;
-use promansible::run::{Outcome, Run, RunId, State, Trigger};
 use promansible::store::{Order, RunFilter, Store, Text};
 use tokio::task::JoinSet;
 

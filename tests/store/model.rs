@@ -4,8 +4,8 @@ mod state;
 
 use std::collections::BTreeSet;
 
-use promansible::alert::{Alert, EpisodeKey, Status};
-use promansible::run::{Outcome, RunId, State, Trigger};
+use promansible::model::alert::{Alert, EpisodeKey, Status};
+use promansible::model::run::{Outcome, RunId, State, Trigger};
 use promansible::store::{EpisodePage, StoreError};
 use proptest::prelude::*;
 
@@ -68,7 +68,7 @@ async fn compare(fixture: &Fixture, model: &Model) {
         assert_eq!(run.binding, expected.binding);
         let trigger = match expected.binding {
             Some(_) => Trigger::Alert,
-            None => Trigger::Manual,
+            None => Trigger::AdHocRun,
         };
         assert_eq!(run.trigger, trigger);
         assert_eq!(

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::TimeDelta;
-use promansible::alert::{Alert, Status};
 use promansible::config::Storage;
-use promansible::run::{Outcome, RunId, State};
+use promansible::model::alert::{Alert, Status};
+use promansible::model::run::{Outcome, RunId, State};
 use promansible::store::{self, RunFilter};
 
 use crate::fixture::{Fixture, alert, at, ended, event, one_running};

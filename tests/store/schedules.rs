@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use promansible::config::{self, Config, KeptKind, Roles, Schedule};
-use promansible::run::{Outcome, RunId, Trigger};
-use promansible::schedule::Paused;
-use promansible::store::{Expect, OBJECTS_LIMIT, StoreError, Ticked};
+use promansible::config::{self, Config, ManagedKind, Roles, Schedule};
+use promansible::model::run::{Outcome, RunId, Trigger};
+use promansible::model::schedule::Paused;
+use promansible::store::{Expect, OBJECTS_LIMIT, StoreError, TickOutcome};
 
 use crate::fixture::{Fixture, ended, sample};
 
@@ -30,7 +30,7 @@ fn schedule(text: &str) -> Arc<Schedule> {
     Arc::clone(&config_with(text).schedules[0])
 }
 
-async fn tick(fixture: &Fixture, schedule: &Arc<Schedule>, now: &str) -> Ticked {
+async fn tick(fixture: &Fixture, schedule: &Arc<Schedule>, now: &str) -> TickOutcome {
     let hosts = Ok(vec!["h1".to_owned()]);
     let ticked = fixture
         .store
@@ -96,7 +96,7 @@ async fn what_passed_while_it_was_away_is_missed_or_made_up_for() {
             .unwrap();
         tick(&fixture, &hourly, "2026-11-25T09:30:00Z").await;
         fixture.close_and_reopen(time("2026-11-25T12:30:00Z")).await;
-        fixture.metrics.schedules().know(["s"]);
+        fixture.metrics.schedules().preregister(["s"]);
         for now in ["12:30:00", "12:30:10", "12:30:20", "12:30:30"] {
             let now = format!("2026-11-25T{now}Z");
             tick(&fixture, &hourly, &now).await;
@@ -245,7 +245,7 @@ async fn run_now_is_a_run_by_hand_of_which_the_next_time_knows() {
     let made = fixture.store.run(run).await.unwrap();
     assert_eq!(
         (made.trigger, made.schedule.as_deref(), made.due_at),
-        (Trigger::Manual, Some("s"), None)
+        (Trigger::AdHocRun, Some("s"), None)
     );
     let progress = &fixture.store.schedules().await.unwrap()["s"];
     assert_eq!(progress.last.map(|last| last.run), Some(run));
@@ -307,24 +307,26 @@ async fn objects_are_bounded_and_those_that_are_there_can_still_be_changed() {
     // Many at once share a commit.
     let mut puts = tokio::task::JoinSet::new();
     for number in 0..OBJECTS_LIMIT {
-        puts.spawn(put(KeptKind::Binding, &number.to_string(), Expect::None));
+        puts.spawn(put(ManagedKind::Binding, &number.to_string(), Expect::None));
     }
     while let Some(put) = puts.join_next().await {
         put.unwrap().unwrap();
     }
-    let refused = put(KeptKind::Schedule, "more", Expect::None).await;
+    let refused = put(ManagedKind::Schedule, "more", Expect::None).await;
     let refused = refused.unwrap_err();
     assert!(matches!(refused, StoreError::TooManyObjects), "{refused}");
     assert!(
         refused.to_string().contains("configuration file"),
         "{refused}"
     );
-    let changed = put(KeptKind::Binding, "0", Expect::Any).await.unwrap();
+    let changed = put(ManagedKind::Binding, "0", Expect::Any).await.unwrap();
     assert_eq!(changed.revision, 2);
     let store = &fixture.store;
-    let removed = store.remove_object(KeptKind::Binding, "0".to_owned(), Expect::Any);
+    let removed = store.remove_object(ManagedKind::Binding, "0".to_owned(), Expect::Any);
     removed.await.unwrap();
-    put(KeptKind::Schedule, "more", Expect::None).await.unwrap();
+    put(ManagedKind::Schedule, "more", Expect::None)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -336,14 +338,14 @@ async fn an_object_is_changed_only_by_who_knows_it_as_it_is() {
         let (name, json) = ("a".to_owned(), json.to_owned());
         async move {
             store
-                .put_object(KeptKind::Binding, name, json, expect, now)
+                .put_object(ManagedKind::Binding, name, json, expect, now)
                 .await
         }
     };
     let refused = put(&fixture, "1", Expect::Any).await;
     assert!(matches!(
         refused,
-        Err(StoreError::NoSuchObject(KeptKind::Binding, _))
+        Err(StoreError::NoSuchObject(ManagedKind::Binding, _))
     ));
     assert_eq!(put(&fixture, "1", Expect::None).await.unwrap().revision, 1);
     assert!(matches!(
@@ -372,14 +374,14 @@ async fn an_object_is_changed_only_by_who_knows_it_as_it_is() {
         let store = fixture.store.clone();
         async move { store.remove_object(kind, "a".to_owned(), expect).await }
     };
-    let other = remove(&fixture, KeptKind::Schedule, Expect::Any).await;
+    let other = remove(&fixture, ManagedKind::Schedule, Expect::Any).await;
     assert!(matches!(
         other,
-        Err(StoreError::NoSuchObject(KeptKind::Schedule, _))
+        Err(StoreError::NoSuchObject(ManagedKind::Schedule, _))
     ));
-    let stale = remove(&fixture, KeptKind::Binding, Expect::Revision(1)).await;
+    let stale = remove(&fixture, ManagedKind::Binding, Expect::Revision(1)).await;
     assert!(matches!(stale, Err(StoreError::ObjectChanged { .. })));
-    remove(&fixture, KeptKind::Binding, Expect::Any)
+    remove(&fixture, ManagedKind::Binding, Expect::Any)
         .await
         .unwrap();
     assert_eq!(fixture.store.objects().await.unwrap(), []);

@@ -1,6 +1,6 @@
 # Copyright promansible's authors
 # SPDX-License-Identifier: Apache-2.0
-"""Tells promansible what happens in a play: one JSON object a line, into the pipe named by PROMANSIBLE_EVENTS."""
+"""Reports the events of a play to promansible: one JSON object per line, to the pipe named by PROMANSIBLE_EVENTS."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ansible.release import __version__
 DOCUMENTATION = """
     name: promansible
     type: notification
-    short_description: tells promansible what happens in a play
+    short_description: reports the events of a play to promansible
     description:
       - Writes one JSON object per event to the pipe or file named by the environment variable PROMANSIBLE_EVENTS.
-      - Does nothing where that is not set or cannot be opened, and never fails a play.
+      - Does nothing if the variable is not set or the pipe cannot be opened, and never fails a play.
     requirements:
       - enable it with ANSIBLE_CALLBACKS_ENABLED
 """
@@ -27,14 +27,14 @@ PROTOCOL = 1
 MAX_MESSAGE = 2000
 MAX_NAME = 500
 MAX_STATS = 100
-# Larger facts are left out, and what is sent is cut into lines that promansible reads.
+# Larger facts are not sent. Others are split into lines short enough for promansible to read.
 MAX_FACTS = 1 << 20
 FACTS_PIECE = 12000
 MAX_FINDINGS = 16 * 1024
 MAX_DEPTH = 20
 MAX_LINES = 5
 HIDDEN = "(hidden: no_log)"
-# What ansible-core says where a module's answer is no JSON: the first up to 2.18, the second since, the third for facts.
+# Messages of ansible-core for a module that returns no JSON: the first up to 2.18, the second since, the third for facts.
 NO_MODULE = ("MODULE FAILURE", "Module result deserialization failed", "The following modules failed to execute")
 SSH = re.compile(r"Shared connection to .* closed|Connection to .* closed|debug[123]: |OpenSSH_|Pseudo-terminal will not ")
 
@@ -57,7 +57,7 @@ class CallbackModule(CallbackBase):
         if path:
             try:
                 self._pipe = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-                # The play's first task asks for it: without being heard no role is to run.
+                # The first task of the play checks this variable: no role may run without events.
                 os.environ["PROMANSIBLE_HEARS"] = "yes"
             except OSError:
                 pass
@@ -94,7 +94,7 @@ class CallbackModule(CallbackBase):
         self._task(result, "ignored" if ignored else "unreachable")
 
     def v2_playbook_on_stats(self, stats):
-        # By now Ansible has also removed hosts for reasons of its own, so this alone proves nothing.
+        # By now Ansible has also removed hosts for its own reasons, so this alone proves nothing.
         removed = set() if self._play_was_ended else self._removed()
         hosts = {}
         for host in sorted(set(stats.processed) | self._left | removed):
@@ -105,21 +105,21 @@ class CallbackModule(CallbackBase):
                     counts["end"] = end
                     break
             hosts[host] = counts
-            # A line must not be longer than promansible reads, so a large fleet takes several.
+            # promansible limits the length of a line, so the stats of a large fleet are sent in several.
             if len(hosts) == MAX_STATS:
                 self._send({"event": "stats", "hosts": hosts})
                 hosts = {}
         self._send({"event": "stats", "hosts": hosts})
 
     def _removed(self):
-        """The hosts that a role took out of the play (meta: end_host), as long as the play goes on."""
+        """Returns the hosts that a role removed from the play (meta: end_host), while the play continues."""
         return set(getattr(self._play, "_removed_hosts", ()))
 
     def _begin(self, task):
         self._left |= self._removed()
         role = getattr(task, "_role", None)
         if _is_meta(task):
-            # Where its condition does not hold, it is skipped at once.
+            # If its condition is false, Ansible skips it immediately.
             self._play_was_ended = _meta(task) in ("end_play", "end_batch")
         elif role:
             self._send({
@@ -141,7 +141,7 @@ class CallbackModule(CallbackBase):
         well = status in ("ok", "changed", "skipped")
         if status in ("ok", "changed"):
             self._facts(host, task, _result(result))
-        # The play's own steps are of interest only where they go wrong; an include's result is that of its tasks.
+        # The play's own tasks matter only if they fail; the result of an include is that of its tasks.
         if well and (role is None or action.rpartition(".")[2].startswith(("include_", "import_"))):
             if not (action.endswith("gather_facts") and status != "skipped"):
                 return
@@ -154,7 +154,7 @@ class CallbackModule(CallbackBase):
             try:
                 findings = _findings(values) if well else None
             except ValueError as why:
-                message = "the findings are left out: %s" % why
+                message = "findings rejected: %s" % why
         event = {
             "event": "task",
             "host": host,
@@ -170,8 +170,8 @@ class CallbackModule(CallbackBase):
         self._send(event)
 
     def _facts(self, host, task, values):
-        """What was gathered of a host, in as many lines as it takes."""
-        # Facts of another host, to which the task was delegated, come under this one's name.
+        """Sends the facts of a host, in several lines if needed."""
+        # A delegated task returns the facts of another host under this host's name.
         if task.action.rpartition(".")[2] not in ("gather_facts", "setup") or task.delegate_to:
             return
         if values.get("_ansible_no_log") or task.no_log is True or not isinstance(values.get("ansible_facts"), dict):
@@ -190,12 +190,12 @@ class CallbackModule(CallbackBase):
         if self._pipe is None:
             return
         try:
-            # What a program wrote in no known encoding must still be text for others: "replace".
+            # Output in an unknown encoding must still become valid text: "replace".
             line = memoryview(json.dumps(event, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
             while line:
                 line = line[os.write(self._pipe, line):]
         except (OSError, TypeError, ValueError):
-            # Whoever listened is gone. The play goes on.
+            # The reader has closed the pipe. The play continues.
             try:
                 os.close(self._pipe)
             except OSError:
@@ -203,7 +203,7 @@ class CallbackModule(CallbackBase):
             self._pipe = None
 
 
-# From 2.19 on a result has public names, and the old ones are deprecated.
+# Since 2.19, a result has public attributes, and the old ones are deprecated.
 def _result(result):
     values = result.result if hasattr(type(result), "result") else result._result
     return values if isinstance(values, dict) else {}
@@ -226,7 +226,7 @@ def _meta(task):
 
 
 def _findings(values):
-    """What set_stats with per_host reports as promansible_findings, of all items if it was a loop."""
+    """Returns the promansible_findings that set_stats with per_host reports; in a loop, those of all items."""
     results = values.get("results")
     findings = {}
     for item in [values] + (results if isinstance(results, list) else []):
@@ -241,27 +241,27 @@ def _findings(values):
         findings.update(_plain(found))
     size = len(json.dumps(findings, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace"))
     if size > MAX_FINDINGS:
-        raise ValueError("they have %d bytes as JSON, and may have %d" % (size, MAX_FINDINGS))
+        raise ValueError("%d bytes as JSON exceed the limit of %d" % (size, MAX_FINDINGS))
     return findings
 
 
 def _plain(value, depth=0):
-    """A copy that every reader of JSON takes: a line with anything else in it would be lost as a whole."""
+    """Returns a copy that every JSON parser accepts: with any other value, the whole line would be lost."""
     if depth > MAX_DEPTH:
-        raise ValueError("they are nested more than %d deep" % MAX_DEPTH)
+        raise ValueError("nested more than %d levels deep" % MAX_DEPTH)
     if isinstance(value, dict):
         return {str(name): _plain(inner, depth + 1) for name, inner in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(inner, depth + 1) for inner in value]
     if isinstance(value, (int, float)) and not -1e300 < value < 1e300:
-        raise ValueError("a number in them is not finite")
+        raise ValueError("a number is not finite")
     return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
 
 
 def _message(values, failed):
-    """What was said, or what went wrong: with the first item that failed, if it was a loop."""
+    """Returns the message of a result or of its failure; in a loop, that of the first failed item."""
     results = values.get("results")
-    # A module's result is the managed host's word: it can be of any type.
+    # A module's result comes from the managed host: it can be of any type.
     for item in results if isinstance(results, list) else ():
         if failed and isinstance(item, dict) and (item.get("failed") or item.get("unreachable")):
             values = item
@@ -273,14 +273,14 @@ def _message(values, failed):
         said = json.dumps(said, default=str)
     said = (said or "").strip()
     if failed and said in ("", "All items completed"):
-        # What could not be included says why elsewhere.
+        # A failed include gives its reason in another field.
         said = str(values.get("reason") or said).strip()
-    # Where a module did not run, Ansible only says that it did not understand it; what the host wrote says why.
+    # If a module did not run, Ansible only reports that it could not parse the result; the host's output has the reason.
     if failed and (not said or said.startswith(NO_MODULE)):
         reason = _module_words(values)
         if reason:
             return reason[-MAX_MESSAGE:]
-    # The same of a program that failed.
+    # The same applies to a command that failed.
     if not said or failed and said.startswith("non-zero return code"):
         for name in ("stderr", "stdout"):
             tail = str(values.get(name) or "").strip()
@@ -290,7 +290,7 @@ def _message(values, failed):
 
 
 def _module_words(values, depth=0):
-    """The last lines that say why a module did not run: gather_facts has them in a map for each of its modules."""
+    """Returns the last output lines of a module that did not run. gather_facts has a map of them, one per module."""
     if depth > MAX_DEPTH:
         return None
     if isinstance(values, (list, tuple)):
@@ -307,7 +307,7 @@ def _module_words(values, depth=0):
 
 
 def _last_lines(text):
-    """The last lines of a text, without what ssh adds, and without the calls of a traceback."""
+    """Returns the last lines of a text, without messages from ssh and without the frames of a traceback."""
     lines = []
     for line in reversed(text.splitlines() if isinstance(text, str) else ()):
         if line.startswith(("Traceback ", "  File ")) or len(lines) == MAX_LINES:

@@ -3,10 +3,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::alert::{LabelSet, Status};
 use crate::ansible::AlertData;
-use crate::inventory::EnrolledHost;
-use crate::run::{RunId, Trigger, Work};
+use crate::model::alert::{LabelSet, Status};
+use crate::model::inventory::EnrolledHost;
+use crate::model::run::{RunId, Trigger, Work};
 
 use super::*;
 
@@ -49,7 +49,7 @@ fn work() -> Work {
         timeout: Duration::from_mins(10),
         allow_overlap: false,
         rerun_on_interrupt: false,
-        narrowing: crate::run::Narrowing::default(),
+        narrowing: crate::model::run::Narrowing::default(),
         inert_vars: false,
     }
 }
@@ -68,7 +68,7 @@ fn alert(labels: &[(&str, &str)]) -> AlertData {
     }
 }
 
-struct Case {
+struct RunEnding {
     trigger: Trigger,
     settings: config::Ansible,
     work: Work,
@@ -79,7 +79,7 @@ struct Case {
     dir: PathBuf,
 }
 
-impl Case {
+impl RunEnding {
     fn new() -> Self {
         let base = [
             ("PATH", "/usr/bin:/bin"),
@@ -151,12 +151,12 @@ fn shown(line: &CommandLine) -> Value {
 
 #[test]
 fn a_plain_run() {
-    insta::assert_json_snapshot!(shown(&Case::new().build().unwrap()));
+    insta::assert_json_snapshot!(shown(&RunEnding::new().build().unwrap()));
 }
 
 #[test]
 fn a_run_with_every_setting() {
-    let mut case = Case::new();
+    let mut case = RunEnding::new();
     case.settings.user = Some("deploy".into());
     case.settings.private_key_file = Some("/etc/promansible/id_ed25519".into());
     case.settings.vault_password_file = Some("/etc/promansible/vault-pass".into());
@@ -184,7 +184,7 @@ fn a_run_with_every_setting() {
 /// What `check config` says of keys in an `ansible.cfg` is true.
 #[test]
 fn what_is_said_to_override_the_users_ansible_cfg_is_there() {
-    let mut case = Case::new();
+    let mut case = RunEnding::new();
     case.settings.user = Some("deploy".into());
     let file = || Some("/etc/promansible/secret".into());
     case.settings.private_key_file = file();
@@ -192,7 +192,7 @@ fn what_is_said_to_override_the_users_ansible_cfg_is_there() {
     case.settings.become_password_file = file();
     case.settings.connection_password_file = file();
     let line = case.build().unwrap();
-    let (variables, arguments) = crate::ansible::ineffective::tests::said();
+    let (variables, arguments) = crate::ansible::ineffective_keys::tests::said();
     for name in variables {
         assert!(line.env.contains_key(name), "{name}");
     }
@@ -206,7 +206,7 @@ fn what_is_said_to_override_the_users_ansible_cfg_is_there() {
 
 #[test]
 fn a_run_on_the_controller_without_alerts() {
-    let mut case = Case::new();
+    let mut case = RunEnding::new();
     case.work.controller = true;
     case.hosts = vec![CONTROLLER.into()];
     case.alerts.clear();
@@ -217,9 +217,9 @@ fn a_run_on_the_controller_without_alerts() {
 
 #[test]
 fn what_a_person_gives_as_variables_is_no_template() {
-    let mut case = Case::new();
+    let mut case = RunEnding::new();
     assert_eq!(case.vars()["greeting"], "{{ inventory_hostname }}");
-    case.trigger = Trigger::Manual;
+    case.trigger = Trigger::AdHocRun;
     let deep = json!([1, {"key": ["{{ 7 * 7 }}"]}, true, null]);
     case.work.vars.insert("deep".into(), deep);
     let vars = case.vars();
@@ -234,7 +234,7 @@ fn what_a_person_gives_as_variables_is_no_template() {
 
 #[test]
 fn the_inventory_s_command_line() {
-    let case = Case::new();
+    let case = RunEnding::new();
     let paths = Paths {
         dir: case.dir.clone(),
         store: "5f1c",
@@ -262,7 +262,7 @@ fn the_inventory_s_command_line() {
 
 #[test]
 fn a_folder_too_deep_for_sockets_goes_without_shared_connections() {
-    let mut case = Case::new();
+    let mut case = RunEnding::new();
     assert!(!case.build().unwrap().env.contains_key("ANSIBLE_SSH_ARGS"));
     // With "/cp", the socket's name and ssh's suffix: exactly 107 bytes.
     case.dir = format!("/{}", "d".repeat(107 - 1 - 3 - 11 - 17)).into();
@@ -290,7 +290,7 @@ fn every_string_of_an_alert_is_wrapped() {
             _ => 0,
         }
     }
-    let vars = Case::new().vars();
+    let vars = RunEnding::new().vars();
     assert_eq!(strings(&vars["promansible_alerts_by_host"], false), 3 * 6);
 }
 
@@ -305,14 +305,14 @@ fn hosts_are_exact_names() {
         "größe",
         "_x",
     ] {
-        assert!(crate::inventory::is_exact(name), "{name:?}");
+        assert!(crate::model::inventory::is_exact(name), "{name:?}");
     }
     for name in [
         "", "*", "web*", "~web", "!web", "&web", "a,b", "a:b", "a:22", "web[1:3]", "web?",
         "@hosts", "{{ x }}", "a b", "-i", "__x", "../x", "a/b", "a\nb", "[::1]", "a%b",
     ] {
-        assert!(!crate::inventory::is_exact(name), "{name:?}");
-        let mut case = Case::new();
+        assert!(!crate::model::inventory::is_exact(name), "{name:?}");
+        let mut case = RunEnding::new();
         case.alerts.clear();
         case.hosts.push(name.into());
         assert_eq!(case.build(), Err(BuildError::HostName(name.into())));
@@ -321,8 +321,8 @@ fn hosts_are_exact_names() {
 
 #[test]
 fn what_must_not_get_here_is_refused() {
-    let refused = |change: fn(&mut Case)| {
-        let mut case = Case::new();
+    let refused = |change: fn(&mut RunEnding)| {
+        let mut case = RunEnding::new();
         change(&mut case);
         case.build().unwrap_err().to_string()
     };
@@ -360,7 +360,7 @@ fn what_must_not_get_here_is_refused() {
 
 #[test]
 fn a_host_that_is_named_twice_runs_once() {
-    let mut case = Case::new();
+    let mut case = RunEnding::new();
     case.hosts.push("web1".into());
     assert_eq!(case.vars()["promansible_hosts"], json!(["web1", "web2"]));
 }

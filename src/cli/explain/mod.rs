@@ -1,6 +1,6 @@
 //! `promansible explain`.
 
-mod told;
+mod output;
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write as _};
@@ -16,18 +16,20 @@ use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
 
 use hyper::Method;
 
+use super::Failure;
 use super::client::{Server, block_on};
+use super::colored;
 use super::guards::Told;
+use super::print;
 use super::terminal::{self, Ink, plain};
-use super::{Failure, colored, print};
-use crate::alert::{Limits, Notification};
 use crate::ansible::{Ansible, ListError, Setup};
-use crate::clock;
 use crate::config::{self, Config};
-use crate::guards::{Starts, State};
-use crate::inventory::{Inventory, InventoryError};
+use crate::model::alert::{Limits, Notification};
+use crate::model::guards::{StartHistory, State};
+use crate::model::inventory::{Inventory, InventoryError};
 use crate::plan;
 use crate::store::{self, OpenError};
+use crate::util::clock;
 
 /// Show what would be done about a notification, and why. Nothing is run, and no server is needed.
 #[derive(Debug, Args)]
@@ -75,13 +77,13 @@ impl Explain {
         let (inventory, state) = self.known(&config)?;
         let explained = plan::explain(&config, &inventory, &state, &notification, clock::now());
         print(&match self.format {
-            Format::Text => told::as_text(
+            Format::Text => output::as_text(
                 &notification,
                 &explained,
                 &state.book,
                 colored(&std::io::stdout()),
             ),
-            Format::Json => told::as_json(&notification, &explained, &state.book)?,
+            Format::Json => output::as_json(&notification, &explained, &state.book)?,
         })
     }
 
@@ -146,7 +148,7 @@ impl Explain {
 /// What was started where, as the server tells it.
 #[derive(Deserialize)]
 struct Started {
-    starts: Vec<Starts>,
+    starts: Vec<StartHistory>,
 }
 
 fn warn(what: &str) {

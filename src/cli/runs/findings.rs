@@ -5,9 +5,9 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value};
 
-use crate::check::Findings;
 use crate::cli::terminal::{cut, plain};
-use crate::run::TaskEvent;
+use crate::model::findings::Findings;
+use crate::model::run::TaskEvent;
 
 /// How many characters are shown of a value.
 const SHOWN: usize = 200;

@@ -1,10 +1,10 @@
 //! What the guards have to do with a run, and whether it helped.
 
+use crate::cli::format::second;
 use crate::cli::terminal::plain;
-use crate::cli::words::second;
-use crate::guards::Hold;
-use crate::run::Run;
-use crate::verdict::Verdicts;
+use crate::model::guards::Hold;
+use crate::model::run::Run;
+use crate::model::verdict::Verdicts;
 
 /// Lines of a run's head: a title and what it says.
 pub(super) fn lines(run: &Run, held: Option<Hold>) -> Vec<(&'static str, String)> {

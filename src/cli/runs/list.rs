@@ -6,11 +6,12 @@ use hyper::Method;
 use serde::Deserialize;
 
 use super::{Format, Shown, print_json, run_id, text};
+use crate::cli::Failure;
 use crate::cli::client::Server;
-use crate::cli::{Failure, print};
-use crate::clock;
-use crate::run::{Outcome, RunId, State, Trigger};
+use crate::cli::print;
+use crate::model::run::{Outcome, RunId, State, Trigger};
 use crate::store::Order;
+use crate::util::clock;
 
 /// Which runs, and how to print them.
 #[derive(Debug, Args)]

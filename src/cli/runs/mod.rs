@@ -11,14 +11,16 @@ use hyper::Method;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::Failure;
 use super::client::{Server, block_on};
+use super::colored;
+use super::print;
 use super::run::var;
 use super::terminal;
-use super::{Failure, colored, print};
-use crate::alert::{Fingerprint, LabelSet, Status};
-use crate::clock;
-use crate::guards::Hold;
-use crate::run::{Run, RunId, TaskEvent};
+use crate::model::alert::{Fingerprint, LabelSet, Status};
+use crate::model::guards::Hold;
+use crate::model::run::{Run, RunId, TaskEvent};
+use crate::util::clock;
 use list::List;
 
 /// Look at runs, cancel, approve, reject or repeat one, on a running server.

@@ -6,10 +6,10 @@ use chrono::{DateTime, Utc};
 
 use super::findings::findings;
 use super::{Detail, Episode, Shown, guarded};
+use crate::cli::format::{alert_name, duration, firing, labels, second};
 use crate::cli::table::{Cell, columns};
 use crate::cli::terminal::{Ink, cut, folded, plain};
-use crate::cli::words::{alert_name, duration, firing, labels, second};
-use crate::run::{HostResult, Outcome, Run, RunId, State, TaskEvent, TaskStatus};
+use crate::model::run::{HostResult, Outcome, Run, RunId, State, TaskEvent, TaskStatus};
 
 /// What a run's state is called in a list: how it ended, or where it is.
 fn status(Shown { run, held }: &Shown) -> &'static str {

@@ -5,8 +5,8 @@
 //! once, and shared by all who watch. Every event has an `id`; `Last-Event-ID`, as a header or as the query's
 //! `last_event_id`, goes on after it.
 
-mod of_all;
-mod of_run;
+mod all_runs;
+mod one_run;
 mod position;
 mod text;
 
@@ -18,11 +18,12 @@ use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::reply::{self, Reply};
-use super::{Context, query};
-use crate::run::RunId;
-use crate::shutdown::Shutdown;
+use super::Context;
+use super::core::query;
+use super::core::reply::{self, Reply};
+use crate::model::run::RunId;
 use crate::store::{Store, StoreError};
+use crate::util::shutdown::Shutdown;
 use position::Position;
 
 /// How many clients may watch at once, if `receiver.max_connections` leaves as many places to others.
@@ -43,8 +44,8 @@ const WAITING: usize = 2;
 /// Everything that is being watched. Cheap to clone.
 #[derive(Clone)]
 pub struct Events {
-    runs: of_run::Feeds,
-    all: of_all::Log,
+    runs: one_run::Feeds,
+    all: all_runs::Log,
     places: Arc<Semaphore>,
 }
 
@@ -52,8 +53,8 @@ impl Events {
     /// Reads from this store, until shutdown.
     pub fn new(store: &Store, shutdown: &Shutdown) -> Self {
         Self {
-            runs: of_run::Feeds::new(store.clone(), shutdown.clone()),
-            all: of_all::Log::new(store.clone(), shutdown.clone()),
+            runs: one_run::Feeds::new(store.clone(), shutdown.clone()),
+            all: all_runs::Log::new(store.clone(), shutdown.clone()),
             places: Arc::new(Semaphore::new(WATCHERS)),
         }
     }
@@ -69,7 +70,7 @@ impl Events {
         let place = Arc::clone(&self.places).try_acquire_owned().ok();
         place
             .filter(|_| taken < max)
-            .ok_or(Refused::TooMany { max })
+            .ok_or(Refused::TooManyAttempts { max })
     }
 }
 
@@ -78,7 +79,7 @@ enum Refused {
     Method,
     /// What is asked for is wrong, and why.
     Query(String),
-    TooMany {
+    TooManyAttempts {
         max: usize,
     },
     Store(StoreError),
@@ -89,7 +90,7 @@ impl Refused {
         match self {
             Self::Method => reply::method_not_allowed("GET"),
             Self::Query(why) => reply::error(StatusCode::BAD_REQUEST, why),
-            Self::TooMany { max } => reply::error(
+            Self::TooManyAttempts { max } => reply::error(
                 StatusCode::SERVICE_UNAVAILABLE,
                 format_args!(
                     "{max} clients watch events already, which is the most: {WATCHERS}, or half of receiver.max_connections"

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::run::State;
+use crate::model::run::State;
 use crate::store::Told;
 
 /// How much of a run was told. *Shape*: events, bytes of output, and the state that was told last, as in `12.3456.running`.

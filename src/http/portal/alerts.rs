@@ -5,14 +5,16 @@ use hyper::StatusCode;
 
 use super::Answer;
 use super::chart::{self, Chart};
+use super::components::{Badge, Moment, part};
 use super::episode::{self, EpisodeRow};
 use super::form::Form;
-use super::frame::{self, Frame};
-use super::words::{Badge, Moment, part};
+use super::layout::{self, Frame};
 use crate::alert_types::{self, AlertType, Rule};
-use crate::guards::Mode;
-use crate::http::refusal::Refusal;
-use crate::http::{Context, alerts, whole};
+use crate::http::Context;
+use crate::http::api::alerts;
+use crate::http::core::error::ApiError;
+use crate::http::core::excerpt;
+use crate::model::guards::Mode;
 
 /// How many episodes of an alert type are shown.
 const EPISODES: usize = 20;
@@ -46,7 +48,7 @@ impl TypeRow {
             link: format!("/alerts/{}", part(&of.name)),
             firing: of.firing,
             severities: of.severities.join(", "),
-            summary: whole::beginning(&of.summary.unwrap_or_default()).into_owned(),
+            summary: excerpt::beginning(&of.summary.unwrap_or_default()).into_owned(),
             sources: sources.collect::<Vec<_>>().join(", "),
             bindings: of
                 .bindings
@@ -55,7 +57,7 @@ impl TypeRow {
                 .collect(),
             episodes: of.episodes,
             last_seen: of.last_seen.map(Moment),
-            name: whole::name(&of.name).into_owned(),
+            name: excerpt::name(&of.name).into_owned(),
         }
     }
 }
@@ -83,7 +85,7 @@ struct BindingRow {
 }
 
 pub(super) async fn page(context: &Context, query: &str) -> Answer {
-    use crate::config::{KeptKind, Origin};
+    use crate::config::{ManagedKind, Origin};
     let unbound_only = Form::parse(query.as_bytes()).is_on("unbound");
     let catalogue = alerts::catalogue(context, None).await?;
     let mut types = catalogue.alert_types;
@@ -120,7 +122,7 @@ pub(super) async fn page(context: &Context, query: &str) -> Answer {
     let conflicts = config
         .conflicts
         .iter()
-        .filter(|of| of.kind == KeptKind::Binding);
+        .filter(|of| of.kind == ManagedKind::Binding);
     let page = Alerts {
         frame: Frame::new(context, "/alerts"),
         rows: types.into_iter().map(TypeRow::new).collect(),
@@ -138,7 +140,7 @@ pub(super) async fn page(context: &Context, query: &str) -> Answer {
             })
             .collect(),
     };
-    frame::page(StatusCode::OK, page).await
+    layout::page(StatusCode::OK, page).await
 }
 
 #[derive(Template)]
@@ -176,7 +178,7 @@ pub(super) async fn one(context: &Context, name: &str) -> Answer {
         .collect();
     if rules.is_empty() && seen.is_none() && page.episodes.is_empty() {
         let why = format_args!("no rule and no alert that came has the name {name:?}");
-        return Err(Refusal::new(StatusCode::NOT_FOUND, why));
+        return Err(ApiError::new(StatusCode::NOT_FOUND, why));
     }
     let config = context.config.borrow().clone();
     let firing = firing.get(name).copied().unwrap_or_default();
@@ -215,5 +217,5 @@ pub(super) async fn one(context: &Context, name: &str) -> Answer {
         episodes,
         resolves: chart::resolves(&took),
     };
-    frame::page(StatusCode::OK, page).await
+    layout::page(StatusCode::OK, page).await
 }

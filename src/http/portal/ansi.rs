@@ -6,7 +6,7 @@ use std::str::Chars;
 
 use askama::filters::{Escaper, Html};
 
-use crate::visible::{REPLACEMENT, is_visible};
+use crate::util::sanitize::{REPLACEMENT, is_visible};
 
 /// How a piece of text looks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

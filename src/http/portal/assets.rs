@@ -9,7 +9,7 @@ use hyper::header::{CACHE_CONTROL, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH};
 
 use super::Answer;
 use super::nothing;
-use crate::http::reply;
+use crate::http::core::reply;
 
 /// A file that pages refer to.
 pub(super) struct Asset {

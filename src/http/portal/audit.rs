@@ -4,10 +4,11 @@ use askama::Template;
 use hyper::StatusCode;
 
 use super::Answer;
-use super::frame::{self, Frame};
-use super::words::Moment;
-use crate::http::refusal::Refusal;
-use crate::http::{Context, audit};
+use super::components::Moment;
+use super::layout::{self, Frame};
+use crate::http::Context;
+use crate::http::core::audit;
+use crate::http::core::error::ApiError;
 
 struct Row {
     id: u64,
@@ -33,7 +34,7 @@ struct Audit {
 }
 
 pub(super) async fn page(context: &Context, query: &str) -> Answer {
-    let (before, limit) = audit::asked(query).map_err(Refusal::bad)?;
+    let (before, limit) = audit::asked(query).map_err(ApiError::bad)?;
     let page = context.store.audit_page(before, limit).await?;
     let rows = page.entries.into_iter().map(|entry| Row {
         id: entry.id,
@@ -56,5 +57,5 @@ pub(super) async fn page(context: &Context, query: &str) -> Answer {
             .map(|next| format!("/audit?cursor={next}&limit={limit}")),
         is_first: before.is_none(),
     };
-    frame::page(StatusCode::OK, page).await
+    layout::page(StatusCode::OK, page).await
 }

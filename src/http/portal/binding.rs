@@ -5,17 +5,17 @@ use hyper::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::Answer;
-use super::ask::{self, Ask, Offer};
+use super::components::{Badge, part};
+use super::effectiveness::Helped;
 use super::form::Form;
-use super::frame::{self, Frame, Wrong};
-use super::guarded;
-use super::helped::Helped;
-use super::kept;
-use super::words::{Badge, part};
-use crate::config::{Binding, Config, KeptKind, Origin, Target, format_duration};
-use crate::guards::Mode;
+use super::guard_text;
+use super::layout::{self, Frame, Wrong};
+use super::managed;
+use super::run_form::{self, Ask, Offer};
+use crate::config::{Binding, Config, ManagedKind, Origin, Target, format_duration};
 use crate::http::Context;
-use crate::http::refusal::Refusal;
+use crate::http::core::error::ApiError;
+use crate::model::guards::Mode;
 
 /// The fields that an error can be at.
 const FIELDS: [&str; 7] = [
@@ -74,9 +74,9 @@ pub(super) async fn one(context: &Context, name: &str) -> Answer {
     if let Some(binding) = bindings.find(|b| b.name == name && b.origin == Origin::File) {
         return provisioned(context, &config, binding).await;
     }
-    let kept = kept::found(context, KeptKind::Binding, name).await?;
-    let typed = kept::typed(&kept);
-    let mut fields = ask::fields_of(&typed);
+    let kept = managed::found(context, ManagedKind::Binding, name).await?;
+    let typed = managed::typed(&kept);
+    let mut fields = run_form::fields_of(&typed);
     fields.push(("name", kept.name.clone()));
     fields.push(("revision", kept.revision.to_string()));
     let matchers = typed
@@ -136,11 +136,11 @@ async fn provisioned(context: &Context, config: &Config, binding: &Binding) -> A
         name: binding.name.clone(),
         matchers: binding.matchers.iter().map(ToString::to_string).collect(),
         facts,
-        guards: guarded::in_words(binding, &config.guards),
-        steps: guarded::steps(binding),
+        guards: guard_text::in_words(binding, &config.guards),
+        steps: guard_text::steps(binding),
         helped: Helped::by_role(&context.store.verdicts().await?, &binding.name),
     };
-    frame::page(StatusCode::OK, page).await
+    layout::page(StatusCode::OK, page).await
 }
 
 pub(super) fn target_in_words(target: &Target) -> String {
@@ -163,19 +163,19 @@ async fn shown(
     let mut conflicts = config
         .conflicts
         .iter()
-        .filter(|of| of.kind == KeptKind::Binding);
+        .filter(|of| of.kind == ManagedKind::Binding);
     let conflict = conflicts.find(|of| Some(of.name.as_str()) == old);
     let mut bindings = config.bindings.iter();
-    let in_force = bindings.find(|binding| Some(binding.name.as_str()) == old);
-    let helped = match in_force {
+    let auth_config = bindings.find(|binding| Some(binding.name.as_str()) == old);
+    let helped = match auth_config {
         Some(binding) => Helped::by_role(&context.store.verdicts().await?, &binding.name),
         None => Vec::new(),
     };
     let page = Page {
         frame: Frame::new(context, "/alerts"),
         mode: form.text("mode").to_owned(),
-        guards: in_force.map_or_else(Vec::new, |of| guarded::in_words(of, &config.guards)),
-        steps: in_force.map_or_else(Vec::new, |of| guarded::steps(of)),
+        guards: auth_config.map_or_else(Vec::new, |of| guard_text::in_words(of, &config.guards)),
+        steps: auth_config.map_or_else(Vec::new, |of| guard_text::steps(of)),
         helped,
         ask: Ask::new(context, form, wrong, Offer::Alert),
         name: old.unwrap_or(form.text("name")).to_owned(),
@@ -187,17 +187,17 @@ async fn shown(
         }),
         conflict: conflict.map(|of| of.why.clone()).unwrap_or_default(),
     };
-    frame::page(status, page).await
+    layout::page(status, page).await
 }
 
 /// Keeps what a form says: a new one, or a change of the one of this name.
 pub(super) async fn keep(context: &Context, form: Form, old: Option<&str>) -> Answer {
     let kept = async {
         let asked = asked(&form, old)?;
-        kept::put(context, KeptKind::Binding, old, asked, &form).await
+        managed::put(context, ManagedKind::Binding, old, asked, &form).await
     };
     match kept.await {
-        Ok(name) => Ok(frame::see(&format!("/bindings/{}", part(&name)))),
+        Ok(name) => Ok(layout::see(&format!("/bindings/{}", part(&name)))),
         Err(refusal) => {
             let wrong = Wrong::new(&refusal, &FIELDS);
             shown(context, &form, wrong, refusal.status, old).await
@@ -206,18 +206,18 @@ pub(super) async fn keep(context: &Context, form: Form, old: Option<&str>) -> An
 }
 
 /// The form as the API takes it.
-fn asked(form: &Form, old: Option<&str>) -> Result<Map<String, Value>, Refusal> {
+fn asked(form: &Form, old: Option<&str>) -> Result<Map<String, Value>, ApiError> {
     let matchers = form.text("matchers").lines().map(str::trim);
     let matchers: Vec<&str> = matchers.filter(|line| !line.is_empty()).collect();
     if matchers.is_empty() {
-        return Err(Refusal::bad(
+        return Err(ApiError::bad(
             "matchers: want one a line, such as alertname = \"SiteDown\"",
         ));
     }
     let mut asked = Map::new();
     asked.insert("name".to_owned(), json!(old.unwrap_or(form.text("name"))));
     asked.insert("matchers".to_owned(), json!(matchers));
-    asked.extend(ask::asked(form, Offer::Alert)?);
+    asked.extend(run_form::asked(form, Offer::Alert)?);
     let mode = match form.text("mode") {
         "" => Mode::Run.as_str(),
         mode => mode,
@@ -275,7 +275,7 @@ mod tests {
     #[test]
     fn a_value_is_quoted_as_a_matcher_reads_it() {
         for value in ["SiteDown", "a \"b\" \\ c", "x\ny", "é"] {
-            let matcher: crate::alert::Matcher =
+            let matcher: crate::model::alert::Matcher =
                 format!("alertname = {}", quoted(value)).parse().unwrap();
             assert_eq!(matcher.to_string(), format!("alertname={}", quoted(value)));
         }

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use askama::filters::HtmlSafe;
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::words::{Took, count};
-use crate::run::Outcome;
+use super::components::{Took, count};
+use crate::model::run::Outcome;
 use crate::store::Ends;
 
 const WIDTH: u32 = 720;

@@ -4,15 +4,17 @@ use askama::Template;
 use hyper::StatusCode;
 
 use super::Answer;
-use super::frame::{self, Frame};
-use super::kept;
-use super::words::{few, part};
-use crate::clock;
-use crate::config::KeptKind;
-use crate::http::refusal::Refusal;
-use crate::http::{Context, hosts, note};
-use crate::run::{RunId, State};
+use super::components::{few, part};
+use super::layout::{self, Frame};
+use super::managed;
+use crate::config::ManagedKind;
+use crate::http::Context;
+use crate::http::api::hosts;
+use crate::http::core::audit_note;
+use crate::http::core::error::ApiError;
+use crate::model::run::{RunId, State};
 use crate::store::{Canceled, StoreError};
+use crate::util::clock;
 
 #[derive(Template)]
 #[template(path = "confirm.html")]
@@ -50,7 +52,7 @@ pub(super) async fn cancel(context: &Context, id: RunId) -> Answer {
         back: format!("/runs/{id}"),
         no: "Let it go on",
     };
-    frame::page(StatusCode::OK, page).await
+    layout::page(StatusCode::OK, page).await
 }
 
 pub(super) async fn canceled(context: &Context, id: RunId) -> Answer {
@@ -62,7 +64,7 @@ pub(super) async fn canceled(context: &Context, id: RunId) -> Answer {
             clock::now(),
         )
         .await?;
-    note::of_run(context, "canceled", id).await;
+    audit_note::of_run(context, "canceled", id).await;
     match how {
         Canceled::Ended => tracing::info!(
             run = id.0,
@@ -72,7 +74,7 @@ pub(super) async fn canceled(context: &Context, id: RunId) -> Answer {
         ),
         Canceled::Ending => tracing::info!(run = id.0, "cancel asked for"),
     }
-    Ok(frame::see(&format!("/runs/{id}")))
+    Ok(layout::see(&format!("/runs/{id}")))
 }
 
 pub(super) async fn remove(context: &Context, name: &str) -> Answer {
@@ -80,7 +82,7 @@ pub(super) async fn remove(context: &Context, name: &str) -> Answer {
         .inventory
         .fresh()
         .await
-        .map_err(Refusal::unavailable)?;
+        .map_err(ApiError::unavailable)?;
     let enrolled = inventory
         .host(name)
         .is_some_and(|host| host.enrolled().is_some());
@@ -101,30 +103,30 @@ pub(super) async fn remove(context: &Context, name: &str) -> Answer {
         back: format!("/hosts/{}", part(name)),
         no: "Keep it",
     };
-    frame::page(StatusCode::OK, page).await
+    layout::page(StatusCode::OK, page).await
 }
 
 pub(super) async fn removed(context: &Context, name: &str) -> Answer {
     hosts::take_away(context, name).await?;
-    Ok(frame::see("/hosts"))
+    Ok(layout::see("/hosts"))
 }
 
-fn kind(word: &str) -> KeptKind {
+fn kind(word: &str) -> ManagedKind {
     match word {
-        "bindings" => KeptKind::Binding,
-        _ => KeptKind::Schedule,
+        "bindings" => ManagedKind::Binding,
+        _ => ManagedKind::Schedule,
     }
 }
 
 pub(super) async fn take_away(context: &Context, word: &str, name: &str) -> Answer {
     let kind = kind(word);
-    let kept = kept::found(context, kind, name).await?;
+    let kept = managed::found(context, kind, name).await?;
     let (here, what) = match kind {
-        KeptKind::Binding => (
+        ManagedKind::Binding => (
             "/alerts",
             "Alerts that it matches no longer start its roles.",
         ),
-        KeptKind::Schedule => ("/schedules", "Its times no longer come."),
+        ManagedKind::Schedule => ("/schedules", "Its times no longer come."),
     };
     let page = Confirm {
         frame: Frame::new(context, here),
@@ -135,14 +137,14 @@ pub(super) async fn take_away(context: &Context, word: &str, name: &str) -> Answ
         back: format!("/{word}/{}", part(name)),
         no: "Keep it",
     };
-    frame::page(StatusCode::OK, page).await
+    layout::page(StatusCode::OK, page).await
 }
 
 pub(super) async fn taken_away(context: &Context, word: &str, name: &str) -> Answer {
     let kind = kind(word);
-    kept::remove(context, kind, name).await?;
-    Ok(frame::see(match kind {
-        KeptKind::Binding => "/alerts",
-        KeptKind::Schedule => "/schedules",
+    managed::remove(context, kind, name).await?;
+    Ok(layout::see(match kind {
+        ManagedKind::Binding => "/alerts",
+        ManagedKind::Schedule => "/schedules",
     }))
 }

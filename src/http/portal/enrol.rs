@@ -5,12 +5,13 @@ use hyper::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::Answer;
+use super::components::part;
 use super::form::Form;
-use super::frame::{self, Frame, Wrong};
-use super::words::part;
+use super::layout::{self, Frame, Wrong};
 use crate::config;
-use crate::http::refusal::Refusal;
-use crate::http::{Context, hosts};
+use crate::http::Context;
+use crate::http::api::hosts;
+use crate::http::core::error::ApiError;
 
 /// The fields that an error can be at.
 const FIELDS: [&str; 4] = ["name", "address", "groups", "vars"];
@@ -40,12 +41,12 @@ async fn shown(context: &Context, form: Form, wrong: Wrong, status: StatusCode) 
         form,
         groups,
     };
-    frame::page(status, page).await
+    layout::page(status, page).await
 }
 
 pub(super) async fn enrolled(context: &Context, form: Form) -> Answer {
     match enrol(context, &form).await {
-        Ok(()) => Ok(frame::see(&format!("/hosts/{}", part(form.text("name"))))),
+        Ok(()) => Ok(layout::see(&format!("/hosts/{}", part(form.text("name"))))),
         Err(refusal) => {
             let wrong = Wrong::new(&refusal, &FIELDS);
             shown(context, form, wrong, refusal.status).await
@@ -53,21 +54,21 @@ pub(super) async fn enrolled(context: &Context, form: Form) -> Answer {
     }
 }
 
-async fn enrol(context: &Context, form: &Form) -> Result<(), Refusal> {
+async fn enrol(context: &Context, form: &Form) -> Result<(), ApiError> {
     let json = asked(form)?.to_string();
     let context = context.clone();
     // The browser may go away meanwhile. What was begun is ended all the same.
     let done = tokio::spawn(async move { hosts::enrol(&context, json.as_bytes()).await });
     let done = done
         .await
-        .map_err(|e| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, e))?;
+        .map_err(|e| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, e))?;
     done.map(|_| ())
 }
 
 /// The form as the API takes it.
-fn asked(form: &Form) -> Result<Value, Refusal> {
+fn asked(form: &Form) -> Result<Value, ApiError> {
     let vars = config::parse_vars(form.text("vars"));
-    let vars = vars.map_err(|why| Refusal::bad(format_args!("vars: {why}")))?;
+    let vars = vars.map_err(|why| ApiError::bad(format_args!("vars: {why}")))?;
     let mut asked = Map::new();
     asked.insert("name".to_owned(), json!(form.text("name")));
     if !form.text("address").is_empty() {

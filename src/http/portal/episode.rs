@@ -1,9 +1,10 @@
 //! An episode of an alert, and what is done about it.
 
-use super::words::{Badge, Moment, Took, part};
-use crate::alert::{ALERTNAME, EpisodeKey, LabelSet, Status};
-use crate::http::{alerts, whole};
-use crate::store::{Decided, Episode, EpisodePage};
+use super::components::{Badge, Moment, Took, part};
+use crate::http::api::alerts;
+use crate::http::core::excerpt;
+use crate::model::alert::{ALERTNAME, EpisodeKey, LabelSet, Status};
+use crate::store::{DecisionRecord, Episode, EpisodePage};
 
 /// What was decided under one binding.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,7 +29,7 @@ pub(super) struct Decision {
 }
 
 /// Whether what was decided helped.
-pub(super) fn verdict(decided: &Decided) -> Option<Badge> {
+pub(super) fn verdict(decided: &DecisionRecord) -> Option<Badge> {
     match decided.verdict {
         Some(verdict) => Some(Badge(verdict.as_str())),
         None => decided.awaits_verdict().then_some(Badge("pending")),
@@ -55,7 +56,7 @@ pub(super) fn rows(page: EpisodePage) -> Vec<EpisodeRow> {
     let EpisodePage { episodes, runs, .. } = page;
     let row = |mut episode: Episode| {
         let key = episode.key();
-        let is_cut = whole::cut(&mut episode);
+        let is_cut = excerpt::cut(&mut episode);
         let name = episode.labels.get(ALERTNAME).cloned().unwrap_or_default();
         let fires = episode.status == Status::Firing;
         let decisions = episode.decisions.into_iter().map(|(binding, decided)| {

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::words::Bytes;
-use crate::facts::{FAMILIES, Facts, HostFacts, HostOptions, Sample, series};
+use super::components::Bytes;
+use crate::model::facts::{FAMILIES, Facts, HostFacts, HostOptions, Sample, series};
 
 /// How much of something is used.
 #[derive(Debug, Clone, PartialEq)]
@@ -122,7 +122,7 @@ fn rows(samples: &Samples, facts: Facts<'_>) -> Vec<(&'static str, String)> {
         ("IPv6 address", text("default_ipv6.address")),
         (
             "Up for",
-            uptime.map_or_else(String::new, |s| super::words::Took(s).to_string()),
+            uptime.map_or_else(String::new, |s| super::components::Took(s).to_string()),
         ),
         ("Service manager", samples.info("service_manager_info")),
         ("Python", samples.info("python_info")),

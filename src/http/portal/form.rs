@@ -4,9 +4,11 @@ use hyper::body::Incoming;
 use hyper::header::CONTENT_TYPE;
 use hyper::{Request, StatusCode};
 
-use crate::http::body::BodyError;
-use crate::http::refusal::Refusal;
-use crate::http::{Context, body, origin, start};
+use crate::http::Context;
+use crate::http::api::create_run;
+use crate::http::core::body::BodyError;
+use crate::http::core::error::ApiError;
+use crate::http::core::{body, origin};
 
 /// The fields of a form or of a query, in their order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -77,21 +79,21 @@ const NOT_OURS: &str = "nothing was done: this form does not come from a page of
      by --web.external-url. Open promansible so, in a current browser, and send the form again; a program uses /api/v1";
 
 /// The form that a request brings, if one of our own pages sent it.
-pub(super) async fn read(context: &Context, request: Request<Incoming>) -> Result<Form, Refusal> {
+pub(super) async fn read(context: &Context, request: Request<Incoming>) -> Result<Form, ApiError> {
     if !origin::of_own_page(request.headers(), context.external_origin.as_deref()) {
-        return Err(Refusal::new(StatusCode::FORBIDDEN, NOT_OURS));
+        return Err(ApiError::new(StatusCode::FORBIDDEN, NOT_OURS));
     }
     let content_type = request.headers().get(CONTENT_TYPE);
     if content_type.is_none_or(|it| *it != *"application/x-www-form-urlencoded") {
-        return Err(Refusal::new(
+        return Err(ApiError::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "want Content-Type: application/x-www-form-urlencoded",
         ));
     }
     // Three bytes stand for one, at worst.
-    let largest = 3 * start::LARGEST;
+    let largest = 3 * create_run::LARGEST;
     let timeout = context.config.borrow().receiver.body_timeout;
-    let refused = |e: BodyError| Refusal::new(e.status(), e);
+    let refused = |e: BodyError| ApiError::new(e.status(), e);
     let body = body::read(request, largest, timeout)
         .await
         .map_err(refused)?;

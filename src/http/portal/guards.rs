@@ -6,16 +6,16 @@ use askama::Template;
 use hyper::StatusCode;
 
 use super::Answer;
+use super::components::part;
 use super::form::Form;
-use super::frame::{self, Frame, Wrong};
-use super::waiting::HoldRow;
-use super::words::part;
-use crate::clock;
+use super::layout::{self, Frame, Wrong};
+use super::pending::HoldRow;
 use crate::http::Context;
-use crate::http::guards::{self, Hold};
-use crate::http::refusal::Refusal;
-use crate::run::RunId;
-use crate::units::{DURATION_HELP, parse_duration};
+use crate::http::api::guards::{self, Hold};
+use crate::http::core::error::ApiError;
+use crate::model::run::RunId;
+use crate::util::clock;
+use crate::util::units::{DURATION_HELP, parse_duration};
 
 /// How long a reason may be. *Units*: characters.
 const WHY: usize = 1000;
@@ -28,7 +28,7 @@ const FIELDS: [&str; 2] = ["for", "why"];
 
 /// In whose name something is done here.
 pub(super) fn by(context: &Context) -> String {
-    guards::who(context, "the portal")
+    guards::name_of(context, "the portal")
 }
 
 /// A question with a reason in its answer.
@@ -52,9 +52,9 @@ struct Ask {
 }
 
 /// Asks whether everything is to be paused.
-pub(super) async fn ask_pause(context: &Context, form: &Form, wrong: Option<Refusal>) -> Answer {
+pub(super) async fn ask_pause(context: &Context, form: &Form, wrong: Option<ApiError>) -> Answer {
     if context.pause.is_some() {
-        return Ok(frame::see("/"));
+        return Ok(layout::see("/"));
     }
     let page = Ask {
         frame: Frame::new(context, "/pause"),
@@ -72,7 +72,7 @@ pub(super) async fn ask_pause(context: &Context, form: &Form, wrong: Option<Refu
         back: "/".to_owned(),
         no: "Let it go on",
     };
-    frame::page(status(wrong.as_ref()), page).await
+    layout::page(status(wrong.as_ref()), page).await
 }
 
 /// Starts nothing more.
@@ -82,32 +82,32 @@ pub(super) async fn pause(context: &Context, form: &Form) -> Answer {
         Err(refusal) => return ask_pause(context, form, Some(refusal)).await,
     };
     guards::pause(context, by(context), why).await?;
-    Ok(frame::see("/"))
+    Ok(layout::see("/"))
 }
 
 /// Starts runs again.
 pub(super) async fn resume(context: &Context) -> Answer {
     guards::resume(context, &by(context)).await?;
-    Ok(frame::see("/"))
+    Ok(layout::see("/"))
 }
 
 /// Lets go what a storm holds: of the binding that is named, or of all together where the name is empty.
 pub(super) async fn release(context: &Context, form: &Form) -> Answer {
     let binding = form.untrimmed("binding").to_owned();
     guards::release(context, Some(&binding), &by(context)).await?;
-    Ok(frame::see("/"))
+    Ok(layout::see("/"))
 }
 
 /// Forgets a role's failures, so that it runs again.
 pub(super) async fn close(context: &Context, role: &str) -> Answer {
     guards::close(context, role, &by(context)).await?;
-    Ok(frame::see(&format!("/roles/{}", part(role))))
+    Ok(layout::see(&format!("/roles/{}", part(role))))
 }
 
 /// Consents to a run that waits for it, or ends it.
 pub(super) async fn answer(context: &Context, run: RunId, approved: bool) -> Answer {
     guards::answer_approval(context, run, approved, by(context)).await?;
-    Ok(frame::see(&format!("/runs/{run}")))
+    Ok(layout::see(&format!("/runs/{run}")))
 }
 
 /// Asks for how long a host is to be left alone, and why.
@@ -115,7 +115,7 @@ pub(super) async fn ask_hold(
     context: &Context,
     host: &str,
     form: &Form,
-    wrong: Option<Refusal>,
+    wrong: Option<ApiError>,
 ) -> Answer {
     known(context, host).await?;
     let book = context.store.book().await?;
@@ -146,7 +146,7 @@ pub(super) async fn ask_hold(
         back: format!("/hosts/{}", part(host)),
         no: "Back",
     };
-    frame::page(status(wrong.as_ref()), page).await
+    layout::page(status(wrong.as_ref()), page).await
 }
 
 /// Leaves a host alone.
@@ -156,7 +156,7 @@ pub(super) async fn hold(context: &Context, host: &str, form: &Form) -> Answer {
         Err(refusal) => return ask_hold(context, host, form, Some(refusal)).await,
     };
     guards::hold_host(context, host, wanted, by(context)).await?;
-    Ok(frame::see(&format!("/hosts/{}", part(host))))
+    Ok(layout::see(&format!("/hosts/{}", part(host))))
 }
 
 /// Ends a host's hold. That it has none is no fault: its time was up.
@@ -165,58 +165,58 @@ pub(super) async fn release_host(context: &Context, host: &str) -> Answer {
     if store.release_host(host.to_owned(), clock::now()).await? {
         tracing::info!(host, by = by(context), "a host is released");
     }
-    Ok(frame::see(&format!("/hosts/{}", part(host))))
+    Ok(layout::see(&format!("/hosts/{}", part(host))))
 }
 
-async fn known(context: &Context, host: &str) -> Result<(), Refusal> {
+async fn known(context: &Context, host: &str) -> Result<(), ApiError> {
     let inventory = context.inventory.fresh().await;
-    let inventory = inventory.map_err(Refusal::unavailable)?;
+    let inventory = inventory.map_err(ApiError::unavailable)?;
     if inventory.host(host).is_some() {
         return Ok(());
     }
     let why = format_args!("no host of the inventory is named {host:?}");
-    Err(Refusal::new(StatusCode::NOT_FOUND, why))
+    Err(ApiError::new(StatusCode::NOT_FOUND, why))
 }
 
-fn said(wrong: Option<&Refusal>) -> Wrong {
+fn said(wrong: Option<&ApiError>) -> Wrong {
     wrong.map_or_else(Wrong::default, |refusal| Wrong::new(refusal, &FIELDS))
 }
 
-fn status(wrong: Option<&Refusal>) -> StatusCode {
+fn status(wrong: Option<&ApiError>) -> StatusCode {
     wrong.map_or(StatusCode::OK, |refusal| refusal.status)
 }
 
 /// For how long, or until somebody releases it; and why.
-fn asked(form: &Form) -> Result<Hold, Refusal> {
+fn asked(form: &Form) -> Result<Hold, ApiError> {
     let text = form.text("for");
     let time = match (text, parse_duration(text)) {
         ("", _) => None,
         (_, Ok(time)) if time >= Duration::from_secs(1) => Some(time),
         (_, Ok(_)) => {
-            return Err(Refusal::bad(
+            return Err(ApiError::bad(
                 "for: it is too short; want 1s or more, or nothing to hold it until somebody releases it",
             ));
         }
         (_, Err(e)) => {
-            return Err(Refusal::bad(format_args!(
+            return Err(ApiError::bad(format_args!(
                 "for: {text:?}: {e}; {DURATION_HELP}"
             )));
         }
     };
     let why = reason(form)?;
     if why.is_empty() {
-        return Err(Refusal::bad(
+        return Err(ApiError::bad(
             "why: it is missing; say it to whoever finds the host held",
         ));
     }
     Ok(Hold { time, why })
 }
 
-fn reason(form: &Form) -> Result<String, Refusal> {
+fn reason(form: &Form) -> Result<String, ApiError> {
     let why = form.text("why");
     let length = why.chars().count();
     if length > WHY {
-        return Err(Refusal::bad(format_args!(
+        return Err(ApiError::bad(format_args!(
             "why: it has {length} characters; want at most {WHY}"
         )));
     }

@@ -5,14 +5,14 @@ use hyper::StatusCode;
 use serde_json::Value;
 
 use super::Answer;
+use super::components::{Moment, Row, part};
 use super::facts::{Described, describe};
-use super::frame::{self, Frame};
-use super::waiting::HoldRow;
-use super::words::{Moment, Row, part};
-use crate::clock;
+use super::layout::{self, Frame};
+use super::pending::HoldRow;
 use crate::http::Context;
-use crate::http::refusal::Refusal;
+use crate::http::core::error::ApiError;
 use crate::store::{ChangedAt, RunFilter};
+use crate::util::clock;
 
 /// How many runs are shown.
 const RUNS: usize = 10;
@@ -59,7 +59,7 @@ pub(super) async fn page(context: &Context, name: &str) -> Answer {
         .inventory
         .fresh()
         .await
-        .map_err(Refusal::unavailable)?;
+        .map_err(ApiError::unavailable)?;
     let mut conflicts = inventory.conflicts().iter();
     let conflict = conflicts
         .find(|of| of.name == name)
@@ -69,7 +69,7 @@ pub(super) async fn page(context: &Context, name: &str) -> Answer {
             || format!("no host of the inventory is named {name:?}"),
             |conflict| format!("{conflict}, so it takes no part: /hosts removes it"),
         );
-        return Err(Refusal::new(StatusCode::NOT_FOUND, why));
+        return Err(ApiError::new(StatusCode::NOT_FOUND, why));
     };
     let (store, now) = (&context.store, clock::now());
     let facts = store.facts_of(name.to_owned()).await?;
@@ -113,7 +113,7 @@ pub(super) async fn page(context: &Context, name: &str) -> Answer {
         changes: changes.into_iter().take(CHANGED).map(changed).collect(),
         runs: runs.runs.iter().map(|run| Row::of(run, now)).collect(),
     };
-    frame::page(StatusCode::OK, page).await
+    layout::page(StatusCode::OK, page).await
 }
 
 fn changed(of: ChangedAt) -> ChangeRow {

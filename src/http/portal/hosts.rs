@@ -6,12 +6,12 @@ use askama::Template;
 use hyper::StatusCode;
 
 use super::Answer;
+use super::components::{Moment, part};
 use super::form::Form;
-use super::frame::{self, Frame};
 use super::inventory;
-use super::words::{Moment, part};
-use crate::clock;
+use super::layout::{self, Frame};
 use crate::http::Context;
+use crate::util::clock;
 
 /// How many hosts are shown; a filter finds the others.
 const HOSTS: usize = 500;
@@ -65,7 +65,7 @@ pub(super) async fn page(context: &Context, query: &str) -> Answer {
         Ok(hosts) => hosts,
         Err(why) => {
             page.unavailable = why.to_string();
-            return frame::page(StatusCode::OK, page).await;
+            return layout::page(StatusCode::OK, page).await;
         }
     };
     let standing = context.inventory.standing();
@@ -112,5 +112,5 @@ pub(super) async fn page(context: &Context, query: &str) -> Answer {
             )
         })
         .collect();
-    frame::page(StatusCode::OK, page).await
+    layout::page(StatusCode::OK, page).await
 }

@@ -2,14 +2,14 @@
 
 use chrono::{DateTime, Utc};
 
-use super::words::count;
-use crate::inventory_keeper::Standing;
+use super::components::count;
+use crate::services::inventory_watcher::InventoryStatus;
 
 /// How many names of missing hosts are shown.
 const NAMES: usize = 10;
 
 /// Why the inventory cannot be read, where an earlier one is used meanwhile.
-pub(super) fn unread(standing: &Standing) -> Option<String> {
+pub(super) fn unread(standing: &InventoryStatus) -> Option<String> {
     let trouble = standing
         .trouble
         .as_ref()
@@ -24,7 +24,7 @@ pub(super) fn unread(standing: &Standing) -> Option<String> {
 }
 
 /// What is missing from it all at once.
-pub(super) fn shrunk(standing: &Standing) -> Option<String> {
+pub(super) fn shrunk(standing: &InventoryStatus) -> Option<String> {
     let shrunk = standing.shrunk.as_ref()?;
     let mut names: Vec<&str> = shrunk.missing.iter().map(String::as_str).collect();
     let more = names.len().saturating_sub(NAMES);

@@ -6,14 +6,16 @@ use hyper::{StatusCode, Uri};
 
 use super::Answer;
 use super::form::Form;
-use super::frame::{self, Frame};
-use crate::caller::Scope;
-use crate::clock;
-use crate::door::{COOKIE_NAME, Denied, SESSION_LASTS};
-use crate::http::places::Place;
-use crate::http::reply::Reply;
-use crate::http::{Context, audit, gate, reject_log};
+use super::layout::{self, Frame};
+use crate::auth::{COOKIE_NAME, Denied, SESSION_LASTS};
+use crate::http::Context;
+use crate::http::authz;
+use crate::http::core::reply::Reply;
+use crate::http::core::slots::Slot;
+use crate::http::core::{audit, reject_log};
 use crate::metrics::Rejected;
+use crate::model::identity::Scope;
+use crate::util::clock;
 
 const WRONG: &str = "The name or the password is wrong.";
 
@@ -39,9 +41,9 @@ struct Bounce {
 pub(super) async fn page(context: &Context, query: &str) -> Answer {
     let form = Form::parse(query.as_bytes());
     let next = own_path(form.text("next"));
-    let in_force = context.door.in_force(&context.config.borrow().web);
-    if !in_force.has_users() {
-        return Ok(frame::see("/"));
+    let auth_config = context.door.current(&context.config.borrow().web);
+    if !auth_config.has_users() {
+        return Ok(layout::see("/"));
     }
     shown(context, next, "", "", StatusCode::OK).await
 }
@@ -59,32 +61,32 @@ async fn shown(
         user: user.to_owned(),
         wrong: wrong.to_owned(),
     };
-    frame::page(status, page).await
+    layout::page(status, page).await
 }
 
 /// Signs a user in. `place` is that of the connection, which may be ended for another one while the password is looked at,
 /// and while one that is wrong waits.
-pub(super) async fn signed_in(context: &Context, form: Form, place: Option<Place>) -> Answer {
+pub(super) async fn signed_in(context: &Context, form: Form, place: Option<Slot>) -> Answer {
     let (next, user) = (own_path(form.text("next")), form.text("user"));
-    let in_force = context.door.in_force(&context.config.borrow().web);
+    let auth_config = context.door.current(&context.config.borrow().web);
     let Some(peer) = context.peer.clone() else {
-        return Ok(frame::see("/login"));
+        return Ok(layout::see("/login"));
     };
-    let rest = place.as_ref().map(Place::rest);
+    let rest = place.as_ref().map(Slot::rest);
     let said = (user, form.untrimmed("password"));
     let found = context
         .door
-        .sign_in(&in_force, said, peer.address.ip(), clock::now())
+        .sign_in(&auth_config, said, peer.address.ip(), clock::now())
         .await;
     // A wrong password has waited already.
-    if matches!(found, Err(Denied::TooMany)) {
-        tokio::time::sleep(gate::AFTER_WRONG).await;
+    if matches!(found, Err(Denied::TooManyAttempts)) {
+        tokio::time::sleep(authz::AFTER_WRONG).await;
     }
     drop(rest);
     let (cookie, caller) = match found {
         Ok(found) => found,
         // What was typed as a name may be a password, and is not in the log.
-        Err(Denied::TooMany) => {
+        Err(Denied::TooManyAttempts) => {
             reject_log::no_sign_in(context, &peer, Rejected::TooManyPasswords);
             let status = StatusCode::TOO_MANY_REQUESTS;
             return shown(context, next, user, BUSY, status).await;
@@ -101,16 +103,16 @@ pub(super) async fn signed_in(context: &Context, form: Form, place: Option<Place
     }
     audit::signed_in(context, user).await?;
     tracing::info!(address = peer.shown(), user, "signed in");
-    let mut reply = frame::see(next);
+    let mut reply = layout::see(next);
     set(context, &mut reply, &cookie, SESSION_LASTS.num_seconds());
     Ok(reply)
 }
 
 pub(super) fn signed_out(context: &Context, headers: &hyper::HeaderMap) -> Reply {
-    let in_force = context.door.in_force(&context.config.borrow().web);
-    context.door.sign_out(&in_force, headers, clock::now());
+    let auth_config = context.door.current(&context.config.borrow().web);
+    context.door.sign_out(&auth_config, headers, clock::now());
     context.note.did("signed out");
-    let mut reply = frame::see("/login");
+    let mut reply = layout::see("/login");
     set(context, &mut reply, "", 0);
     reply
 }
@@ -137,7 +139,7 @@ fn set(context: &Context, reply: &mut Reply, cookie: &str, seconds: i64) {
 pub(in crate::http) fn to_login(uri: &Uri) -> Reply {
     let next = uri.path_and_query().map_or("/", |path| path.as_str());
     let next: String = form_urlencoded::byte_serialize(next.as_bytes()).collect();
-    frame::see(&format!("/login?next={next}"))
+    layout::see(&format!("/login?next={next}"))
 }
 
 /// A page that leads to itself. Who follows a link on another site comes without his cookie, which a strict one is; from
@@ -148,7 +150,7 @@ pub(in crate::http) async fn bounce(context: &Context, uri: &Uri) -> Reply {
         frame: Frame::new(context, "/login"),
         next: own_path(next).to_owned(),
     };
-    let page = frame::page(StatusCode::OK, page).await;
+    let page = layout::page(StatusCode::OK, page).await;
     page.unwrap_or_else(|broken| broken.reply())
 }
 

@@ -38,51 +38,53 @@
 
 mod alerts;
 mod ansi;
-mod ask;
 mod assets;
 mod audit;
 mod binding;
 mod chart;
+mod components;
 mod confirm;
+mod effectiveness;
 mod enrol;
 mod episode;
 mod facts;
 mod form;
-mod frame;
-mod guarded;
+mod guard_text;
 mod guards;
-mod helped;
 mod host;
 mod hosts;
 mod inventory;
-mod kept;
+mod layout;
 mod login;
+mod managed;
 mod markdown;
-mod now;
+mod overview;
+mod pending;
 mod roles;
 mod run;
+mod run_form;
 mod runs;
 mod schedule;
 mod schedules;
 mod start;
 mod timeline;
-mod waiting;
-mod words;
 
 use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 
-use super::places::Place;
-use super::refusal::Refusal;
-use super::reply::{self, Reply};
-use super::{Context, path, rerun};
-use crate::run::RunId;
+use super::Context;
+use super::api::rerun;
+use super::core::error::ApiError;
+use super::core::path;
+use super::core::reply::{self, Reply};
+use super::core::slots::Slot;
+use crate::model::run::RunId;
 use form::Form;
 
 pub(super) use login::{bounce, to_login};
 
 /// A page, or why there is none.
-type Answer = Result<Reply, Refusal>;
+type Answer = Result<Reply, ApiError>;
 
 pub(super) async fn answer(context: &Context, request: Request<Incoming>) -> Reply {
     let uri = request.uri().clone();
@@ -93,7 +95,7 @@ pub(super) async fn answer(context: &Context, request: Request<Incoming>) -> Rep
     if !matches!(parts.as_slice(), ["assets" | "login" | "logout", ..]) {
         match context.store.book().await {
             Ok(book) => context.pause = book.pause,
-            Err(e) => return frame::trouble(&context, e.into()).await,
+            Err(e) => return layout::trouble(&context, e.into()).await,
         }
     }
     let context = &context;
@@ -104,13 +106,13 @@ pub(super) async fn answer(context: &Context, request: Request<Incoming>) -> Rep
     };
     match answer {
         Ok(reply) => reply,
-        Err(refusal) => frame::trouble(context, refusal).await,
+        Err(refusal) => layout::trouble(context, refusal).await,
     }
 }
 
 /// The page for those who may not do what they asked for.
 pub(super) async fn refused(context: &Context, why: String) -> Reply {
-    frame::trouble(context, Refusal::new(StatusCode::FORBIDDEN, why)).await
+    layout::trouble(context, ApiError::new(StatusCode::FORBIDDEN, why)).await
 }
 
 async fn read(
@@ -120,7 +122,7 @@ async fn read(
     query: &str,
 ) -> Answer {
     match parts {
-        [""] => now::page(context).await,
+        [""] => overview::page(context).await,
         ["runs"] => runs::page(context, query).await,
         ["runs", id] => run::page(context, number(id)?).await,
         ["runs", id, "cancel"] => confirm::cancel(context, number(id)?).await,
@@ -165,8 +167,8 @@ async fn post(context: &Context, request: Request<Incoming>, parts: &[&str]) -> 
         ["runs", id, "rerun"] => {
             let id = number(id)?;
             form::read(context, request).await?;
-            let new = rerun::queue(context, id, crate::run::Vars::new()).await?;
-            Ok(frame::see(&format!("/runs/{new}")))
+            let new = rerun::queue(context, id, crate::model::run::Vars::new()).await?;
+            Ok(layout::see(&format!("/runs/{new}")))
         }
         ["pause"] => {
             let form = form::read(context, request).await?;
@@ -197,7 +199,7 @@ async fn post(context: &Context, request: Request<Incoming>, parts: &[&str]) -> 
             start::started(context, form).await
         }
         ["login"] => {
-            let place = request.extensions().get::<Place>().cloned();
+            let place = request.extensions().get::<Slot>().cloned();
             let form = form::read(context, request).await?;
             login::signed_in(context, form, place).await
         }
@@ -246,12 +248,12 @@ async fn post(context: &Context, request: Request<Incoming>, parts: &[&str]) -> 
     }
 }
 
-fn number(id: &str) -> Result<RunId, Refusal> {
+fn number(id: &str) -> Result<RunId, ApiError> {
     let number = id.parse().map(RunId);
-    number.map_err(|_| Refusal::bad(format_args!("{id:?} is not a run's number")))
+    number.map_err(|_| ApiError::bad(format_args!("{id:?} is not a run's number")))
 }
 
-fn nothing(parts: &[&str]) -> Refusal {
+fn nothing(parts: &[&str]) -> ApiError {
     let path = parts.join("/");
-    Refusal::new(StatusCode::NOT_FOUND, format_args!("there is no /{path}"))
+    ApiError::new(StatusCode::NOT_FOUND, format_args!("there is no /{path}"))
 }

@@ -5,18 +5,18 @@ use hyper::StatusCode;
 use serde_json::Value;
 
 use super::Answer;
-use super::frame::{self, Frame};
-use super::helped::{Helped, Known};
+use super::components::{Badge, Moment, Row, part};
+use super::effectiveness::{Helped, Known};
+use super::layout::{self, Frame};
 use super::markdown;
-use super::waiting::CircuitRow;
-use super::words::{Badge, Moment, Row, part};
-use crate::argument_spec::Options;
-use crate::clock;
+use super::pending::CircuitRow;
 use crate::config::RoleKind;
-use crate::guards::Book;
 use crate::http::Context;
-use crate::http::roles::{self, RoleAnswer};
-use crate::run::Outcome;
+use crate::http::api::roles::{self, RoleAnswer};
+use crate::model::argument_spec::Options;
+use crate::model::guards::Holds;
+use crate::model::run::Outcome;
+use crate::util::clock;
 
 struct RoleRow {
     name: String,
@@ -37,7 +37,7 @@ struct RoleRow {
 }
 
 impl RoleRow {
-    fn new(of: &RoleAnswer, known: &Known, book: &Book) -> Self {
+    fn new(of: &RoleAnswer, known: &Known, book: &Holds) -> Self {
         let bindings = of
             .bindings
             .iter()
@@ -86,7 +86,7 @@ pub(super) async fn page(context: &Context) -> Answer {
         frame: Frame::new(context, "/roles"),
         rows: roles.iter().map(row).collect(),
     };
-    frame::page(StatusCode::OK, page).await
+    layout::page(StatusCode::OK, page).await
 }
 
 /// A variable of a role; those in a map follow it, their names with dots.
@@ -153,7 +153,7 @@ pub(super) async fn one(context: &Context, name: &str) -> Answer {
         runs_link: format!("/runs?role={role}"),
         of,
     };
-    frame::page(StatusCode::OK, page).await
+    layout::page(StatusCode::OK, page).await
 }
 
 fn add(rows: &mut Vec<OptionRow>, before: &str, options: &Options) {

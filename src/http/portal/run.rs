@@ -6,18 +6,19 @@ use hyper::StatusCode;
 
 use super::Answer;
 use super::ansi;
+use super::components::{Badge, Bytes, Moment, Took, cause, part};
 use super::episode;
-use super::frame::{self, Frame};
+use super::layout::{self, Frame};
+use super::pending;
 use super::timeline::{Timeline, timeline};
-use super::waiting;
-use super::words::{Badge, Bytes, Moment, Took, cause, part};
-use crate::clock;
 use crate::config::format_duration;
-use crate::guards::{ALL, Book, Hold};
-use crate::http::{Context, whole};
-use crate::run::{Run, RunId, State, TaskEvent};
+use crate::http::Context;
+use crate::http::core::excerpt;
+use crate::model::guards::{ALL, Hold, Holds};
+use crate::model::run::{Run, RunId, State, TaskEvent};
+use crate::model::verdict::Verdict;
 use crate::store::EpisodeOfRun;
-use crate::verdict::Verdict;
+use crate::util::clock;
 
 /// How many events of a run the page shows; the API has all.
 const EVENTS: usize = 2_000;
@@ -140,8 +141,8 @@ pub(super) async fn page(context: &Context, id: RunId) -> Answer {
     });
     let page = made
         .await
-        .map_err(|e| super::Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, e))?;
-    frame::page(StatusCode::OK, page).await
+        .map_err(|e| super::ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, e))?;
+    layout::page(StatusCode::OK, page).await
 }
 
 fn make(
@@ -177,7 +178,7 @@ fn make(
         due_at: run.due_at.map(Moment),
         took: run.started_at.map(|from| Took::between(from, end)),
         rerun_of: run.rerun_of.map(|id| id.0),
-        step: waiting::step(run),
+        step: pending::step(run),
         held: None,
         approval: given(run),
         verdicts: verdicts(run),
@@ -221,7 +222,7 @@ fn repeats(run: &Run, episodes: &[EpisodeOfRun]) -> Option<&'static str> {
 }
 
 /// Why it waits for a person, if it does.
-fn held(book: &Book, run: &Run) -> Option<HeldRow> {
+fn held(book: &Holds, run: &Run) -> Option<HeldRow> {
     let storm = |binding: &String| {
         let name = if book.storms.contains_key(binding) {
             binding.as_str()
@@ -390,9 +391,9 @@ fn tasks(events: Vec<TaskEvent>) -> Vec<TaskRow> {
 fn alert(of: &mut EpisodeOfRun) -> AlertRow {
     let whole = of.episode.as_mut().and_then(|episode| {
         let key = episode.key();
-        whole::cut(episode).then(|| episode::whole_of(key))
+        excerpt::cut(episode).then(|| episode::whole_of(key))
     });
-    let pairs = |set: &crate::alert::LabelSet| {
+    let pairs = |set: &crate::model::alert::LabelSet| {
         let pairs = set
             .iter()
             .map(|(name, value)| (name.clone(), value.clone()));
@@ -400,7 +401,7 @@ fn alert(of: &mut EpisodeOfRun) -> AlertRow {
     };
     let episode = of.episode.as_ref();
     AlertRow {
-        name: whole::name(&of.of_run.alertname).into_owned(),
+        name: excerpt::name(&of.of_run.alertname).into_owned(),
         whole: whole.unwrap_or_default(),
         hosts: of.of_run.hosts.join(", "),
         since: Moment(of.starts_at),

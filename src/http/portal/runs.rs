@@ -4,13 +4,13 @@ use askama::Template;
 use hyper::StatusCode;
 
 use super::Answer;
+use super::components::Row;
 use super::form::Form;
-use super::frame::{self, Frame};
-use super::words::Row;
-use crate::clock;
+use super::layout::{self, Frame};
 use crate::http::Context;
-use crate::http::runs::Listing;
-use crate::run::{Outcome, State, Trigger};
+use crate::http::api::runs::Listing;
+use crate::model::run::{Outcome, State, Trigger};
+use crate::util::clock;
 
 /// How many runs a page shows.
 const PAGE: usize = 50;
@@ -85,7 +85,7 @@ pub(super) async fn page(context: &Context, query: &str) -> Answer {
         first,
         next,
     };
-    frame::page(status, page).await
+    layout::page(status, page).await
 }
 
 /// The form as the API takes it: one field says both how far a run is and how it ended.

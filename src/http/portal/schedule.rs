@@ -6,18 +6,18 @@ use hyper::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::Answer;
-use super::ask::{self, Ask, Offer};
+use super::components::{Moment, part};
 use super::form::Form;
-use super::frame::{self, Frame, Wrong};
-use super::kept;
+use super::layout::{self, Frame, Wrong};
+use super::managed;
+use super::run_form::{self, Ask, Offer};
 use super::schedules::{self, NEXT, ScheduleRow};
-use super::words::{Moment, part};
-use crate::clock;
-use crate::config::{KeptKind, Origin};
+use crate::config::{ManagedKind, Origin};
 use crate::http::Context;
-use crate::http::refusal::Refusal;
-use crate::schedule::Cron;
-use crate::zone::Zone;
+use crate::http::core::error::ApiError;
+use crate::model::schedule::Cron;
+use crate::util::clock;
+use crate::util::zone::Zone;
 
 /// The fields that an error can be at.
 const FIELDS: [&str; 9] = [
@@ -65,16 +65,16 @@ pub(super) async fn one(context: &Context, name: &str) -> Answer {
     if of_file.any(|of| of.name == name) {
         let mut rows = schedules::rows(context).await?.into_iter();
         let row = rows.find(|row| row.name == name);
-        let gone = || Refusal::new(StatusCode::NOT_FOUND, "the schedule has just gone");
+        let gone = || ApiError::new(StatusCode::NOT_FOUND, "the schedule has just gone");
         let page = Shown {
             frame: Frame::new(context, "/schedules"),
             row: row.ok_or_else(gone)?,
         };
-        return frame::page(StatusCode::OK, page).await;
+        return layout::page(StatusCode::OK, page).await;
     }
-    let kept = kept::found(context, KeptKind::Schedule, name).await?;
-    let typed = kept::typed(&kept);
-    let mut fields = ask::fields_of(&typed);
+    let kept = managed::found(context, ManagedKind::Schedule, name).await?;
+    let typed = managed::typed(&kept);
+    let mut fields = run_form::fields_of(&typed);
     fields.push(("revision", kept.revision.to_string()));
     for field in TEXTS {
         if let Some(text) = typed.get(field).and_then(Value::as_str) {
@@ -102,7 +102,7 @@ async fn shown(
     let mut conflicts = config
         .conflicts
         .iter()
-        .filter(|of| of.kind == KeptKind::Schedule);
+        .filter(|of| of.kind == ManagedKind::Schedule);
     let conflict = conflicts.find(|of| Some(of.name.as_str()) == old);
     let (described, next) = times(&form).unwrap_or_default();
     let page = Page {
@@ -120,21 +120,21 @@ async fn shown(
         next,
         form,
     };
-    frame::page(status, page).await
+    layout::page(status, page).await
 }
 
 /// What the expression means, and when that is.
-fn times(form: &Form) -> Result<(String, Vec<Moment>), Refusal> {
+fn times(form: &Form) -> Result<(String, Vec<Moment>), ApiError> {
     if form.text("cron").is_empty() {
         return Ok((String::new(), Vec::new()));
     }
     let cron: Result<Cron, _> = form.text("cron").parse();
-    let cron = cron.map_err(|e| Refusal::bad(format_args!("cron: {e}")))?;
+    let cron = cron.map_err(|e| ApiError::bad(format_args!("cron: {e}")))?;
     let zone = match form.text("timezone") {
         "" => Zone::UTC,
         zone => zone
             .parse()
-            .map_err(|e| Refusal::bad(format_args!("timezone: {e}")))?,
+            .map_err(|e| ApiError::bad(format_args!("timezone: {e}")))?,
     };
     let first = cron.after(&zone, clock::now());
     let next = std::iter::successors(first, |time| cron.after(&zone, *time));
@@ -152,11 +152,11 @@ pub(super) async fn keep(context: &Context, form: Form, old: Option<&str>) -> An
             return Ok(None);
         }
         let asked = asked(&form, old)?;
-        let name = kept::put(context, KeptKind::Schedule, old, asked, &form).await?;
+        let name = managed::put(context, ManagedKind::Schedule, old, asked, &form).await?;
         Ok(Some(name))
     };
     match kept.await {
-        Ok(Some(name)) => Ok(frame::see(&format!("/schedules#schedule-{}", part(&name)))),
+        Ok(Some(name)) => Ok(layout::see(&format!("/schedules#schedule-{}", part(&name)))),
         Ok(None) => shown(context, form, Wrong::default(), StatusCode::OK, old).await,
         Err(refusal) => {
             let wrong = Wrong::new(&refusal, &FIELDS);
@@ -166,7 +166,7 @@ pub(super) async fn keep(context: &Context, form: Form, old: Option<&str>) -> An
 }
 
 /// The form as the API takes it.
-fn asked(form: &Form, old: Option<&str>) -> Result<Map<String, Value>, Refusal> {
+fn asked(form: &Form, old: Option<&str>) -> Result<Map<String, Value>, ApiError> {
     let mut asked = Map::new();
     asked.insert("name".to_owned(), json!(old.unwrap_or(form.text("name"))));
     for field in TEXTS {
@@ -175,7 +175,7 @@ fn asked(form: &Form, old: Option<&str>) -> Result<Map<String, Value>, Refusal> 
             asked.insert(field.to_owned(), json!(text));
         }
     }
-    asked.extend(ask::asked(form, Offer::Routine)?);
+    asked.extend(run_form::asked(form, Offer::Routine)?);
     let mode = if form.is_on("check") { "check" } else { "run" };
     asked.insert("mode".to_owned(), json!(mode));
     Ok(asked)

@@ -5,14 +5,14 @@ use hyper::StatusCode;
 
 use super::Answer;
 use super::binding::target_in_words;
-use super::frame::{self, Frame};
-use super::words::{Badge, Moment, part};
-use crate::clock;
-use crate::config::{KeptKind, Origin};
+use super::components::{Badge, Moment, part};
+use super::layout::{self, Frame};
+use crate::config::{ManagedKind, Origin};
 use crate::http::Context;
-use crate::http::refusal::Refusal;
-use crate::http::schedules;
-use crate::schedule::Cron;
+use crate::http::api::schedules;
+use crate::http::core::error::ApiError;
+use crate::model::schedule::Cron;
+use crate::util::clock;
 
 /// How many of the next times are shown.
 pub(super) const NEXT: usize = 5;
@@ -48,7 +48,7 @@ pub(super) fn described(cron: &Cron) -> String {
 }
 
 /// All of them, in the order of the configuration.
-pub(super) async fn rows(context: &Context) -> Result<Vec<ScheduleRow>, Refusal> {
+pub(super) async fn rows(context: &Context) -> Result<Vec<ScheduleRow>, ApiError> {
     let config = context.config.borrow().clone();
     let (store, now) = (&context.store, clock::now());
     let progress = store.schedules().await?;
@@ -101,7 +101,7 @@ pub(super) async fn page(context: &Context) -> Answer {
     let conflicts = config
         .conflicts
         .iter()
-        .filter(|of| of.kind == KeptKind::Schedule);
+        .filter(|of| of.kind == ManagedKind::Schedule);
     let page = Schedules {
         frame: Frame::new(context, "/schedules"),
         rows: rows(context).await?,
@@ -115,7 +115,7 @@ pub(super) async fn page(context: &Context) -> Answer {
             })
             .collect(),
     };
-    frame::page(StatusCode::OK, page).await
+    layout::page(StatusCode::OK, page).await
 }
 
 /// Pauses a schedule, lets it go on, or runs it at once.
@@ -125,7 +125,7 @@ pub(super) async fn act(context: &Context, name: &str, what: &str) -> Answer {
     let done = tokio::spawn(async move {
         if what == "run" {
             let run = schedules::run(&own, &name).await?;
-            return Ok::<_, Refusal>(format!("/runs/{run}"));
+            return Ok::<_, ApiError>(format!("/runs/{run}"));
         }
         let by = (what == "pause").then_some(own.caller.name_or("the portal"));
         schedules::pause(&own, &name, by).await?;
@@ -133,6 +133,6 @@ pub(super) async fn act(context: &Context, name: &str, what: &str) -> Answer {
     });
     let done = done
         .await
-        .map_err(|e| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, e))?;
-    Ok(frame::see(&done?))
+        .map_err(|e| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, e))?;
+    Ok(layout::see(&done?))
 }

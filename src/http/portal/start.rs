@@ -5,13 +5,14 @@ use hyper::StatusCode;
 use serde_json::{Value, json};
 
 use super::Answer;
-use super::ask::{self, Ask, Offer};
 use super::form::Form;
-use super::frame::{self, Frame, Wrong};
+use super::layout::{self, Frame, Wrong};
+use super::run_form::{self, Ask, Offer};
 use crate::config;
-use crate::http::refusal::Refusal;
-use crate::http::{Context, start};
-use crate::run::{Run, RunId};
+use crate::http::Context;
+use crate::http::api::create_run;
+use crate::http::core::error::ApiError;
+use crate::model::run::{Run, RunId};
 
 #[derive(Template)]
 #[template(path = "start.html")]
@@ -64,27 +65,27 @@ async fn shown(
         ask: Ask::new(context, form, wrong, Offer::All),
         again,
     };
-    frame::page(status, page).await
+    layout::page(status, page).await
 }
 
 pub(super) async fn started(context: &Context, form: Form) -> Answer {
     match queue(context, &form).await {
-        Ok(id) => Ok(frame::see(&format!("/runs/{id}"))),
+        Ok(id) => Ok(layout::see(&format!("/runs/{id}"))),
         Err(refusal) => {
-            let wrong = Wrong::new(&refusal, &ask::FIELDS);
+            let wrong = Wrong::new(&refusal, &run_form::FIELDS);
             shown(context, &form, wrong, refusal.status, None).await
         }
     }
 }
 
-async fn queue(context: &Context, form: &Form) -> Result<RunId, Refusal> {
-    let mut asked = ask::asked(form, Offer::All)?;
+async fn queue(context: &Context, form: &Form) -> Result<RunId, ApiError> {
+    let mut asked = run_form::asked(form, Offer::All)?;
     asked.insert("check".to_owned(), json!(form.is_on("check")));
     let json = Value::Object(asked).to_string();
     let context = context.clone();
     // The browser may go away meanwhile. What was begun is ended all the same, and logged.
-    let queued = tokio::spawn(async move { start::queue(&context, json.as_bytes()).await });
+    let queued = tokio::spawn(async move { create_run::queue(&context, json.as_bytes()).await });
     queued
         .await
-        .map_err(|e| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, e))?
+        .map_err(|e| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, e))?
 }

@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::words::{Moment, Took, count, seconds};
-use crate::run::{TaskEvent, TaskStatus};
+use super::components::{Moment, Took, count, seconds};
+use crate::model::run::{TaskEvent, TaskStatus};
 
 /// How many hosts get a strip: the worst first come the list of results.
 const HOSTS: usize = 60;

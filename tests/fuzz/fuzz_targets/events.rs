@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use promansible_fuzz::check::{Check, Checks, MAX_SERIES, figures, is_too_large};
+use promansible_fuzz::model::findings::{Check, Checks, MAX_SERIES, figures, is_too_large};
 use promansible_fuzz::events::{Decoder, Event};
 
 const HOSTS: [&str; 2] = ["web1", "web2"];

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::{Corpus, fuzz_target};
-use promansible_fuzz::alert::{LabelSet, Matchers};
+use promansible_fuzz::model::alert::{LabelSet, Matchers};
 
 fuzz_target!(|bytes: &[u8]| -> Corpus {
     let Ok(text) = std::str::from_utf8(bytes) else {

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use promansible_fuzz::alert::{Fingerprint, Limits, Notification, Status};
+use promansible_fuzz::model::alert::{Fingerprint, Limits, Notification, Status};
 use serde_json::json;
 
 const LIMITS: Limits = Limits { alerts: 20 };

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use promansible::alert::{Alert, EpisodeKey, Status};
 use promansible::config::Config;
-use promansible::guards;
-use promansible::inventory::Inventory;
-use promansible::plan::{self, Choice, Past};
-use promansible::run::{Outcome, State};
+use promansible::model::alert::{Alert, EpisodeKey, Status};
+use promansible::model::guards;
+use promansible::model::inventory::Inventory;
+use promansible::model::run::{Outcome, State};
+use promansible::plan::{self, Choice, EpisodeHistory};
 
 use crate::fixture::at;
 
@@ -27,7 +27,7 @@ pub struct ModelRun {
 
 #[derive(Default)]
 pub struct Model {
-    pub past: BTreeMap<EpisodeKey, Past>,
+    pub past: BTreeMap<EpisodeKey, EpisodeHistory>,
     pub runs: BTreeMap<u64, ModelRun>,
     /// Running ones that somebody wants to end.
     pub canceled: BTreeSet<u64>,
@@ -87,7 +87,7 @@ impl Model {
             for binding in left {
                 past.under.remove(&binding);
             }
-            plan::note(past, alert, &decisions, at(self.now));
+            plan::record(past, alert, &decisions, at(self.now));
             for decision in decisions {
                 if let (Choice::Run { hosts, .. }, Some(binding)) =
                     (&decision.choice, &decision.binding)

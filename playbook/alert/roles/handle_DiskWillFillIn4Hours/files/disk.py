@@ -1,10 +1,10 @@
 # Copyright promansible's authors
 # SPDX-License-Identifier: Apache-2.0
-"""Looks at one file system, and removes old files from it.
+"""Inspects one file system, and deletes old files from it.
 
     python3 -I - look|reclaim JSON
 
-Prints one JSON object. `look` changes nothing. What is wrong with the request is told as {"refused": sentence}.
+Prints one JSON object. `look` changes nothing. An invalid request is answered with {"refused": sentence}.
 """
 
 import fnmatch
@@ -21,20 +21,20 @@ PSEUDO = {
     "sysfs", "tracefs",
 }
 NETWORK = re.compile(r"(nfs4?|cifs|smb3|smbfs|ceph|9p|afs|glusterfs|lustre|ocfs2|gfs2|fuse(\..+)?)\Z")
-# Nobody may empty these; below the second ones neither.
+# Never delete files from these directories; for the second list, nor from anything below.
 WHOLE = {"/", "/home", "/lost+found", "/media", "/mnt", "/opt", "/root", "/run", "/srv", "/var", "/var/cache",
          "/var/lib", "/var/log", "/var/mail", "/var/spool"}
 BELOW = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/sbin", "/sys", "/usr")
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 SHOWN = 8
-# In bytes, so that all that is told stays well below what the history takes, whatever the names are made of.
+# In bytes, so that the output stays well below the limit of the history, whatever characters the names have.
 MAX_TEXT = 200
-# Whoever may write into a directory that is emptied can nest more than there are file descriptors.
+# A user who can write to a listed directory can nest more levels than there are file descriptors.
 MAX_DEPTH = 100
 
 
 class Refused(Exception):
-    """The request cannot be followed; the text is a sentence."""
+    """The request is invalid; the text is a sentence."""
 
 
 def main(verb, request):
@@ -44,10 +44,10 @@ def main(verb, request):
         return {"refused": str(why)}
 
 
-# What may be asked
+# Validation
 
 def mounts():
-    """The file system type by mountpoint. Of several mounts on one point, the last is the one that is seen."""
+    """Maps each mountpoint to its file system type. Of several mounts on one mountpoint, the last is the visible one."""
     with open("/proc/self/mountinfo", "rb") as lines:
         found = {}
         for line in lines:
@@ -59,34 +59,34 @@ def mounts():
 
 def checked_mountpoint(text, points):
     if not text:
-        raise Refused("there is no mountpoint: the alert has no label mountpoint, and disk_will_fill_mountpoint is not set")
-    # Only an exact name of the host's own gets any further: no pattern, no option, no path that leads elsewhere.
+        raise Refused("no mountpoint: the alert has no label mountpoint, and disk_will_fill_mountpoint is not set")
+    # Accept only an exact mountpoint of this host: no pattern, no option, no path that leads elsewhere.
     if text not in points:
         raise Refused("%s is not a mountpoint of this host" % json.dumps(cut(text)))
     kind = points[text]
     if kind in PSEUDO:
-        raise Refused("%s is no file system for files (%s)" % (text, kind))
+        raise Refused("%s is not a file system that stores files (%s)" % (text, kind))
     if NETWORK.match(kind):
-        raise Refused("%s is a network file system (%s): look at its server" % (text, kind))
+        raise Refused("%s is a network file system (%s): check its server" % (text, kind))
     try:
         room = os.statvfs(text)
     except OSError as why:
-        raise Refused("%s does not answer: %s" % (text, why.strerror))
+        raise Refused("%s does not respond: %s" % (text, why.strerror))
     if room.f_blocks == 0:
-        raise Refused("%s is no file system for files (%s, it has no size)" % (text, kind))
+        raise Refused("%s is not a file system that stores files (%s, its size is 0)" % (text, kind))
     if room.f_flag & os.ST_RDONLY:
         raise Refused("%s is read-only: nothing can fill it" % text)
     return text
 
 
 def checked_paths(request):
-    """What may be emptied: [{path, seconds, patterns}]. Looks at the text alone."""
+    """Returns the directories to clean up: [{path, seconds, patterns}]. Checks only the text of each path."""
     checked = []
     for item in request.get("reclaim_paths") or []:
         item = item if isinstance(item, dict) else {"path": item}
         unknown = sorted(str(key) for key in set(item) - {"path", "older_than", "patterns"})
         if unknown:
-            raise Refused("disk_will_fill_reclaim_paths: unknown key %s (path, older_than and patterns are known)"
+            raise Refused("disk_will_fill_reclaim_paths: unknown key %s (the keys are path, older_than and patterns)"
                           % unknown[0])
         path = item.get("path")
         if not isinstance(path, str) or not path.startswith("/") or "\0" in path:
@@ -95,13 +95,13 @@ def checked_paths(request):
             raise Refused("disk_will_fill_reclaim_paths: %s must be written without '..', '.' and '//'" % path)
         path = os.path.normpath(path)
         if path in WHOLE or any(path == top or path.startswith(top + "/") for top in BELOW):
-            raise Refused("disk_will_fill_reclaim_paths: %s is never emptied; name a directory that holds"
-                          " nothing but what may go" % path)
+            raise Refused("disk_will_fill_reclaim_paths: files in %s are never deleted; name a directory that"
+                          " contains only files that may be deleted" % path)
         patterns = item.get("patterns", ["*"])
         patterns = patterns if isinstance(patterns, list) else [patterns]
-        # An empty list must not come to mean all files.
+        # An empty list must not mean all files.
         if not patterns or not all(patterns):
-            raise Refused("disk_will_fill_reclaim_paths: the patterns of %s are empty; leave them out for all files" % path)
+            raise Refused("disk_will_fill_reclaim_paths: the patterns of %s are empty; omit them to match all files" % path)
         checked.append({
             "path": path,
             "seconds": seconds(item.get("older_than", request.get("older_than"))),
@@ -111,14 +111,14 @@ def checked_paths(request):
 
 
 def seconds(text):
-    # A bare 7 would be seconds to one and days to another.
+    # A bare 7 is ambiguous: it could mean seconds or days.
     found = re.match(r"([0-9]+)([smhdw])\Z", str(text))
     if not found:
         raise Refused("older_than: %s is not an age such as 7d (s, m, h, d, w)" % json.dumps(text))
     return int(found.group(1)) * UNITS[found.group(2)]
 
 
-# What is there
+# Inspection
 
 def look(request):
     points = mounts()
@@ -148,18 +148,18 @@ def measure(mountpoint):
         "size_bytes": room.f_blocks * room.f_frsize,
         "free_bytes_ratio": round(room.f_bavail / room.f_blocks, 4),
         "free_inodes": room.f_favail,
-        # Some file systems make inodes as they need them, and say 0.
+        # Some file systems allocate inodes on demand, and report 0.
         "free_inodes_ratio": round(room.f_favail / room.f_files, 4) if room.f_files else 1.0,
     }
 
 
 def usage(mountpoint, device, points, limit, depth):
-    """The largest directories and files, as far as the time allows."""
+    """Finds the largest directories and files, as far as the time allows."""
     os.nice(19)
     until = time.monotonic() + limit
     held, files, linked = {mountpoint: 0}, [], set()
     unreadable, complete = 0, True
-    # Each directory with the one that it is counted for: itself, or that above it where the depth ends.
+    # Each directory, with the one to which its size is added: itself, or its ancestor at the maximum depth.
     waiting = [(mountpoint, mountpoint, 0)]
     while waiting and complete:
         directory, counted, level = waiting.pop()
@@ -168,12 +168,12 @@ def usage(mountpoint, device, points, limit, depth):
         except OSError:
             unreadable += 1
             continue
-        # One directory alone may hold millions: neither the time nor the memory is for that.
+        # A single directory may have millions of entries: check the time for each, and do not load them all into memory.
         for entry in readable(entries):
             if time.monotonic() > until:
                 complete = False
                 break
-            # Not even asked for: a network file system that is gone would not answer.
+            # Do not even stat it: a network file system whose server is gone would hang.
             if entry.path in points:
                 continue
             try:
@@ -206,7 +206,7 @@ def usage(mountpoint, device, points, limit, depth):
 
 
 def readable(entries):
-    """The entries of a directory, up to where it cannot be read any further."""
+    """Yields the entries of a directory, until one cannot be read."""
     with entries:
         try:
             yield from entries
@@ -215,9 +215,9 @@ def readable(entries):
 
 
 def holders(held, mountpoint):
-    """The directories that say where the space is: each with what it holds besides those below it that are named too.
+    """Returns the directories that use most of the space, each without its subdirectories that are listed separately.
 
-    One that holds less than a twentieth of all is counted for the one above it.
+    The size of a directory with less than 5 % of the total is added to its parent.
     """
     least = sum(held.values()) / 20
     named = []
@@ -233,14 +233,14 @@ def holders(held, mountpoint):
 
 
 def deleted_open(device):
-    """Files that have no name any more and still take space, because a process has them open."""
+    """Finds deleted files that still use space because a process has them open."""
     found = {}
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             for descriptor in os.listdir("/proc/%s/fd" % pid):
                 link = "/proc/%s/fd/%s" % (pid, descriptor)
                 name = os.readlink(link)
-                # Only what is deleted is asked further: a network file system that is gone would not answer.
+                # Stat only deleted files: a network file system whose server is gone would hang.
                 if not name.endswith(" (deleted)"):
                     continue
                 info = os.stat(link)
@@ -254,13 +254,13 @@ def deleted_open(device):
                         "command": cut(command),
                     }
         except OSError:
-            # It has ended, or is another user's.
+            # The process has ended, or belongs to another user.
             continue
     return sorted(found.values(), key=lambda file: -file["bytes"])[:SHOWN]
 
 
 def journal_bytes(device):
-    """What the journal takes on this file system; 0 where it lies elsewhere."""
+    """Returns the size of the journal on this file system; 0 if it is elsewhere."""
     total = 0
     for top in ("/var/log/journal", "/run/log/journal"):
         for directory, below, names in os.walk(top):
@@ -276,7 +276,7 @@ def journal_bytes(device):
 
 
 def package_cache(device):
-    """The packages that apt or dnf keeps on this file system: {manager, bytes}."""
+    """Returns the size of the packages that apt or dnf caches on this file system: {manager, bytes}."""
     for top, ending, manager in (("/var/cache/apt/archives", ".deb", "apt"), ("/var/cache/dnf", ".rpm", "dnf")):
         if os.path.isdir(top) and os.stat(top).st_dev == device:
             total = sum(size(os.path.join(directory, name))
@@ -293,7 +293,7 @@ def size(path):
         return 0
 
 
-# What it says
+# Messages
 
 def sentence(request, mountpoint, measured, found, lacking, wanted):
     said = "%s on %s has %s of %s available (%s)" % (
@@ -301,15 +301,15 @@ def sentence(request, mountpoint, measured, found, lacking, wanted):
         percent(measured["free_bytes_ratio"]))
     if "inodes" in lacking:
         said += " and %s of its inodes" % percent(measured["free_inodes_ratio"])
-    said += ", wanted %s" % percent(wanted)
+    said += ", expected at least %s" % percent(wanted)
     fills = ["%s %s" % (item["path"], human(item["bytes"])) for item in found["directories"][:3]]
-    said += "; it is filled by %s" % ", ".join(fills) if fills else ""
+    said += "; most space is used by %s" % ", ".join(fills) if fills else ""
     said += "; largest file %s %s" % (found["files"][0]["path"], human(found["files"][0]["bytes"])) if found["files"] else ""
     for item in found["deleted_open"][:3]:
         said += "; deleted but held open by %s (pid %d): %s %s" % (
             item["command"], item["pid"], item["path"], human(item["bytes"]))
     if not found["complete"]:
-        said += "; the search was cut short by disk_will_fill_look_seconds"
+        said += "; the search stopped after disk_will_fill_look_seconds"
     return said
 
 
@@ -326,7 +326,7 @@ def percent(ratio):
 
 
 def cut(text):
-    """Names of files are any bytes; what is told is text of one line."""
+    """Turns a file name, which may have any bytes, into one line of text."""
     text = os.fsencode(text).decode("utf-8", "replace")
     text = "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
     if len(text.encode()) <= MAX_TEXT:
@@ -334,14 +334,14 @@ def cut(text):
     return text.encode()[:MAX_TEXT - 3].decode("utf-8", "ignore") + "\u2026"
 
 
-# What it removes
+# Deletion
 
 def reclaim(request):
     points = mounts()
     device = os.stat(checked_mountpoint(request.get("mountpoint"), points)).st_dev
     result = {"files": 0, "bytes": 0, "examples": [], "left": []}
     for item in checked_paths(request):
-        # Not even opened: a network file system that is gone would not answer.
+        # Do not even open it: a network file system whose server is gone would hang.
         if NETWORK.match(points.get(mount_of(item["path"], points), "")):
             result["left"].append({"path": cut(item["path"]), "why": "on another file system"})
             continue
@@ -367,7 +367,7 @@ def mount_of(path, points):
 
 
 def open_directory(path):
-    """Opens step by step, and follows no symbolic link on the way: whoever may write there must not lead us away."""
+    """Opens a path step by step without following symbolic links: a user who can write there must not redirect it."""
     here = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
     for name in path.strip("/").split("/"):
         try:
@@ -386,7 +386,7 @@ def empty(item, top, device, points, check, result):
         if directory.count("/") >= MAX_DEPTH and below:
             below.clear()
             if len(result["left"]) < SHOWN:
-                result["left"].append({"path": cut(shown), "why": "nested more than %d deep" % MAX_DEPTH})
+                result["left"].append({"path": cut(shown), "why": "nested more than %d levels deep" % MAX_DEPTH})
         if os.fstat(here).st_dev != device:
             below.clear()
             continue
@@ -407,7 +407,7 @@ def empty(item, top, device, points, check, result):
                     result["left"].append({"path": cut(path), "why": why.strerror})
                 continue
             result["files"] += 1
-            # Another name keeps what it takes.
+            # Another hard link keeps the space in use.
             result["bytes"] += info.st_blocks * 512 if info.st_nlink == 1 else 0
             if len(result["examples"]) < SHOWN:
                 result["examples"].append(cut(path))

@@ -1,9 +1,10 @@
-"""Probes a URL and prints what came of it as JSON.
+"""Probes a URL and prints the result as JSON.
 
     probe.py SETTINGS SECONDS
 
-SETTINGS is JSON: {"url", "probes", "failures_allowed", "probe_seconds", "statuses", "validate_certs"}. A look is so many
-probes. It is well if no more fail than are allowed. Looks are repeated until one is well or SECONDS are over.
+SETTINGS is JSON: {"url", "probes", "failures_allowed", "probe_seconds", "statuses", "validate_certs"}. A check consists of
+"probes" probes, and passes if at most "failures_allowed" of them fail. The script repeats the check until one passes, or
+until SECONDS have passed.
 """
 
 import json
@@ -19,7 +20,7 @@ MAX_SAID = 200
 
 
 class NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect is an answer like any other."""
+    """Does not follow redirects: their status counts like any other."""
 
     def redirect_request(self, *_):
         return None
@@ -34,15 +35,15 @@ def opener(validate):
     if not validate:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    # The host itself is asked, whatever proxies its environment names.
+    # Connect to the host itself, even if its environment sets a proxy.
     return urllib.request.build_opener(
         urllib.request.ProxyHandler({}), NoRedirect, urllib.request.HTTPSHandler(context=context)
     )
 
 
 def probe(web, url, seconds):
-    """The status of the answer, or why there is none."""
-    # A server that sends a byte now and then never runs into a socket's timeout.
+    """Returns the status code of the response, or the error."""
+    # A server that sends a byte now and then never exceeds a socket timeout.
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         with web.open(url) as answer:
@@ -60,7 +61,7 @@ def probe(web, url, seconds):
 
 
 def said(error):
-    """Why there is no answer, in one line: it may be what the server said in place of one."""
+    """Returns the error in one line: it may contain text that the server sent in place of a response."""
     text = str(error) or type(error).__name__
     return "".join(letter if letter.isprintable() else " " for letter in text)[:MAX_SAID]
 

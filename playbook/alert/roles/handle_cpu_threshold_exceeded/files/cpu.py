@@ -1,6 +1,6 @@
 # Copyright promansible's authors
 # SPDX-License-Identifier: Apache-2.0
-"""Says what uses the CPUs, and lets others go before it.
+"""Measures CPU usage by process, and renices processes.
 
     python3 -I - measure|renice JSON
 
@@ -23,7 +23,7 @@ def main(verb, request):
     return {"measure": measure, "renice": renice}[verb](request)
 
 
-# What there is
+# Measurement
 
 def measure(request):
     time.sleep(float(request.get("wait", 0)))
@@ -85,9 +85,9 @@ def sample():
 
 
 def own_seconds():
-    """The CPU time of a host that is a container; None on a machine, whose root cgroup has no type.
+    """Returns the CPU time of a container; None on a machine, whose root cgroup has no type.
 
-    A container sees the whole machine in /proc/stat.
+    In a container, /proc/stat shows the whole machine.
     """
     if not os.path.exists(CGROUP + "/cgroup.type"):
         return None
@@ -99,7 +99,7 @@ def own_seconds():
 
 
 def share_of_machine(first, second):
-    # user nice system idle iowait irq softirq steal: to wait for a disk is no use of a CPU, as in the alert.
+    # user nice system idle iowait irq softirq steal: waiting for a disk does not count as usage, as in the alert.
     spent = [after - before for before, after in zip(first, second)]
     total = sum(spent)
     return min(1.0, max(0.0, 1 - (spent[3] + spent[4]) / total)) if total > 0 else 0.0
@@ -109,7 +109,7 @@ def read(pid):
     try:
         with open("/proc/%s/stat" % pid, "rb") as file:
             front, back = file.read().rsplit(b")", 1)
-        # The name may hold anything, parentheses too; the numbers begin behind the last one.
+        # The name may contain any characters, including parentheses; the numbers begin after the last parenthesis.
         numbers = back.split()
         return {
             "command": clean(front.split(b"(", 1)[1]),
@@ -122,7 +122,7 @@ def read(pid):
 
 
 def processes(first, second, passed):
-    """What used a CPU meanwhile, the busiest first."""
+    """Returns the processes that used a CPU between two samples, the busiest first."""
     found = []
     for pid, process in second.items():
         before = first.get(pid)
@@ -141,7 +141,7 @@ def processes(first, second, passed):
 
 
 def cgroup(pid):
-    """The parts of the path that systemd gave to a process."""
+    """Returns the components of the cgroup path that systemd assigned to a process."""
     try:
         with open("/proc/%d/cgroup" % pid, "rb") as lines:
             for line in lines:
@@ -154,17 +154,17 @@ def cgroup(pid):
 
 
 def unit(pid):
-    """The system's unit that a process belongs to; empty where it is in none, as the kernel's own."""
-    # In a container the path may be that of its host: ours begins where the first process has its scope.
+    """Returns the system unit of a process; empty if it has none, like kernel threads."""
+    # In a container, the path may be that of its host: our part begins at the scope of the first process.
     top, parts = cgroup(1)[:-1], cgroup(pid)
     if parts[:len(top)] != top:
         return ""
     for part in parts[len(top):]:
         if part.endswith((b".service", b".scope")):
-            # What lies below it is the unit's own affair.
+            # Anything nested below belongs to this unit.
             return clean(part)
         if not part.endswith(b".slice"):
-            # A container that is no unit has services too, with the same names as ours.
+            # A container outside of any unit has its own services, which may have the same names as the host's.
             return ""
     return ""
 
@@ -176,15 +176,15 @@ def user(uid):
         return str(uid)
 
 
-# What it says
+# Messages
 
 def sentence(request, use, top):
-    said = "the CPUs of %s are %.0f %% in use, wanted at most %.0f %%" % (
+    said = "the CPU usage of %s is %.0f %%, expected at most %.0f %%" % (
         request["host"], 100 * use, 100 * float(request["ratio"]))
     named = ["%s (pid %d, user %s, %s) uses %.2f cores" % (
         process["command"], process["pid"], process["user"], process["unit"] or "no unit", process["cores"])
         for process in top[:3]]
-    return "%s; %s" % (said, ", ".join(named) if named else "no process that lived long enough to be seen uses them")
+    return "%s; %s" % (said, ", ".join(named) if named else "no long-lived process uses the CPUs")
 
 
 def clean(data):
@@ -192,10 +192,10 @@ def clean(data):
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 
 
-# What it does
+# Renicing
 
 def renice(request):
-    """Every thread has a niceness of its own. It is only ever raised."""
+    """Raises the niceness of every thread of the processes. Each thread has its own, and it is never lowered."""
     nice, changed, left = int(request["nice"]), [], []
     for process in request["processes"]:
         pid = int(process["pid"])
@@ -210,14 +210,14 @@ def renice(request):
                         os.setpriority(os.PRIO_PROCESS, thread, nice)
                     raised = True
             except ProcessLookupError:
-                # It has ended meanwhile; the others have not.
+                # This thread has ended; others may still run.
                 continue
             except OSError as why:
                 left.append({"pid": pid, "command": now["command"], "why": why.strerror})
                 break
         if raised:
             changed.append({"pid": pid, "command": now["command"]})
-    # A unit may have thousands of processes: how many, and the first of them.
+    # A unit may have thousands of processes: return their number, and only the first of them.
     return {"number": len(changed), "changed": changed[:SHOWN], "left": left[:SHOWN]}
 
 

@@ -1,9 +1,9 @@
-"""Looks at a network device and prints what it finds as JSON.
+"""Inspects a network device and prints its state as JSON.
 
     device.py DEVICE SECONDS ADDRESS ROUTE
 
-It looks until nothing is missing or SECONDS are over. ADDRESS and ROUTE may be empty: then they are not asked for.
-DEVICE is only compared with the names of the devices that there are.
+The script repeats the check until nothing is missing, or until SECONDS have passed. If ADDRESS or ROUTE is empty, it is
+not checked. DEVICE is only compared with the names of the host's devices.
 """
 
 import ipaddress
@@ -33,7 +33,7 @@ def look(name, address, route):
     link = links[name]
     flags = link["flags"]
     addresses = [a["local"] for a in link.get("addr_info", []) if a.get("scope") == "global" and "local" in a]
-    # Of a name that the host itself gave, so it cannot be anything else. A kernel without IPv6 refuses to tell its routes.
+    # The name comes from the host's own list, so it is safe as an argument. A kernel without IPv6 fails to list its routes.
     routes = [r["dst"] for family in ("-4", "-6") for r in ip(family, "route", "show", "dev", name, check=False)]
     up, carrier = "UP" in flags, "LOWER_UP" in flags
     missing = [

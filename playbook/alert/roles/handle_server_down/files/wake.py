@@ -1,4 +1,4 @@
-"""Sends the magic packet of wake-on-LAN.
+"""Sends a Wake-on-LAN magic packet.
 
     wake.py MAC BROADCAST
 """
@@ -9,6 +9,6 @@ import sys
 mac = bytes.fromhex(sys.argv[1].replace(":", "").replace("-", ""))
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
     out.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-    # It is not acknowledged, so it is sent more than once.
+    # The packet is not acknowledged, so send it more than once.
     for _ in range(3):
         out.sendto(b"\xff" * 6 + mac * 16, (sys.argv[2], 9))

@@ -1,7 +1,7 @@
-"""Connects to ports 443 and 902 of ESXi hosts, and judges what answers. Changes nothing.
+"""Connects to ports 443 and 902 of ESXi hosts, and checks their responses. Changes nothing.
 
 Takes one argument, a JSON object: targets, tls, banner, timeout.
-Prints one: either {"refused": SENTENCE}, where the input is wrong, or
+Prints a JSON object: {"refused": SENTENCE} if the input is invalid, otherwise
 {"refused": "", "up": [], "connect_seconds": [], "answers": [], "faults": [SENTENCE]}.
 """
 
@@ -21,7 +21,7 @@ LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\Z", re.IGNORECASE)
 
 
 class Refused(Exception):
-    """The input is wrong."""
+    """The input is invalid."""
 
 
 def is_host(text):
@@ -39,10 +39,10 @@ def read(text):
         if not is_host(target):
             raise Refused("%r is neither a host name nor an address" % target)
     if not 0 < len(asked["targets"]) <= MAX_TARGETS:
-        raise Refused("there are %d targets: 1 to %d are allowed" % (len(asked["targets"]), MAX_TARGETS))
+        raise Refused("%d targets are given, 1 to %d are allowed" % (len(asked["targets"]), MAX_TARGETS))
     asked["timeout"] = float(asked["timeout"])
     if not 0 < asked["timeout"] <= 60:
-        raise Refused("the timeout must be above 0 and up to 60 s")
+        raise Refused("the timeout must be greater than 0 and at most 60 s")
     return asked
 
 
@@ -55,7 +55,7 @@ def why(error, timeout):
 
 
 def shake_hands(link):
-    # An ESXi host signs its own certificate as a rule, and nothing secret is said: only whether it speaks TLS counts.
+    # An ESXi host usually has a self-signed certificate, and nothing secret is sent: only the TLS handshake counts.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -79,7 +79,7 @@ def read_line(link, until):
 
 
 def look(target, port, asked):
-    """One port: seconds until it was connected (or None), what it said, what is wrong with it (or empty)."""
+    """Checks one port. Returns the seconds until the connection (or None), the response, and the fault (or "")."""
     begin = time.monotonic()
     seconds = None
     try:
@@ -97,7 +97,7 @@ def look(target, port, asked):
         return seconds, "", "%s failed: %s" % (step, why(error, asked["timeout"]))
     if banner.startswith(asked["banner"]):
         return seconds, banner, ""
-    return seconds, banner, "the banner is %r, wanted %r\u2026" % (banner, asked["banner"])
+    return seconds, banner, "the banner is %r, expected %r\u2026" % (banner, asked["banner"])
 
 
 def main():

@@ -1,4 +1,4 @@
-"""Tells whether this host can go to ADDRESS, by which device, and how fast the device's link is.
+"""Reports whether this host has a route to ADDRESS, through which device, and the device's link speed.
 
     python3 -I -c SCRIPT ADDRESS
 """
@@ -18,7 +18,7 @@ def device_of(target, source):
 
 
 def link_bits_per_second(device):
-    """None where the device does not know it: virtual ones say -1 or nothing, a cable that is out too."""
+    """Returns the link speed, or None if it is unknown: virtual devices and unplugged cables report -1 or nothing."""
     try:
         with open("/sys/class/net/%s/speed" % device, encoding="ascii") as file:
             megabits = int(file.read())
@@ -33,12 +33,12 @@ def main():
     try:
         family, kind, _, _, address = socket.getaddrinfo(name, 9, type=socket.SOCK_DGRAM)[0]
         with socket.socket(family, kind) as probe:
-            # It sends nothing: the kernel only looks up the way.
+            # This sends nothing: the kernel only looks up the route.
             probe.connect(address)
             source = probe.getsockname()[0]
         device = device_of(address[0], source)
     except OSError as error:
-        print(json.dumps({"error": "there is no way to %s: %s" % (name, error.strerror or error), "links": []}))
+        print(json.dumps({"error": "no route to %s: %s" % (name, error.strerror or error), "links": []}))
         return
     speed = link_bits_per_second(device)
     links = [] if speed is None else [{"value": speed // 8, "device": device}]

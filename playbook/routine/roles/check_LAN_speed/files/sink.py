@@ -1,9 +1,10 @@
-"""Takes one transfer and forgets what it got.
+"""Receives one transfer and discards the data.
 
     python3 -I -c SCRIPT BYTES SECONDS <TOKEN
 
-Listens on a free port of all addresses, says which port, and leaves a child there that takes one connection that begins
-with the token, reads BYTES at most, answers how many there were, and ends. After SECONDS it ends in any case.
+Listens on a free port of all addresses, prints the port, and leaves a child process there. The child accepts one connection
+that starts with the token, reads at most BYTES, replies with the number of bytes received, and exits. After SECONDS it exits
+in any case.
 """
 
 import hmac
@@ -14,12 +15,12 @@ import socket
 import sys
 import threading
 
-# How many may try their luck at once. Whoever knows the token says it at once, and comes through.
+# The number of simultaneous connections. A client with the token sends it immediately, and gets through.
 CALLERS = 32
 
 
 def listen():
-    """On IPv6 and IPv4, or on the latter where the former is off."""
+    """Listens on IPv6 and IPv4, or only on IPv4 if IPv6 is disabled."""
     try:
         listener = socket.socket(socket.AF_INET6)
         listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
@@ -33,7 +34,7 @@ def listen():
 
 def take(connection, token, limit, done):
     with connection:
-        # Whoever says nothing must not stay.
+        # Drop a client that sends nothing.
         connection.settimeout(5)
         try:
             said = connection.recv(len(token), socket.MSG_WAITALL)
@@ -81,7 +82,7 @@ def main():
     if os.fork():
         print(json.dumps({"error": "", "port": listener.getsockname()[1]}))
         return
-    # Ansible waits until nobody holds its pipes any more. The alarm ends this process whatever it waits for.
+    # Ansible waits until no process has its pipes open. The alarm ends this process, whatever it is waiting for.
     signal.alarm(seconds)
     os.setsid()
     null = os.open(os.devnull, os.O_RDWR)

@@ -1,7 +1,7 @@
-"""Asks names of resolvers, and judges the answers. Changes nothing.
+"""Resolves names through resolvers, and checks the answers. Changes nothing.
 
 Takes one argument, a JSON object: names, resolvers, expected, forbidden, types, timeout, tries, device.
-Prints one: either {"refused": SENTENCE}, where the input is wrong, or
+Prints a JSON object: {"refused": SENTENCE} if the input is invalid, otherwise
 {"refused": "", "device_fault": TEXT, "up": [], "answer_seconds": [], "answers": [], "faults": [SENTENCE]}.
 """
 
@@ -27,11 +27,11 @@ LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\Z", re.IGNORECASE)
 
 
 class Refused(Exception):
-    """The input is wrong."""
+    """The input is invalid."""
 
 
 class Fault(Exception):
-    """No address: why. `answered` tells whether the resolver said so itself."""
+    """The reason why there is no address. `answered` is true if the resolver answered so itself."""
 
     def __init__(self, why, answered=False):
         super().__init__(why)
@@ -39,18 +39,18 @@ class Fault(Exception):
 
 
 class Garbled(Exception):
-    """A message that is no answer to what was asked."""
+    """A message that is not a valid answer to the query."""
 
 
 def plain_name(name):
     plain = name[:-1] if name.endswith(".") else name
     if not plain or len(plain) > 253 or not all(LABEL.match(label) for label in plain.split(".")):
-        raise Refused("%r is not a host name (write names of other scripts as xn--\u2026)" % name)
+        raise Refused("%r is not a host name (write internationalized names as xn--\u2026)" % name)
     return plain
 
 
 def endpoint(resolver):
-    """The address and port of `1.2.3.4`, `1.2.3.4:53`, `::1` or `[::1]:53`."""
+    """Parses the address and port of `1.2.3.4`, `1.2.3.4:53`, `::1` or `[::1]:53`."""
     found = re.match(r"\[(.+)\](?::(\d{1,5}))?\Z|([0-9.]+)(?::(\d{1,5}))?\Z", resolver)
     host = (found.group(1) or found.group(3)) if found else resolver
     port = int((found.group(2) or found.group(4) or 53) if found else 53)
@@ -60,7 +60,7 @@ def endpoint(resolver):
         address = None
     if address is None or not 0 < port < 65536:
         raise Refused(
-            "%r is not a resolver: write its address, as 192.0.2.1, 192.0.2.1:5353 or [2001:db8::1]:53" % resolver
+            "%r is not a resolver: give its address, such as 192.0.2.1, 192.0.2.1:5353 or [2001:db8::1]:53" % resolver
         )
     return str(address), port
 
@@ -70,7 +70,7 @@ def networks(texts):
     try:
         return [ipaddress.ip_network(str(text), strict=False) for text in texts]
     except ValueError as error:
-        raise Refused("%s; write an address or a network, as 192.0.2.1 or 192.0.2.0/24" % error)
+        raise Refused("%s; give an address or a network, such as 192.0.2.1 or 192.0.2.0/24" % error)
 
 
 def once(items):
@@ -78,8 +78,8 @@ def once(items):
 
 
 def device_fault(device):
-    """What keeps a network device from carrying anything; empty where nothing does."""
-    # Only a name that is listed there becomes part of a path.
+    """Returns the reason why a network device cannot carry traffic; empty if it can."""
+    # Only a name from this list may become part of a path.
     if device not in os.listdir("/sys/class/net"):
         return "the device %s does not exist" % device
     with open("/sys/class/net/%s/flags" % device) as file:
@@ -92,14 +92,14 @@ def device_fault(device):
 
 def query(number, name, kind):
     wire = b"".join(bytes([len(label)]) + label.encode("ascii") for label in name.split("."))
-    # One question, recursion desired.
+    # One question, with recursion desired.
     return struct.pack("!6H", number, 0x0100, 1, 0, 0, 0) + wire + b"\0" + struct.pack("!2H", kind, 1)
 
 
 def read_name(message, at):
-    """The name at this place, in lower case, and where it ends."""
+    """Returns the name at this offset, in lower case, and its end."""
     labels, end = [], None
-    # A pointer may point at pointers: a message of names that point in circles has an end all the same.
+    # A pointer may point to other pointers: the limit ends a loop of pointers.
     for _ in range(128):
         length = message[at]
         if length >= 0xC0:
@@ -110,11 +110,11 @@ def read_name(message, at):
             at += 1 + length
         else:
             return ".".join(labels), end or at + 1
-    raise Garbled("its names run in circles")
+    raise Garbled("its name pointers form a loop")
 
 
 def read_answer(message, number, name, kind):
-    """The flags, and the addresses of the name, through its aliases."""
+    """Returns the flags, and the addresses of the name, following its aliases."""
     try:
         its_number, flags, questions, answers = struct.unpack_from("!4H", message)
         asked, at = read_name(message, 12)
@@ -151,7 +151,7 @@ def connect(kind, server, device, timeout):
         link.settimeout(timeout)
         if device:
             link.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
-        # Connected, also over UDP: then only this resolver is heard, and its refusals are.
+        # Connect, also for UDP: the socket then only receives from this resolver, including its ICMP errors.
         link.connect(server)
     except OSError:
         link.close()
@@ -174,7 +174,7 @@ def over_udp(server, device, timeout, number, name, kind):
             except socket.timeout:
                 raise garbled or socket.timeout()
             except Garbled as error:
-                # It may be forged: the true one may still come.
+                # It may be forged: the real answer may still come.
                 garbled = error
 
 
@@ -194,7 +194,7 @@ def over_tcp(server, device, timeout, number, name, kind):
 
 
 def ask(server, device, timeout, tries, name, kind):
-    """The addresses that a resolver gives for one type of record."""
+    """Returns the addresses from a resolver for one record type."""
     why = ""
     for _ in range(tries):
         number = struct.unpack("!H", os.urandom(2))[0]
@@ -206,22 +206,22 @@ def ask(server, device, timeout, tries, name, kind):
         except socket.timeout:
             why = "no answer within %g s" % (timeout * tries)
         except Garbled as error:
-            why = "no answer but a message that is wrong: %s" % error
+            why = "an invalid message instead of an answer: %s" % error
         except PermissionError as error:
-            reason = "only root may use a device of its choice" if device and os.geteuid() else "a rule of this host"
+            reason = "only root may bind to a device" if device and os.geteuid() else "a rule on this host"
             raise Fault("no answer: %s (%s)" % (error.strerror, reason))
         except OSError as error:
             why = "no answer: %s" % (error.strerror or error)
         else:
             rcode = flags & 0xF
             if rcode:
-                raise Fault(RCODES.get(rcode, "the error code %d" % rcode), answered=True)
+                raise Fault(RCODES.get(rcode, "error code %d" % rcode), answered=True)
             return addresses
     raise Fault(why)
 
 
 def ask_system(name, types, patience):
-    """The addresses that the host's own resolver gives, whatever nsswitch.conf says."""
+    """Returns the addresses from the host's own resolver, as configured in nsswitch.conf."""
     try:
         getent = subprocess.run(
             ["getent", "ahosts", name],
@@ -234,7 +234,7 @@ def ask_system(name, types, patience):
     except OSError as error:
         raise Fault("no answer: getent: %s" % error.strerror)
     if getent.returncode != 0:
-        raise Fault("no address (getent ended with %d)" % getent.returncode, answered=True)
+        raise Fault("no address (getent exited with %d)" % getent.returncode, answered=True)
     addresses = once(line.split()[0] for line in getent.stdout.decode("latin-1").splitlines() if line.split())
     return [address for address in addresses if ("AAAA" if ":" in address else "A") in types]
 
@@ -244,8 +244,8 @@ def named(nets):
 
 
 def wanted(addresses, expected, forbidden):
-    """What was wanted instead of these; empty where they are right."""
-    # A link-local address comes with its device.
+    """Returns a description of the expected addresses; empty if these are correct."""
+    # A link-local address includes its device.
     got = [ipaddress.ip_address(address.partition("%")[0]) for address in addresses]
     within = lambda address, nets: any(address.version == net.version and address in net for net in nets)
     if any(within(address, forbidden) for address in got):
@@ -256,7 +256,7 @@ def wanted(addresses, expected, forbidden):
 
 
 def ask_for_all(server, asked, name):
-    """The addresses of all types. An error to one of them is none where another has an address, as for programs."""
+    """Returns the addresses of all types. As for programs, an error for one type is ignored if another has an address."""
     addresses, error = [], None
     for kind in asked["types"]:
         try:
@@ -271,7 +271,9 @@ def ask_for_all(server, asked, name):
 
 
 def look(name, resolver, asked):
-    """One name through one resolver: seconds (None without an answer), what was got, what was wanted instead."""
+    """Resolves one name through one resolver. Returns the seconds (None without an answer), the result and, if that is
+    wrong, the expected one.
+    """
     begin = time.monotonic()
     addresses, answered, got = [], True, "no address"
     try:
@@ -305,14 +307,14 @@ def read(text):
             endpoint(resolver)
     questions = len(asked["names"]) * len(asked["resolvers"])
     if not 0 < questions <= MAX_QUESTIONS:
-        raise Refused("names times resolvers makes %d questions: 1 to %d are allowed" % (questions, MAX_QUESTIONS))
+        raise Refused("names times resolvers are %d queries, 1 to %d are allowed" % (questions, MAX_QUESTIONS))
     if not asked["types"] or not set(asked["types"]) <= set(TYPES):
-        raise Refused("the types are %r: name A, AAAA or both" % asked["types"])
+        raise Refused("the types are %r, but must be A, AAAA or both" % asked["types"])
     if not 0 < asked["timeout"] <= 60 or not 0 < asked["tries"] <= 10:
-        raise Refused("the timeout must be above 0 and up to 60 s, the tries 1 to 10")
+        raise Refused("the timeout must be greater than 0 and at most 60 s, the tries must be 1 to 10")
     strangers = [name for name in asked["expected"] if name not in asked["names"]]
     if strangers:
-        raise Refused("addresses are expected of %s, which is not among the names" % ", ".join(strangers))
+        raise Refused("expected addresses are set for %s, which is not among the names" % ", ".join(strangers))
     return asked
 
 
@@ -321,7 +323,7 @@ def main():
     pairs = [(name, resolver) for name in asked["names"] for resolver in asked["resolvers"]]
     fault = device_fault(asked["device"]) if asked["device"] else ""
     if fault:
-        results = [(None, "not asked", "the device to be up") for _ in pairs]
+        results = [(None, "no query was sent", "the device to be up") for _ in pairs]
     else:
         with ThreadPoolExecutor(16) as pool:
             results = list(pool.map(lambda pair: look(pair[0], pair[1], asked), pairs))
@@ -333,7 +335,7 @@ def main():
             told["answer_seconds"].append(dict(labels, value=round(seconds, 4)))
         told["answers"].append(dict(labels, got=got))
         if missed:
-            told["faults"].append("%s asked of %s: got %s, wanted %s" % (name, resolver, got, missed))
+            told["faults"].append("%s from resolver %s: got %s, expected %s" % (name, resolver, got, missed))
     return told
 
 

@@ -1,8 +1,8 @@
 """Connects to FTP servers, logs in, and lists a directory. Changes nothing.
 
-Reads a JSON object: servers, user, password, directory, tls, tls_verify, timeout. It comes by standard input, since
-arguments are seen by everyone on the host.
-Prints one: either {"refused": SENTENCE}, where the input is wrong, or
+Reads a JSON object from standard input: servers, user, password, directory, tls, tls_verify, timeout. Every user on the
+host can see the arguments of a process.
+Prints a JSON object: {"refused": SENTENCE} if the input is invalid, otherwise
 {"refused": "", "up": [], "banner_seconds": [], "login_seconds": [], "answers": [], "faults": [SENTENCE]}.
 """
 
@@ -18,27 +18,27 @@ import sys
 import time
 
 MAX_SERVERS = 40
-# Of all answers of a server: some greet with a page, none with a book.
+# The limit for all responses of a server: some have long banners, but none that long.
 MAX_LINES = 1000
-# How many timeouts a server has for everything. Each byte that it sends would begin the timeout of an answer anew.
+# The total time for a server, in timeouts. Each byte that the server sends restarts the timeout of a response.
 PATIENCE = 10
 MAX_SAID = 150
 LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\Z", re.IGNORECASE)
 
 
 class Refused(Exception):
-    """The input is wrong."""
+    """The input is invalid."""
 
 
 class Bounded:
-    """Does not listen for ever to a server whose answer has no end."""
+    """Limits the number of lines, because a server may send a response without end."""
 
     lines = 0
 
     def getline(self):
         self.lines += 1
         if self.lines > MAX_LINES:
-            raise ftplib.Error("its answers have more than %d lines" % MAX_LINES)
+            raise ftplib.Error("its responses have more than %d lines" % MAX_LINES)
         return super().getline()
 
 
@@ -47,7 +47,7 @@ class PlainFTP(Bounded, ftplib.FTP):
 
 
 class SecureFTP(Bounded, ftplib.FTP_TLS):
-    """Data connections go on with the control connection's TLS session, as vsftpd and others demand."""
+    """Data connections reuse the TLS session of the control connection, as vsftpd and other servers require."""
 
     def ntransfercmd(self, cmd, rest=None):
         link, size = ftplib.FTP.ntransfercmd(self, cmd, rest)
@@ -57,7 +57,7 @@ class SecureFTP(Bounded, ftplib.FTP_TLS):
 
 
 def endpoint(server):
-    """The host and port of `ftp.example.org`, `192.0.2.1:2121`, `::1` or `[::1]:21`."""
+    """Parses the host and port of `ftp.example.org`, `192.0.2.1:2121`, `::1` or `[::1]:21`."""
     found = re.match(r"\[(.+)\](?::(\d{1,5}))?\Z|([^:]+)(?::(\d{1,5}))?\Z", server)
     host = (found.group(1) or found.group(3)) if found else server
     port = int((found.group(2) or found.group(4) or 21) if found else 21)
@@ -67,7 +67,7 @@ def endpoint(server):
     except ValueError:
         is_host = ":" not in host and len(host) <= 253 and all(LABEL.match(label) for label in host.split("."))
     if not is_host or not 0 < port < 65536:
-        raise Refused("%r is not a server: write its name or address, as ftp.example.org or 192.0.2.1:2121" % server)
+        raise Refused("%r is not a server: give its name or address, such as ftp.example.org or 192.0.2.1:2121" % server)
     return host, port
 
 
@@ -77,26 +77,26 @@ def read(text):
     for server in asked["servers"]:
         endpoint(server)
     if not 0 < len(asked["servers"]) <= MAX_SERVERS:
-        raise Refused("there are %d servers: 1 to %d are allowed" % (len(asked["servers"]), MAX_SERVERS))
+        raise Refused("%d servers are given, 1 to %d are allowed" % (len(asked["servers"]), MAX_SERVERS))
     for what in ("user", "password", "directory"):
-        # A line's end would begin another FTP command.
+        # A line break would start another FTP command.
         if re.search(r"[\r\n\0]", asked[what]):
             raise Refused("the %s has more than one line" % what)
     if not asked["user"]:
-        raise Refused("the user is empty: anonymous is the name of the user without a name")
+        raise Refused("the user is empty: for an anonymous login, it is anonymous")
     asked["timeout"] = float(asked["timeout"])
     if not 0 < asked["timeout"] <= 60:
-        raise Refused("the timeout must be above 0 and up to 60 s")
+        raise Refused("the timeout must be greater than 0 and at most 60 s")
     return asked
 
 
 def wire(text):
-    """ftplib is left to speak Latin-1, which can read whatever a server says: what we say is UTF-8 all the same."""
+    """Encodes text as UTF-8 for ftplib, which is set to Latin-1 because that can decode any response."""
     return text.encode("utf-8").decode("latin-1")
 
 
 def tidy(text, secret):
-    """What a server said, in one line, without the password that it may have repeated."""
+    """Returns a server's response in one line, without the password, which the server may repeat."""
     text = text.encode("latin-1", "replace").decode("utf-8", "replace")
     if secret:
         text = text.replace(secret, "(password)")
@@ -107,7 +107,7 @@ def why(error, timeout, secret):
     if isinstance(error, socket.timeout):
         return "no answer within %g s" % timeout
     if isinstance(error, ssl.CertificateError):
-        return "the certificate is not good: %s" % (getattr(error, "verify_message", "") or error)
+        return "the certificate is not valid: %s" % (getattr(error, "verify_message", "") or error)
     if isinstance(error, ssl.SSLError):
         return error.reason or "the connection ended"
     if isinstance(error, OSError):
@@ -120,7 +120,7 @@ def unknown():
 
 
 def look(server, asked, known):
-    """One server: notes what is known of it, and a fault where something goes wrong."""
+    """Checks one server: stores the results in `known`, and a fault if a step fails."""
     host, port = endpoint(server)
     secret = asked["password"]
     ftp = PlainFTP()
@@ -140,19 +140,19 @@ def look(server, asked, known):
             known["step"] = "TLS"
             ftp.auth()
         known["step"] = "logging in as %s" % asked["user"]
-        # ftplib gives an anonymous user the customary password where there is none.
+        # For the anonymous user, ftplib uses the conventional password if none is set.
         ftplib.FTP.login(ftp, wire(asked["user"]), wire(secret))
         known["login_seconds"] = time.monotonic() - begin
         if asked["directory"]:
             known["step"] = "listing %s" % asked["directory"]
             if asked["tls"]:
                 ftp.prot_p()
-            # Not as an argument of LIST, where some servers take it for an option or a pattern.
+            # Do not pass it to LIST, because some servers treat the argument as an option or a pattern.
             ftp.cwd(wire(asked["directory"]))
             known["entries"] = count(ftp)
         ftp.quit()
     except (OSError, EOFError, ValueError, ftplib.Error) as error:
-        # A server that hangs up on our goodbye has answered all that was asked.
+        # A server that closes the connection on QUIT has already answered every request.
         if not (known["login_seconds"] is not None and (known["entries"] is not None or not asked["directory"])):
             known["fault"] = "%s failed: %s" % (known["step"], why(error, asked["timeout"], secret))
     finally:
@@ -171,12 +171,12 @@ def count(ftp):
 
 
 def wait(look, known, until, asked):
-    """What is known when it has ended, or when its time is up."""
+    """Waits for a check, and returns its results when it has ended or its time is up."""
     try:
         look.result(timeout=max(until - time.monotonic(), 0))
         return known
     except concurrent.futures.TimeoutError:
-        fault = "%s failed: no end of it after %g s" % (known["step"], PATIENCE * asked["timeout"])
+        fault = "%s failed: not finished after %g s" % (known["step"], PATIENCE * asked["timeout"])
         return dict(known, entries=None, fault=fault)
 
 
@@ -207,5 +207,5 @@ try:
 except Refused as refusal:
     answer = {"refused": str(refusal)}
 print(json.dumps(answer), flush=True)
-# Nobody waits for a server that comes to no end.
+# Exit without waiting for the threads of servers that have not finished.
 os._exit(0)

@@ -1,9 +1,9 @@
-"""Asks web sites, and tells which answered with what, and how fast.
+"""Requests websites, and reports the status and response time of each.
 
     python3 -I -c SCRIPT <REQUEST
 
-REQUEST is JSON: urls, device, proxy, ca_file, statuses, text, timeout. It is read from the standard input because a
-proxy's password must not stand in the list of processes.
+REQUEST is JSON: urls, device, proxy, ca_file, statuses, text, timeout. It is read from standard input because the password
+of a proxy must not appear in the process list.
 """
 
 import base64
@@ -22,7 +22,7 @@ MAX_SAID = 200
 
 
 def connector(device):
-    """As socket.create_connection, through this device only."""
+    """Returns a function like socket.create_connection that only uses this device."""
 
     def connect(address, timeout, source_address=None):
         last = OSError("no address")
@@ -43,7 +43,7 @@ def connector(device):
 
 
 def connection_to(url, request):
-    """The connection, the target to ask for, and the headers that the way needs."""
+    """Returns the connection, the request target, and the headers for the proxy, if any."""
     parts = urllib.parse.urlsplit(url)
     port = parts.port or (443 if parts.scheme == "https" else 80)
     target = (parts.path or "/") + ("?" + parts.query if parts.query else "")
@@ -54,7 +54,7 @@ def connection_to(url, request):
         headers["Proxy-Authorization"] = "Basic " + base64.b64encode(secret.encode()).decode()
     host, its_port = (proxy.hostname, proxy.port or 80) if proxy else (parts.hostname, port)
     if parts.scheme == "https":
-        # Certificates and names are checked.
+        # This verifies certificates and host names.
         context = ssl.create_default_context(cafile=request["ca_file"] or None)
         connection = http.client.HTTPSConnection(host, its_port, timeout=request["timeout"], context=context)
         if proxy:
@@ -91,14 +91,14 @@ def ask(url, request):
         "fault": "",
     }
     if answer.status not in request["statuses"]:
-        told["fault"] = "answered %d" % answer.status
+        told["fault"] = "status %d" % answer.status
     elif request["text"] and request["text"].encode() not in body:
-        told["fault"] = "answered %d without the text %s" % (answer.status, json.dumps(request["text"]))
+        told["fault"] = "status %d, without the text %s" % (answer.status, json.dumps(request["text"]))
     return told
 
 
 def said(text):
-    """What a server said instead of an answer, in one line: it may be long, and anything."""
+    """Returns the error in one line: it may contain arbitrary text that the server sent in place of a response."""
     return "".join(letter if letter.isprintable() else " " for letter in text)[:MAX_SAID]
 
 
@@ -108,18 +108,18 @@ def outcome(future, left, request):
     except (concurrent.futures.TimeoutError, TimeoutError):
         return {"fault": "no answer within %g s" % request["timeout"]}
     except ssl.CertificateError as error:
-        return {"fault": "its certificate is not accepted: %s" % getattr(error, "verify_message", error)}
+        return {"fault": "its certificate is not valid: %s" % getattr(error, "verify_message", error)}
     except (OSError, http.client.HTTPException, ValueError) as error:
         return {"fault": said(getattr(error, "strerror", None) or str(error) or type(error).__name__)}
 
 
 def ask_all(request):
-    # A VPN that is down often takes its device with it.
+    # The device often disappears when the VPN goes down.
     if request["device"] and request["device"] not in os.listdir("/sys/class/net"):
-        fault = "there is no network device %s: is the VPN up?" % request["device"]
+        fault = "network device %s does not exist: is the VPN up?" % request["device"]
         return [{"url": url, "fault": fault} for url in request["urls"]]
     end = time.monotonic() + request["timeout"]
-    # A name that is slow to resolve has no time limit of its own, so nobody waits for the threads.
+    # Name resolution has no timeout of its own, so do not wait for the threads.
     pool = concurrent.futures.ThreadPoolExecutor(max_workers=len(request["urls"]))
     asked = [(url, pool.submit(ask, url, request)) for url in request["urls"]]
     return [{"url": url, **outcome(future, end - time.monotonic(), request)} for url, future in asked]

@@ -1,0 +1,234 @@
+//! The roles that the roles of bindings and schedules lead to: by `dependencies`, `include_role` and `import_role`.
+//!
+//! What cannot be read here, and what is a template, is left to Ansible.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::config::Config;
+use crate::config::RoleKind;
+use crate::config::spanned::parse;
+use crate::config::vars::VarValue;
+
+/// How deep folders of tasks are searched.
+const DEEPEST: usize = 5;
+
+/// More bytes has no file of tasks that a person wrote.
+const LARGEST: u64 = 1 << 20;
+
+/// The variable by which a configuration can have roles looked for elsewhere.
+const ROLES_PATH: &str = "ANSIBLE_ROLES_PATH";
+
+/// The roles that are named somewhere and cannot be found, each as a sentence without its end.
+pub fn missing_roles(config: &Config) -> impl Iterator<Item = String> {
+    let mut search = Search {
+        folders: Vec::new(),
+        seen: BTreeSet::new(),
+        missing: Vec::new(),
+    };
+    if !config.ansible.environment.contains_key(ROLES_PATH) {
+        let bindings = config.bindings.iter().flat_map(|binding| &binding.steps);
+        let alert = bindings.flat_map(|step| &step.roles);
+        let routine = config.schedules.iter().flat_map(|s| &s.work.roles);
+        let dir = &config.ansible.playbook_dir;
+        let below = |folder: &str| dir.join(folder).join("roles");
+        search.folders = vec![
+            below("alert"),
+            below("routine"),
+            dir.join("roles"),
+            dir.clone(),
+        ];
+        for (kind, name) in alert
+            .map(|name| (RoleKind::Alert, name))
+            .chain(routine.map(|name| (RoleKind::Routine, name)))
+        {
+            search.role(below(kind.as_str()).join(name));
+        }
+    }
+    search.missing.into_iter()
+}
+
+struct Search {
+    /// Where Ansible looks for roles, beside the folder of the role that names them.
+    folders: Vec<PathBuf>,
+    seen: BTreeSet<PathBuf>,
+    missing: Vec<String>,
+}
+
+impl Search {
+    fn role(&mut self, folder: PathBuf) {
+        let mut waiting = vec![folder];
+        while let Some(folder) = waiting.pop() {
+            if !self.seen.insert(folder.clone()) {
+                continue;
+            }
+            for (file, name) in named(&folder) {
+                let beside = folder.parent().map(Path::to_owned);
+                let mut places = self.folders.iter().chain(&beside);
+                match places.find(|place| place.join(&name).is_dir()) {
+                    Some(place) => waiting.push(place.join(&name)),
+                    None => self.missing.push(format!(
+                        "{}: the role {name:?} is in none of the folders of roles: {}",
+                        file.display(),
+                        shown(&self.folders)
+                    )),
+                }
+            }
+        }
+    }
+}
+
+fn shown(folders: &[PathBuf]) -> String {
+    let shown = folders.iter().map(|folder| folder.display().to_string());
+    shown.collect::<Vec<_>>().join(", ")
+}
+
+/// The roles that a role names, each with the file.
+fn named(role: &Path) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    for file in files(&role.join("meta"), 0) {
+        let is_main = file.file_stem().is_some_and(|stem| stem == "main");
+        let meta = yaml(&file).filter(|_| is_main).unwrap_or(Value::Null);
+        for dependency in meta["dependencies"].as_array().into_iter().flatten() {
+            let name = match dependency {
+                Value::String(name) => Some(name),
+                // Where there is a source, ansible-galaxy installs it under its name.
+                Value::Object(map) => ["role", "name"].iter().find_map(|key| match map.get(*key) {
+                    Some(Value::String(name)) => Some(name),
+                    _ => None,
+                }),
+                _ => None,
+            };
+            found.extend(name.map(|name| (file.clone(), name.clone())));
+        }
+    }
+    for folder in ["tasks", "handlers"] {
+        for file in files(&role.join(folder), 0) {
+            let mut names = Vec::new();
+            included(&yaml(&file).unwrap_or(Value::Null), &mut names);
+            found.extend(names.into_iter().map(|name| (file.clone(), name)));
+        }
+    }
+    found.retain(|(_, name)| is_static(name));
+    found
+}
+
+/// Whether a name is that of a folder: neither a template, nor of a collection, nor a path or a requirement.
+fn is_static(name: &str) -> bool {
+    !name.contains("{{") && name.matches('.').count() < 2 && !name.contains(['/', ',', '='])
+}
+
+fn included(value: &Value, names: &mut Vec<String>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| included(item, names)),
+        Value::Object(task) => {
+            for (key, value) in task {
+                let word = key.strip_prefix("ansible.builtin.").unwrap_or(key);
+                let word = word.strip_prefix("ansible.legacy.").unwrap_or(word);
+                match word {
+                    "include_role" | "import_role" => {
+                        let name = value.get("name").or_else(|| value.get("role"));
+                        names.extend(name.and_then(Value::as_str).map(str::to_owned));
+                    }
+                    "block" | "rescue" | "always" => included(value, names),
+                    _ => {}
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The YAML files below a folder, sorted.
+fn files(folder: &Path, depth: usize) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    for path in entries.map(|entry| entry.path()) {
+        let ending = path.extension().and_then(|ending| ending.to_str());
+        if path.is_dir() && depth < DEEPEST {
+            found.append(&mut files(&path, depth + 1));
+        } else if matches!(ending, Some("yml" | "yaml")) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+fn yaml(path: &Path) -> Option<Value> {
+    let small = fs::metadata(path)
+        .ok()
+        .filter(|of| of.is_file() && of.len() <= LARGEST);
+    small?;
+    let text = fs::read_to_string(path).ok()?;
+    let read: Option<VarValue> = parse(&path.display().to_string(), &text).ok()?;
+    read.map(|VarValue(value)| value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Roles, build};
+    use super::*;
+
+    #[test]
+    fn roles_that_lead_nowhere_are_named_with_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write(
+            "alert/roles/a/meta/main.yml",
+            "dependencies: [b, {role: gone, x: 1}, ns.col.c, {name: shared}]\n",
+        );
+        write(
+            "alert/roles/a/tasks/main.yml",
+            "- block:\n  - ansible.builtin.include_role: {name: b}\n  rescue:\n  - import_role: {name: lost}\n\
+             - include_role: {name: '{{ x }}'}\n- debug: {msg: include_role}\n",
+        );
+        write(
+            "routine/roles/b/tasks/main.yml",
+            "- include_tasks: deep/more.yml\n",
+        );
+        write(
+            "routine/roles/b/tasks/deep/more.yml",
+            "- include_role:\n    name: away\n    tasks_from: x\n",
+        );
+        write("roles/shared/tasks/main.yml", "- include_role: {name: a}\n");
+        write(
+            "alert/roles/unused/meta/main.yml",
+            "dependencies: [nowhere]\n",
+        );
+        let roles = Roles {
+            alert: vec!["a".to_owned(), "unused".to_owned()],
+            ..Roles::default()
+        };
+        let playbook = dir.path().display();
+        let missing = |more: &str| {
+            let text = format!(
+                "ansible: {{playbook_dir: '{playbook}', inventory: [i]{more}}}\n\
+                 bindings: [{{name: x, matchers: ['a=b'], roles: [a]}}]\n"
+            );
+            let config = build("f.yml", &text, &roles).unwrap();
+            missing_roles(&config).collect::<Vec<_>>()
+        };
+        let mut found = missing("");
+        found.sort();
+        let begin = [
+            format!("{playbook}/alert/roles/a/meta/main.yml: the role \"gone\" is in none of"),
+            format!("{playbook}/alert/roles/a/tasks/main.yml: the role \"lost\" is in none of"),
+            format!(
+                "{playbook}/routine/roles/b/tasks/deep/more.yml: the role \"away\" is in none of"
+            ),
+        ];
+        assert_eq!(found.len(), begin.len(), "{found:?}");
+        for (found, begin) in found.iter().zip(begin) {
+            assert!(found.starts_with(&begin), "{found}");
+        }
+        assert!(missing(", environment: {ANSIBLE_ROLES_PATH: /r}").is_empty());
+    }
+}

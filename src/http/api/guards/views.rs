@@ -1,0 +1,106 @@
+//! What is told of all that is paused, held and open.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use crate::http::Context;
+use crate::http::core::error::ApiError;
+use crate::model::guards::{Hold, Holds};
+use crate::model::run::{Approval, Run, RunId, State};
+use crate::store::{Order, RunFilter};
+use crate::util::clock;
+
+/// How many of the runs that are held are named.
+const NAMED: usize = 100;
+
+/// How many runs are read at once.
+const PAGE: usize = 1000;
+
+/// All that is paused, held and open.
+#[derive(Debug, Serialize)]
+pub(in crate::http) struct Guards {
+    /// What the configuration says of all bindings: whether runs act.
+    pub mode: &'static str,
+    /// What persons and failures said.
+    #[serde(flatten)]
+    pub book: Holds,
+    /// How many queued runs wait for a person, by why: every reason, some with 0.
+    pub held: BTreeMap<&'static str, usize>,
+    /// The oldest of them.
+    pub runs: Vec<HeldRun>,
+}
+
+/// A run that waits for a person.
+#[derive(Debug, Serialize)]
+pub(in crate::http) struct HeldRun {
+    pub id: RunId,
+    pub held: Hold,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub binding: Option<String>,
+    pub roles: Vec<String>,
+    pub hosts: Vec<String>,
+    /// Until when consent can be given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<DateTime<Utc>>,
+}
+
+impl HeldRun {
+    fn new(run: Run, held: Hold) -> Self {
+        let approval = run.approval.filter(Approval::is_wanted);
+        Self {
+            id: run.id,
+            held,
+            binding: run.binding,
+            roles: run.work.roles,
+            hosts: run.hosts,
+            until: approval.map(|approval| approval.until),
+        }
+    }
+}
+
+/// All that is paused, held and open now.
+pub(in crate::http) async fn told(context: &Context) -> Result<Guards, ApiError> {
+    let config = Arc::clone(&context.config.borrow());
+    let book = current(context.store.book().await?, clock::now());
+    let mut held: BTreeMap<&'static str, usize> =
+        Hold::ALL.iter().map(|hold| (hold.as_str(), 0)).collect();
+    let mut runs = Vec::new();
+    let filter = RunFilter {
+        state: Some(State::Queued),
+        order: Order::Oldest,
+        ..RunFilter::default()
+    };
+    let mut cursor = None;
+    loop {
+        let page = context.store.runs(filter.clone(), cursor, PAGE).await?;
+        for run in page.runs {
+            let Some(why) = book.hold(&run) else {
+                continue;
+            };
+            *held.entry(why.as_str()).or_default() += 1;
+            if runs.len() < NAMED {
+                runs.push(HeldRun::new(run, why));
+            }
+        }
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    Ok(Guards {
+        mode: config.guards.mode.as_str(),
+        book,
+        held,
+        runs,
+    })
+}
+
+/// Without the holds whose time is up: they are forgotten when there is time for that.
+fn current(mut book: Holds, now: DateTime<Utc>) -> Holds {
+    book.hosts
+        .retain(|_, hold| hold.until.is_none_or(|until| until > now));
+    book
+}

@@ -1,0 +1,93 @@
+//! `/api/v1/inventory/status`: whether the inventory can be read and is believed.
+
+use chrono::{DateTime, Utc};
+use hyper::Method;
+use serde::Serialize;
+
+use crate::http::Context;
+use crate::http::core::reply::{self, Reply};
+use crate::services::inventory_watcher::{InventoryStatus, Shrunk, Trouble};
+
+/// How many names of missing hosts are told.
+const NAMES: usize = 100;
+
+#[derive(Serialize)]
+struct Status {
+    /// Whether alerts are decided now.
+    usable: bool,
+    /// Whether the last attempt to read it succeeded: no run starts before.
+    readable: bool,
+    /// How many hosts it has; absent as long as it was never read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hosts: Option<usize>,
+    /// When it was last read with success, since the start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    read_at: Option<DateTime<Utc>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trouble: Option<TroubleAnswer>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shrunk: Option<ShrunkAnswer>,
+}
+
+#[derive(Serialize)]
+struct TroubleAnswer {
+    /// What Ansible and the inventory's scripts said; several lines.
+    why: String,
+    since: DateTime<Utc>,
+}
+
+#[derive(Serialize)]
+struct ShrunkAnswer {
+    since: DateTime<Utc>,
+    /// When it is believed, if it is still read so.
+    believed_at: DateTime<Utc>,
+    hosts_before: usize,
+    missing: usize,
+    /// The first of them by name.
+    missing_hosts: Vec<String>,
+    /// What Ansible warned of when it was read.
+    warnings: String,
+}
+
+impl Status {
+    fn of(standing: &InventoryStatus, usable: bool) -> Self {
+        Self {
+            usable,
+            readable: standing.trouble.is_none() && standing.present.is_some(),
+            hosts: standing.present.as_ref().map(|inventory| inventory.len()),
+            read_at: standing.read_at,
+            trouble: standing.trouble.as_ref().map(TroubleAnswer::of),
+            shrunk: standing.shrunk.as_ref().map(ShrunkAnswer::of),
+        }
+    }
+}
+
+impl TroubleAnswer {
+    fn of(trouble: &Trouble) -> Self {
+        Self {
+            why: trouble.why.to_string(),
+            since: trouble.since,
+        }
+    }
+}
+
+impl ShrunkAnswer {
+    fn of(shrunk: &Shrunk) -> Self {
+        Self {
+            since: shrunk.since,
+            believed_at: shrunk.believed_at,
+            hosts_before: shrunk.hosts_before,
+            missing: shrunk.missing.len(),
+            missing_hosts: shrunk.missing.iter().take(NAMES).cloned().collect(),
+            warnings: shrunk.warnings.to_string(),
+        }
+    }
+}
+
+pub(crate) fn status(context: &Context, method: &Method) -> Reply {
+    if !matches!(*method, Method::GET | Method::HEAD) {
+        return reply::method_not_allowed("GET, HEAD");
+    }
+    let usable = context.inventory.latest().is_ok();
+    reply::success(&Status::of(&context.inventory.standing(), usable))
+}

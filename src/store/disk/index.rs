@@ -1,0 +1,175 @@
+//! The index of finished runs: by what they are found, and when they ended.
+//!
+//! A run is entered when it finishes, for what it is does not change from then on, and taking alerts in must cost nothing
+//! more. Open runs are few, and are looked at themselves.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use redb::ReadableTable;
+
+use crate::model::run::{Outcome, Run, RunId, State};
+use crate::store::disk::names::cut;
+use crate::store::disk::records::RunEpisodeChange;
+use crate::store::disk::tables::{RUN_ENDS, RUNS, Tables, meta_number, open_for_reading};
+use crate::store::{Store, StoreError};
+
+/// What a run is found by. The numbers are in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Kind {
+    Outcome = 1,
+    Trigger = 2,
+    Binding = 3,
+    Schedule = 4,
+    Role = 5,
+    Host = 6,
+    Alertname = 7,
+}
+
+/// How runs ended within one stretch of time.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Ends {
+    /// When the stretch begins.
+    pub from: DateTime<Utc>,
+    /// Outcome → how many runs ended so; those that none did are left out.
+    #[serde(serialize_with = "by_label")]
+    pub outcomes: BTreeMap<Outcome, u64>,
+}
+
+fn by_label<S: serde::Serializer>(
+    outcomes: &BTreeMap<Outcome, u64>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(outcomes.iter().map(|(outcome, n)| (outcome.as_str(), n)))
+}
+
+impl Store {
+    /// How many runs finished since then, by outcome and by stretches of this length, of which the first begins at `since`.
+    /// Stretches in which none did are left out. Read from the index alone.
+    pub async fn outcomes_since(
+        &self,
+        since: DateTime<Utc>,
+        bucket: Duration,
+    ) -> Result<Vec<Ends>, StoreError> {
+        let from = since.timestamp_millis();
+        let bucket = i64::try_from(bucket.as_millis()).map_or(i64::MAX, |millis| millis.max(1));
+        self.read(move |txn| {
+            let mut stretches: BTreeMap<i64, BTreeMap<Outcome, u64>> = BTreeMap::new();
+            let Some(table) = open_for_reading(txn, RUN_ENDS)? else {
+                return Ok(Vec::new());
+            };
+            for row in table.range((from, 0)..)? {
+                let (key, outcome) = row?;
+                let stretch = key.value().0.saturating_sub(from) / bucket;
+                let outcome = outcome_of(outcome.value())?;
+                let counts = stretches.entry(stretch).or_default();
+                *counts.entry(outcome).or_default() += 1;
+            }
+            let begin = |stretch: i64| {
+                DateTime::from_timestamp_millis(from.saturating_add(stretch.saturating_mul(bucket)))
+            };
+            Ok(stretches
+                .into_iter()
+                .map(|(stretch, outcomes)| Ends {
+                    from: begin(stretch).unwrap_or(since),
+                    outcomes,
+                })
+                .collect())
+        })
+        .await
+    }
+}
+
+fn outcome_of(label: &str) -> Result<Outcome, StoreError> {
+    let mut all = Outcome::ALL.into_iter();
+    all.find(|outcome| outcome.as_str() == label)
+        .ok_or_else(|| StoreError::Corrupt(format!("{label:?} is no outcome")))
+}
+
+/// Enters a run that has finished. `joined` is what this transaction has yet to write of its episodes.
+pub(crate) fn add(
+    tables: &mut Tables<'_>,
+    run: &Run,
+    joined: &[RunEpisodeChange],
+) -> Result<(), StoreError> {
+    let mut alertnames = alertnames(tables, run.id)?;
+    alertnames.extend(joined.iter().map(|joined| joined.alertname().to_owned()));
+    for (kind, name) in entries(run, &alertnames) {
+        let key = (kind as u8, &*cut(name), run.id.0);
+        tables.run_index.insert(key, ())?;
+    }
+    if let Some((at, outcome)) = end(run) {
+        tables.run_ends.insert((at, run.id.0), outcome.as_str())?;
+    }
+    Ok(())
+}
+
+/// Takes out a run that is to be deleted. Call it while its episodes are still there.
+pub(crate) fn remove(tables: &mut Tables<'_>, run: &Run) -> Result<(), StoreError> {
+    let alertnames = alertnames(tables, run.id)?;
+    for (kind, name) in entries(run, &alertnames) {
+        let key = (kind as u8, &*cut(name), run.id.0);
+        tables.run_index.remove(key)?;
+    }
+    if let Some((at, _)) = end(run) {
+        tables.run_ends.remove((at, run.id.0))?;
+    }
+    Ok(())
+}
+
+/// The name in `meta` of the index's version.
+const VERSION: &str = "run_index";
+
+/// Enters the runs of a store that was written before there was an index.
+pub(crate) fn build_once(tables: &mut Tables<'_>) -> Result<(), StoreError> {
+    if meta_number(&*tables.meta, VERSION)? != 0 {
+        return Ok(());
+    }
+    let mut last = 0;
+    // A row at a time: its table is borrowed while it is read.
+    while let Some((id, run)) = next_run(tables, last)? {
+        last = id;
+        if let Some(run) = run.filter(|run| run.state == State::Finished) {
+            add(tables, &run, &[])?;
+        }
+    }
+    let version = 1_u64.to_le_bytes();
+    tables.meta.insert(VERSION, version.as_slice())?;
+    Ok(())
+}
+
+/// The next run behind a number, if any; and what it is, unless its row cannot be decoded.
+fn next_run(tables: &Tables<'_>, after: u64) -> Result<Option<(u64, Option<Run>)>, StoreError> {
+    let Some(row) = tables.runs.range(after + 1..)?.next() else {
+        return Ok(None);
+    };
+    let (key, value) = row?;
+    let id = key.value();
+    let run = tables.unreadable.decode(RUNS, &id, value.value());
+    Ok(Some((id, run)))
+}
+
+fn alertnames(tables: &Tables<'_>, id: RunId) -> Result<BTreeSet<String>, StoreError> {
+    let episodes = tables.run_episodes(id)?.into_iter();
+    Ok(episodes.map(|(_, of_run)| of_run.alertname).collect())
+}
+
+fn entries<'a>(run: &'a Run, alertnames: &'a BTreeSet<String>) -> BTreeSet<(Kind, &'a str)> {
+    let one = |kind, name: Option<&'a str>| name.map(move |name| (kind, name));
+    let many = |kind, names: &'a [String]| names.iter().map(move |name| (kind, name.as_str()));
+    let alertnames = alertnames.iter().map(String::as_str);
+    many(Kind::Role, &run.work.roles)
+        .chain(many(Kind::Host, &run.hosts))
+        .chain(alertnames.map(|name| (Kind::Alertname, name)))
+        .chain(one(Kind::Outcome, run.outcome.map(Outcome::as_str)))
+        .chain(one(Kind::Trigger, Some(run.trigger.as_str())))
+        .chain(one(Kind::Binding, run.binding.as_deref()))
+        .chain(one(Kind::Schedule, run.schedule.as_deref()))
+        .collect()
+}
+
+fn end(run: &Run) -> Option<(i64, Outcome)> {
+    Some((run.finished_at?.timestamp_millis(), run.outcome?))
+}

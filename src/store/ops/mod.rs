@@ -1,0 +1,32 @@
+//! The operations: each is a function of the open tables and the state, run by the writer in one transaction.
+
+pub(crate) mod admit;
+pub(crate) mod approvals;
+pub(crate) mod audit;
+pub(crate) mod cancellations;
+pub(crate) mod circuits;
+pub(crate) mod due;
+pub(crate) mod episode_update;
+pub(crate) mod facts;
+pub(crate) mod finish;
+pub(crate) mod fleet;
+pub(crate) mod guard_rows;
+pub(crate) mod guard_subjects;
+pub(crate) mod guards;
+pub(crate) mod hosts;
+pub(crate) mod intake;
+pub(crate) mod mark_due;
+pub(crate) mod messages;
+pub(crate) mod objects;
+pub(crate) mod on_resolved;
+pub(crate) mod operation;
+pub(crate) mod output;
+pub(crate) mod output_window;
+pub(crate) mod quarantine;
+pub(crate) mod queue;
+pub(crate) mod restart;
+pub(crate) mod retention;
+pub(crate) mod schedules;
+pub(crate) mod start_guard;
+pub(crate) mod state;
+pub(crate) mod verdicts;

@@ -1,0 +1,294 @@
+//! What is kept of schedules between their times, and the starting of their runs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use redb::ReadableTable;
+
+use crate::config::Schedule;
+use crate::metrics::MetricEvent;
+use crate::model::run::{Run, RunId, Trigger};
+use crate::model::schedule::{LastRun, Paused, Progress, due};
+use crate::store::disk::snapshot::Snapshot;
+use crate::store::disk::tables::{SCHEDULES, Tables, encode, open_for_reading};
+use crate::store::ops::queue::{queue_full, queue_run};
+use crate::store::ops::state::WriterState;
+use crate::store::{Store, StoreError};
+
+/// What was made of a schedule at one time.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TickOutcome {
+    /// The runs that were queued, each with the time that it is for.
+    pub runs: Vec<(RunId, DateTime<Utc>)>,
+    /// How many times were missed.
+    pub missed: u64,
+    /// Why.
+    pub why_missed: Option<String>,
+    /// Whether a time is due that could not be started yet: look again when the queue changes.
+    pub waits: bool,
+    /// When to look again at the latest; `None` if it is not in force, or no time comes any more.
+    pub look_at: Option<DateTime<Utc>>,
+    /// When the next time starts, jitter included; `None` as for `look_at`.
+    pub next: Option<DateTime<Utc>>,
+    /// How it stands now.
+    pub progress: Option<Progress>,
+}
+
+/// Why a time was missed that nothing stands in the way of.
+const NOT_RUNNING: &str = "promansible was not running then";
+
+fn find(tables: &Tables<'_>, name: &str) -> Result<Option<Progress>, StoreError> {
+    let value = tables.schedules.get(name)?;
+    Ok(value.and_then(|value| tables.unreadable.decode(SCHEDULES, &name, value.value())))
+}
+
+fn put(tables: &mut Tables<'_>, name: &str, progress: &Progress) -> Result<(), StoreError> {
+    tables.schedules.insert(name, encode(progress).as_slice())?;
+    Ok(())
+}
+
+/// Why no run of it could be queued now, if so.
+fn obstacle(
+    state: &WriterState,
+    schedule: &Schedule,
+    hosts: &Result<Vec<String>, String>,
+    limit: usize,
+) -> Option<String> {
+    if let Err(why) = hosts {
+        return Some(why.clone());
+    }
+    let of_it = |run: &Run| run.schedule.as_deref() == Some(&schedule.name);
+    let queued = state.queue.values().map(|queued| &queued.run);
+    let running = state.running.values().map(|running| &running.run);
+    if !schedule.timing.allow_overlap
+        && let Some(run) = queued.chain(running).find(|run| of_it(run))
+    {
+        return Some(format!("its run {} had not ended", run.id));
+    }
+    queue_full(state, limit).map(|full| full.to_string())
+}
+
+fn tick(
+    tables: &mut Tables<'_>,
+    state: &mut WriterState,
+    schedule: &Schedule,
+    hosts: &Result<Vec<String>, String>,
+    limit: usize,
+    now: DateTime<Utc>,
+) -> Result<TickOutcome, StoreError> {
+    let (name, timing) = (schedule.name.as_str(), &schedule.timing);
+    let old = find(tables, name)?;
+    let mut progress = old.clone().unwrap_or_else(|| Progress::begin(timing, now));
+    let in_force = schedule.enabled && progress.paused.is_none();
+    let text = timing.to_string();
+    if !in_force || !progress.active || progress.timing != text {
+        // Times that passed while it was not in force, or did not exist, are not missed.
+        progress.settled = now;
+        progress.timing = text;
+        progress.active = in_force;
+    }
+    let mut ticked = TickOutcome::default();
+    if in_force {
+        let mut obstacle = obstacle(state, schedule, hosts, limit);
+        let due = due(name, timing, &progress, obstacle.is_none(), now);
+        progress.settled = due.settled;
+        ticked.missed = due.missed;
+        ticked.waits = due.waits;
+        ticked.look_at = due.look_at;
+        ticked.next = due.next;
+        for time in due.start {
+            // There was room for one; where they may overlap it can be more.
+            if let Some(full) = queue_full(state, limit) {
+                ticked.missed += 1;
+                obstacle = Some(full.to_string());
+                continue;
+            }
+            let hosts = hosts.as_ref().map_or(&[][..], Vec::as_slice);
+            let of_time = (Trigger::Schedule, Some(time), None);
+            let run = start(tables, state, schedule, of_time, hosts, limit, now)?;
+            progress.last = Some(LastRun {
+                run,
+                at: now,
+                due_at: Some(time),
+            });
+            ticked.runs.push((run, time));
+        }
+        if ticked.missed > 0 {
+            progress.missed += ticked.missed;
+            progress.why_missed = Some(obstacle.unwrap_or_else(|| NOT_RUNNING.to_owned()));
+            ticked.why_missed.clone_from(&progress.why_missed);
+            state.happened.push(MetricEvent::ScheduleMissed {
+                schedule: name.to_owned(),
+                times: ticked.missed,
+            });
+        }
+    } else if old.as_ref().is_some_and(|old| !old.active) {
+        // Where it is not in force, how far the clock has come is no news.
+        ticked.progress = old;
+        return Ok(ticked);
+    }
+    if old.as_ref() != Some(&progress) {
+        put(tables, name, &progress)?;
+    }
+    ticked.progress = Some(progress);
+    Ok(ticked)
+}
+
+fn start(
+    tables: &mut Tables<'_>,
+    state: &mut WriterState,
+    schedule: &Schedule,
+    (trigger, due_at, by): (Trigger, Option<DateTime<Utc>>, Option<&str>),
+    hosts: &[String],
+    limit: usize,
+    now: DateTime<Utc>,
+) -> Result<RunId, StoreError> {
+    let shape = |run: &mut Run| {
+        run.schedule = Some(schedule.name.clone());
+        run.due_at = due_at;
+        run.started_by = by.map(str::to_owned);
+    };
+    queue_run(
+        tables,
+        state,
+        trigger,
+        (&schedule.work, hosts),
+        shape,
+        limit,
+        now,
+    )
+}
+
+fn start_now(
+    tables: &mut Tables<'_>,
+    state: &mut WriterState,
+    schedule: &Schedule,
+    (hosts, by): (&[String], Option<&str>),
+    limit: usize,
+    now: DateTime<Utc>,
+) -> Result<RunId, StoreError> {
+    let run = start(
+        tables,
+        state,
+        schedule,
+        (Trigger::AdHocRun, None, by),
+        hosts,
+        limit,
+        now,
+    )?;
+    let mut progress =
+        find(tables, &schedule.name)?.unwrap_or_else(|| Progress::begin(&schedule.timing, now));
+    progress.last = Some(LastRun {
+        run,
+        at: now,
+        due_at: None,
+    });
+    put(tables, &schedule.name, &progress)?;
+    Ok(run)
+}
+
+fn pause(
+    tables: &mut Tables<'_>,
+    schedule: &Schedule,
+    paused: Option<Paused>,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let mut progress =
+        find(tables, &schedule.name)?.unwrap_or_else(|| Progress::begin(&schedule.timing, now));
+    if progress.paused.is_some() == paused.is_some() {
+        return Ok(());
+    }
+    progress.paused = paused;
+    progress.active = false;
+    put(tables, &schedule.name, &progress)
+}
+
+/// Forgets schedules that are not there any more.
+fn forget_but(tables: &mut Tables<'_>, known: &BTreeSet<String>) -> Result<(), StoreError> {
+    let mut gone = Vec::new();
+    for row in tables.schedules.iter()? {
+        let name = row?.0.value().to_owned();
+        if !known.contains(&name) {
+            gone.push(name);
+        }
+    }
+    for name in gone {
+        tables.schedules.remove(name.as_str())?;
+    }
+    Ok(())
+}
+
+fn all(txn: &Snapshot) -> Result<BTreeMap<String, Progress>, StoreError> {
+    let Some(table) = open_for_reading(txn, SCHEDULES)? else {
+        return Ok(BTreeMap::new());
+    };
+    let mut all = BTreeMap::new();
+    for row in table.iter()? {
+        let (name, value) = row?;
+        let name = name.value();
+        let progress = txn.unreadable.decode(SCHEDULES, &name, value.value());
+        all.extend(progress.map(|progress| (name.to_owned(), progress)));
+    }
+    Ok(all)
+}
+
+impl Store {
+    /// Looks whether a time of this schedule has come, queues its run if so, and notes what was missed; all in one
+    /// transaction, so that no time has two runs. `hosts` is whom it would touch, or why that is not known.
+    ///
+    /// *Durability*: `Ok` is on disk.
+    pub async fn tick_schedule(
+        &self,
+        schedule: std::sync::Arc<Schedule>,
+        hosts: Result<Vec<String>, String>,
+        queue_limit: usize,
+        now: DateTime<Utc>,
+    ) -> Result<TickOutcome, StoreError> {
+        self.write(move |tables, state| tick(tables, state, &schedule, &hosts, queue_limit, now))
+            .await
+    }
+
+    /// Queues the run of a schedule because a person asks for it, whatever time it is, and also if it is paused.
+    ///
+    /// *Durability*: `Ok` is on disk.
+    ///
+    /// *Errors*: as for [`Store::queue_manual`].
+    pub async fn start_schedule(
+        &self,
+        schedule: std::sync::Arc<Schedule>,
+        hosts: Vec<String>,
+        started_by: Option<String>,
+        queue_limit: usize,
+        now: DateTime<Utc>,
+    ) -> Result<RunId, StoreError> {
+        self.write(move |tables, state| {
+            let by = started_by.as_deref();
+            start_now(tables, state, &schedule, (&hosts, by), queue_limit, now)
+        })
+        .await
+    }
+
+    /// Stops a schedule for now, or (`None`) lets it go on. Times in between are not missed.
+    ///
+    /// *Durability*: `Ok` is on disk.
+    pub async fn pause_schedule(
+        &self,
+        schedule: std::sync::Arc<Schedule>,
+        paused: Option<Paused>,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        self.write(move |tables, _| pause(tables, &schedule, paused.clone(), now))
+            .await
+    }
+
+    /// Forgets what is kept of schedules that are not among these.
+    pub async fn forget_schedules_but(&self, known: BTreeSet<String>) -> Result<(), StoreError> {
+        self.write(move |tables, _| forget_but(tables, &known))
+            .await
+    }
+
+    /// What is kept of each schedule.
+    pub async fn schedules(&self) -> Result<BTreeMap<String, Progress>, StoreError> {
+        self.read(all).await
+    }
+}

@@ -1,0 +1,111 @@
+//! Each folder of `src/` is a layer, and a module uses only the layers below its own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// From the top. A layer is a folder of `src/`.
+const LAYERS: [&str; 14] = [
+    "cli",
+    "app",
+    "http",
+    "services",
+    "store",
+    "ansible",
+    "alert_types",
+    "plan",
+    "auth",
+    "clients",
+    "config",
+    "metrics",
+    "model",
+    "util",
+];
+
+fn src() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            rust_files(&path, found);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// The layers that a source text names by `crate::`, with the line of each.
+fn used_layers(text: &str) -> Vec<(usize, String)> {
+    let mut used = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        for rest in line.split("crate::").skip(1) {
+            let name: String = rest
+                .chars()
+                .take_while(|c| c.is_ascii_lowercase() || *c == '_')
+                .collect();
+            used.push((number + 1, name));
+        }
+    }
+    used
+}
+
+/// Every use of a layer that is not below the user's own.
+fn upward_uses(layer: &str, text: &str) -> Vec<String> {
+    let rank = |name: &str| LAYERS.iter().position(|l| *l == name);
+    let own = rank(layer).unwrap();
+    let mut upward = Vec::new();
+    for (line, name) in used_layers(text) {
+        match rank(&name) {
+            Some(other) if other >= own => {}
+            Some(_) => upward.push(format!("line {line} uses {name}")),
+            // A grouped or glob import hides what it uses, so there is none of the crate's root.
+            None => upward.push(format!("line {line} does not name a layer after crate::")),
+        }
+    }
+    upward
+}
+
+#[test]
+fn src_holds_the_layers_and_nothing_else() {
+    let mut names: Vec<String> = fs::read_dir(src())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    let mut expected: Vec<String> = LAYERS.iter().map(ToString::to_string).collect();
+    expected.extend(["lib.rs".to_owned(), "main.rs".to_owned()]);
+    expected.sort();
+    assert_eq!(names, expected);
+}
+
+#[test]
+fn a_layer_uses_only_the_layers_below_it() {
+    let mut upward = Vec::new();
+    for layer in LAYERS {
+        let mut files = Vec::new();
+        rust_files(&src().join(layer), &mut files);
+        assert!(!files.is_empty(), "{layer} has no source file");
+        for file in files {
+            let text = fs::read_to_string(&file).unwrap();
+            for found in upward_uses(layer, &text) {
+                upward.push(format!("{}: {found}", file.display()));
+            }
+        }
+    }
+    assert!(upward.is_empty(), "{}", upward.join("\n"));
+}
+
+#[test]
+fn an_upward_use_is_found() {
+    assert_eq!(
+        upward_uses(
+            "store",
+            "use crate::plan::Choice;\nuse crate::http::Context;\n"
+        ),
+        ["line 2 uses http"]
+    );
+    assert_eq!(upward_uses("store", "use crate::{http, plan};").len(), 1);
+    assert!(upward_uses("cli", "let app = crate::app::App::start();").is_empty());
+}
