@@ -1,8 +1,8 @@
-//! promansible: an alert comes in, the Ansible roles that are bound to it run on the hosts that report it.
+//! promansible receives alerts, and runs the Ansible roles that are bound to them on the hosts that they are about.
 //!
-//! Each folder is a layer, and uses only the layers below its own. From the top: [`cli`], [`app`], [`http`], [`services`],
-//! [`store`], [`ansible`], [`alert_types`], [`plan`], [`auth`], [`clients`], [`config`], [`metrics`], [`model`], [`util`].
-//! ARCHITECTURE.md is the map; `tests/layers.rs` holds the order.
+//! Each folder is a layer, which uses only the layers below it. From the top: [`cli`], [`app`], [`http`], [`services`],
+//! [`store`], [`ansible`], [`alert_types`], [`plan`], [`auth`], [`clients`], [`config`], [`metrics`], [`model`],
+//! [`util`]. ARCHITECTURE.md describes them; `tests/layers.rs` enforces the order.
 
 pub mod alert_types;
 pub mod ansible;

@@ -1,4 +1,4 @@
-//! Parse, run, exit.
+//! The `promansible` binary. Everything is in the library.
 
 fn main() -> std::process::ExitCode {
     promansible::cli::main()

@@ -1,4 +1,4 @@
-//! Which bindings are for an alert type.
+//! Finds the bindings for an alert type.
 
 use std::sync::Arc;
 
@@ -6,11 +6,11 @@ use super::rule::is_template;
 use crate::config::Binding;
 use crate::model::alert::{ALERTNAME, LabelSet, Matchers};
 
-/// The bindings that are for an alert type: those whose matchers on `alertname` match its name, and whose other matchers
+/// Returns the bindings for an alert type: those whose matchers on `alertname` match its name, and whose other matchers
 /// could match an alert of one of its rules.
 ///
-/// `rules` has the labels that each rule sets. What they do not say, or say by a template, could be anything; so could
-/// all of it where no rule is known. A binding that stops the search for every alert of this name ends the list.
+/// `rules` has the labels that each rule sets. A label that is not set, or set with a template, could have any value; if no
+/// rule is known, all labels could. A binding that stops the search for every alert of this name ends the list.
 pub fn bindings_for<'b>(
     bindings: &'b [Arc<Binding>],
     name: &str,
@@ -35,13 +35,13 @@ pub fn bindings_for<'b>(
     found
 }
 
-/// Whether an alert of this name can match, as far as the labels tell that its rule sets.
+/// Returns whether an alert of this name can match, given the labels that its rule sets.
 fn could_match(matchers: &Matchers, name: &str, labels: &LabelSet) -> bool {
     matchers.iter().all(|matcher| {
         if matcher.name() == ALERTNAME {
             return matcher.matches(name);
         }
-        let said = labels.get(matcher.name());
-        said.is_none_or(|value| is_template(value) || matcher.matches(value))
+        let set = labels.get(matcher.name());
+        set.is_none_or(|value| is_template(value) || matcher.matches(value))
     })
 }

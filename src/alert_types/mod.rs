@@ -1,4 +1,4 @@
-//! Alert types: where each is known from, and which bindings are for it. Nothing here touches a file or the network.
+//! Alert types: their sources and the bindings for them. Nothing in this module accesses a file or the network.
 
 mod bound;
 mod rule;
@@ -20,58 +20,57 @@ pub use rule::{Rule, SourceKind, is_template};
 pub use rule_file::{BadRuleFile, parse_rule_file};
 pub use rules_api::parse_rules_answer;
 
-/// What is remembered of an alert type whose alerts came.
+/// The stored data of an alert type whose alerts were received.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SeenType {
     /// The value of `alertname`.
     #[serde(skip)]
     pub name: String,
-    /// When it was first heard of.
+    /// When it was first received.
     pub first_seen: DateTime<Utc>,
-    /// When it was last heard of, to within ten minutes.
+    /// When it was last received, to within ten minutes.
     pub last_seen: DateTime<Utc>,
-    /// How many episodes it had since it was first heard of, also those that retention took.
+    /// The number of episodes since it was first received, including those that retention deleted.
     pub episodes: u64,
-    /// The label `severity` of the last episode that was written.
+    /// The label `severity` of the last stored episode.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub severity: Option<String>,
 }
 
-/// An alert type, with all that is known of it.
+/// An alert type, from all sources.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AlertType {
     /// The value of `alertname`.
     pub name: String,
-    /// Where it is known from; at least one.
+    /// Its sources; at least one.
     pub sources: Vec<Source>,
-    /// What its rules say of `severity`; where they say nothing, what its last alert did.
+    /// The values of `severity` in its rules; if they set none, the one of its last alert.
     pub severities: Vec<String>,
-    /// The first rule's annotation, which may be a template.
+    /// The annotation of the first rule that has one; it may be a template.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub summary: Option<String>,
-    /// The first rule's annotation that is no template.
+    /// The first annotation of its rules that is not a template.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runbook_url: Option<String>,
-    /// How many of its episodes fire.
+    /// The number of firing episodes.
     pub firing: u64,
-    /// How many episodes it had since it was first heard of.
+    /// The number of episodes since it was first received.
     pub episodes: u64,
-    /// When it was first heard of.
+    /// When it was first received.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_seen: Option<DateTime<Utc>>,
-    /// When it was last heard of.
+    /// When it was last received.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_seen: Option<DateTime<Utc>>,
-    /// The names of the bindings that are for it, in the order in which they are searched.
+    /// The names of the bindings for it, in the order in which they are evaluated.
     pub bindings: Vec<String>,
 }
 
-/// Where an alert type is known from.
+/// A source of an alert type.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Source {
-    /// What kind of place that is.
     pub kind: SourceKind,
-    /// The file and line of a rule file; the file and group that Prometheus names; nothing for alerts that came.
+    /// The file and line of a rule file; the file and group that Prometheus names; `None` for received alerts.
     #[serde(rename = "where", skip_serializing_if = "Option::is_none")]
     pub place: Option<String>,
     /// Why Prometheus could not evaluate the rule.
@@ -93,7 +92,8 @@ impl From<&Rule> for Source {
     }
 }
 
-/// All alert types, by name: those of rules, and those that were heard of. `firing` says how many episodes of each fire.
+/// Returns all alert types, sorted by name: those of rules, and those of received alerts. `firing` has the number of firing
+/// episodes of each.
 pub fn catalogue(
     rules: &[Arc<Rule>],
     seen: Vec<SeenType>,
@@ -109,7 +109,7 @@ pub fn catalogue(
         let entry = known.entry(seen.name.clone()).or_default();
         entry.1 = Some(seen);
     }
-    // Of so many types that some were forgotten, what fires is known all the same.
+    // Stored types may have been dropped because there were too many; those that fire are known nevertheless.
     for name in firing.keys().filter(|name| !name.is_empty()) {
         known.entry(name.clone()).or_default();
     }
@@ -122,7 +122,7 @@ pub fn catalogue(
         .collect()
 }
 
-/// One alert type, from its rules, what is remembered of it, how many of its episodes fire, and all bindings.
+/// Returns one alert type, from its rules, its stored data, the number of its firing episodes, and all bindings.
 pub fn alert_type(
     name: String,
     rules: &[&Rule],
@@ -138,9 +138,9 @@ pub fn alert_type(
             error: None,
         });
     }
-    let said = rules.iter().filter_map(|rule| rule.labels.get("severity"));
-    let said: BTreeSet<&String> = said.filter(|value| !is_template(value)).collect();
-    let mut severities: Vec<String> = said.into_iter().cloned().collect();
+    let set = rules.iter().filter_map(|rule| rule.labels.get("severity"));
+    let set: BTreeSet<&String> = set.filter(|value| !is_template(value)).collect();
+    let mut severities: Vec<String> = set.into_iter().cloned().collect();
     if severities.is_empty() {
         severities.extend(seen.and_then(|seen| seen.severity.clone()));
     }

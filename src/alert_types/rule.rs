@@ -1,23 +1,23 @@
-//! One alerting rule, wherever it was read.
+//! An alerting rule, from a file or from Prometheus.
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::alert::LabelSet;
 
-/// Where an alert type is known from.
+/// The kind of source of an alert type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SourceKind {
     /// A rule file that `prometheus.rule_files` names.
     RuleFile,
-    /// The rules that Prometheus has loaded, as it tells them.
+    /// The rules that Prometheus has loaded, from its API.
     Prometheus,
-    /// Alerts that came.
+    /// Received alerts.
     Seen,
 }
 
 impl SourceKind {
-    /// Its name in the API.
+    /// Returns the name in the API.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::RuleFile => "rule_file",
@@ -27,29 +27,26 @@ impl SourceKind {
     }
 }
 
-/// An alerting rule. What only Prometheus knows is missing from those that were read in a file.
+/// An alerting rule. Rules from a file lack `state`, `health` and `last_error`, which only Prometheus knows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rule {
     /// The alert type: the `alertname` of its alerts.
     #[serde(skip)]
     pub name: String,
-    /// Where it was read.
     pub kind: SourceKind,
-    /// The file that it stands in; of a rule that Prometheus told, on Prometheus's machine.
+    /// The file that defines it; for a rule from Prometheus, a file on its machine.
     pub file: String,
-    /// The line that it begins in, from 1.
+    /// The line in which it begins, from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub line: Option<u64>,
-    /// Its group.
     pub group: String,
-    /// Its expression.
     pub expr: String,
-    /// How long the expression must hold, as written: `5m`.
+    /// The value of `for`, as written: `5m`.
     #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
     pub hold: Option<String>,
-    /// The labels that it sets; they may be templates.
+    /// The labels that it sets; values may be templates.
     pub labels: LabelSet,
-    /// The annotations that it sets; they may be templates.
+    /// The annotations that it sets; values may be templates.
     pub annotations: LabelSet,
     /// `inactive`, `pending` or `firing`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -62,7 +59,7 @@ pub struct Rule {
     pub last_error: Option<String>,
 }
 
-/// Whether what a rule says of a label or annotation is known only when it fires.
+/// Returns whether the value of a label or annotation is a template, which has a value only when the rule fires.
 pub fn is_template(value: &str) -> bool {
     value.contains("{{")
 }

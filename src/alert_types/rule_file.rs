@@ -1,6 +1,6 @@
-//! A rule file of Prometheus → its alerting rules.
+//! Parses the alerting rules of a Prometheus rule file.
 //!
-//! It reads what it needs and leaves the rest: whether a file is right is for Prometheus, and for promtool, to say.
+//! Reads only the fields that are needed: validating the file is the job of Prometheus and promtool.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,9 +14,8 @@ use crate::model::alert::LabelSet;
 /// Why a text is not a rule file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadRuleFile {
-    /// Where the fault is. *Units*: line and column, from 1.
+    /// The position of the error. *Units*: line and column, from 1.
     pub place: Option<(u64, u64)>,
-    /// What is wrong there.
     pub message: String,
 }
 
@@ -40,7 +39,7 @@ struct FileText {
 struct GroupText {
     name: Option<String>,
     rules: Option<Vec<RuleText>>,
-    /// Newer Prometheus: labels of every rule of the group.
+    /// The labels of every rule of the group, in newer versions of Prometheus.
     labels: Option<Labels>,
 }
 
@@ -55,9 +54,9 @@ struct RuleText {
 
 type Labels = BTreeMap<String, Option<String>>;
 
-/// Reads the alerting rules of a rule file, in their order; `file` is what they say of where they stand.
+/// Returns the alerting rules of a rule file, in order; `file` becomes [`Rule::file`].
 ///
-/// *Errors*: it is not YAML, or something in it has another form than in a rule file.
+/// *Errors*: the text is not YAML, or does not have the structure of a rule file.
 ///
 /// *Source*: Prometheus's `model/rulefmt/rulefmt.go`.
 pub fn parse_rule_file(file: &str, text: &str) -> Result<Vec<Rule>, BadRuleFile> {
@@ -97,7 +96,7 @@ pub fn parse_rule_file(file: &str, text: &str) -> Result<Vec<Rule>, BadRuleFile>
     Ok(rules)
 }
 
-/// To Prometheus a value that is not there is an empty one.
+/// Converts labels: Prometheus reads a missing value as an empty one.
 fn labels(typed: Option<Labels>) -> LabelSet {
     let typed = typed.unwrap_or_default().into_iter();
     typed
@@ -110,7 +109,7 @@ fn bad(error: &serde_saphyr::Error) -> BadRuleFile {
     let message = UserMessageFormatter.format_message(error).into_owned();
     BadRuleFile {
         place: error.location().map(|at| (at.line(), at.column())),
-        // In one line, wherever it is shown.
+        // On one line, wherever it is shown.
         message: message.split_whitespace().collect::<Vec<_>>().join(" "),
     }
 }

@@ -1,4 +1,4 @@
-//! What Prometheus answers at `/api/v1/rules` → its alerting rules.
+//! Parses the alerting rules of a Prometheus response from `/api/v1/rules`.
 
 use std::time::Duration;
 
@@ -28,13 +28,13 @@ struct Group {
     #[serde(default)]
     file: String,
     #[serde(default)]
-    rules: Vec<Told>,
+    rules: Vec<ApiRule>,
 }
 
-/// The alerts of a rule are left out: they may be many, and Alertmanager tells them.
+/// A rule, without its alerts: there may be many, and Alertmanager sends them.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Told {
+struct ApiRule {
     #[serde(rename = "type")]
     kind: String,
     name: String,
@@ -51,9 +51,9 @@ struct Told {
     last_error: String,
 }
 
-/// Reads the alerting rules of an answer.
+/// Returns the alerting rules of a response.
 ///
-/// *Errors*: it is none, in a sentence.
+/// *Errors*: the end of a sentence that says why the body is not such a response.
 ///
 /// *Source*: Prometheus's `web/api/v1/api.go`, `RuleDiscovery`.
 pub fn parse_rules_answer(body: &[u8]) -> Result<Vec<Rule>, String> {
@@ -61,28 +61,28 @@ pub fn parse_rules_answer(body: &[u8]) -> Result<Vec<Rule>, String> {
         .map_err(|e| format!("its answer is not that of Prometheus's /api/v1/rules: {e}"))?;
     let Some(data) = answer.data else {
         return Err(if answer.error.is_empty() {
-            "its answer holds no data".to_owned()
+            "its answer contains no data".to_owned()
         } else {
-            format!("it says: {}", answer.error)
+            format!("it reported: {}", answer.error)
         });
     };
     let mut rules = Vec::new();
     for group in data.groups {
         let alerting = group.rules.into_iter();
-        let alerting = alerting.filter(|told| told.kind == "alerting" && !told.name.is_empty());
-        rules.extend(alerting.map(|told| Rule {
-            name: told.name,
+        let alerting = alerting.filter(|rule| rule.kind == "alerting" && !rule.name.is_empty());
+        rules.extend(alerting.map(|rule| Rule {
+            name: rule.name,
             kind: SourceKind::Prometheus,
             file: group.file.clone(),
             line: None,
             group: group.name.clone(),
-            expr: told.query,
-            hold: hold(told.duration),
-            labels: told.labels,
-            annotations: told.annotations,
-            state: told.state,
-            health: told.health,
-            last_error: Some(told.last_error).filter(|error| !error.is_empty()),
+            expr: rule.query,
+            hold: hold(rule.duration),
+            labels: rule.labels,
+            annotations: rule.annotations,
+            state: rule.state,
+            health: rule.health,
+            last_error: Some(rule.last_error).filter(|error| !error.is_empty()),
         }));
     }
     Ok(rules)

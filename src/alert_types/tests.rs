@@ -177,11 +177,11 @@ fn what_prometheus_tells_becomes_the_same_rules() {
     let refused = br#"{"status":"error","errorType":"bad_data","error":"invalid type"}"#;
     assert_eq!(
         parse_rules_answer(refused).unwrap_err(),
-        "it says: invalid type"
+        "it reported: invalid type"
     );
     assert_eq!(
         parse_rules_answer(b"{}").unwrap_err(),
-        "its answer holds no data"
+        "its answer contains no data"
     );
     let odd = parse_rules_answer(b"<html>").unwrap_err();
     assert!(odd.starts_with("its answer is not that of"), "{odd}");

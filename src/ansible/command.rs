@@ -1,4 +1,5 @@
-//! What is typed on a run's behalf: program, arguments, environment and files. Pure, so that it can be read in a test.
+//! Builds the command line of a run: program, arguments, environment and files. Pure, so that tests can compare it as a
+//! whole.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -14,9 +15,9 @@ use super::environment::{self, Paths};
 use super::spec::{BuildError, RoleKind, Spec};
 use super::vars;
 
-/// What `localhost` means for a run on the controller, whatever other sources say of it. It is the last source, and no
-/// extra variable: that would also beat the connection of every host that a role delegates to. Modules and what runs
-/// on in the background keep their files in the run's folder, which goes when the run ends, however it ends.
+/// Returns the inventory source that defines `localhost` for a run on the controller, overriding other sources. It is the
+/// last source, not an extra variable: that would also override the connection of every host that a role delegates to.
+/// Modules and background jobs keep their files in the run's folder, which is removed at the end of the run in any case.
 fn controller_inventory(paths: &Paths<'_>) -> Value {
     let tmp = paths.dir.join("tmp");
     json!({"all": {"hosts": {CONTROLLER: {
@@ -27,18 +28,17 @@ fn controller_inventory(paths: &Paths<'_>) -> Value {
     }}}})
 }
 
-/// A process that is ready to be started.
+/// The command line, environment and files of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommandLine {
     /// The program: a path, or a name to look up in `PATH`.
     pub program: PathBuf,
-    /// Its arguments.
     pub args: Vec<OsString>,
-    /// Its whole environment.
+    /// The complete environment.
     pub env: BTreeMap<String, OsString>,
-    /// Where it starts.
+    /// The working directory.
     pub cwd: PathBuf,
-    /// Folders to make first, in this order.
+    /// Folders to create first, in this order.
     pub dirs: Vec<PathBuf>,
     /// Files to write first.
     pub files: Vec<(PathBuf, Vec<u8>)>,
@@ -53,7 +53,7 @@ pub fn build(
     let vars = vars::build(spec)?;
     let vars_file = paths.dir.join("vars.json");
     let mut args: Vec<OsString> = vec![settings.playbook_dir.join("run.yml").into()];
-    // The first source, so that what other sources say of a host beats it.
+    // The first source, so that other sources override its variables.
     let enrolled = paths.dir.join("enrolled.yml");
     if !spec.enrolled.is_empty() {
         args.push(joined("--inventory=", &enrolled));
@@ -67,7 +67,7 @@ pub fn build(
     if spec.work.check {
         args.extend(["--check".into(), "--diff".into()]);
     }
-    // Where a task has nothing to do it is left out by its tag: a condition would cost a process per host.
+    // A task that has nothing to do is skipped by its tag: a condition would cost a process for each host.
     let idle = [
         ("promansible_facts", !spec.work.gather_facts),
         ("promansible_rounds", vars::rounds(spec) == 1),
@@ -112,7 +112,7 @@ pub fn build(
     })
 }
 
-/// The program that lists the inventory.
+/// The name of the program that lists the inventory.
 pub(super) const INVENTORY: &str = "ansible-inventory";
 
 /// Builds the command line that prints the inventory as JSON.
@@ -127,30 +127,35 @@ pub(super) fn build_list(
     args.extend(inventory_args(settings)?);
     args.push(joined("--playbook-dir=", &settings.playbook_dir));
     args.extend(vault_args(settings));
-    Ok(asking(settings, paths, name, args))
+    Ok(inventory_command(settings, paths, name, args))
 }
 
-/// Builds the command line that prints which ansible-core this is.
-#[allow(clippy::unnecessary_wraps)] // one kind with `build_list`
+/// Builds the command line that prints the version of ansible-core.
+#[allow(clippy::unnecessary_wraps)] // same type as `build_list`
 pub(super) fn build_version(
     settings: &config::Ansible,
     paths: &Paths<'_>,
     name: &str,
 ) -> Result<CommandLine, BuildError> {
-    Ok(asking(settings, paths, name, vec!["--version".into()]))
+    Ok(inventory_command(
+        settings,
+        paths,
+        name,
+        vec!["--version".into()],
+    ))
 }
 
-fn asking(
+fn inventory_command(
     settings: &config::Ansible,
     paths: &Paths<'_>,
     name: &str,
     args: Vec<OsString>,
 ) -> CommandLine {
     let mut env = environment::build(settings, RoleKind::Alert, paths, name);
-    // Colours would end up in the JSON; and no play means no events.
+    // Colours would get into the JSON, and without a play there are no events.
     env.remove("ANSIBLE_FORCE_COLOR");
     env.remove("PROMANSIBLE_EVENTS");
-    // Both change what is printed: a line before the JSON, and which variables are in it.
+    // Both change the output: verbosity adds lines before the JSON, and export changes which variables are in it.
     for name in ["ANSIBLE_VERBOSITY", "ANSIBLE_INVENTORY_EXPORT"] {
         env.insert(name.to_owned(), "0".into());
     }

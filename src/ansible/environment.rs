@@ -1,4 +1,4 @@
-//! The environment of a run: complete, and the same wherever promansible was started from.
+//! Builds the environment of a run: complete, and independent of how promansible was started.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -8,30 +8,30 @@ use crate::config;
 
 use super::spec::RoleKind;
 
-/// Marks every process of a run, and what those start: `PROMANSIBLE_RUN=<store>:<run>`.
+/// The environment variable that marks every process of a run and its descendants: `PROMANSIBLE_RUN=<store>:<run>`.
 pub const MARKER: &str = "PROMANSIBLE_RUN";
 
-/// How the folder of a process begins that lists the inventory; a run's folder is its number.
+/// The prefix of folder names of processes that list the inventory. The folder of a run is named by the number of the run.
 pub(super) const LISTING: &str = "inventory-";
 
-/// What a run inherits from promansible's own environment.
+/// The variables that a run inherits from promansible's own environment.
 const INHERITED: [&str; 4] = ["HOME", "PATH", "SSH_AUTH_SOCK", "USER"];
 
-/// Where a run keeps its things, and what it inherits. Every path is absolute.
+/// The paths and the inherited environment of a run. All paths are absolute.
 #[derive(Debug, Clone)]
 pub struct Paths<'a> {
-    /// The run's own folder; it goes when the run ends.
+    /// The folder of the run, removed when the run ends.
     pub dir: PathBuf,
-    /// The store's id, so that two promansibles on one machine tell their processes apart.
+    /// The id of the store, which distinguishes the processes of two promansibles on one machine.
     pub store: &'a str,
-    /// The environment to inherit from; only a few names are taken.
+    /// The environment to inherit from; only a few variables are used.
     pub base: &'a BTreeMap<String, OsString>,
-    /// Whether `playbook_dir` holds an `ansible.cfg`.
+    /// Whether `playbook_dir` contains an `ansible.cfg`.
     pub has_config: bool,
 }
 
 impl Paths<'_> {
-    /// The pipe that the callback writes its events to.
+    /// Returns the path of the pipe to which the callback plugin writes its events.
     pub(super) fn events(&self) -> PathBuf {
         self.dir.join("events")
     }
@@ -43,12 +43,14 @@ impl Paths<'_> {
     }
 }
 
-/// What no configuration may change. Were facts variables, root on one managed host could answer any module with the
-/// name by which Ansible connects (`inventory_hostname`), or with a role's option, and so be root on every other host.
+/// The variables that no configuration may change. If facts were variables, root on one managed host could return facts
+/// that override the name by which Ansible connects (`inventory_hostname`), or a role's option, and so become root on every
+/// other host.
 const FIXED: [(&str, &str); 1] = [("ANSIBLE_INJECT_FACT_VARS", "False")];
 
-/// Builds the whole environment. The configuration's own `environment` comes late and may override all but
-/// `PROMANSIBLE_…`, our callback, and what keeps hosts apart. Ansible prefers the environment to every `ansible.cfg`.
+/// Builds the complete environment. The configuration's `environment` is applied late and may override everything but
+/// `PROMANSIBLE_…`, the callback plugin, and the variables in [`FIXED`]. Ansible prefers the environment to every
+/// `ansible.cfg`.
 pub(super) fn build(
     settings: &config::Ansible,
     kind: RoleKind,
@@ -62,14 +64,14 @@ pub(super) fn build(
     let playbook = &settings.playbook_dir;
     let mut set = |name: &str, value: OsString| env.insert(name.to_owned(), value);
 
-    // Anything but a UTF-8 locale ends Ansible with 1.
+    // Ansible exits with 1 if the locale is not UTF-8.
     set("LANG", "C.UTF-8".into());
     set("LC_ALL", "C.UTF-8".into());
     set("TMPDIR", paths.dir.join("tmp").into());
     set("ANSIBLE_HOME", paths.dir.join("home").into());
     set("ANSIBLE_LOCAL_TEMP", paths.dir.join("tmp").into());
     set_control_path(&mut set, &paths.dir.join("cp"));
-    // ANSIBLE_HOME moves the place where Ansible looks for installed collections: put it back.
+    // ANSIBLE_HOME also moves the folder of installed collections: restore it.
     if let Some(home) = paths.base.get("HOME") {
         let own = Path::new(home).join(".ansible/collections");
         set(
@@ -91,7 +93,7 @@ pub(super) fn build(
             RoleKind::Routine => list([&routine, &alert]),
         },
     );
-    // By default Ansible goes on, and ends with 0, when no host matches or an inventory script crashed.
+    // By default Ansible continues, and exits with 0, if no host matches or an inventory script crashed.
     set("ANSIBLE_HOST_PATTERN_MISMATCH", "error".into());
     set("ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED", "1".into());
     set("ANSIBLE_HOST_KEY_CHECKING", "1".into());
@@ -99,7 +101,7 @@ pub(super) fn build(
     set("ANSIBLE_FORCE_COLOR", "1".into());
     for (name, value) in &settings.environment {
         match name.as_str() {
-            // Without our own callback nothing would be known of a run: others come beside it.
+            // Without promansible's callback nothing would be known of a run: other callbacks are added to it.
             "ANSIBLE_CALLBACKS_ENABLED" => set(name, format!("promansible,{value}").into()),
             "ANSIBLE_CALLBACK_PLUGINS" => set(name, list([&callbacks, Path::new(value)])),
             name if name.starts_with("PROMANSIBLE_") => None,
@@ -114,20 +116,21 @@ pub(super) fn build(
     env
 }
 
-/// The value of [`MARKER`] for a run.
+/// Returns the value of [`MARKER`] for a run.
 pub(super) fn marker(store: &str, run: &str) -> String {
     format!("{store}:{run}")
 }
 
-/// Whether this value of [`MARKER`] is that of a process that lists the inventory.
+/// Returns whether this value of [`MARKER`] belongs to a process that lists the inventory.
 pub fn is_listing(mark: Option<&OsStr>) -> bool {
     let mark = mark.and_then(OsStr::to_str).unwrap_or_default();
     mark.rsplit_once(':')
         .is_some_and(|(_, run)| run.starts_with(LISTING))
 }
 
-/// ssh puts a socket there named by ten digits, and makes it under a name that is seventeen longer; a socket's path
-/// has room for 107 bytes. Where it does not fit, hosts are reached without a shared connection.
+/// Sets the folder for ssh's control sockets. The name of a socket has ten characters, and its temporary name seventeen
+/// more; the path of a socket is limited to 107 bytes. If the path is too long, hosts are reached without a shared
+/// connection.
 fn set_control_path(set: &mut impl FnMut(&str, OsString) -> Option<OsString>, dir: &Path) {
     const LONGEST: usize = 107 - "/0123456789".len() - 17;
     set("ANSIBLE_SSH_CONTROL_PATH_DIR", dir.into());

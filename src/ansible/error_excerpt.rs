@@ -1,29 +1,29 @@
-//! The last words of a program, for the sentence that says why it failed.
+//! Extracts the error message from the output of a program.
 
 use crate::util::sanitize;
 
-/// How many lines are shown.
+/// The most lines in an excerpt.
 const LINES: usize = 5;
 
-/// How many characters of them.
+/// The most characters in an excerpt.
 const CHARS: usize = 600;
 
-/// How many bytes are worth keeping for [`error_excerpt`].
+/// How much of the end of an output [`error_excerpt`] needs. *Units*: bytes.
 pub const LAST_BYTES: usize = 8192;
 
-/// How lines begin in which Ansible says what is wrong.
+/// The beginnings of Ansible's error lines.
 const ERRORS: [&str; 3] = ["ERROR!", "[ERROR]", "fatal:"];
 
-/// Begins what Ansible says after everything else, which explains nothing.
+/// The beginning of Ansible's final summary, which explains nothing.
 const RECAP: &str = "PLAY RECAP";
 
-/// The last error where the inventory was not read; why stands before it.
+/// Part of the last error if the inventory could not be read; the reason is in the lines before it.
 const NO_SOURCE: &str = "parse inventory source";
 
-/// Begins what a script of the inventory wrote to its standard error.
+/// The line before the standard error of an inventory script.
 const SCRIPT_WROTE: &str = "Standard error from inventory script:";
 
-/// The last error with what follows it, or else the last lines; without empty ones and colours.
+/// Returns the last error and the lines after it, or else the last lines; without empty lines and colours.
 pub fn error_excerpt(output: &[u8]) -> String {
     let text = without_colours(&String::from_utf8_lossy(output).replace("\r\n", "\n"));
     let text = sanitize::lines(&text);
@@ -46,8 +46,8 @@ pub fn error_excerpt(output: &[u8]) -> String {
     }
 }
 
-/// Why a source of the inventory could not be read: what its script wrote, or what Ansible says of it before its last error.
-/// The first plugin that was tried is the one for which the source looked right.
+/// Returns why an inventory source could not be read: the standard error of its script, or Ansible's warning before the
+/// last error. The first plugin that was tried is the one for which the source looked right.
 fn source_reason(lines: &[&str]) -> Option<String> {
     let is_warning = |line: &str| line.starts_with("[WARNING]");
     let from = lines
@@ -60,7 +60,7 @@ fn source_reason(lines: &[&str]) -> Option<String> {
         .chain(block)
         .copied()
         .collect();
-    // ansible-core 2.19 quotes the script; before it wrapped a sentence that ends with what the script wrote.
+    // ansible-core 2.19 quotes the script; earlier versions wrap a sentence that ends with the output of the script.
     let quoted = block.iter().position(|line| line.starts_with(SCRIPT_WROTE));
     Some(match quoted {
         Some(at) => block[at + 1..]
@@ -78,7 +78,7 @@ fn source_reason(lines: &[&str]) -> Option<String> {
     })
 }
 
-/// Takes out `ESC [ … letter`.
+/// Removes the sequences `ESC [ … letter`.
 pub(super) fn without_colours(text: &str) -> String {
     let mut parts = text.split('\x1b');
     let mut plain = parts.next().unwrap_or_default().to_owned();

@@ -1,7 +1,7 @@
-//! What a run's ending means for each of its hosts. Pure.
+//! Determines the outcome of a run for each of its hosts. Pure.
 //!
-//! Ansible's exit code alone cannot tell (it is 0 when no host matched), so the per-host statistics judge and the code is
-//! the fallback.
+//! Ansible's exit code is not sufficient (it is 0 if no host matched), so the statistics of each host decide, and the code
+//! is the fallback.
 
 use std::collections::BTreeMap;
 
@@ -11,22 +11,25 @@ use crate::ansible::Ending;
 use crate::ansible::events::{HostStats, PlayEnd, Stats, TaskReport};
 use crate::ansible::spec::AlertData;
 
+/// Why there is no exit code.
+const SUPERVISOR_KILLED: &str = "its supervisor was killed";
+
 /// Why a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
-    /// By itself, with this code; `None` if its supervisor was killed.
+    /// By itself, with this exit code; `None` if its supervisor was killed.
     Exited(Option<i32>),
-    /// Its time was up.
+    /// It exceeded its time limit.
     TimedOut,
-    /// A person ended it.
+    /// It was canceled.
     Canceled,
-    /// promansible is stopping.
+    /// promansible was shutting down.
     Interrupted,
 }
 
 impl Cause {
-    /// The cause of an ending after this stop was asked for, if any: a run that came to its own end all the same is
-    /// judged by that.
+    /// Returns the cause of an ending. `stop` is the reason for which it was stopped, if it was; a run that completed
+    /// nevertheless is judged by its own end.
     pub fn of(ending: &Ending, stop: Option<Self>) -> Self {
         let by_itself = ending.stats.is_some() && matches!(ending.code, Some(0 | 2 | 4));
         match stop {
@@ -36,18 +39,18 @@ impl Cause {
     }
 }
 
-/// How a run ended.
+/// The result of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Evaluation {
-    /// As a whole: the worst of its hosts, and never successful against Ansible's exit code.
+    /// The outcome of the run: the worst of its hosts' outcomes, and never successful if Ansible's exit code is not 0.
     pub outcome: Outcome,
-    /// On each of its hosts.
+    /// The result on each host.
     pub results: BTreeMap<String, HostResult>,
-    /// Why, where the outcome alone does not say it.
+    /// The reason, if the outcome alone does not give it.
     pub message: Option<String>,
 }
 
-/// What a run's events said of its hosts.
+/// Task results by host, counted from the events of a run.
 #[derive(Debug, Clone, Default)]
 pub struct TaskTally(BTreeMap<String, HostTally>);
 
@@ -62,7 +65,7 @@ struct HostTally {
 }
 
 impl TaskTally {
-    /// Counts a task's end.
+    /// Counts the end of a task.
     pub fn take(&mut self, report: &TaskReport) {
         let host = self.0.entry(report.host.clone()).or_default();
         match report.status {
@@ -77,31 +80,29 @@ impl TaskTally {
             TaskStatus::Ignored => {}
         }
         if report.is_failure() {
-            // What failed before was rescued, or the host would not have come to this.
-            let said = report.message.as_deref().unwrap_or("(it said nothing)");
-            host.failure = Some(format!("{}: {said}", report.task));
+            // An earlier failure was rescued, or the host would not have got here.
+            let reason = report.message.as_deref().unwrap_or("(no message)");
+            host.failure = Some(format!("{}: {reason}", report.task));
         }
     }
 }
 
-/// All that a run's ending is judged by.
+/// The data from which the result of a run is determined.
 #[derive(Debug, Clone, Copy)]
 pub struct RunEnding<'a> {
-    /// The run's hosts.
     pub hosts: &'a [String],
-    /// Their alerts.
+    /// The alerts of each host.
     pub alerts: &'a BTreeMap<String, Vec<AlertData>>,
-    /// Ansible's statistics, if it came that far.
+    /// Ansible's statistics, if it got that far.
     pub stats: Option<&'a Stats>,
-    /// What the events said.
+    /// The task results from the events.
     pub heard: &'a TaskTally,
-    /// The last lines of the output: all that is known of what went wrong before any task.
+    /// The last lines of the output: the only information about errors before the first task.
     pub error_excerpt: &'a str,
-    /// Why it ended.
     pub cause: Cause,
 }
 
-/// Judges an ending.
+/// Determines the result of a run.
 pub fn evaluate(case: &RunEnding<'_>) -> Evaluation {
     let hosts = case.hosts.iter();
     let results: BTreeMap<String, HostResult> =
@@ -109,13 +110,16 @@ pub fn evaluate(case: &RunEnding<'_>) -> Evaluation {
     let worst = results.values().map(|result| result.outcome).max();
     let (outcome, message) = match (worst, case.cause) {
         (None, _) => (Outcome::Failed, Some("the run had no hosts".to_owned())),
-        (Some(Outcome::Successful), Cause::Exited(code)) if code != Some(0) => (
-            Outcome::Failed,
-            Some(format!(
-                "Ansible counted no failure, but ended with {}",
-                told(code)
-            )),
-        ),
+        (Some(Outcome::Successful), Cause::Exited(code)) if code != Some(0) => {
+            let how = code.map_or_else(
+                || SUPERVISOR_KILLED.to_owned(),
+                |code| format!("ended with exit code {code}"),
+            );
+            (
+                Outcome::Failed,
+                Some(format!("Ansible counted no failure, but {how}")),
+            )
+        }
         (Some(worst), Cause::Exited(_)) if worst != Outcome::Successful => {
             (worst, case.why(worst, &results))
         }
@@ -129,12 +133,13 @@ pub fn evaluate(case: &RunEnding<'_>) -> Evaluation {
 }
 
 impl RunEnding<'_> {
-    /// What the first of the worst hosts said; a failure of a task before what merely follows from it.
+    /// Returns the message of the first of the worst hosts; prefers the failure of a task to its consequences on other
+    /// hosts.
     fn why(&self, worst: Outcome, results: &BTreeMap<String, HostResult>) -> Option<String> {
-        let said = |host: &&String| self.failure(host).is_some();
+        let has_failure = |host: &&String| self.failure(host).is_some();
         let worst = |host: &&String| results.get(*host).is_some_and(|r| r.outcome == worst);
         let hosts = || self.hosts.iter().filter(worst);
-        let first = hosts().find(said).or_else(|| hosts().next())?;
+        let first = hosts().find(has_failure).or_else(|| hosts().next())?;
         results.get(first)?.message.clone()
     }
 
@@ -155,7 +160,7 @@ impl RunEnding<'_> {
             outcome,
             ok: heard.ok,
             changed: heard.changed,
-            // Ansible knows which failures were rescued; without its word all of them count.
+            // Only Ansible's statistics show which failures were rescued; without them, all failures count.
             failed: stats.map_or(heard.failed, |stats| stats.failures),
             unreachable: stats.map_or(heard.unreachable, |stats| stats.unreachable),
             skipped: heard.skipped,
@@ -169,16 +174,22 @@ impl RunEnding<'_> {
         stats: Option<&HostStats>,
         code: Option<i32>,
     ) -> (Outcome, Option<String>) {
-        let said = |otherwise: String| Some(self.failure(host).cloned().unwrap_or(otherwise));
+        let failure_or = |default: String| Some(self.failure(host).cloned().unwrap_or(default));
         let Some(stats) = stats else {
-            let why = format!("Ansible reported nothing for this host ({})", told(code));
-            return (Outcome::Failed, said(self.with_last_words(why)));
+            let why = format!(
+                "Ansible reported nothing for this host ({})",
+                describe_exit(code)
+            );
+            return (Outcome::Failed, failure_or(self.with_excerpt(why)));
         };
         if stats.failures > 0 {
-            return (Outcome::Failed, said("a task failed".to_owned()));
+            return (Outcome::Failed, failure_or("a task failed".to_owned()));
         }
         if stats.unreachable > 0 {
-            return (Outcome::Unreachable, said("it did not answer".to_owned()));
+            return (
+                Outcome::Unreachable,
+                failure_or("the host could not be reached".to_owned()),
+            );
         }
         let alerts = self.alerts.get(host).map_or(0, Vec::len);
         match stats.end {
@@ -187,8 +198,8 @@ impl RunEnding<'_> {
             PlayEnd::Left | PlayEnd::Removed if alerts <= 1 => (Outcome::Successful, None),
             PlayEnd::Left | PlayEnd::Removed => {
                 let why = format!(
-                    "a role ended the play for this host (meta: end_host), so that not all of its {alerts} alerts were \
-                     handled: a condition on its tasks ends the role alone"
+                    "a role ended the play for this host (meta: end_host), so not all of its {alerts} alerts were \
+                     handled: to end only the role, use a condition on its tasks"
                 );
                 (Outcome::Failed, Some(why))
             }
@@ -196,28 +207,28 @@ impl RunEnding<'_> {
         }
     }
 
-    /// Another host's failure, or a role's `meta: end_play`, ended the play for this host too.
+    /// Returns the result if the failure of another host, or `meta: end_play` in a role, ended the play for this host too.
     fn early(&self) -> (Outcome, Option<String>) {
-        let why = "the play ended before this host came to the end of its roles".to_owned();
+        let why = "the play ended before this host finished its roles".to_owned();
         let other = self.hosts.iter().find_map(|host| self.failure(host));
         let why = match other {
-            Some(failure) => format!("{why}; elsewhere: {failure}"),
-            None => self.with_last_words(why),
+            Some(failure) => format!("{why}; on another host: {failure}"),
+            None => self.with_excerpt(why),
         };
         (Outcome::Failed, Some(why))
     }
 
-    fn with_last_words(&self, why: String) -> String {
+    fn with_excerpt(&self, why: String) -> String {
         match self.error_excerpt.trim() {
             "" => why,
-            words => format!("{why}; its last words: {words}"),
+            excerpt => format!("{why}; its last output: {excerpt}"),
         }
     }
 }
 
-fn told(code: Option<i32>) -> String {
+fn describe_exit(code: Option<i32>) -> String {
     code.map_or_else(
-        || "its supervisor was killed".to_owned(),
+        || SUPERVISOR_KILLED.to_owned(),
         |code| format!("exit code {code}"),
     )
 }

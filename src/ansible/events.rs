@@ -1,7 +1,7 @@
-//! What our callback plugin says while a play runs: one JSON object a line.
+//! Decodes the events that the callback plugin writes while a play runs: one JSON object per line.
 //!
-//! The pipe is open to everything that the play starts on this machine, so what comes out of it is checked: lines are
-//! bounded, hosts must be the run's, and what is not understood is counted and left out.
+//! Every process that the play starts on this machine can write to the pipe, so its content is checked: lines have a length
+//! limit, hosts must be hosts of the run, and invalid lines are counted and ignored.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,10 +12,10 @@ use serde_json::{Map, Value};
 use crate::model::findings::{Findings, MAX_FINDINGS_BYTES, is_too_large};
 use crate::model::run::{TaskEvent, TaskStatus};
 
-/// The longest line that is read; a longer one is junk up to its end.
+/// The longest valid line. *Units*: bytes.
 pub const MAX_LINE_BYTES: usize = 64 * 1024;
 
-/// The most that the facts of one host may be, as JSON; they come in several lines.
+/// The largest facts of one host, as JSON; they are sent in several lines. *Units*: bytes.
 const MAX_FACTS_BYTES: usize = 4 << 20;
 
 const MAX_NAME_CHARS: usize = 500;
@@ -29,35 +29,32 @@ pub enum Event {
         /// ansible-core's version.
         ansible: String,
     },
-    /// A task of a role begins, on all hosts or the first of them.
+    /// A task of a role begins, on all hosts or on the first of them.
     Begin {
-        /// The role.
         role: String,
         /// The task's name.
         task: String,
     },
     /// A task ended on a host.
     Task(TaskReport),
-    /// What was found of a host.
+    /// The facts of a host.
     Facts {
-        /// The host.
         host: String,
         /// The value of `ansible_facts`.
         facts: Map<String, Value>,
     },
     /// No host of the inventory matched.
     NoHostsMatched,
-    /// The play ended; these are its statistics. For many hosts they come in several parts.
+    /// The play ended; these are its statistics. For many hosts there are several such events.
     Stats(Stats),
 }
 
-/// Each host's statistics.
+/// The statistics of each host.
 pub type Stats = BTreeMap<String, HostStats>;
 
-/// A task's end on a host: [`TaskEvent`] but for the time, which is the reader's.
+/// The end of a task on a host: a [`TaskEvent`] without the time, which the reader adds.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct TaskReport {
-    /// The host.
     pub host: String,
     /// The role that the task belongs to, if any.
     #[serde(default)]
@@ -66,21 +63,20 @@ pub struct TaskReport {
     pub task: String,
     /// The module.
     pub action: String,
-    /// How the task ended on the host.
     pub status: TaskStatus,
-    /// How long it took there.
+    /// How long it took on the host.
     #[serde(default)]
     pub duration_seconds: f64,
-    /// What the task said.
+    /// The message of the task.
     #[serde(default)]
     pub message: Option<String>,
-    /// What the role reports of the host by this task.
+    /// The findings that the role reports with this task.
     #[serde(default)]
     pub findings: Option<Findings>,
 }
 
 impl TaskReport {
-    /// The event as it is stored.
+    /// Returns the event in the form in which it is stored.
     pub fn at(self, at: DateTime<Utc>) -> TaskEvent {
         TaskEvent {
             at,
@@ -95,23 +91,23 @@ impl TaskReport {
         }
     }
 
-    /// Whether this is what makes a host fail, unless the play rescues it.
+    /// Returns whether the task makes the host fail, unless the play rescues it.
     pub fn is_failure(&self) -> bool {
         matches!(self.status, TaskStatus::Failed | TaskStatus::Unreachable)
     }
 }
 
-/// What Ansible counted for one host.
+/// Ansible's counters for one host.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct HostStats {
-    /// Tasks that ended well, changed or not.
+    /// Tasks that succeeded, changed or not.
     pub ok: u64,
     /// Tasks that changed something.
     pub changed: u64,
     /// Tasks that failed and were neither ignored nor rescued.
     pub failures: u64,
-    /// Times it could not be reached.
+    /// How often the host could not be reached.
     pub unreachable: u64,
     /// Tasks that were skipped.
     pub skipped: u64,
@@ -119,7 +115,7 @@ pub struct HostStats {
     pub rescued: u64,
     /// Tasks that failed and were ignored.
     pub ignored: u64,
-    /// How the play ended there.
+    /// How the play ended on the host.
     pub end: PlayEnd,
 }
 
@@ -127,14 +123,14 @@ pub struct HostStats {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PlayEnd {
-    /// Before the last task, for a reason that is not the host's own.
+    /// Before the last task, for a reason other than this host.
     #[default]
     Early,
-    /// A role took the host out of it (`meta: end_host`).
+    /// A role ended the play for the host (`meta: end_host`).
     Left,
-    /// Ansible took it out, because a role or an error said so.
+    /// Ansible removed the host, because of a role or an error.
     Removed,
-    /// With the last task.
+    /// After the last task.
     Reached,
 }
 
@@ -159,25 +155,25 @@ enum Line {
     Stats {
         hosts: Stats,
     },
-    /// A newer callback may say more than we know.
+    /// An unknown event of a newer callback plugin.
     #[serde(other)]
     Unknown,
 }
 
-/// Turns bytes, however they are cut, into events.
+/// Decodes events from bytes, which may be split anywhere.
 #[derive(Debug)]
 pub struct Decoder {
     hosts: BTreeSet<String>,
     line: Vec<u8>,
-    /// Whether the line at hand is too long and is passed over.
+    /// Whether the current line is too long and is skipped.
     skipping: bool,
-    /// The host whose facts are coming, and what has come of them.
+    /// The host whose facts are being received, and their text so far.
     facts: Option<(String, String)>,
     junk: u64,
 }
 
 impl Decoder {
-    /// A decoder for a run on these hosts.
+    /// Creates a decoder for a run on these hosts.
     pub fn new(hosts: impl IntoIterator<Item = String>) -> Self {
         Self {
             hosts: hosts.into_iter().collect(),
@@ -188,12 +184,12 @@ impl Decoder {
         }
     }
 
-    /// How many lines were not understood, were too long, or spoke of a host that is not the run's.
+    /// Returns the number of lines that were invalid, too long, or about a host that is not in the run.
     pub fn junk(&self) -> u64 {
         self.junk
     }
 
-    /// Takes the next bytes and hands out the events that they complete.
+    /// Decodes the next bytes and returns the events that they complete.
     pub fn feed(&mut self, bytes: &[u8]) -> Vec<Event> {
         let mut events = Vec::new();
         for piece in bytes.split_inclusive(|&b| b == b'\n') {
@@ -216,7 +212,7 @@ impl Decoder {
         events
     }
 
-    /// Says that nothing more will come: half a line is junk.
+    /// Ends the input: an incomplete line counts as invalid.
     pub fn finish(&mut self) {
         if self.skipping || !self.line.is_empty() {
             self.junk += 1;
@@ -236,7 +232,7 @@ impl Decoder {
         } else {
             serde_json::from_slice(&line).ok()
         };
-        // The buffer is used again for the next line.
+        // Reuse the buffer for the next line.
         self.line = line;
         self.line.clear();
         match parsed {
@@ -254,7 +250,7 @@ impl Decoder {
                 self.facts(host, &text, last)
             }
             Some(Line::NoHostsMatched) => Some(Event::NoHostsMatched),
-            Some(Line::Stats { hosts }) => Some(Event::Stats(self.own(hosts))),
+            Some(Line::Stats { hosts }) => Some(Event::Stats(self.of_own_hosts(hosts))),
             Some(Line::Unknown) => None,
             Some(Line::Task(_) | Line::Facts { .. }) | None => {
                 self.junk += 1;
@@ -263,7 +259,7 @@ impl Decoder {
         }
     }
 
-    /// Puts the facts of a host together. Those of another host before the end are a new beginning.
+    /// Joins the parts of a host's facts. A part for another host before the last one starts again.
     fn facts(&mut self, host: String, text: &str, last: bool) -> Option<Event> {
         let mut facts = match self.facts.take() {
             Some((of, facts)) if of == host => facts,
@@ -290,10 +286,10 @@ impl Decoder {
         }
     }
 
-    fn own(&mut self, mut stats: Stats) -> Stats {
-        let told = stats.len();
+    fn of_own_hosts(&mut self, mut stats: Stats) -> Stats {
+        let all = stats.len();
         stats.retain(|host, _| self.hosts.contains(host));
-        self.junk += (told - stats.len()) as u64;
+        self.junk += (all - stats.len()) as u64;
         stats
     }
 }
@@ -305,13 +301,14 @@ fn tidy(mut report: TaskReport) -> TaskReport {
     report.message = report
         .message
         .map(|message| cut(message, MAX_MESSAGE_CHARS));
-    if report.findings.as_ref().is_some_and(is_too_large) {
-        report.findings = None;
+    if let Some(findings) = report.findings.take_if(|findings| is_too_large(findings)) {
+        let bytes = serde_json::to_vec(&findings).map_or(0, |json| json.len());
+        // In the words of the callback, which rejects them first unless something else writes to the pipe.
         report.message = Some(format!(
-            "the findings are left out: they have more than {MAX_FINDINGS_BYTES} bytes"
+            "findings rejected: {bytes} bytes as JSON exceed the limit of {MAX_FINDINGS_BYTES}"
         ));
     }
-    // JSON has no infinity, but 1e999 is one.
+    // JSON has no infinity, but 1e999 is parsed as one.
     if !report.duration_seconds.is_finite() || report.duration_seconds < 0.0 {
         report.duration_seconds = 0.0;
     }

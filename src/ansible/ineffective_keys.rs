@@ -1,22 +1,22 @@
-//! What stands in an `ansible.cfg` and has no effect on runs, because promansible says it by an argument or the environment,
-//! which are stronger.
+//! Finds the keys of an `ansible.cfg` that have no effect on runs, because promansible sets an argument or an environment
+//! variable that overrides them.
 
 use std::path::PathBuf;
 
 use crate::config;
 
-/// By what promansible says it.
+/// What overrides a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum By {
-    /// A variable of the environment.
+    /// An environment variable.
     Environment(&'static str),
-    /// An argument.
+    /// A command-line argument.
     Argument(&'static str),
     /// A keyword of the play in `run.yml`.
     Play,
 }
 
-/// A key: its section, its name, by what it is overridden, and what to write instead.
+/// A key: its section, its name, what overrides it, and what to write instead.
 type Key = (&'static str, &'static str, By, &'static str);
 
 const KEYS: [Key; 27] = [
@@ -24,43 +24,43 @@ const KEYS: [Key; 27] = [
         "defaults",
         "inventory",
         By::Argument("--inventory="),
-        "write ansible.inventory",
+        "set ansible.inventory",
     ),
     (
         "defaults",
         "forks",
         By::Argument("--forks="),
-        "write ansible.forks",
+        "set ansible.forks",
     ),
     (
         "defaults",
         "remote_user",
         By::Argument("--user="),
-        "ansible.user says it",
+        "ansible.user sets it",
     ),
     (
         "defaults",
         "private_key_file",
         By::Argument("--private-key="),
-        "ansible.private_key_file says it",
+        "ansible.private_key_file sets it",
     ),
     (
         "defaults",
         "vault_password_file",
         By::Argument("--vault-password-file="),
-        "ansible.vault_password_file says it",
+        "ansible.vault_password_file sets it",
     ),
     (
         "privilege_escalation",
         "become_password_file",
         By::Argument("--become-password-file="),
-        "ansible.become_password_file says it",
+        "ansible.become_password_file sets it",
     ),
     (
         "defaults",
         "connection_password_file",
         By::Argument("--connection-password-file="),
-        "ansible.connection_password_file says it",
+        "ansible.connection_password_file sets it",
     ),
     (
         "defaults",
@@ -168,25 +168,27 @@ const KEYS: [Key; 27] = [
         "defaults",
         "inject_facts_as_vars",
         By::Environment("ANSIBLE_INJECT_FACT_VARS"),
-        "facts are no variables here: a role writes ansible_facts['NAME']",
+        "facts are not variables here: in roles, write ansible_facts['NAME']",
     ),
     (
         "defaults",
         "gathering",
         By::Play,
-        "write ansible.gather_facts, or gather_facts of a binding or schedule",
+        "set ansible.gather_facts, or gather_facts of a binding or schedule",
     ),
     (
         "privilege_escalation",
         "become",
         By::Play,
-        "write ansible.become, or become of a binding or schedule",
+        "set ansible.become, or become of a binding or schedule",
     ),
 ];
 
-const ROLES: &str = "roles are looked for in alert/roles and routine/roles of ansible.playbook_dir, and in its roles";
-const IN_ENVIRONMENT: &str = "if it must be so, write it into ansible.environment";
-const BESIDE: &str = "write it into ansible.environment, where it is added to promansible's own";
+const ROLES: &str =
+    "roles are looked up in alert/roles, routine/roles and roles of ansible.playbook_dir";
+const IN_ENVIRONMENT: &str = "to override it, set the variable in ansible.environment";
+const BESIDE: &str =
+    "set the variable in ansible.environment: its value is added to promansible's own";
 const OWN_FOLDER: &str = "each run has a folder of its own";
 
 /// A key of an `ansible.cfg` that has no effect.
@@ -202,28 +204,28 @@ pub struct Ineffective {
     pub help: &'static str,
 }
 
-/// The `ansible.cfg` that runs take, if there is one.
+/// Returns the `ansible.cfg` that runs use, if there is one.
 pub fn config_file(settings: &config::Ansible) -> Option<PathBuf> {
     let own = settings.playbook_dir.join("ansible.cfg");
-    let said = settings
+    let configured = settings
         .environment
         .get("ANSIBLE_CONFIG")
         .map(PathBuf::from);
     let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".ansible.cfg"));
     let system = PathBuf::from("/etc/ansible/ansible.cfg");
-    if let Some(said) = said {
-        return Some(said);
+    if let Some(configured) = configured {
+        return Some(configured);
     }
     let found = [Some(own), home, Some(system)];
     found.into_iter().flatten().find(|path| path.is_file())
 }
 
-/// The keys in the text of an `ansible.cfg` that have no effect on runs.
+/// Returns the keys in the text of an `ansible.cfg` that have no effect on runs.
 pub fn ineffective(settings: &config::Ansible, text: &str) -> Vec<Ineffective> {
     let mut section = String::new();
     let mut found = Vec::new();
     for (line, content) in (1..).zip(text.lines()) {
-        // What is indented goes on with the value above.
+        // Indented lines continue the value above.
         if content.starts_with([' ', '\t', '#', ';']) {
             continue;
         }
@@ -239,7 +241,7 @@ pub fn ineffective(settings: &config::Ansible, text: &str) -> Vec<Ineffective> {
         let key = KEYS
             .iter()
             .find(|(of, key, ..)| *of == section && *key == name);
-        let Some((_, _, by, help)) = key.filter(|(_, key, ..)| is_said(settings, key)) else {
+        let Some((_, _, by, help)) = key.filter(|(_, key, ..)| is_overridden(settings, key)) else {
             continue;
         };
         found.push(Ineffective {
@@ -256,8 +258,8 @@ pub fn ineffective(settings: &config::Ansible, text: &str) -> Vec<Ineffective> {
     found
 }
 
-/// Whether the configuration gives the argument: some are there only where their key is.
-fn is_said(settings: &config::Ansible, key: &str) -> bool {
+/// Returns whether the key is overridden: some arguments are set only if their key in the configuration is.
+fn is_overridden(settings: &config::Ansible, key: &str) -> bool {
     match key {
         "remote_user" => settings.user.is_some(),
         "private_key_file" => settings.private_key_file.is_some(),
@@ -272,7 +274,7 @@ fn is_said(settings: &config::Ansible, key: &str) -> bool {
 pub(super) mod tests {
     use super::*;
 
-    /// The variables and arguments that the table says promansible gives.
+    /// Returns the variables and arguments that promansible sets according to the table.
     pub(in super::super) fn said() -> (Vec<&'static str>, Vec<&'static str>) {
         let (mut variables, mut arguments) = (Vec::new(), Vec::new());
         for (_, _, by, _) in KEYS {

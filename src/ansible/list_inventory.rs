@@ -1,4 +1,4 @@
-//! The inventory, as Ansible itself reads it, and when it is worth reading again.
+//! Reads the inventory with Ansible itself, and detects changes of its sources.
 
 mod reason;
 
@@ -26,19 +26,19 @@ use crate::ansible::command;
 use crate::ansible::environment;
 use crate::ansible::process::{Supervisor, supervisor};
 
-/// How long `ansible-inventory` may take to say its version.
+/// The time limit for `ansible-inventory --version`.
 const VERSION_TIMEOUT: Duration = Duration::from_mins(1);
-/// How long `ansible-inventory` has to end after it was interrupted.
+/// How long `ansible-inventory` may take to end after it was interrupted.
 const GRACE: Duration = Duration::from_secs(1);
 const MAX_LIST_BYTES: u64 = 64 << 20;
 const MAX_STDERR_BYTES: u64 = 1 << 20;
-/// How many files a fingerprint looks at.
+/// The most files that a fingerprint covers.
 const MAX_FILES: usize = 10_000;
 
 /// Numbers the folders of concurrent calls.
 static CALLS: AtomicU64 = AtomicU64::new(0);
 
-/// Why the inventory could not be read. The one that was read before is still the best there is.
+/// Why the inventory could not be read. The previous inventory is still the best available.
 #[derive(Debug, thiserror::Error)]
 pub enum ListError {
     /// `ansible-inventory` could not be started.
@@ -47,15 +47,15 @@ pub enum ListError {
     /// The settings cannot be put into a command line.
     #[error(transparent)]
     Build(#[from] BuildError),
-    /// It did not come to an end.
-    #[error("ansible-inventory did not end within {}: is a script of the inventory waiting for something? ansible.inventory_timeout says how long it may take{}", format_duration(*.limit), so_far(.stderr))]
+    /// It did not end in time.
+    #[error("ansible-inventory did not end within {} (ansible.inventory_timeout): an inventory script may be waiting for something{}", format_duration(*.limit), so_far(.stderr))]
     Timeout {
-        /// How long it could take.
+        /// The time limit.
         limit: Duration,
-        /// What it had written to standard error.
+        /// Its standard error so far.
         stderr: String,
     },
-    /// It printed more than we hold.
+    /// It printed more than the limit of 64 MiB.
     #[error("ansible-inventory printed more than {} MiB", MAX_LIST_BYTES >> 20)]
     TooLarge,
     /// It failed: a source cannot be read.
@@ -63,26 +63,26 @@ pub enum ListError {
     Failed {
         /// Its exit code.
         code: i32,
-        /// What it wrote to standard error: its last error, and the warnings before it, which give the reasons.
+        /// Its standard error: the last error, and the warnings before it, which give the reasons.
         stderr: String,
     },
     /// Its pipes broke.
-    #[error("cannot read what ansible-inventory prints: {0}")]
+    #[error("cannot read the output of ansible-inventory: {0}")]
     Io(#[from] io::Error),
 }
 
-/// What the sources say.
+/// The inventory as printed.
 #[derive(Debug, Default)]
 pub struct Listed {
-    /// *Shape*: JSON, as inventory scripts print it: groups, and `_meta.hostvars`.
+    /// The inventory. *Shape*: JSON, as inventory scripts print it: groups, and `_meta.hostvars`.
     pub json: Vec<u8>,
-    /// What Ansible warned of, for a person.
+    /// Ansible's warnings, for people.
     pub warnings: String,
 }
 
-/// What a program wrote.
+/// The output of a program.
 #[derive(Default)]
-struct Said {
+struct Output {
     stdout: Vec<u8>,
     stderr: Vec<u8>,
 }
@@ -93,23 +93,23 @@ impl Ansible {
     /// *Cancel safety*: dropping the future ends the process and its tree.
     pub async fn list(&self) -> Result<Listed, ListError> {
         let limit = self.settings.inventory_timeout;
-        let mut said = self.ask(command::build_list, limit).await?;
-        said.stdout = reason::document(said.stdout);
+        let mut output = self.ask(command::build_list, limit).await?;
+        output.stdout = reason::document(output.stdout);
         Ok(Listed {
-            json: said.stdout,
-            warnings: reason::of(&said.stderr),
+            json: output.stdout,
+            warnings: reason::of(&output.stderr),
         })
     }
 
-    /// Asks ansible-core for its version; `None` if it does not say it as we know it.
+    /// Returns the version of ansible-core; `None` if its format is unknown.
     ///
     /// *Cancel safety*: as for [`Self::list`].
     pub async fn version(&self) -> Result<Option<(u32, u32)>, ListError> {
-        let said = self.ask(command::build_version, VERSION_TIMEOUT).await?;
-        Ok(parse_version(&said.stdout))
+        let output = self.ask(command::build_version, VERSION_TIMEOUT).await?;
+        Ok(parse_version(&output.stdout))
     }
 
-    /// Changes when another Ansible is installed in the place of this one.
+    /// Returns a number that changes if another Ansible is installed.
     pub fn program_stamp(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         let search = self.environment.get("PATH").cloned().unwrap_or_default();
@@ -123,12 +123,12 @@ impl Ansible {
         hasher.finish()
     }
 
-    /// Starts `ansible-inventory` as `build` says, and returns what it prints.
+    /// Runs the `ansible-inventory` command that `build` returns, and returns its output.
     async fn ask(
         &self,
         build: fn(&config::Ansible, &Paths<'_>, &str) -> Result<CommandLine, BuildError>,
         limit: Duration,
-    ) -> Result<Said, ListError> {
+    ) -> Result<Output, ListError> {
         let name = format!(
             "{}{}-{}",
             environment::LISTING,
@@ -154,13 +154,13 @@ impl Ansible {
         };
         let pipes = &mut child.child;
         let (stdout, stderr) = (pipes.stdout.take(), pipes.stderr.take());
-        // Dropped when this future is, or at the time-out: then the supervisor ends the tree.
+        // Dropped with this future or at the time limit: then the supervisor ends the process tree.
         let control = pipes.stdin.take();
-        let mut said = Said::default();
+        let mut output = Output::default();
         let read = timeout(limit, async {
             tokio::try_join!(
-                read(stdout, &mut said.stdout, MAX_LIST_BYTES),
-                read(stderr, &mut said.stderr, MAX_STDERR_BYTES)
+                read(stdout, &mut output.stdout, MAX_LIST_BYTES),
+                read(stderr, &mut output.stderr, MAX_STDERR_BYTES)
             )
         })
         .await;
@@ -171,18 +171,18 @@ impl Ansible {
             folder.remove();
         }
         let Ok(read) = read else {
-            let stderr = reason::of(&said.stderr);
+            let stderr = reason::of(&output.stderr);
             return Err(ListError::Timeout { limit, stderr });
         };
         read?;
-        if said.stdout.len() as u64 > MAX_LIST_BYTES {
+        if output.stdout.len() as u64 > MAX_LIST_BYTES {
             return Err(ListError::TooLarge);
         }
         match status.code() {
-            Some(0) => Ok(said),
+            Some(0) => Ok(output),
             code => Err(ListError::Failed {
                 code: code.unwrap_or(-1),
-                stderr: reason::of(&said.stderr),
+                stderr: reason::of(&output.stderr),
             }),
         }
     }
@@ -195,7 +195,8 @@ fn parse_version(printed: &[u8]) -> Option<(u32, u32)> {
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
-/// Reads one byte more than the limit, so that too much shows. What was read stays if it is not waited for to the end.
+/// Reads up to one byte more than the limit, so that the caller can detect an excess. If the future is dropped, `into`
+/// keeps what was read.
 async fn read(
     from: Option<impl AsyncRead + Unpin>,
     into: &mut Vec<u8>,
@@ -211,14 +212,14 @@ fn so_far(stderr: &str) -> String {
     if stderr.is_empty() {
         return String::new();
     }
-    format!("; so far it said: {stderr}")
+    format!("; output so far: {stderr}")
 }
 
-/// A number that changes when a file of the inventory does: names, sizes, times and inodes of the sources, folders with
-/// all that is in them, and of the `group_vars` and `host_vars` beside them and in `playbook_dir`.
+/// Returns a number that changes when a file of the inventory does. Covers names, sizes, times and inodes of the sources,
+/// of folders with all their files, and of `group_vars` and `host_vars` next to the sources and in `playbook_dir`.
 ///
-/// It is cheap and reads no file; a script's answer can change without it, and of more than ten thousand files it looks
-/// at the first ten thousand.
+/// This is cheap and reads no file. The output of a script can change without a change of this number. Of more than ten
+/// thousand files, only the first ten thousand are covered.
 pub fn fingerprint(settings: &config::Ansible) -> u64 {
     let mut roots: Vec<PathBuf> = settings.inventory.clone();
     let beside = settings
@@ -229,30 +230,30 @@ pub fn fingerprint(settings: &config::Ansible) -> u64 {
         roots.extend(["group_vars", "host_vars"].map(|name| folder.join(name)));
     }
     let mut hasher = DefaultHasher::new();
-    let mut left = MAX_FILES;
+    let mut remaining = MAX_FILES;
     for root in roots {
-        hash_path(&root, &mut hasher, &mut left);
+        hash_path(&root, &mut hasher, &mut remaining);
     }
     hasher.finish()
 }
 
-/// A number that changes when a role does, or one comes or goes; as [`fingerprint`].
+/// Returns a number that changes when a role is changed, added or removed; otherwise as [`fingerprint`].
 pub fn roles_fingerprint(settings: &config::Ansible) -> u64 {
     let mut hasher = DefaultHasher::new();
-    let mut left = MAX_FILES;
+    let mut remaining = MAX_FILES;
     for root in settings.role_folders() {
-        hash_path(&root, &mut hasher, &mut left);
+        hash_path(&root, &mut hasher, &mut remaining);
     }
     hasher.finish()
 }
 
-fn hash_path(path: &Path, hasher: &mut DefaultHasher, left: &mut usize) {
-    if *left == 0 {
+fn hash_path(path: &Path, hasher: &mut DefaultHasher, remaining: &mut usize) {
+    if *remaining == 0 {
         return;
     }
-    *left -= 1;
+    *remaining -= 1;
     path.hash(hasher);
-    // What a link points to counts, so that a source can be switched by a link; that a file is missing counts as well.
+    // Links are followed, so that switching a source by a link is detected; so is a missing file.
     let Ok(meta) = fs::metadata(path) else { return };
     (
         meta.dev(),
@@ -270,9 +271,9 @@ fn hash_path(path: &Path, hasher: &mut DefaultHasher, left: &mut usize) {
     let mut entries: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
     entries.sort();
     for entry in entries {
-        // A link to a folder above would lead round and round: links to folders are followed at the top only.
+        // A link to a parent folder would cause endless recursion: links to folders are followed at the top level only.
         if !entry.is_symlink() || !entry.is_dir() {
-            hash_path(&entry, hasher, left);
+            hash_path(&entry, hasher, remaining);
         }
     }
 }

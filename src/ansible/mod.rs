@@ -1,14 +1,14 @@
-//! The one room that starts processes: a run goes in, its events and its ending come out.
+//! The only module that starts processes. It starts a run, and returns its output, its events and its ending.
 //!
-//! promansible → supervisor ([`supervise`], our own binary again) → `ansible-playbook` → whatever the roles start. The
-//! supervisor ends the whole tree when it is told to, or when promansible dies. Two pipes come back: the output as it is,
-//! and a FIFO in the run's folder that our callback plugin writes events to.
+//! promansible → supervisor ([`supervise`], promansible's own binary) → `ansible-playbook` → the processes of the roles.
+//! The supervisor ends the whole process tree on request, or when promansible dies. Two pipes lead back to promansible: one
+//! for the output, and a FIFO in the folder of the run to which the callback plugin writes events.
 //!
-//! - [`command`], `environment`, `vars`: what is started, pure and golden-tested.
-//! - `process`: starting it and pumping what it says; [`Started`], [`Progress`], [`Ending`].
-//! - [`events`]: from the callback's bytes to [`Event`]s. [`verdict`]: from an ending to outcomes.
-//! - `supervisor`, `tree`: the end of every process, whatever happened.
-//! - `list`: the inventory as Ansible sees it, and when to read it again.
+//! - [`command`], `environment`, `vars`: build what is started; pure, with golden tests.
+//! - `process`, `progress`: start it, and pass on its output and events; [`Started`], [`Progress`], [`Ending`].
+//! - [`events`]: decodes the callback's bytes to [`Event`]s. [`evaluation`]: turns an ending into outcomes.
+//! - `supervisor`, `process_tree`: end every process, in all cases.
+//! - `list_inventory`: reads the inventory with Ansible, and detects changes of its sources.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -48,24 +48,24 @@ pub use process_tree::{Swept, sweep};
 pub use spec::{AlertData, BuildError, RoleKind, Spec};
 pub use supervisor::{Supervise, supervise};
 
-/// What [`Ansible`] is made of.
+/// The parameters of [`Ansible::new`].
 #[derive(Debug, Clone)]
 pub struct Setup {
-    /// How Ansible is started. Relative paths start at the current folder.
+    /// The settings for Ansible. Relative paths start at the current folder.
     pub settings: config::Ansible,
     /// How long a run may take to end after it was interrupted.
     pub grace: Duration,
-    /// The store's id: it marks the processes, so that two promansibles on one machine tell theirs apart.
+    /// The id of the store. It marks the processes, so that two promansibles on one machine can distinguish theirs.
     pub store: String,
-    /// Our own environment, of which a run inherits a few names.
+    /// The environment of promansible, from which a run inherits a few variables.
     pub environment: BTreeMap<String, OsString>,
-    /// Our own binary; `/proc/self/exe` stays right when the file is replaced under us.
+    /// The binary of promansible; `/proc/self/exe` stays valid if the file is replaced.
     pub exe: PathBuf,
-    /// Where runs have their folders; only ours, and short enough for ssh's sockets.
+    /// The folder for the folders of runs. It is used by nothing else, and its path must be short enough for ssh's sockets.
     pub runs_dir: PathBuf,
 }
 
-/// Starts runs. Cheap to make anew when the configuration changes.
+/// Starts runs and lists the inventory. Cheap to create again when the configuration changes.
 #[derive(Debug, Clone)]
 pub struct Ansible {
     settings: config::Ansible,
@@ -76,51 +76,45 @@ pub struct Ansible {
     runs_dir: PathBuf,
 }
 
-/// Why a run did not start. Nothing is left of it.
+/// Why a run did not start. Nothing of it is left behind.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// It must not be started.
+    /// The run must not be started.
     #[error(transparent)]
     Build(#[from] BuildError),
-    /// Ansible is not there.
-    #[error("there is no {name} in {}{why}: want it there, or `ansible.bin_dir` to name its folder", .searched.display())]
+    /// Ansible was not found.
+    #[error("there is no {name} in {}{why}: install it there, or set `ansible.bin_dir` to its folder", .searched.display())]
     NoProgram {
-        /// The program.
+        /// The name of the program.
         name: String,
-        /// `bin_dir`, or `PATH` as it is.
+        /// `bin_dir`, or the value of `PATH`.
         searched: PathBuf,
-        /// Why it cannot be seen there, in brackets, where that is known.
+        /// Why it cannot be accessed there, in brackets, if known.
         why: String,
     },
-    /// The template play is not there.
-    #[error("there is no {}: want `ansible.playbook_dir` to name the folder that holds run.yml", .0.display())]
+    /// The playbook was not found.
+    #[error("there is no {}: set `ansible.playbook_dir` to the folder that contains run.yml", .0.display())]
     NoPlaybook(PathBuf),
-    /// The run's folder cannot be made or filled.
+    /// The folder of the run cannot be created or filled.
     #[error("cannot prepare the run's folder {}: {source}", .dir.display())]
-    Folder {
-        /// The folder.
-        dir: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Folder { dir: PathBuf, source: io::Error },
     /// The supervisor cannot be started.
     #[error("cannot start {}: {source}", .exe.display())]
     Spawn {
-        /// Our own binary.
+        /// The binary of promansible.
         exe: PathBuf,
-        /// Why.
         source: io::Error,
     },
 }
 
 impl Ansible {
-    /// Gets ready; nothing is started or written yet.
+    /// Makes all paths absolute. Starts and writes nothing.
     ///
-    /// *Errors*: the current folder, from which relative paths start, is not known.
+    /// *Errors*: the current folder, at which relative paths start, cannot be determined.
     pub fn new(setup: Setup) -> io::Result<Self> {
         let mut settings = setup.settings;
         settings.playbook_dir = std::path::absolute(&settings.playbook_dir)?;
-        // Ansible starts in playbook_dir, so that what was relative to us has to be said in full.
+        // Ansible starts in playbook_dir, so paths that are relative to the current folder must be absolute.
         for path in files(&mut settings) {
             *path = std::path::absolute(&*path)?;
         }
@@ -134,10 +128,10 @@ impl Ansible {
         })
     }
 
-    /// Starts a run; everything it says comes through [`Started::progress`].
+    /// Starts a run; its output and events are received from [`Started::progress`].
     ///
-    /// Call it on a tokio runtime. It writes a few small files, which may take as long as the disk wants. Dropping what it returns stops the run
-    /// (its tree is ended in the background).
+    /// Must be called on a tokio runtime. Writes a few small files, and so may block for as long as the disk takes.
+    /// Dropping the returned value stops the run; its process tree is ended in the background.
     pub fn start(&self, spec: &Spec<'_>) -> Result<Started, StartError> {
         in_place(|| self.start_blocking(spec))
     }
@@ -165,35 +159,37 @@ impl Ansible {
         }
     }
 
-    /// The settings for one process: `playbook_dir`, and what lies in it, without links. Where a link is switched to another
-    /// tree meanwhile, the process goes on in the one in which it began.
+    /// Returns the settings for one process, with links in `playbook_dir` and in paths below it resolved. If a link is
+    /// switched to another folder meanwhile, the process continues in the folder in which it began.
     fn settings_now(&self) -> config::Ansible {
         let mut settings = self.settings.clone();
         let Ok(real) = fs::canonicalize(&settings.playbook_dir) else {
             return settings;
         };
         let linked = std::mem::replace(&mut settings.playbook_dir, real.clone());
-        let there = |path: &Path| {
+        let resolved = |path: &Path| {
             let rest = path.strip_prefix(&linked).ok()?;
             Some(real.join(rest).components().collect::<PathBuf>())
         };
         for path in files(&mut settings) {
-            if let Some(there) = there(path) {
-                *path = there;
+            if let Some(resolved) = resolved(path) {
+                *path = resolved;
             }
         }
         for value in settings.environment.values_mut() {
-            let parts = value.split(':').map(|part| match there(Path::new(part)) {
-                Some(there) => there.to_string_lossy().into_owned(),
-                None => part.to_owned(),
-            });
+            let parts = value
+                .split(':')
+                .map(|part| match resolved(Path::new(part)) {
+                    Some(resolved) => resolved.to_string_lossy().into_owned(),
+                    None => part.to_owned(),
+                });
             *value = parts.collect::<Vec<_>>().join(":");
         }
         settings
     }
 }
 
-/// Every path in the settings but `playbook_dir`.
+/// Returns every path in the settings but `playbook_dir`.
 fn files(settings: &mut config::Ansible) -> impl Iterator<Item = &mut PathBuf> {
     let one = [
         &mut settings.bin_dir,
@@ -209,7 +205,7 @@ fn files(settings: &mut config::Ansible) -> impl Iterator<Item = &mut PathBuf> {
         .chain(&mut settings.inventory)
 }
 
-/// A run's folder, and what is to run in it.
+/// The folder of a run, with the command line that runs in it.
 #[derive(Debug)]
 struct Folder {
     dir: PathBuf,
@@ -217,12 +213,12 @@ struct Folder {
 }
 
 impl Folder {
-    /// Looks the program up, then makes and fills the folder.
+    /// Finds the program, then creates and fills the folder.
     fn prepare(dir: PathBuf, mut line: CommandLine) -> Result<Self, StartError> {
         line.program = find_program(&line)?;
         let folder = Self { dir, line };
         if let Err(source) = folder.fill() {
-            // A folder that was there before us is another run's.
+            // A folder that existed before belongs to another run.
             if source.kind() != io::ErrorKind::AlreadyExists {
                 folder.remove();
             }
@@ -257,12 +253,12 @@ impl Folder {
     }
 
     fn remove(&self) {
-        // The supervisor removes it as well, so that it may be gone already.
+        // The supervisor removes it too, so it may not exist any more.
         let _ = fs::remove_dir_all(&self.dir);
     }
 }
 
-/// Finds the program before anything is started, for an error that says where it was looked for.
+/// Finds the program before anything is started, so that the error says where it was searched.
 fn find_program(line: &CommandLine) -> Result<PathBuf, StartError> {
     let missing = |searched: PathBuf, why: String| StartError::NoProgram {
         name: line

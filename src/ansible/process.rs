@@ -1,4 +1,4 @@
-//! Starting a supervisor, and passing on what comes from below it until all of it has ended.
+//! Starts a supervisor, and passes on the output and events of its processes until all of them have ended.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -27,25 +27,25 @@ use super::progress::ProgressSender;
 use crate::util::supervisor::catch_panic;
 use crate::util::test_faults;
 
-/// How many steps of progress wait for a slow reader before the run has to.
+/// How many items wait for a slow reader before the run has to wait.
 const QUEUE: usize = 32;
 const CHUNK_BYTES: usize = 16 * 1024;
-/// The most that a pipe holds.
+/// The capacity of a pipe. *Units*: bytes.
 const PIPE_BYTES: usize = 1 << 20;
-/// How long to wait for more output once the supervisor has ended and the pipe is empty, but not closed.
+/// How long to wait for more output after the supervisor has ended, while the pipe is empty but not closed.
 const LINGER: Duration = Duration::from_millis(200);
 
-/// The supervisors that live. Whatever else is a child of ours comes from one that was killed.
+/// The process ids of running supervisors. Any other child of promansible is an orphan of a supervisor that was killed.
 static SUPERVISORS: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
 
-/// Makes this process the parent of what a supervisor leaves that is killed, so that it can be ended.
+/// Makes this process the parent of the orphans of a supervisor that is killed, so that they can be ended.
 ///
-/// For promansible itself, once at its start; no other child may be started by any other way after that.
+/// For promansible itself, once at its start. After that, no child may be started in any other way.
 pub fn adopt_orphans() -> io::Result<()> {
     set_child_subreaper(true).map_err(io::Error::from)
 }
 
-/// A supervisor that lives.
+/// A running supervisor.
 pub(super) struct Supervisor {
     pub(super) child: Child,
     pid: i32,
@@ -53,23 +53,23 @@ pub(super) struct Supervisor {
 
 impl Supervisor {
     pub(super) fn spawn(command: &mut Command) -> io::Result<Self> {
-        // Held meanwhile, so that nobody takes the child for an orphan.
+        // Locked meanwhile, so that `sweep` does not take the child for an orphan.
         let mut supervisors = SUPERVISORS.lock().unwrap_or_else(PoisonError::into_inner);
         let child = command.spawn()?;
         let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
-        let pid = pid.expect("it was just started, so it has a number");
+        let pid = pid.expect("a child that was not awaited yet has a process id");
         supervisors.insert(pid);
         Ok(Self { child, pid })
     }
 
-    /// Ends with it. *Cancel safety*: may be dropped and called again.
+    /// Waits until the supervisor has ended. *Cancel safety*: may be dropped and called again.
     pub(super) async fn wait(&mut self) -> io::Result<std::process::ExitStatus> {
         let status = self.child.wait().await;
         Self::forget(self.pid);
         status
     }
 
-    /// Notes that it has ended.
+    /// Removes an ended supervisor from [`SUPERVISORS`].
     fn forget(pid: i32) {
         SUPERVISORS
             .lock()
@@ -77,7 +77,7 @@ impl Supervisor {
             .remove(&pid);
     }
 
-    /// Ends what a supervisor left that was killed. `marker` is its run's.
+    /// Ends the processes that a killed supervisor left behind. `marker` is the marker of its run.
     pub(super) async fn sweep(marker: String) {
         let swept = tokio::task::spawn_blocking(move || {
             process_tree::sweep_run(&marker)?;
@@ -104,7 +104,7 @@ impl Supervisor {
 pub struct Started {
     /// The supervisor's process id.
     pub pid: u32,
-    /// What happens, in its order; [`Progress::Ended`] comes last, exactly once, whatever happens to the processes.
+    /// The progress, in order. [`Progress::Ended`] is the last item and is sent exactly once, in any case.
     ///
     /// A reader that is slow slows the run down. Dropping it stops the run.
     pub progress: mpsc::Receiver<Progress>,
@@ -112,46 +112,46 @@ pub struct Started {
     pub stop: Stop,
 }
 
-/// Something that happened in a run.
+/// The progress of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Progress {
-    /// The callback said something.
+    /// An event from the callback plugin.
     Event(Event),
-    /// A piece of what Ansible wrote, cut anywhere.
+    /// A piece of Ansible's output, split anywhere.
     Output(Bytes),
-    /// The run has ended: none of its processes is left, nor its folder.
+    /// The run has ended: its processes have ended and its folder is removed.
     Ended(Ending),
 }
 
-/// How a run's processes ended.
+/// How the processes of a run ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ending {
     /// The exit code of `ansible-playbook`, 128 + signal if one killed it; `None` if its supervisor was killed.
     pub code: Option<i32>,
     /// The signal that killed the supervisor.
     pub signal: Option<i32>,
-    /// Ansible's statistics, if it came that far.
+    /// Ansible's statistics, if it got that far.
     pub stats: Option<Stats>,
-    /// How many lines of events were not understood.
+    /// The number of invalid event lines.
     pub junk_lines: u64,
-    /// How many bytes of output were dropped, because the run was being stopped and nobody read.
+    /// How many bytes of output were dropped, because the run was being stopped and the reader did not read.
     pub lost_bytes: u64,
-    /// Why nothing is known of what the run did, where that is so: we ourselves failed. Any task of it may have begun.
+    /// Set if promansible itself failed, so that nothing is known of what the run did: any of its tasks may have begun.
     pub failure: Option<String>,
 }
 
-/// Ends a run, gently first. Clones end the same run.
+/// A handle that ends a run, gently first. Clones end the same run.
 #[derive(Debug, Clone)]
 pub struct Stop(Arc<watch::Sender<bool>>);
 
 impl Stop {
-    /// Asks the run to end. It may be called at any time, any number of times, and does not wait.
+    /// Requests the end of the run, and returns at once. May be called at any time and more than once.
     pub fn now(&self) {
         self.0.send_replace(true);
     }
 }
 
-/// Starts the supervisor in a folder that is filled.
+/// Starts the supervisor in a prepared folder.
 pub(super) fn start(
     folder: Folder,
     exe: &Path,
@@ -203,9 +203,9 @@ pub(super) fn start(
         };
         tracing::error!(
             error = why.as_str(),
-            "the task that reads what a run says panicked: the run ends"
+            "the task that reads a run's output and events panicked: the run is ended"
         );
-        // Its supervisor ends too: nobody holds its standard input any more. But nobody waits for it.
+        // Its supervisor ends too, because its standard input was closed. But nothing waits for it any more.
         Supervisor::sweep(run).await;
         Supervisor::forget(number);
         let ending = Ending {
@@ -221,7 +221,8 @@ pub(super) fn start(
     })
 }
 
-/// Opened for reading and writing, a FIFO neither waits for a writer nor ends with one.
+/// Creates the FIFO for events. It is opened for reading and writing: so opening it does not wait for a writer, and it does
+/// not reach its end when a writer closes it.
 fn make_fifo(folder: &Folder) -> io::Result<pipe::Receiver> {
     let path = folder.dir.join("events");
     mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR)?;
@@ -230,7 +231,7 @@ fn make_fifo(folder: &Folder) -> io::Result<pipe::Receiver> {
         .open_receiver(path)
 }
 
-#[allow(clippy::disallowed_methods)] // here is where processes are started
+#[allow(clippy::disallowed_methods)] // processes are started only in crate::ansible
 fn spawn(
     folder: &Folder,
     exe: &Path,
@@ -249,8 +250,9 @@ fn spawn(
     Ok((child, control, output))
 }
 
-/// The supervisor's command, but for where its output goes. It stops when its standard input ends.
-#[allow(clippy::disallowed_methods)] // here is where processes are started
+/// Returns the command of the supervisor, without the redirection of its output. The supervisor stops when its standard
+/// input ends.
+#[allow(clippy::disallowed_methods)] // processes are started only in crate::ansible
 pub(super) fn supervisor(folder: &Folder, exe: &Path, grace: Duration) -> Command {
     let mut command = Command::new(exe);
     command
@@ -283,7 +285,7 @@ impl Pump {
         folder: Folder,
         marker: String,
     ) {
-        let mut heard = vec![0; CHUNK_BYTES];
+        let mut received = vec![0; CHUNK_BYTES];
         let mut written = BytesMut::new();
         let mut open = true;
         let status = loop {
@@ -291,7 +293,7 @@ impl Pump {
             tokio::select! {
                 status = child.wait() => break status,
                 () = self.outlet.stop_asked() => self.outlet.stop(),
-                Ok(n) = self.events.read(&mut heard) => self.hear(&heard[..n]).await,
+                Ok(n) = self.events.read(&mut received) => self.decode(&received[..n]).await,
                 read = output.read_buf(&mut written), if open => {
                     open = read.is_ok_and(|n| n > 0);
                     self.outlet.output(written.split().freeze()).await;
@@ -303,13 +305,13 @@ impl Pump {
             .ok()
             .and_then(std::process::ExitStatus::code);
         if code.is_none() {
-            // Nobody but the kernel's table knows its processes any more.
+            // Its processes can be found only in /proc now.
             Supervisor::sweep(marker).await;
         }
-        // What is still to be read is what the pipes hold. A process that outlived KILL may go on writing: no further.
+        // Read what is left in the pipes, but not more: a process that survived SIGKILL may go on writing.
         let mut rest = PIPE_BYTES;
-        while let Ok(n @ 1..) = self.events.try_read(&mut heard) {
-            self.hear(&heard[..n]).await;
+        while let Ok(n @ 1..) = self.events.try_read(&mut received) {
+            self.decode(&received[..n]).await;
             rest = rest.saturating_sub(n);
             if rest == 0 {
                 break;
@@ -325,7 +327,7 @@ impl Pump {
         }
         let removed = tokio::task::spawn_blocking(move || folder.remove()).await;
         if let Err(e) = removed {
-            tracing::error!(error = %e, "a run's folder was not removed");
+            tracing::error!(error = %e, "a run's folder could not be removed");
         }
         self.decoder.finish();
         let ending = Ending {
@@ -336,11 +338,11 @@ impl Pump {
             lost_bytes: self.outlet.lost_bytes,
             failure: None,
         };
-        // Fails only if nobody wants to know.
+        // Fails only if the receiver was dropped.
         let _ = self.outlet.sender.send(Progress::Ended(ending)).await;
     }
 
-    async fn hear(&mut self, bytes: &[u8]) {
+    async fn decode(&mut self, bytes: &[u8]) {
         for event in self.decoder.feed(bytes) {
             if let Event::Stats(stats) = &event {
                 let all = self.stats.get_or_insert_default();

@@ -1,4 +1,4 @@
-//! Which processes are ours, and the end of them. Linux's `/proc` is where this is known from.
+//! Finds the processes of runs in Linux's `/proc`, and ends them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -12,9 +12,9 @@ use nix::unistd::Pid;
 
 use crate::ansible::environment::{LISTING, MARKER};
 
-/// How long leftovers have to end after they were asked to.
+/// How long processes may take to end after SIGTERM.
 const GENTLY: Duration = Duration::from_secs(2);
-/// How long a sweep goes on killing before it gives up; only a process that the kernel holds, or another user's, lives on.
+/// How long SIGKILL is repeated. Only a process that is blocked in the kernel, or belongs to another user, survives that.
 const AT_MOST: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -22,27 +22,28 @@ const PAUSE: Duration = Duration::from_millis(20);
 struct Process {
     pid: i32,
     parent: i32,
-    /// In clock ticks since the system started: tells it from a later process of the same number.
+    /// The start time, which distinguishes it from a later process with the same id. *Units*: clock ticks since boot.
     started: u64,
     is_zombie: bool,
 }
 
-/// What a sweep found.
+/// The result of a sweep.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Swept {
-    /// The processes that were left and were ended.
+    /// The processes that were found.
     pub processes: BTreeSet<i32>,
-    /// Those among them that would not end.
+    /// Those that could not be ended.
     pub survivors: BTreeSet<i32>,
-    /// How many run folders were left and were removed.
+    /// The number of folders that were removed.
     pub folders: usize,
 }
 
-/// Ends whatever earlier runs of this store left behind: their processes, and their folders under `runs_dir`.
+/// Ends the processes that earlier runs of this store left behind, and removes their folders under `runs_dir`.
 ///
-/// For the start, before the first run. It blocks, for at most about twelve seconds; without leftovers for milliseconds.
+/// To be called at the start, before the first run. Blocks for at most about twelve seconds; if nothing is left, for
+/// milliseconds.
 ///
-/// *Errors*: `/proc` or `runs_dir` cannot be read. A process that cannot be ended is no error, but in the answer.
+/// *Errors*: `/proc` or `runs_dir` cannot be read. A process that cannot be ended is not an error, but is in the result.
 pub fn sweep(store: &str, runs_dir: &Path) -> io::Result<Swept> {
     let mut swept = end_marked(&format!("{MARKER}={store}:"), false)?;
     let entries = match fs::read_dir(runs_dir) {
@@ -52,17 +53,18 @@ pub fn sweep(store: &str, runs_dir: &Path) -> io::Result<Swept> {
     };
     for entry in entries {
         let entry = entry?;
-        // Whatever else is there is not ours, even if it should not be there.
+        // Other files do not belong to promansible, even if they should not be here.
         let ours = entry
             .file_name()
             .to_str()
             .is_some_and(|name| name.parse::<u64>().is_ok() || name.starts_with(LISTING));
         if ours && entry.file_type()?.is_dir() {
-            // Another user's file in it must not keep promansible from starting: no folder's name is used twice.
+            // Another user's file in it must not keep promansible from starting. It does no harm: folder names are not used
+            // twice.
             match fs::remove_dir_all(entry.path()) {
                 Ok(()) => swept.folders += 1,
                 Err(e) => {
-                    tracing::warn!(folder = %entry.path().display(), error = %e, "an earlier run's folder stays");
+                    tracing::warn!(folder = %entry.path().display(), error = %e, "the folder of an earlier run cannot be removed");
                 }
             }
         }
@@ -70,25 +72,25 @@ pub fn sweep(store: &str, runs_dir: &Path) -> io::Result<Swept> {
     Ok(swept)
 }
 
-/// Ends the processes of one run, by its mark.
+/// Ends the processes of one run, found by its marker.
 pub(super) fn sweep_run(marker: &str) -> io::Result<Swept> {
     end_marked(&format!("{MARKER}={marker}"), true)
 }
 
-/// Ends the processes with this mark. `exact` says whether the mark is the whole entry or its beginning.
+/// Ends the processes with this marker in their environment. If `exact` is false, `mark` is the beginning of the entry.
 fn end_marked(mark: &str, exact: bool) -> io::Result<Swept> {
     end(|processes| marked(processes, mark.as_bytes(), exact))
 }
 
-/// Ends what we were made the parent of because its supervisor was killed: whatever is a child of ours and none of these
-/// supervisors. Only for a process that adopts orphans; any other has none.
+/// Ends orphans whose supervisor was killed: all children of this process that are not supervisors. Does nothing unless
+/// this process adopts orphans.
 pub(super) fn end_adopted(supervisors: impl Fn() -> BTreeSet<i32>) -> io::Result<Swept> {
     if !get_child_subreaper().unwrap_or(false) {
         return Ok(Swept::default());
     }
     let own = Pid::this().as_raw();
     end(|processes| {
-        // Asked for after the snapshot: a supervisor of this moment is known, or not in it.
+        // Called after the snapshot, so that every supervisor in the snapshot is in this set.
         let supervisors = supervisors();
         let adopted = |p: &&Process| p.parent == own && !supervisors.contains(&p.pid);
         let adopted: Vec<i32> = processes.iter().filter(adopted).map(|p| p.pid).collect();
@@ -99,8 +101,8 @@ pub(super) fn end_adopted(supervisors: impl Fn() -> BTreeSet<i32>) -> io::Result
     })
 }
 
-/// Asks what is found to end, waits, then kills until none of it is left, nor of its descendants. What was found once is
-/// not forgotten: when a parent dies, nothing else may lead to its children any more.
+/// Sends SIGTERM to the found processes and their descendants, waits, then sends SIGKILL until all have ended. A process
+/// that was found once is remembered: when its parent dies, there may be no other way to find it.
 fn end(find: impl Fn(&[Process]) -> BTreeSet<i32>) -> io::Result<Swept> {
     let start = Instant::now();
     let mut swept = Swept::default();
@@ -113,7 +115,7 @@ fn end(find: impl Fn(&[Process]) -> BTreeSet<i32>) -> io::Result<Swept> {
         for root in found.clone() {
             found.extend(below(&processes, root));
         }
-        for pid in own_line(&processes) {
+        for pid in self_and_ancestors(&processes) {
             found.remove(&pid);
         }
         let lives = |p: &&Process| found.contains(&p.pid) && !p.is_zombie;
@@ -140,10 +142,10 @@ fn end(find: impl Fn(&[Process]) -> BTreeSet<i32>) -> io::Result<Swept> {
     }
 }
 
-/// The processes with this mark in their environment.
+/// Returns the processes with this marker in their environment.
 fn marked(processes: &[Process], mark: &[u8], exact: bool) -> BTreeSet<i32> {
     let roots = processes.iter().map(|p| p.pid).filter(|pid| {
-        // Another user's process cannot be read, and a zombie has none.
+        // The environment of another user's process cannot be read, and a zombie has none.
         let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         environ.split(|&b| b == 0).any(|entry| {
             if exact {
@@ -156,27 +158,27 @@ fn marked(processes: &[Process], mark: &[u8], exact: bool) -> BTreeSet<i32> {
     roots.collect()
 }
 
-/// Ourselves and those that we descend from: never swept, for promansible itself may have been started again by one of its
-/// own runs.
-fn own_line(processes: &[Process]) -> Vec<i32> {
+/// Returns this process and its ancestors. They are never ended, because a run may have restarted promansible.
+fn self_and_ancestors(processes: &[Process]) -> Vec<i32> {
     let parent = |pid: &i32| processes.iter().find(|p| p.pid == *pid).map(|p| p.parent);
     std::iter::successors(Some(Pid::this().as_raw()), parent).collect()
 }
 
-/// Every living descendant of this process.
+/// Returns the living descendants of this process.
 pub(super) fn descendants() -> io::Result<BTreeSet<i32>> {
     let mut processes = snapshot()?;
     processes.retain(|p| !p.is_zombie);
     Ok(below(&processes, Pid::this().as_raw()))
 }
 
-/// What a process calls itself, for a person.
+/// Returns the name of a process, for people.
 pub(super) fn name(pid: i32) -> String {
     let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
     name.trim_end().escape_debug().to_string()
 }
 
-/// Sends a signal; that the process is gone already is fine, and that it is another user's shows as a survivor.
+/// Sends a signal. Errors are ignored: the process may have ended already, and one of another user is reported as a
+/// survivor.
 pub(super) fn send(pid: i32, signal: Signal) {
     let _ = kill(Pid::from_raw(pid), signal);
 }
@@ -194,7 +196,7 @@ fn below(processes: &[Process], root: i32) -> BTreeSet<i32> {
     found
 }
 
-/// Every process; one that ends while we look may be left out.
+/// Returns all processes; one that ends meanwhile may be missing.
 fn snapshot() -> io::Result<Vec<Process>> {
     let mut processes = Vec::new();
     for entry in fs::read_dir("/proc")? {
@@ -208,7 +210,8 @@ fn snapshot() -> io::Result<Vec<Process>> {
     Ok(processes)
 }
 
-/// The name in parentheses may hold anything, parentheses too, so the fields are counted from its end.
+/// Parses `/proc/<pid>/stat`. The name in parentheses may contain anything, even parentheses, so the fields are counted
+/// from its end.
 ///
 /// *Source*: `proc_pid_stat(5)`.
 fn parse_stat(pid: i32, stat: &[u8]) -> Option<Process> {
@@ -258,7 +261,7 @@ mod tests {
         let own = Pid::this().as_raw();
         // Every process has PATH, we too; but we are of our own line.
         assert!(marked(&processes, b"PATH=", false).contains(&own));
-        let line = own_line(&processes);
+        let line = self_and_ancestors(&processes);
         assert_eq!(line[0], own);
         assert!(line.len() > 1, "{line:?}");
     }

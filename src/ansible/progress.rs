@@ -1,4 +1,4 @@
-//! Where the progress of a run goes.
+//! Sends the progress of a run to its reader.
 
 use std::time::Duration;
 
@@ -9,22 +9,23 @@ use tokio::sync::{mpsc, watch};
 
 use crate::ansible::process::Progress;
 
-/// How long a reader may keep a run that is being stopped from ending before what it would read is dropped.
+/// How long a slow reader may delay a run that is being stopped, before progress is dropped.
 const PATIENCE: Duration = Duration::from_millis(250);
 
-/// Where progress goes. It waits for the reader, until a stop is asked for; then the ending must not wait for anybody.
+/// Sends progress to the reader, and waits for it, until a stop is requested; from then on, a slow reader must not delay
+/// the end.
 pub(super) struct ProgressSender {
     pub(super) sender: mpsc::Sender<Progress>,
     pub(super) stopped: watch::Receiver<bool>,
     /// The supervisor's standard input: closing it stops the run.
     pub(super) control: Option<ChildStdin>,
-    /// Whether the reader was waited for in vain after the stop.
+    /// Whether the reader did not read within [`PATIENCE`] after the stop.
     pub(super) stuck: bool,
     pub(super) lost_bytes: u64,
 }
 
 impl ProgressSender {
-    /// Ends when a stop is asked for, or nobody listens any more; never, if that was so before.
+    /// Completes when a stop is requested or the reader is gone; never, if the run was stopped before.
     pub(super) async fn stop_asked(&mut self) {
         if self.control.is_none() {
             return std::future::pending().await;
@@ -83,7 +84,7 @@ impl ProgressSender {
     }
 }
 
-/// Ends when a stop is asked for; never, if every handle that could ask is gone.
+/// Completes when a stop is requested; never, if all [`Stop`](super::process::Stop) handles were dropped.
 async fn asked(stopped: &mut watch::Receiver<bool>) {
     if stopped.wait_for(|asked| *asked).await.is_err() {
         std::future::pending::<()>().await;

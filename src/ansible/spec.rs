@@ -1,4 +1,4 @@
-//! One run, as the worker asks for it, and why it may not be started.
+//! The specification of a run, and why it may not be started.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use crate::model::inventory::EnrolledHost;
 use crate::model::run::{CONTROLLER, RunId, Trigger, Work};
 use crate::util::names::ROLE_HELP;
 
-/// Which folder a run's roles are looked up in first.
+/// The folder in which the roles of a run are looked up first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RoleKind {
     /// `alert/roles`.
@@ -20,21 +20,19 @@ pub enum RoleKind {
     Routine,
 }
 
-/// What a role is told of one alert.
+/// The data of one alert that roles get.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AlertData {
     /// Firing or resolved.
     pub status: Status,
-    /// Its labels.
     pub labels: LabelSet,
-    /// Its annotations.
     pub annotations: LabelSet,
-    /// When it began to fire, in RFC 3339.
+    /// When it began to fire, as RFC 3339.
     #[serde(rename = "startsAt")]
     pub starts_at: String,
-    /// The hash of its labels, sixteen hexadecimal digits.
+    /// The hash of its labels, as sixteen hexadecimal digits.
     pub fingerprint: String,
-    /// The page of the rule that raised it.
+    /// The URL of the rule that raised it.
     #[serde(rename = "generatorURL")]
     pub generator_url: String,
 }
@@ -54,68 +52,60 @@ impl From<&Alert> for AlertData {
     }
 }
 
-/// One run, as the worker asks for it.
+/// The specification of a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Spec<'a> {
-    /// The run's number; it names the run's folder and marks its processes.
+    /// The number of the run, which names its folder and marks its processes.
     pub run: RunId,
-    /// What made it.
+    /// What triggered it.
     pub trigger: Trigger,
-    /// The binding that made it, if an alert did.
+    /// The binding, if alerts triggered it.
     pub binding: Option<&'a str>,
-    /// What to do.
     pub work: &'a Work,
-    /// Where its roles live.
+    /// The kind of role whose folder is searched first.
     pub kind: RoleKind,
     /// Exact inventory names; just [`CONTROLLER`] for a run on the controller.
     pub hosts: &'a [String],
-    /// The hosts that are in none of the configured sources: all of them, not only those of the run.
+    /// All enrolled hosts, which are in none of the configured sources; not only those of the run.
     pub enrolled: &'a [Arc<EnrolledHost>],
-    /// Each host's alerts. The roles run once for each alert of a host; where the whole map is empty they run once.
+    /// The alerts of each host. The roles run once for each alert of a host; if there is no alert at all, they run once.
     pub alerts: &'a BTreeMap<String, Vec<AlertData>>,
 }
 
-/// Why a run cannot be put into a command line. Each means that something before this room let it through.
+/// Why no command line can be built for a run. Each of these should have been rejected earlier.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BuildError {
-    /// Nothing to run on.
-    #[error("the run has no hosts: want at least one exact inventory name")]
+    /// The run has no hosts.
+    #[error("the run has no hosts: name at least one host of the inventory")]
     NoHosts,
-    /// Nothing to run.
-    #[error("the run has no roles: want at least one")]
+    /// The run has no roles.
+    #[error("the run has no roles: name at least one")]
     NoRoles,
-    /// A host's name that Ansible could read as something else than one host.
+    /// A host name that Ansible could read as something other than one host.
     #[error(
-        "host {0:?} could be read as a pattern: want letters, digits, '.', '-' and '_', or an IP address, and no leading '__'"
+        "host {0:?} could be read as a pattern: use letters, digits, '.', '-' and '_', or an IP address, and no leading '__'"
     )]
     HostName(String),
-    /// A role's name that could lead out of the roles' folders.
-    #[error("role {0:?} cannot be run by this name; {ROLE_HELP}")]
+    /// A role name that could lead out of the folders of roles.
+    #[error("role {0:?} is not a valid role name; {ROLE_HELP}")]
     RoleName(String),
-    /// A run on the controller names other hosts.
-    #[error("a run on the controller is for {CONTROLLER:?} alone, found {0:?}")]
+    /// A run on the controller has other hosts.
+    #[error("a run on the controller can have no host but {CONTROLLER:?}, found {0:?}")]
     Controller(Vec<String>),
-    /// Alerts of a host that the run does not touch.
+    /// Alerts of a host that is not in the run.
     #[error("there are alerts for {0:?}, which is not a host of the run")]
     StrayAlerts(String),
-    /// A label's or annotation's name that Ansible keeps for itself.
+    /// A name of a label or annotation that is reserved for Ansible.
+    #[error("alert of {host:?}: the name {name:?} starts with '__', which is reserved for Ansible")]
+    ReservedLabel { host: String, name: String },
+    /// A variable name that is reserved for promansible or invalid in Ansible.
     #[error(
-        "alert of {host:?}: the name {name:?} starts with '__', which Ansible keeps for itself"
-    )]
-    ReservedLabel {
-        /// The host.
-        host: String,
-        /// The name.
-        name: String,
-    },
-    /// A variable that is ours, or that Ansible could not name.
-    #[error(
-        "variable {0:?}: want a letter or '_' and then letters, digits and '_', and no leading 'promansible_'"
+        "variable {0:?}: begin with a letter or '_', continue with letters, digits and '_', and use no leading 'promansible_'"
     )]
     VariableName(String),
     /// A path that Ansible would read as a list of hosts.
     #[error(
-        "inventory {0:?} holds a comma, which makes it a list of hosts for Ansible: want a path without"
+        "inventory {0:?} contains a comma, so Ansible would read it as a list of hosts: use a path without commas"
     )]
     InventoryPath(PathBuf),
 }

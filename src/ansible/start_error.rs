@@ -1,5 +1,5 @@
-//! Why a program does not start. The system's own error names no file, and the file that is at fault is often another one:
-//! the interpreter of a script, or a folder above it.
+//! Explains why a program does not start. The error of the system names no file, and the cause is often another file: the
+//! interpreter of a script, or a parent folder.
 
 use std::fs;
 use std::io::{self, Read as _};
@@ -11,13 +11,13 @@ use nix::errno::Errno;
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{AccessFlags, Uid, access};
 
-/// The longest first line of a script that Linux reads.
+/// How much of the first line of a script Linux reads. *Units*: bytes.
 const FIRST_LINE: u64 = 256;
 
-/// How many links are followed.
+/// The most links that are followed.
 const LINKS: usize = 8;
 
-/// Why the system refused to start a program, as the end of a sentence: its own words, and which file is at fault.
+/// Returns why the system did not start a program, as the end of a sentence: the error, and the file that caused it.
 pub(super) fn why(program: &Path, error: &io::Error) -> String {
     let fault = match error.raw_os_error().map(Errno::from_raw) {
         Some(Errno::ENOENT | Errno::EACCES) => fault(program).or_else(|| {
@@ -40,7 +40,7 @@ pub(super) fn why(program: &Path, error: &io::Error) -> String {
     }
 }
 
-/// What keeps this user from executing a file; `None` if nothing does that can be seen.
+/// Returns what keeps this user from executing a file; `None` if no cause was found.
 fn fault(path: &Path) -> Option<String> {
     let mut path = path.to_owned();
     for _ in 0..LINKS {
@@ -80,7 +80,7 @@ fn fault(path: &Path) -> Option<String> {
     ))
 }
 
-/// The first folder above a path that this user may not enter.
+/// Returns the first parent folder of a path that this user may not enter.
 fn closed_folder(path: &Path) -> Option<&Path> {
     let mut above: Vec<&Path> = path.ancestors().skip(1).collect();
     above.retain(|folder| !folder.as_os_str().is_empty());
@@ -88,7 +88,7 @@ fn closed_folder(path: &Path) -> Option<&Path> {
     above.iter().rev().find(closed).copied()
 }
 
-/// The interpreter that the first line of a script names.
+/// Returns the interpreter in the first line of a script.
 fn interpreter(script: &Path) -> Option<PathBuf> {
     let mut first = Vec::new();
     let file = fs::File::open(script).ok()?;

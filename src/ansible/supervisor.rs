@@ -1,8 +1,9 @@
-//! `promansible supervise`: the process between promansible and one run. It outlives a kill -9 of promansible just long
-//! enough to end the run, and it ends only after everything that the run started has.
+//! `promansible supervise`: the process between promansible and one run. If promansible is killed, the supervisor ends the
+//! run and then exits. It exits only when all processes of the run have ended, or cannot be killed.
 //!
-//! Ansible's workers leave its process group (`setsid`), so a group is not enough: the supervisor makes itself the parent
-//! of every orphan below it (child subreaper) and counts the run as ended when the kernel says that it has no child.
+//! Ansible's workers leave its process group (`setsid`), so a process group is not sufficient: the supervisor becomes the
+//! parent of all orphans among its descendants (child subreaper), and the run has ended when the kernel reports that it has
+//! no child.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -26,25 +27,24 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::process_tree;
 use super::start_error;
 
-/// How long descendants have to end between TERM and KILL, if the grace is not shorter.
+/// How long descendants may take to end between SIGTERM and SIGKILL, unless the grace period is shorter.
 const AFTER_TERM: Duration = Duration::from_secs(2);
-/// How long to go on killing; only a process that the kernel holds, or another user's, lives on.
+/// How long SIGKILL is repeated. Only a process that is blocked in the kernel, or belongs to another user, survives that.
 const KILLING: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// How the line begins that names processes which outlived the program.
+/// The beginning of the line that names processes which outlived the program.
 pub(super) const LEFT_PROCESSES: &str = "promansible: the roles left processes";
 
-/// What to supervise.
+/// The options of `promansible supervise`.
 #[derive(Debug, Clone)]
 pub struct Supervise {
-    /// How long the program has to end after it was interrupted.
+    /// How long the program may take to end after it was interrupted.
     pub grace: Duration,
-    /// The run's folder, removed at the end.
+    /// The folder of the run, removed at the end.
     pub dir: PathBuf,
     /// The program.
     pub program: OsString,
-    /// Its arguments.
     pub args: Vec<OsString>,
 }
 
@@ -59,7 +59,7 @@ enum SuperviseError {
 }
 
 impl SuperviseError {
-    /// The exit codes of env(1) and of shells: not found, not executable, our own failure.
+    /// Returns the exit code, as env(1) and shells do: 127 if not found, 126 if not executable, 125 for an own failure.
     fn code(&self) -> u8 {
         match self {
             Self::Start { source, .. } if source.kind() == io::ErrorKind::NotFound => 127,
@@ -69,11 +69,12 @@ impl SuperviseError {
     }
 }
 
-/// Runs the program to its end, and everything that it started.
+/// Runs the program, and returns when it and all its descendants have ended.
 ///
-/// A byte or the end of standard input, or INT, TERM, HUP or QUIT, stops it: INT to the program's group, after the grace
-/// TERM to every descendant, shortly after that KILL. What is left when the program has ended by itself is ended alike,
-/// from TERM on. The exit code is the program's, 128 + signal if one killed it; 125 to 127 if it could not be started.
+/// A byte on standard input or its end, or SIGINT, SIGTERM, SIGHUP or SIGQUIT, stops the program: SIGINT to its process
+/// group; after the grace period SIGTERM to every descendant; shortly after that SIGKILL. Descendants that are left when
+/// the program ends by itself get SIGTERM and SIGKILL in the same way. The exit code is that of the program, 128 + signal
+/// if a signal killed it, or 125 to 127 if it could not be started.
 pub fn supervise(what: &Supervise) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -81,7 +82,7 @@ pub fn supervise(what: &Supervise) -> ExitCode {
     let ended = runtime
         .map_err(SuperviseError::from)
         .and_then(|runtime| runtime.block_on(run(what)));
-    // A folder that is gone already is what we want.
+    // It may be removed already.
     let _ = std::fs::remove_dir_all(&what.dir);
     ExitCode::from(ended.unwrap_or_else(|error| {
         say(&format!("promansible: {error}"));
@@ -89,7 +90,7 @@ pub fn supervise(what: &Supervise) -> ExitCode {
     }))
 }
 
-/// Where the run is on its way to its end.
+/// The phase of the run.
 enum Phase {
     Running,
     Interrupted { until: Instant },
@@ -98,17 +99,17 @@ enum Phase {
 
 async fn run(what: &Supervise) -> Result<u8, SuperviseError> {
     let after_term = AFTER_TERM.min(what.grace);
-    // A signal that is ignored stays ignored in children, one that is caught does not: Ansible must hear INT even if
-    // promansible was started with nohup or from a script's background.
+    // An ignored signal stays ignored in children, a caught one does not: Ansible must receive SIGINT even if promansible
+    // was started with nohup or in the background of a script.
     let mut stops = Stops::install()?;
     let mut children = signal(SignalKind::child())?;
-    // Fails only for the leader of a group, which is no harm: then we already are on our own.
+    // Fails only for the leader of a process group, which does no harm: then it is in its own group already.
     let _ = setsid();
     set_child_subreaper(true).map_err(io::Error::from)?;
     let stdin = io::stdin().as_fd().try_clone_to_owned()?;
     let mut control = pipe::Receiver::from_owned_fd(stdin).map_err(SuperviseError::Control)?;
 
-    #[allow(clippy::disallowed_methods)] // here is where processes are started
+    #[allow(clippy::disallowed_methods)] // processes are started only in crate::ansible
     let child = Command::new(&what.program)
         .args(&what.args)
         .stdin(Stdio::null())
@@ -136,7 +137,7 @@ async fn run(what: &Supervise) -> Result<u8, SuperviseError> {
             () = stops.recv(), if until.is_none() => phase = interrupt(child, what.grace),
             () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {
                 if matches!(phase, Phase::Terminated { .. }) {
-                    // What is left has been asked already.
+                    // The descendants have got SIGTERM already.
                     break (kill_child(child, &mut children).await, Duration::ZERO);
                 }
                 signal_all(&process_tree::descendants()?, Signal::SIGTERM);
@@ -145,7 +146,7 @@ async fn run(what: &Supervise) -> Result<u8, SuperviseError> {
         }
     };
     if matches!(phase, Phase::Running) {
-        tell_of_leftovers()?;
+        report_leftovers()?;
     }
     end_rest(patience).await?;
     Ok(status)
@@ -172,31 +173,31 @@ async fn kill_child(child: Pid, children: &mut Signals) -> u8 {
     }
 }
 
-/// A role that starts a service must have it started by the system's service manager: as a child of a task it ends here.
-/// ssh's shared connections are no news.
-fn tell_of_leftovers() -> io::Result<()> {
+/// Reports the processes that the roles left running, because they are ended now: a role must start a service through the
+/// service manager, not as a child of a task. ssh's shared connections are expected, and not reported.
+fn report_leftovers() -> io::Result<()> {
     reap_orphans();
     let left = process_tree::descendants()?.into_iter();
     let left = left.map(|pid| (pid, process_tree::name(pid)));
-    let told: Vec<String> = left
+    let reported: Vec<String> = left
         .filter(|(_, name)| name != "ssh")
         .map(|(pid, name)| format!("{name} ({pid})"))
         .collect();
-    if !told.is_empty() {
+    if !reported.is_empty() {
         say(&format!(
             "{LEFT_PROCESSES} on this machine, which end with the run: {}",
-            told.join(", ")
+            reported.join(", ")
         ));
     }
     Ok(())
 }
 
-/// Ends what the program left behind: ssh's shared connections, and whatever a task sent to the background.
+/// Ends the processes that the program left behind: ssh's shared connections, and background processes of tasks.
 async fn end_rest(patience: Duration) -> Result<(), SuperviseError> {
     let start = Instant::now();
     let mut asked = BTreeSet::new();
     loop {
-        // What forks and ends all the time can be missed by a look at all processes. That there is no child cannot.
+        // A process that keeps forking and exiting can be missed in a snapshot. A parent without a child cannot.
         if matches!(reap_orphans(), Reaped::NothingIsLeft) {
             return Ok(());
         }
@@ -204,7 +205,7 @@ async fn end_rest(patience: Duration) -> Result<(), SuperviseError> {
         let age = start.elapsed();
         if age > patience + KILLING {
             say(&format!(
-                "promansible: these processes of the run could not be ended: {left:?}"
+                "promansible: these processes of the run could not be killed: {left:?}"
             ));
             return Ok(());
         }
@@ -226,17 +227,17 @@ fn signal_all(pids: &BTreeSet<i32>, signal: Signal) {
     }
 }
 
-/// What there was to reap.
+/// The result of reaping children.
 enum Reaped {
-    /// The program, with this exit code.
+    /// The program has ended, with this exit code.
     Program(u8),
-    /// Others at most; some child still lives.
+    /// Some child still runs.
     SomeAreLeft,
-    /// No child is left, and so no descendant: an orphan would be a child.
+    /// No child is left, and so no descendant: an orphan would have become a child.
     NothingIsLeft,
 }
 
-/// Reaps every child that has ended, up to the program.
+/// Reaps children that have ended, until the program is reaped or none is left to reap.
 fn reap(program: Pid) -> Reaped {
     loop {
         match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
@@ -247,7 +248,7 @@ fn reap(program: Pid) -> Reaped {
                 return Reaped::Program(128 + u8::try_from(signal as i32).unwrap_or(0));
             }
             Ok(WaitStatus::StillAlive) => return Reaped::SomeAreLeft,
-            // An orphan, or a signal while we waited.
+            // An orphan was reaped, or a signal interrupted the call.
             Ok(_) | Err(Errno::EINTR) => {}
             Err(_) => return Reaped::NothingIsLeft,
         }
@@ -255,17 +256,17 @@ fn reap(program: Pid) -> Reaped {
 }
 
 fn reap_orphans() -> Reaped {
-    // No process has this number.
+    // No process has this id.
     reap(Pid::from_raw(-1))
 }
 
-/// What is said goes where the program's errors go: with a run that is kept with its output, and what lists the inventory
-/// prints nothing else there.
+/// Writes a line to standard error, as the program does: for a run, it is stored with the output; for a listing of the
+/// inventory, it is kept apart from the JSON.
 fn say(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// The signals that stop a supervisor.
+/// The signals that stop the supervisor.
 struct Stops([Signals; 4]);
 
 impl Stops {

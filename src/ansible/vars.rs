@@ -1,8 +1,8 @@
-//! A run's extra variables.
+//! Builds the extra variables of a run.
 //!
-//! Two kinds of text meet here and never mix: what the configuration says is trusted and may be a template; what an
-//! alert says, or who starts a run by hand, is wrapped so that Ansible takes it as it is. Who may start runs shall not
-//! thereby be able to run anything else.
+//! There are two kinds of text, which are never mixed. Text from the configuration is trusted and may be a template. Text
+//! from an alert or an ad-hoc run is wrapped so that Ansible does not evaluate it: permission to start runs must not become
+//! permission to execute anything else.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ use super::spec::{AlertData, BuildError, Spec};
 use crate::model::inventory::{inert, is_exact, untemplated};
 use crate::util::names::role_defect;
 
-/// The extra variables: what `run.yml` is steered by, and the trusted ones of the configuration.
+/// Returns the extra variables: those that control `run.yml`, and those for the roles.
 ///
 /// *Shape*: `promansible_hosts`, `_controller`, `_become`, `_gather_facts`, `_roles`, `_rounds` (`[1, 2, …]`: the alerts
 /// after the first), `_alerts_by_host` (`{host: [alert]}`), `_run` (`{id, trigger, binding}`).
@@ -56,7 +56,7 @@ pub(super) fn build(spec: &Spec<'_>) -> Result<Value, BuildError> {
         if !is_identifier(name) || name.starts_with("promansible_") {
             return Err(BuildError::VariableName(name.clone()));
         }
-        let value = if work.inert_vars || spec.trigger == Trigger::AdHocRun {
+        let value = if work.inert_vars || spec.trigger == Trigger::Manual {
             inert(value)
         } else {
             value.clone()
@@ -81,13 +81,13 @@ pub(super) fn build(spec: &Spec<'_>) -> Result<Value, BuildError> {
     Ok(Value::Object(vars))
 }
 
-/// How often the roles run on the host with the most alerts.
+/// Returns how often the roles run on the host with the most alerts.
 pub(super) fn rounds(spec: &Spec<'_>) -> usize {
     spec.alerts.values().map(Vec::len).max().unwrap_or(0).max(1)
 }
 
 fn alerts_by_host(spec: &Spec<'_>, hosts: &[&str]) -> Result<Value, BuildError> {
-    // Without any alert a role still finds `promansible_alert`, with nothing in it, and runs once.
+    // Without any alert, a role still finds an empty `promansible_alert`, and runs once.
     let none = spec.alerts.values().all(Vec::is_empty);
     let blank = json!([{"status": "", "labels": {}, "annotations": {}, "startsAt": "", "fingerprint": "", "generatorURL": ""}]);
     let mut by_host = Map::new();

@@ -1,4 +1,4 @@
-//! Wiring: build in one straight line, run, stop in reverse.
+//! Wires the parts together: starts them in order, serves, and stops them in reverse.
 
 mod reload;
 
@@ -24,7 +24,7 @@ use crate::model::identity::Identity;
 use crate::services::config_manager::ConfigManager;
 use crate::services::facts_cache::StartupFacts;
 use crate::services::facts_collector::FactsCollector;
-use crate::services::inventory_watcher::{self, Keeping};
+use crate::services::inventory_watcher::{self, Dependencies};
 use crate::services::notifier::Dispatcher;
 use crate::services::recheck::Recheck;
 use crate::services::rule_discovery::RuleDiscovery;
@@ -37,125 +37,126 @@ use crate::util::clock;
 use crate::util::shutdown::{self, Shutdown};
 use crate::util::supervisor::{Tasks, UnexpectedEnd};
 
-/// How often old history is looked for.
+/// How often old history is deleted.
 const RETENTION: Duration = Duration::from_mins(1);
 
-/// How long what is left may take to end once no run is under way any more. A store whose disk hangs may never answer.
+/// The longest time that the other tasks may take to end once no run is under way. A store whose disk hangs may never
+/// answer.
 const ENDING: Duration = Duration::from_secs(10);
 
-/// The same after a task has failed: a service manager is to start us again soon.
+/// The same limit after a task has failed: the service manager must restart promansible soon.
 const FAILING: Duration = Duration::from_millis(500);
 
-/// How often to try again to get what another process has. A promansible that was killed while it started a run leaves a
-/// child that holds its port and its store for the moment until that becomes the supervisor.
+/// How often to try again to get a port or a store that another process holds. A promansible that was killed while it
+/// started a run leaves a child process that holds both for a moment, until it executes the supervisor.
 const TRIES: u32 = 15;
 
-/// How long to wait in between.
+/// The pause between two tries.
 const TRY: Duration = Duration::from_millis(100);
 
-/// What was typed, checked by clap.
+/// The options of the command line, as checked by clap.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The configuration file.
     pub config_file: PathBuf,
-    /// The store, if not the configuration's.
+    /// The store file, if it overrides the configuration.
     pub storage_path: Option<PathBuf>,
-    /// Where to listen.
+    /// The addresses to listen on.
     pub listen: Vec<SocketAddr>,
-    /// Where the metrics are.
+    /// The path of the metrics.
     pub telemetry_path: String,
-    /// Where people open the portal: scheme, name and port.
+    /// The external origin of the portal: scheme, name and port.
     pub external_origin: Option<String>,
-    /// Before each path of a request; empty, or `/a` without a slash at its end.
+    /// The prefix of each request path: empty, or such as `/a`, without a trailing slash.
     pub route_prefix: String,
-    /// Before each path that an answer holds.
+    /// The prefix of each path in a response.
     pub link_prefix: String,
     /// The web configuration file.
     pub web_config_file: Option<PathBuf>,
-    /// Whether `/-/reload` works.
+    /// Whether `/-/reload` is enabled.
     pub enable_lifecycle: bool,
-    /// Whether to listen beyond loopback although nobody has to say who he is.
+    /// Whether to listen on non-loopback addresses without authentication.
     pub allow_remote: bool,
 }
 
-/// Why promansible does not start.
+/// Why promansible cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The configuration has defects.
+    /// The configuration has errors.
     #[error("{0}")]
     Config(#[from] ConfigErrors),
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] OpenError),
-    /// What was made over the API cannot be read.
+    /// The objects that were created over the API cannot be read.
     #[error(transparent)]
     Read(StoreError),
-    /// It cannot be told who may come in.
+    /// Authentication cannot be set up.
     #[error("{0}")]
     Auth(#[from] AuthError),
-    /// An address that others can reach.
+    /// A non-loopback address without authentication.
     #[error(
-        "{0} can be reached from other machines, and whoever reaches it can run roles: listen on a loopback address; or let people say who they are, by basic_auth_users or client certificates in --web.config.file or by web.tokens; or start with --web.allow-remote-without-authentication"
+        "{0} can be reached from other machines, and everyone who reaches it can run roles. Listen on a loopback address; or configure authentication: basic_auth_users or client certificates in --web.config.file, or web.tokens; or start with --web.allow-remote-without-authentication"
     )]
     Remote(SocketAddr),
-    /// An address that cannot be had.
+    /// An address that cannot be bound.
     #[error("cannot listen on {0} (--web.listen-address): {1}{advice}", advice = advice(.1))]
     Listen(SocketAddr, std::io::Error),
-    /// Something of the system.
+    /// A system error, with what failed.
     #[error("{0}: {1}")]
     System(&'static str, std::io::Error),
-    /// The metrics contradict each other.
+    /// The metrics cannot be registered.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
 }
 
-/// What to do about an address that cannot be had.
+/// Returns the remedy for an address that cannot be bound.
 fn advice(e: &std::io::Error) -> &'static str {
     match e.kind() {
         std::io::ErrorKind::AddrInUse => {
-            ". Another process listens there, probably another promansible: stop it, or give this one another --web.listen-address"
+            ". Another process, probably another promansible, listens there: stop it, or set another --web.listen-address"
         }
         std::io::ErrorKind::AddrNotAvailable => {
-            ". No network interface of this machine has this address: give one that has, or 0.0.0.0 for all of them"
+            ". No network interface of this machine has this address: set an address of this machine, or 0.0.0.0 for all of them"
         }
         std::io::ErrorKind::PermissionDenied => {
-            ". Ports below 1024 are for root: give another port, or the capability CAP_NET_BIND_SERVICE"
+            ". Ports below 1024 are reserved for root: set another port, or grant the capability CAP_NET_BIND_SERVICE"
         }
         _ => "",
     }
 }
 
-/// A promansible that runs.
+/// A running promansible.
 pub struct App {
     store: Store,
     shutdown: shutdown::Trigger,
-    /// Has the runs, and ends only after their processes.
+    /// The worker, which ends only after the processes of its runs.
     worker: Tasks,
     others: Tasks,
     addresses: Vec<SocketAddr>,
 }
 
-/// How promansible did not end as it was asked to.
+/// Why promansible did not shut down cleanly.
 #[derive(Debug, thiserror::Error)]
 pub enum StopError {
-    /// A task panicked at its end.
+    /// A task panicked during the shutdown.
     #[error(transparent)]
     Task(#[from] UnexpectedEnd),
-    /// Something did not end in time.
+    /// The store did not end in time.
     #[error(
-        "the store does not answer: ended without it. What it did not confirm may be lost, and runs that were under way will show as interrupted. Look at its disk: {0}"
+        "the store does not answer: ended without it. Changes that it did not confirm may be lost, and runs that were under way will show as interrupted. Check its disk: {0}"
     )]
     Store(PathBuf),
 }
 
 impl App {
-    /// Builds everything, and starts it. The configuration is read again at each `hangup`.
-    #[allow(clippy::too_many_lines)] // one straight line, a paragraph for each room
+    /// Builds and starts everything. The configuration is reloaded at each `hangup`.
+    #[allow(clippy::too_many_lines)] // one straight line, a paragraph for each part
     pub async fn start(options: Options, hangup: Signal) -> Result<Self, StartError> {
         let Prepared {
             metrics,
             configs,
-            door,
+            auth,
             listeners,
             opened,
             first,
@@ -166,7 +167,7 @@ impl App {
         let (aliases, exposed) = first.done();
         let config = configs.watch();
         let (ansible_sender, ansible) = watch::channel(Arc::new(ansible));
-        let (inventory, inventory_keeper) = inventory_watcher::keep(Keeping {
+        let (inventory, inventory_keeper) = inventory_watcher::keep(Dependencies {
             config: config.clone(),
             ansible: ansible.clone(),
             store: opened.store.clone(),
@@ -176,8 +177,8 @@ impl App {
             shutdown: ending.clone(),
         });
         let mut others = Tasks::default();
-        others.spawn("inventory keeper", inventory_keeper);
-        let hosts = target_index::Keeping {
+        others.spawn("inventory watcher", inventory_keeper);
+        let hosts = target_index::Dependencies {
             config: config.clone(),
             inventory: inventory.clone(),
             store: opened.store.clone(),
@@ -185,7 +186,7 @@ impl App {
             shutdown: ending.clone(),
         };
         let discovery = file_sd::start(hosts, &metrics, &mut others);
-        others.spawn("config keeper", configs.clone().follow(ending.clone()));
+        others.spawn("config manager", configs.clone().follow(ending.clone()));
         let facts = FactsCollector {
             store: opened.store.clone(),
             config: config.clone(),
@@ -193,8 +194,8 @@ impl App {
             metrics: metrics.clone(),
             shutdown: ending.clone(),
         };
-        others.spawn("facts keeper", facts.run());
-        let (touched_schedules, touched) = mpsc::channel(16);
+        others.spawn("facts collector", facts.run());
+        let (changed_schedules, touched) = mpsc::channel(16);
         let scheduler = Scheduler {
             store: opened.store.clone(),
             config: config.clone(),
@@ -204,14 +205,14 @@ impl App {
             shutdown: ending.clone(),
         };
         others.spawn("scheduler", scheduler.run());
-        let follow_up = Recheck {
+        let recheck = Recheck {
             store: opened.store.clone(),
             config: config.clone(),
             inventory: inventory.clone(),
             shutdown: ending.clone(),
         };
-        others.spawn("follow-up", follow_up.run());
-        let teller = Dispatcher {
+        others.spawn("recheck", recheck.run());
+        let dispatcher = Dispatcher {
             store: opened.store.clone(),
             config: config.clone(),
             metrics: metrics.clone(),
@@ -221,7 +222,7 @@ impl App {
             }),
             shutdown: ending.clone(),
         };
-        others.spawn("notifier", teller.run());
+        others.spawn("notifier", dispatcher.run());
         let worker = Worker {
             store: opened.store.clone(),
             config: config.clone(),
@@ -236,8 +237,8 @@ impl App {
             metrics: metrics.clone(),
             config: config.clone(),
             configs: configs.clone(),
-            touched_schedules,
-            left_out: TruncatedAlerts::new(
+            changed_schedules,
+            truncated_alerts: TruncatedAlerts::new(
                 opened.store.clone(),
                 config.clone(),
                 inventory.clone(),
@@ -246,11 +247,11 @@ impl App {
             ),
             inventory,
             alert_types: RuleDiscovery::new(config.clone()),
-            discovery,
+            targets: discovery,
             events: http::Events::new(&opened.store, &ending),
             reload: options.enable_lifecycle.then_some(reload),
-            door: door.clone(),
-            caller: Identity::nobody(),
+            auth: auth.clone(),
+            caller: Identity::anonymous(),
             note: http::Note::default(),
             peer: None,
             pause: None,
@@ -267,7 +268,7 @@ impl App {
             storage_path: options.storage_path,
             metrics,
             configs,
-            door,
+            auth,
             ansible: ansible_sender,
             make,
         };
@@ -285,14 +286,14 @@ impl App {
         })
     }
 
-    /// Where it listens, with the ports that port 0 became.
+    /// Returns the addresses it listens on, with actual ports instead of port 0.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
 
-    /// Serves until `stop` is done.
+    /// Serves until `stop` completes.
     ///
-    /// *Errors*: a task ended before that: give it to [`Self::fail`].
+    /// *Errors*: a task ended before that; pass the error to [`Self::fail`].
     pub async fn serve(&mut self, stop: impl Future<Output = ()>) -> Result<(), UnexpectedEnd> {
         tokio::select! {
             () = stop => Ok(()),
@@ -301,10 +302,10 @@ impl App {
         }
     }
 
-    /// Ends everything: no new requests, no runs, no store.
+    /// Shuts down: first requests and runs, then the store.
     pub async fn stop(mut self) -> Result<(), StopError> {
-        tracing::info!("ending");
-        self.shutdown.pull();
+        tracing::info!("shutting down");
+        self.shutdown.request();
         let worker = self.worker.all_end().await;
         let rest = async {
             let others = self.others.all_end().await;
@@ -315,14 +316,15 @@ impl App {
             Ok(others) => worker.and(others)?,
             Err(_) => return Err(StopError::Store(self.store.path().to_owned())),
         }
-        tracing::info!("ended");
+        tracing::info!("shut down");
         Ok(())
     }
 
-    /// Ends after a task did, soon: what does not end by then is as after a kill. The runs under way end by their supervisors.
+    /// Shuts down shortly after a task ended unexpectedly. Tasks that take longer are abandoned, as after a
+    /// kill; their supervisors end the runs that are under way.
     pub async fn fail(mut self, ended: &UnexpectedEnd) {
-        tracing::error!(task = ended.task, error = %ended, "a task ended: promansible ends too");
-        self.shutdown.pull();
+        tracing::error!(task = ended.task, error = %ended, "a task ended unexpectedly: promansible ends too");
+        self.shutdown.request();
         let rest = async {
             let _ = self.worker.all_end().await;
             let _ = self.others.all_end().await;
@@ -346,11 +348,11 @@ fn serve_on(
     addresses
 }
 
-/// What everything else is built of.
+/// The parts that all others are built from.
 struct Prepared {
     metrics: Metrics,
     configs: ConfigManager,
-    door: Auth,
+    auth: Auth,
     listeners: Vec<(SocketAddr, TcpListener)>,
     opened: store::Opened,
     first: StartupFacts,
@@ -358,27 +360,27 @@ struct Prepared {
     ansible: Ansible,
 }
 
-/// Takes what only one process can have, and ends what an earlier one has left behind.
+/// Acquires the port and the store, which only one process can have, and ends what an earlier process left behind.
 async fn prepare(options: &Options) -> Result<Prepared, StartError> {
     let metrics = Metrics::new(Registry::new())?;
     let config = read_config(&options.config_file, options.storage_path.as_deref())?;
-    let door = open_door(options, &config)?;
+    let auth = open_auth(options, &config)?;
     let listeners = listen(options).await?;
     metrics.choose_facts(&config.facts.metrics);
-    // All who need something of every host's facts get it from one reading.
+    // The facts of all hosts are read once, for all caches.
     let first = StartupFacts::new(config.service_discovery.exposed.clone());
     let see = |of: &HostFacts| first.see(of);
     let opened = open_store(&config.storage.path, &metrics, &see).await?;
     for run in &opened.interrupted {
         tracing::warn!(
             run = run.0,
-            "run was under way when promansible last ended: interrupted"
+            "the run was under way when promansible last ended: it is marked as interrupted"
         );
     }
     let runs_dir = config.storage.path.with_extension("runs");
     let runs_dir = std::path::absolute(runs_dir)
-        .map_err(|e| StartError::System("the current folder is not known", e))?;
-    // A copy of the file has the same id, but not the same place: it must not end the original's runs.
+        .map_err(|e| StartError::System("the current folder cannot be determined", e))?;
+    // A copy of the store file has the same id, but not the same path: it must not end the runs of the original.
     let mark = format!("{}@{}", opened.store.id(), runs_dir.display());
     sweep(&mark, &runs_dir).await?;
     let make = AnsibleMaker {
@@ -387,7 +389,7 @@ async fn prepare(options: &Options) -> Result<Prepared, StartError> {
     };
     let ansible = make
         .make(&config)
-        .map_err(|e| StartError::System("the current folder is not known", e))?;
+        .map_err(|e| StartError::System("the current folder cannot be determined", e))?;
     let configs = ConfigManager::new(config, opened.store.clone(), metrics.clone())
         .await
         .map_err(StartError::Read)?;
@@ -395,7 +397,7 @@ async fn prepare(options: &Options) -> Result<Prepared, StartError> {
     Ok(Prepared {
         metrics,
         configs,
-        door,
+        auth,
         listeners,
         opened,
         first,
@@ -404,10 +406,11 @@ async fn prepare(options: &Options) -> Result<Prepared, StartError> {
     })
 }
 
-/// Nobody listens beyond loopback unless whoever comes must say who he is, or it was said in as many words.
-fn open_door(options: &Options, config: &Config) -> Result<Auth, StartError> {
-    let mut beyond = options.listen.iter().filter(|a| !a.ip().is_loopback());
-    let remote = beyond.next().filter(|_| !options.allow_remote);
+/// Opens the authentication. Refuses a non-loopback address unless authentication is configured or
+/// `--web.allow-remote-without-authentication` is set.
+fn open_auth(options: &Options, config: &Config) -> Result<Auth, StartError> {
+    let mut remote = options.listen.iter().filter(|a| !a.ip().is_loopback());
+    let remote = remote.next().filter(|_| !options.allow_remote);
     let file = options.web_config_file.clone();
     Auth::open(file, &config.web, remote.is_some()).map_err(|e| match (e, remote) {
         (AuthError::Open, Some(address)) => StartError::Remote(*address),
@@ -415,7 +418,7 @@ fn open_door(options: &Options, config: &Config) -> Result<Auth, StartError> {
     })
 }
 
-/// Takes the addresses first: a second promansible fails here, before it touches anything.
+/// Binds the addresses. That comes first, so that a second promansible fails here, before it touches anything.
 async fn listen(options: &Options) -> Result<Vec<(SocketAddr, TcpListener)>, StartError> {
     let mut listeners = Vec::new();
     for address in &options.listen {
@@ -456,18 +459,23 @@ async fn open_store(
     }
 }
 
-/// Ends what a promansible that was killed left behind, before anything new is started.
+/// Ends what a killed promansible left behind, before anything new is started.
 async fn sweep(store: &str, runs_dir: &Path) -> Result<(), StartError> {
     let (store, runs_dir) = (store.to_owned(), runs_dir.to_owned());
     let swept = tokio::task::spawn_blocking(move || ansible::sweep(&store, &runs_dir))
         .await
-        .map_err(|e| StartError::System("sweeping", std::io::Error::other(e)))?
+        .map_err(|e| {
+            StartError::System(
+                "cannot end what earlier runs left behind",
+                std::io::Error::other(e),
+            )
+        })?
         .map_err(|e| StartError::System("cannot end what earlier runs left behind", e))?;
     if !swept.processes.is_empty() || swept.folders > 0 {
         tracing::warn!(
             processes = swept.processes.len(),
             folders = swept.folders,
-            "ended what earlier runs left behind"
+            "ended processes and removed folders that earlier runs left behind"
         );
     }
     if !swept.survivors.is_empty() {
@@ -491,11 +499,11 @@ async fn retain(store: Store, config: watch::Receiver<Arc<Config>>, mut ending: 
                 retained.more
             }
             Err(e) => {
-                tracing::error!(error = %e, "old history was not deleted");
+                tracing::error!(error = %e, "old history could not be deleted");
                 false
             }
         };
-        // Slices of a large clean-up leave room for what else has to be written.
+        // A large clean-up is done in slices, with pauses for other writes.
         let pause = if more {
             Duration::from_millis(20)
         } else {
@@ -503,7 +511,7 @@ async fn retain(store: Store, config: watch::Receiver<Arc<Config>>, mut ending: 
         };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            () = ending.asked() => return,
+            () = ending.requested() => return,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Reading the configuration, at the start and again while promansible runs.
+//! Reads the configuration at the start, and reloads it while promansible runs.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,10 +16,10 @@ use crate::services::config_manager::ConfigManager;
 use crate::util::shutdown::Shutdown;
 use crate::util::{clock, supervisor};
 
-/// Our own binary. The name stays right when the file behind it is replaced.
+/// The path of promansible's own binary. It stays valid if the file is replaced.
 const OWN_BINARY: &str = "/proc/self/exe";
 
-/// Makes what starts runs, by a configuration.
+/// Creates the [`Ansible`] for a configuration.
 #[derive(Clone)]
 pub(crate) struct AnsibleMaker {
     pub(crate) store: String,
@@ -41,19 +41,19 @@ impl AnsibleMaker {
     }
 }
 
-/// Reads the configuration again. A bad one is refused whole, and the old one stays.
+/// Reloads the configuration. A bad one is rejected as a whole, and the old one stays in force.
 pub(crate) struct Reloader {
     pub(crate) file: PathBuf,
     pub(crate) storage_path: Option<PathBuf>,
     pub(crate) metrics: Metrics,
     pub(crate) configs: ConfigManager,
-    pub(crate) door: Auth,
+    pub(crate) auth: Auth,
     pub(crate) ansible: watch::Sender<Arc<Ansible>>,
     pub(crate) make: AnsibleMaker,
 }
 
 impl Reloader {
-    /// Reads it whenever that is asked for, until shutdown.
+    /// Reloads the configuration on each request or signal, until shutdown.
     pub(crate) async fn run(
         self,
         mut requests: mpsc::Receiver<ReloadRequest>,
@@ -62,8 +62,8 @@ impl Reloader {
     ) {
         loop {
             tokio::select! {
-                () = shutdown.asked() => return,
-                // Its outcome is in the log and in a metric: nobody waits for an answer.
+                () = shutdown.requested() => return,
+                // The outcome is in the log and in a metric: a signal has no response.
                 Some(()) = hangup.recv() => drop(self.reload().await),
                 Some(request) = requests.recv() => {
                     let _ = request.send(self.reload().await);
@@ -76,9 +76,9 @@ impl Reloader {
         let outcome = self.try_reload().await;
         self.metrics.config_read(outcome.is_ok(), clock::now());
         match &outcome {
-            Ok(()) => tracing::info!("configuration read again"),
+            Ok(()) => tracing::info!("configuration file reloaded"),
             Err(why) => {
-                tracing::error!(error = %why, "the configuration is refused; the old one stays in force");
+                tracing::error!(error = %why, "the configuration is rejected; the old one stays in force");
             }
         }
         outcome
@@ -86,7 +86,7 @@ impl Reloader {
 
     async fn try_reload(&self) -> Result<(), String> {
         let (file, storage_path) = (self.file.clone(), self.storage_path.clone());
-        let (door, make) = (self.door.clone(), self.make.clone());
+        let (auth, make) = (self.auth.clone(), self.make.clone());
         let old = Arc::clone(&self.configs.watch().borrow());
         let read = tokio::task::spawn_blocking(move || {
             let config = read_config(&file, storage_path.as_deref()).map_err(|e| e.to_string())?;
@@ -97,11 +97,11 @@ impl Reloader {
                     config.storage.path.display()
                 ));
             }
-            door.check(&config.web).map_err(|e| e.to_string())?;
+            auth.check(&config.web).map_err(|e| e.to_string())?;
             let ansible = make.make(&config).map_err(|e| e.to_string())?;
             Ok((config, Arc::new(ansible)))
         });
-        let read = read.await.map_err(supervisor::why)?;
+        let read = read.await.map_err(supervisor::panic_message)?;
         let (config, ansible) = read?;
         let begin = || {
             self.ansible.send_replace(ansible);
@@ -111,7 +111,7 @@ impl Reloader {
     }
 }
 
-/// Reads the configuration; the store's place may be given on the command line.
+/// Reads the configuration file. `storage_path` from the command line overrides the path of the store.
 pub(crate) fn read_config(
     file: &Path,
     storage_path: Option<&Path>,

@@ -1,4 +1,4 @@
-//! The files of the door → what is in force.
+//! Loads [`AuthConfig`] from the web configuration file, the certificates and the token files.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
@@ -14,50 +14,50 @@ use crate::model::identity::{AuthMethod, Identity, Scopes};
 use crate::model::proxies::Proxies;
 use crate::util::secret_file::{self, SecretFileError};
 
-/// Fewer characters can be guessed.
+/// The shortest allowed token. *Units*: characters. A shorter one can be guessed.
 const SHORTEST: usize = 16;
 
-/// Why the door cannot be made so. It says nothing of what is in the files.
+/// Why loading failed. The messages contain nothing from the files.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
-    /// The web configuration has defects.
+    /// The web configuration is invalid.
     #[error(transparent)]
     Config(#[from] ConfigErrors),
-    /// A file cannot be had, or everybody could read it.
+    /// A file cannot be read, or is readable by everyone.
     #[error(transparent)]
     File(#[from] SecretFileError),
-    /// The web configuration is no text.
+    /// The web configuration is not text.
     #[error("{}: it is not UTF-8", .0.display())]
     NoText(PathBuf),
-    /// TLS cannot be spoken so.
+    /// TLS cannot be set up.
     #[error("{}: {}", .0.display(), .1)]
     Tls(PathBuf, TlsError),
-    /// A token is easily guessed, or none.
+    /// A token is missing or too easy to guess.
     #[error(
-        "{}: the token {:?} must be one word of at least {SHORTEST} characters: make one with `openssl rand -hex 32`", .1.display(), .0
+        "{}: the token {:?} must be one word of at least {SHORTEST} characters: generate one with `openssl rand -hex 32`", .1.display(), .0
     )]
     Token(String, PathBuf),
-    /// Two tokens are one.
-    #[error("the tokens {0:?} and {1:?} are the same: nobody could tell who came")]
+    /// Two tokens have the same value.
+    #[error("the tokens {0:?} and {1:?} are the same: their callers could not be distinguished")]
     SameToken(String, String),
-    /// Somebody is given scopes who cannot come in.
+    /// Scopes are assigned to a user who does not exist.
     #[error(
-        "web.users names {0:?}, and the web configuration has no such user: every user that is not named has the scope operate, so a name must not be misspelt"
+        "web.users names {0:?}, but the web configuration has no such user. Check the spelling: a user that web.users does not name gets the scope operate"
     )]
     NoSuchUser(String),
-    /// Certificates are named that nobody verifies.
+    /// Certificates are named, but client certificates are not verified.
     #[error(
-        "web.certificates names {0:?}, and no client certificate is verified: want client_auth_type VerifyClientCertIfGiven or RequireAndVerifyClientCert, and client_ca_file, in the web configuration"
+        "web.certificates names {0:?}, but no client certificate is verified: set client_auth_type to VerifyClientCertIfGiven or RequireAndVerifyClientCert, and client_ca_file, in the web configuration"
     )]
     Unverified(String),
-    /// Whoever reaches the port could run roles.
+    /// Without authentication, anyone who reaches the port could run roles.
     #[error(
-        "nobody would have to say who he is, and promansible listens beyond loopback: configure basic_auth_users or client certificates in --web.config.file, or web.tokens"
+        "promansible listens on a non-loopback address without authentication: configure basic_auth_users or client certificates in --web.config.file, or web.tokens"
     )]
     Open,
 }
 
-/// How people and programs come in, as its files said when they were last read.
+/// How people and programs are authenticated, as of the last load.
 pub struct AuthConfig {
     pub(super) web: WebConfig,
     pub(super) tls: Option<Built>,
@@ -67,7 +67,7 @@ pub struct AuthConfig {
     pub(super) proxies: Proxies,
 }
 
-/// A token as it is kept: a keyed hash of it.
+/// A token, stored as a keyed hash.
 pub(super) struct TokenTag {
     pub(super) name: String,
     pub(super) tag: hmac::Tag,
@@ -75,7 +75,6 @@ pub(super) struct TokenTag {
 }
 
 impl TokenTag {
-    /// Who comes with it.
     pub(super) fn caller(&self) -> Identity {
         Identity {
             name: Some(self.name.clone()),
@@ -85,16 +84,16 @@ impl TokenTag {
     }
 }
 
-/// What is read, and how it is to be.
+/// Loads the configuration.
 pub(super) struct Loader {
     pub(super) file: Option<PathBuf>,
     pub(super) key: hmac::Key,
-    /// Whether everybody must say who he is.
+    /// Whether a configuration without authentication is an error.
     pub(super) must_ask: bool,
 }
 
 impl Loader {
-    /// Reads everything. Which files that took is in `read`, whatever came of it, each as it was just before.
+    /// Loads everything. Adds each file to `read`, also on an error, with its fingerprint from just before it was read.
     pub(super) fn load(
         &self,
         web: &Web,
@@ -151,7 +150,7 @@ impl Loader {
     fn tokens(&self, web: &Web, read: &mut Vec<Fingerprints>) -> Result<Vec<TokenTag>, AuthError> {
         let mut tokens: Vec<TokenTag> = Vec::new();
         for token in &web.tokens {
-            read.push(stamped(&token.file));
+            read.push(fingerprinted(&token.file));
             let text = secret_file::read_text(&token.file)?;
             if text.chars().count() < SHORTEST || text.contains(|c: char| c.is_whitespace()) {
                 return Err(AuthError::Token(token.name.clone(), token.file.clone()));
@@ -174,7 +173,7 @@ impl Loader {
 }
 
 fn web_config(file: &Path, read: &mut Vec<Fingerprints>) -> Result<WebConfig, AuthError> {
-    read.push(stamped(file));
+    read.push(fingerprinted(file));
     let (bytes, open) = secret_file::read_open(file)?;
     let text = String::from_utf8(bytes).map_err(|_| AuthError::NoText(file.to_owned()))?;
     let config = web_config::parse(file, &text)?;
@@ -188,7 +187,7 @@ fn pem(pem: &Pem, read: &mut Vec<Fingerprints>, is_secret: bool) -> Result<Vec<u
     match pem {
         Pem::Inline(text) => Ok(text.clone().into_bytes()),
         Pem::File(file) => {
-            read.push(stamped(file));
+            read.push(fingerprinted(file));
             if is_secret {
                 return Ok(secret_file::read(file)?);
             }
@@ -197,31 +196,31 @@ fn pem(pem: &Pem, read: &mut Vec<Fingerprints>, is_secret: bool) -> Result<Vec<u
     }
 }
 
-/// A file, and how it was when it was last looked at.
+/// A file and its fingerprint when it was last checked.
 pub(super) type Fingerprints = (PathBuf, FileFingerprint);
 
-fn stamped(file: &Path) -> Fingerprints {
+fn fingerprinted(file: &Path) -> Fingerprints {
     (file.to_owned(), FileFingerprint::of(file))
 }
 
-/// By what it is seen that a file changed, or came, or went.
+/// Detects that a file changed, appeared or disappeared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FileFingerprint(Option<[i64; 8]>);
 
 impl FileFingerprint {
-    /// That of a file as it is now.
+    /// Returns the current fingerprint of a file.
     pub(super) fn of(file: &Path) -> Self {
         let number = |n: u64| i64::from_ne_bytes(n.to_ne_bytes());
-        Self(std::fs::metadata(file).ok().map(|of| {
+        Self(std::fs::metadata(file).ok().map(|meta| {
             [
-                number(of.dev()),
-                number(of.ino()),
-                number(of.size()),
-                i64::from(of.mode()),
-                of.mtime(),
-                of.mtime_nsec(),
-                of.ctime(),
-                of.ctime_nsec(),
+                number(meta.dev()),
+                number(meta.ino()),
+                number(meta.size()),
+                i64::from(meta.mode()),
+                meta.mtime(),
+                meta.mtime_nsec(),
+                meta.ctime(),
+                meta.ctime_nsec(),
             ]
         }))
     }

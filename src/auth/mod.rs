@@ -1,8 +1,8 @@
-//! Who may come in: TLS, users, tokens, client certificates, sessions of the portal, a limit on requests.
+//! Authentication: TLS, users, tokens, client certificates, portal sessions and the request rate limit.
 //!
-//! What counts is what the files say now: each connection and each request looks whether one of them changed, as the
-//! servers of Prometheus do. Unlike there, files that have become bad change nothing: what was in force stays in force, and
-//! the log says why. Passwords and tokens are kept as keyed hashes only; the key is made anew at each start.
+//! Each connection and each request checks whether one of the files changed, and reloads it, as the servers of Prometheus
+//! do. Unlike there, invalid files change nothing: the old configuration stays in force, and the reason is logged.
+//! Passwords and tokens are kept only as keyed hashes; the key is new at each start.
 
 mod load;
 mod password_queue;
@@ -30,7 +30,7 @@ use tokio_rustls::rustls::ServerConfig;
 use crate::auth::web_config::Tls;
 use crate::config::Web;
 use crate::model::identity::{AuthMethod, Identity, Scopes};
-use crate::model::proxies::{Proxies, ProxySaid};
+use crate::model::proxies::{Proxies, ProxyUserClaim};
 use crate::util::blocking::in_place;
 use load::{FileFingerprint, Fingerprints, Loader};
 use password_queue::TooManyAttempts;
@@ -39,19 +39,19 @@ use session::Sessions;
 use users::Passwords;
 
 pub use load::{AuthConfig, AuthError};
-pub use password_queue::neighbourhood;
+pub use password_queue::client_network;
 pub use peer::Peer;
 pub use permission::{Claim, Permission};
 pub use session::LASTS as SESSION_LASTS;
 pub use tls::{HTTP2, TlsError};
 
-/// The cookie of those who signed in by the portal's form.
+/// The cookie of a portal session.
 pub const COOKIE_NAME: &str = "promansible_session";
 
-/// How long a form waits that was wrong, so that guessing takes long.
-const WRONG_WAITS: Duration = Duration::from_secs(1);
+/// The delay after a wrong login form, which slows down guessing.
+const WRONG_LOGIN_DELAY: Duration = Duration::from_secs(1);
 
-/// The door. Cheap to clone.
+/// Authenticates callers. Cheap to clone.
 #[derive(Clone)]
 pub struct Auth(Arc<Inner>);
 
@@ -62,22 +62,22 @@ struct Inner {
     sessions: Sessions,
 }
 
-/// What is in force, and by which files.
+/// The configuration in force, and the files that it came from.
 struct State {
     auth_config: Arc<AuthConfig>,
     bucket: Option<Arc<Bucket>>,
     web: Web,
-    stamps: Arc<[Fingerprints]>,
+    fingerprints: Arc<[Fingerprints]>,
 }
 
-/// Why somebody is not let in.
+/// Why authentication failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Denied {
-    /// He does not say who he is.
+    /// The request has no credentials.
     MissingCredentials,
-    /// What he says is not so.
+    /// The credentials are wrong.
     InvalidCredentials,
-    /// It cannot be looked at now: more passwords wait than may.
+    /// The credentials cannot be checked now: too many passwords wait.
     TooManyAttempts,
 }
 
@@ -88,12 +88,12 @@ impl From<TooManyAttempts> for Denied {
 }
 
 impl Auth {
-    /// Reads the files. `must_ask` says that whoever comes must say who he is, now and whatever the files become.
+    /// Loads the files. With `must_ask` a configuration without authentication is an error, now and at each reload.
     pub fn open(file: Option<PathBuf>, web: &Web, must_ask: bool) -> Result<Self, AuthError> {
         let random = SystemRandom::new();
         let key = || {
             hmac::Key::generate(hmac::HMAC_SHA256, &random)
-                .expect("the system has random numbers; without them no TLS could be spoken either")
+                .expect("the system has random numbers; TLS would not work without them either")
         };
         let loader = Loader {
             file,
@@ -112,53 +112,56 @@ impl Auth {
                 bucket: bucket.map(Arc::new),
                 auth_config: Arc::new(auth_config),
                 web: web.clone(),
-                stamps: read.into(),
+                fingerprints: read.into(),
             }),
             passwords: Passwords::new(key()),
             sessions: Sessions::new(key()),
         })))
     }
 
-    /// Whether the door could be made so, of a configuration that is not in force yet.
+    /// Checks a configuration that is not in force yet.
     pub fn check(&self, web: &Web) -> Result<(), AuthError> {
         self.0.loader.load(web, &mut Vec::new()).map(|_| ())
     }
 
-    /// What is in force, after another look at the files.
+    /// Returns the configuration in force, after checking the files for changes.
     pub fn current(&self, web: &Web) -> Arc<AuthConfig> {
-        let (stamps, is_same, auth_config) = {
+        let (fingerprints, is_same, auth_config) = {
             let state = self.state();
             let is_same = state.web == *web;
-            let (stamps, auth_config) = (Arc::clone(&state.stamps), Arc::clone(&state.auth_config));
-            (stamps, is_same, auth_config)
+            let (fingerprints, auth_config) = (
+                Arc::clone(&state.fingerprints),
+                Arc::clone(&state.auth_config),
+            );
+            (fingerprints, is_same, auth_config)
         };
-        // Looked at beside all others: a disk that is slow makes nobody wait for another's look.
+        // Without the lock: a slow disk must not make one caller wait for the check of another.
         let changed = |(file, stamp): &Fingerprints| FileFingerprint::of(file) != *stamp;
-        if is_same && !stamps.iter().any(changed) {
+        if is_same && !fingerprints.iter().any(changed) {
             return auth_config;
         }
         let mut state = self.state();
-        // Another may have read it again meanwhile.
-        if state.web != *web || Arc::ptr_eq(&state.stamps, &stamps) {
-            in_place(|| self.read_again(&mut state, web));
+        // Another caller may have reloaded it meanwhile.
+        if state.web != *web || Arc::ptr_eq(&state.fingerprints, &fingerprints) {
+            in_place(|| self.reload(&mut state, web));
         }
         Arc::clone(&state.auth_config)
     }
 
-    fn read_again(&self, state: &mut State, web: &Web) {
+    fn reload(&self, state: &mut State, web: &Web) {
         let mut read = Vec::new();
         let again = |(file, _): &Fingerprints| (file.clone(), FileFingerprint::of(file));
-        let old: Vec<Fingerprints> = state.stamps.iter().map(again).collect();
+        let old: Vec<Fingerprints> = state.fingerprints.iter().map(again).collect();
         let loaded = self.0.loader.load(web, &mut read);
         if loaded.is_err() {
-            // What was not reached is still looked at: its change may mend it.
+            // Keep checking the files that were not reached: changing one of them may fix the error.
             let unread: Vec<_> = old
                 .into_iter()
                 .filter(|(file, _)| read.iter().all(|(known, _)| known != file))
                 .collect();
             read.extend(unread);
         }
-        state.stamps = read.into();
+        state.fingerprints = read.into();
         web.clone_into(&mut state.web);
         match loaded {
             Ok(auth_config) => {
@@ -168,23 +171,23 @@ impl Auth {
                     state.bucket = bucket.map(Arc::new);
                 }
                 state.auth_config = Arc::new(auth_config);
-                tracing::info!("who may come in was read again");
+                tracing::info!("authentication configuration reloaded");
             }
             Err(e) => {
-                tracing::error!(error = %e, "who may come in is refused; the old one stays in force");
+                tracing::error!(error = %e, "the authentication configuration is rejected; the old one stays in force");
             }
         }
     }
 
-    /// Whether one more request is taken now.
-    pub fn takes(&self) -> bool {
+    /// Takes a request out of the rate limit. Returns false if the limit is exceeded.
+    pub fn allow_request(&self) -> bool {
         let bucket = self.state().bucket.clone();
         bucket.is_none_or(|bucket| bucket.take(Instant::now()))
     }
 
-    /// Who makes this request, and by what that is known.
+    /// Returns the identity behind a request, and the claim that proves it.
     ///
-    /// *Cancel safety*: may be dropped at any time. It may wait for a password to be compared, and for nothing else.
+    /// *Cancel safety*: may be dropped at any time. It waits for nothing but a password check.
     pub async fn authenticate(
         &self,
         auth_config: &AuthConfig,
@@ -193,20 +196,20 @@ impl Auth {
         now: DateTime<Utc>,
     ) -> Result<(Identity, Claim), Denied> {
         if !auth_config.asks() {
-            return Ok((Identity::anybody(), Claim::Nothing));
+            return Ok((Identity::unauthenticated(), Claim::Nothing));
         }
         match &peer.user {
-            ProxySaid::User(name) => {
+            ProxyUserClaim::User(name) => {
                 let claim = Claim::Proxy(name.clone());
                 return Ok((auth_config.signed_in_by_proxy(name), claim));
             }
-            ProxySaid::Unclear => return Err(Denied::InvalidCredentials),
-            ProxySaid::Nothing => {}
+            ProxyUserClaim::Unclear => return Err(Denied::InvalidCredentials),
+            ProxyUserClaim::Nothing => {}
         }
-        let knows_words = !auth_config.web.users.is_empty() || !auth_config.tokens.is_empty();
-        if let Some(said) = headers.get(AUTHORIZATION).filter(|_| knows_words) {
-            let said = self.said(auth_config, said, peer).await?;
-            return said.ok_or(Denied::InvalidCredentials);
+        let uses_header = !auth_config.web.users.is_empty() || !auth_config.tokens.is_empty();
+        if let Some(header) = headers.get(AUTHORIZATION).filter(|_| uses_header) {
+            let found = self.authenticate_header(auth_config, header, peer).await?;
+            return found.ok_or(Denied::InvalidCredentials);
         }
         if let Some((user, cookie)) = self.signed_in(auth_config, headers, now) {
             let claim = Claim::Session(cookie.to_owned());
@@ -218,14 +221,14 @@ impl Auth {
         Ok((certified, Claim::Certificate))
     }
 
-    async fn said(
+    async fn authenticate_header(
         &self,
         auth_config: &AuthConfig,
-        said: &HeaderValue,
+        header: &HeaderValue,
         peer: &Peer,
     ) -> Result<Option<(Identity, Claim)>, TooManyAttempts> {
-        let said = said.to_str().ok().and_then(|said| said.split_once(' '));
-        let Some((scheme, rest)) = said.map(|(scheme, rest)| (scheme, rest.trim())) else {
+        let parts = header.to_str().ok().and_then(|text| text.split_once(' '));
+        let Some((scheme, rest)) = parts.map(|(scheme, rest)| (scheme, rest.trim())) else {
             return Ok(None);
         };
         if scheme.eq_ignore_ascii_case("bearer") {
@@ -250,29 +253,30 @@ impl Auth {
         }))
     }
 
-    /// The claim of a user whose password this is.
+    /// Checks a user name and password. Returns the user's claim if they are right.
     async fn password(
         &self,
         auth_config: &AuthConfig,
-        said: (&str, &str),
+        credentials: (&str, &str),
         address: IpAddr,
     ) -> Result<Option<Claim>, TooManyAttempts> {
         let users = &auth_config.web.users;
-        if users.is_empty() || !self.0.passwords.is_right(users, said, address).await? {
+        let passwords = &self.0.passwords;
+        if users.is_empty() || !passwords.is_right(users, credentials, address).await? {
             return Ok(None);
         }
-        let user = said.0.to_owned();
+        let user = credentials.0.to_owned();
         Ok(users
             .get(&user)
             .cloned()
             .map(|hash| Claim::Password { user, hash }))
     }
 
-    /// Every token is compared, each in constant time.
-    fn token(&self, auth_config: &AuthConfig, said: &str) -> Option<(Identity, Claim)> {
+    /// Looks up a token. Compares it with every known one, each in constant time.
+    fn token(&self, auth_config: &AuthConfig, text: &str) -> Option<(Identity, Claim)> {
         let mut found = None;
         for token in &auth_config.tokens {
-            if hmac::verify(&self.0.loader.key, said.as_bytes(), token.tag.as_ref()).is_ok() {
+            if hmac::verify(&self.0.loader.key, text.as_bytes(), token.tag.as_ref()).is_ok() {
                 found = Some(token);
             }
         }
@@ -292,26 +296,27 @@ impl Auth {
         })
     }
 
-    /// Signs a user in. Yields the cookie's value; [`Denied::InvalidCredentials`] where name or password is wrong, after a while.
+    /// Signs a user in and returns the value of the session cookie. Wrong credentials return
+    /// [`Denied::InvalidCredentials`] after a delay.
     ///
     /// *Cancel safety*: may be dropped at any time.
     pub async fn sign_in(
         &self,
         auth_config: &AuthConfig,
-        said: (&str, &str),
+        credentials: (&str, &str),
         address: IpAddr,
         now: DateTime<Utc>,
     ) -> Result<(String, Identity), Denied> {
-        let claim = self.password(auth_config, said, address).await?;
+        let claim = self.password(auth_config, credentials, address).await?;
         let Some(Claim::Password { user, hash }) = claim else {
-            tokio::time::sleep(WRONG_WAITS).await;
+            tokio::time::sleep(WRONG_LOGIN_DELAY).await;
             return Err(Denied::InvalidCredentials);
         };
         let cookie = self.0.sessions.begin(&user, &hash, now);
         Ok((cookie, auth_config.user(user, AuthMethod::Session)))
     }
 
-    /// Ends the session of this request, if it is in one.
+    /// Ends the session of this request, if any.
     pub fn sign_out(&self, auth_config: &AuthConfig, headers: &HeaderMap, now: DateTime<Utc>) {
         let users = &auth_config.web.users;
         for cookie in cookies(headers) {
@@ -327,7 +332,7 @@ impl Auth {
 }
 
 impl AuthConfig {
-    /// Whether people must say who they are.
+    /// Whether callers must authenticate.
     pub fn asks(&self) -> bool {
         self.web.authenticates()
             || !self.tokens.is_empty()
@@ -335,32 +340,31 @@ impl AuthConfig {
             || self.proxies.user.is_some()
     }
 
-    /// Whether there are users, who may sign in.
+    /// Whether there are users who can sign in.
     pub fn has_users(&self) -> bool {
         !self.web.users.is_empty()
     }
 
-    /// Whether there are tokens.
     pub fn has_tokens(&self) -> bool {
         !self.tokens.is_empty()
     }
 
-    /// Headers of every answer that has none of their names.
+    /// Returns the headers to add to each response that does not set them.
     pub fn headers(&self) -> &[(HeaderName, HeaderValue)] {
         &self.web.headers
     }
 
-    /// How TLS is spoken, if it is.
+    /// Returns the TLS configuration, if TLS is on.
     pub fn tls(&self) -> Option<Arc<ServerConfig>> {
         self.tls.as_ref().map(|tls| Arc::clone(&tls.config))
     }
 
-    /// The reverse proxies that are trusted.
+    /// Returns the trusted reverse proxies.
     pub fn proxies(&self) -> &Proxies {
         &self.proxies
     }
 
-    /// Who is not named has the scopes of all.
+    /// Returns the identity of a user whom a trusted proxy names. Users without scopes of their own get the default ones.
     fn signed_in_by_proxy(&self, name: &str) -> Identity {
         let scopes = self.proxies.user.as_ref().map(|user| {
             let named = user.users.get(name);
@@ -381,7 +385,8 @@ impl AuthConfig {
         }
     }
 
-    /// A certificate that is named is a proof of its own. Another is one only where nothing else is asked for.
+    /// Returns the identity behind a client certificate. A certificate named in the configuration suffices by itself; any
+    /// other one only if no other kind of authentication is configured.
     fn certified(&self, peer: &Peer) -> Option<Identity> {
         let caller = |name: Option<String>, scopes| Identity {
             name,
@@ -404,7 +409,7 @@ impl AuthConfig {
     }
 }
 
-/// The values of our cookie.
+/// Returns the values of our cookie.
 fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     headers
         .get_all(COOKIE)

@@ -1,8 +1,8 @@
-//! Whose password is compared next: a few at once, by turns among the addresses that they come from.
+//! Schedules password checks: a few at once, in turn among the client addresses.
 //!
-//! Who guesses has many to compare, so an address has a short line of its own, of which one is compared at a time. Addresses
-//! from which no wrong one came lately come first, and of all the others one is compared at a time. So no number of guesses
-//! keeps the right password of another address waiting, and at most a short line that of the same one.
+//! A client that guesses has many passwords to check. So each address has a short queue of its own, and one check at a time.
+//! Addresses without a recent wrong password come first; all the others together have one check at a time. So guesses never
+//! delay the right password of another address, and that of the same address only by a short queue.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
@@ -12,38 +12,38 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-/// How many passwords are compared at once. Each takes a processor for a while, and runs need those.
+/// The maximum number of concurrent checks. Each keeps a processor busy for a while, and runs need those.
 const AT_ONCE: usize = 2;
 
-/// How many of one address are compared at once.
+/// The same for one address.
 const OF_ONE_AT_ONCE: usize = 1;
 
-/// How many of one address may wait. One more takes the place of the oldest of them.
+/// The maximum queue length of an address. One more replaces the oldest.
 const OF_ONE: usize = 8;
 
-/// How many may wait in all. One more takes the place of the oldest of the address that has most.
+/// The maximum length of all queues together. One more replaces the oldest of the longest queue.
 const IN_ALL: usize = 128;
 
-/// How long an address comes after others once a password from it was wrong.
+/// How long an address comes after the others following a wrong password.
 const SUSPECT: Duration = Duration::from_mins(1);
 
-/// How many such addresses are remembered.
+/// The maximum number of such addresses to remember.
 const SUSPECTS: usize = 4096;
 
-/// How long a password waits at most.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// The longest wait of a password.
+const MAX_WAIT: Duration = Duration::from_secs(15);
 
 /// Too many passwords wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TooManyAttempts;
 
-/// Everything that waits. Cheap to clone.
+/// The queues of all addresses. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub(super) struct PasswordQueue(Arc<Mutex<Lines>>);
 
 #[derive(Debug, Default)]
 struct Lines {
-    comparing: usize,
+    checking: usize,
     turns: u64,
     by_address: BTreeMap<IpAddr, Line>,
 }
@@ -51,10 +51,10 @@ struct Lines {
 #[derive(Debug, Default)]
 struct Line {
     waiting: VecDeque<oneshot::Sender<PasswordTurn>>,
-    comparing: usize,
-    /// Which turn was its last.
+    checking: usize,
+    /// The number of its last turn.
     last: u64,
-    /// When a password of it was wrong.
+    /// The time of its last wrong password.
     wrong_at: Option<Instant>,
 }
 
@@ -66,36 +66,36 @@ impl Line {
 }
 
 impl PasswordQueue {
-    /// Waits for a turn. *Errors*: others took the place in the line, or it took too long.
+    /// Waits for a turn. *Errors*: others replaced this one in the queue, or the wait took too long.
     ///
     /// *Cancel safety*: may be dropped at any time.
     pub(super) async fn turn(&self, address: IpAddr) -> Result<PasswordTurn, TooManyAttempts> {
-        self.turn_within(address, PATIENCE).await
+        self.turn_within(address, MAX_WAIT).await
     }
 
     async fn turn_within(
         &self,
         address: IpAddr,
-        patience: Duration,
+        max_wait: Duration,
     ) -> Result<PasswordTurn, TooManyAttempts> {
         let (sender, receiver) = oneshot::channel();
         {
             let mut lines = self.lock();
-            let address = neighbourhood(address);
+            let address = client_network(address);
             lines.make_room(address, Instant::now());
             let line = lines.by_address.entry(address).or_default();
             line.waiting.push_back(sender);
-            self.go_on(&mut lines);
+            self.hand_out(&mut lines);
         }
-        match tokio::time::timeout(patience, receiver).await {
+        match tokio::time::timeout(max_wait, receiver).await {
             Ok(Ok(turn)) => Ok(turn),
             _ => Err(TooManyAttempts),
         }
     }
 
-    /// Gives away the turns that are free.
-    fn go_on(&self, lines: &mut Lines) {
-        while lines.comparing < AT_ONCE {
+    /// Hands out the free turns.
+    fn hand_out(&self, lines: &mut Lines) {
+        while lines.checking < AT_ONCE {
             let now = Instant::now();
             let Some((address, sender)) = lines.next(now) else {
                 return;
@@ -109,11 +109,11 @@ impl PasswordQueue {
                 unused.turns = None;
                 continue;
             }
-            lines.comparing += 1;
+            lines.checking += 1;
             lines.turns += 1;
             let last = lines.turns;
             if let Some(line) = lines.by_address.get_mut(&address) {
-                (line.comparing, line.last) = (line.comparing + 1, last);
+                (line.checking, line.last) = (line.checking + 1, last);
             }
         }
     }
@@ -124,7 +124,7 @@ impl PasswordQueue {
 }
 
 impl Lines {
-    /// Takes out who has gone, and the oldest where there would be too many.
+    /// Removes callers that gave up, and the oldest one if a queue is full.
     fn make_room(&mut self, address: IpAddr, now: Instant) {
         if let Some(line) = self.by_address.get_mut(&address) {
             line.waiting.retain(|sender| !sender.is_closed());
@@ -157,23 +157,23 @@ impl Lines {
             .sum()
     }
 
-    /// Who comes next, if anyone may.
+    /// Removes the next caller from its queue, if one may be checked now.
     fn next(&mut self, now: Instant) -> Option<(IpAddr, oneshot::Sender<PasswordTurn>)> {
         let any_suspect = self
             .by_address
             .values()
-            .any(|line| line.comparing > 0 && line.is_suspect(now));
+            .any(|line| line.checking > 0 && line.is_suspect(now));
         let ready = self.by_address.iter_mut().filter(|(_, line)| {
-            let may_compare = line.comparing < OF_ONE_AT_ONCE;
+            let may_compare = line.checking < OF_ONE_AT_ONCE;
             may_compare && !line.waiting.is_empty() && !(any_suspect && line.is_suspect(now))
         });
         let (address, line) = ready.min_by_key(|(_, line)| (line.is_suspect(now), line.last))?;
         Some((*address, line.waiting.pop_front()?))
     }
 
-    /// Forgets the addresses of which there is nothing to know.
+    /// Forgets the addresses without a queue, a check or a recent wrong password.
     fn forget(&mut self, now: Instant) {
-        let has_work = |line: &Line| line.comparing > 0 || !line.waiting.is_empty();
+        let has_work = |line: &Line| line.checking > 0 || !line.waiting.is_empty();
         self.by_address
             .retain(|_, line| has_work(line) || line.is_suspect(now));
         if self.by_address.len() > SUSPECTS {
@@ -182,16 +182,16 @@ impl Lines {
     }
 }
 
-/// The right to compare a password of an address. Dropping it gives the turn to another one.
+/// Permission to check one password of an address. Dropping it passes the turn on.
 #[derive(Debug)]
 pub(super) struct PasswordTurn {
-    /// `None` where there is nothing to give back.
+    /// `None` if there is nothing to pass on.
     turns: Option<PasswordQueue>,
     address: IpAddr,
 }
 
 impl PasswordTurn {
-    /// Gives the turn back only after a while. Call it on a tokio runtime.
+    /// Passes the turn on after a pause. Requires a tokio runtime.
     pub(super) fn rest(self, pause: Duration) {
         tokio::spawn(async move {
             tokio::time::sleep(pause).await;
@@ -199,7 +199,7 @@ impl PasswordTurn {
         });
     }
 
-    /// The password was wrong.
+    /// Records that the password was wrong.
     pub(super) fn was_wrong(&self) {
         let Some(turns) = &self.turns else { return };
         let mut lines = turns.lock();
@@ -215,17 +215,17 @@ impl Drop for PasswordTurn {
             return;
         };
         let mut lines = turns.lock();
-        lines.comparing = lines.comparing.saturating_sub(1);
+        lines.checking = lines.checking.saturating_sub(1);
         if let Some(line) = lines.by_address.get_mut(&self.address) {
-            line.comparing = line.comparing.saturating_sub(1);
+            line.checking = line.checking.saturating_sub(1);
         }
         lines.forget(Instant::now());
-        turns.go_on(&mut lines);
+        turns.hand_out(&mut lines);
     }
 }
 
-/// The addresses that one machine may have: of IPv6 it has 64 bits of its own.
-pub fn neighbourhood(address: IpAddr) -> IpAddr {
+/// Returns the network that counts as one client: an IPv6 machine can choose 64 bits of its address itself.
+pub fn client_network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => IpAddr::V6((u128::from(address) >> 64 << 64).into()),
@@ -240,7 +240,7 @@ mod tests {
         IpAddr::from([192, 0, 2, n])
     }
 
-    /// Waits in a task of its own, and yields the turn when it came.
+    /// Waits for a turn in a task of its own.
     fn wait(
         turns: &PasswordQueue,
         n: u8,
@@ -261,10 +261,14 @@ mod tests {
         let guesses: Vec<_> = (0..200).map(|_| wait(&turns, 1)).collect();
         settle().await;
         let done = guesses.iter().filter(|guess| guess.is_finished()).count();
-        assert_eq!(done, 200 - OF_ONE, "one is compared, the others went");
+        assert_eq!(
+            done,
+            200 - OF_ONE,
+            "one is checked, the others were replaced"
+        );
         let other = wait(&turns, 2);
         settle().await;
-        assert!(other.is_finished(), "it is compared at once");
+        assert!(other.is_finished(), "it is checked at once");
         // Two more addresses share the second turn, while the first address has the other one.
         let (third, fourth) = (wait(&turns, 3), wait(&turns, 4));
         settle().await;
@@ -298,7 +302,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn those_who_wait_are_bounded_and_who_has_gone_waits_no_more() {
+    async fn waiting_callers_are_limited_and_disconnected_ones_are_removed() {
         let turns = PasswordQueue::default();
         let all: Vec<_> = (0..200).map(|n| wait(&turns, n)).collect();
         settle().await;
@@ -314,11 +318,11 @@ mod tests {
         assert!(late.is_finished());
         drop(late);
         let lines = turns.lock();
-        assert_eq!((lines.comparing, lines.by_address.len()), (0, 0));
+        assert_eq!((lines.checking, lines.by_address.len()), (0, 0));
     }
 
     #[tokio::test]
-    async fn who_waits_too_long_is_refused() {
+    async fn a_caller_that_waits_too_long_is_rejected() {
         let turns = PasswordQueue::default();
         let first = turns.turn(ip(1)).await.unwrap();
         let second = turns.turn_within(ip(1), Duration::from_millis(20));
@@ -335,7 +339,7 @@ mod tests {
             ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
         ] {
             let address: IpAddr = address.parse().unwrap();
-            assert_eq!(neighbourhood(address).to_string(), wanted);
+            assert_eq!(client_network(address).to_string(), wanted);
         }
     }
 }

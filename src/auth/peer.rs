@@ -1,4 +1,4 @@
-//! Who is at the other end of a connection, and whether it would be taken now.
+//! The client of a connection, and the check whether it would still be accepted.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -8,27 +8,27 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, UnixTime};
 
 use super::AuthConfig;
 use crate::model::certificate::{self, Name};
-use crate::model::proxies::{Claims, ProxySaid};
+use crate::model::proxies::{Claims, ProxyUserClaim};
 
-/// Who is at the other end of a connection.
+/// The client of a connection.
 #[derive(Debug, Clone)]
 pub struct Peer {
-    /// From where, as far as trusted proxies say it.
+    /// The client's address, as far as trusted proxies report it.
     pub address: SocketAddr,
-    /// From where the TCP connection comes: the last of those proxies, if there is one.
+    /// The address of the TCP connection: the last of these proxies, if any.
     pub tcp: IpAddr,
     /// Whether the connection is TLS.
     pub is_tls: bool,
-    /// The names in a client certificate that was verified.
+    /// The names in the verified client certificate.
     pub names: Vec<Name>,
-    /// The certificates that it showed, its own first.
+    /// The certificates that the client sent, its own first.
     pub chain: Vec<CertificateDer<'static>>,
-    /// Which user a trusted proxy says that it is.
-    pub user: ProxySaid,
+    /// The user that a trusted proxy reports.
+    pub user: ProxyUserClaim,
 }
 
 impl Peer {
-    /// Its address, as people read it. Proxies do not say a port.
+    /// Formats the address for people. Proxies do not report a port.
     pub fn shown(&self) -> String {
         match self.address.port() {
             0 => self.address.ip().to_string(),
@@ -36,7 +36,7 @@ impl Peer {
         }
     }
 
-    /// The same peer, as a trusted proxy before it says where and who it is.
+    /// Returns the peer with the address, scheme and user that a trusted proxy reports.
     #[must_use]
     pub fn behind(&self, claims: &Claims) -> Self {
         Self {
@@ -49,21 +49,22 @@ impl Peer {
 }
 
 impl AuthConfig {
-    /// Whether a connection that was taken earlier would be taken now. A certificate ends, and an authority may leave.
-    pub fn still_takes(&self, peer: &Peer, now: DateTime<Utc>) -> Result<(), String> {
+    /// Checks whether a connection that was accepted earlier would be accepted now: a certificate expires, and an authority
+    /// may be removed.
+    pub fn check_peer(&self, peer: &Peer, now: DateTime<Utc>) -> Result<(), String> {
         let Some((tls, built)) = self.web.tls.as_ref().zip(self.tls.as_ref()) else {
-            // It was let in by TLS, which is off now: whatever it says is what anybody may say.
+            // It was accepted with TLS, which is off now. Anyone can connect now, so there is nothing to check.
             return Ok(());
         };
         let Some((own, others)) = peer.chain.split_first() else {
             return if tls.client_auth.requires() {
-                Err("a client certificate is needed now".to_owned())
+                Err("a client certificate is now required".to_owned())
             } else {
                 Ok(())
             };
         };
         let Some(verifier) = &built.verifier else {
-            return Err("client certificates are not looked at any more".to_owned());
+            return Err("client certificates are no longer verified".to_owned());
         };
         let seconds = u64::try_from(now.timestamp()).unwrap_or_default();
         let now = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
@@ -71,14 +72,14 @@ impl AuthConfig {
         answer.map(|_| ()).map_err(|e| certificate::refusal(&e))
     }
 
-    /// Who is at the other end of a connection, by the certificates that its handshake brought.
-    pub fn peer(&self, address: SocketAddr, shown: Option<&[CertificateDer<'_>]>) -> Peer {
+    /// Describes the client of a connection, with the certificates of its handshake.
+    pub fn peer(&self, address: SocketAddr, certificates: Option<&[CertificateDer<'_>]>) -> Peer {
         let verifies = self
             .web
             .tls
             .as_ref()
             .is_some_and(|tls| tls.client_auth.verifies());
-        let chain = shown.unwrap_or_default().iter().cloned();
+        let chain = certificates.unwrap_or_default().iter().cloned();
         let chain: Vec<_> = chain.map(CertificateDer::into_owned).collect();
         let certificate = chain.first().filter(|_| verifies);
         Peer {
@@ -87,7 +88,7 @@ impl AuthConfig {
             is_tls: self.tls.is_some(),
             names: certificate.map(certificate::names).unwrap_or_default(),
             chain,
-            user: ProxySaid::Nothing,
+            user: ProxyUserClaim::Nothing,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! For how long a caller may have what he was let in to: an answer may go on for hours.
+//! Re-checks a caller's permission while a response is sent: a response may take hours.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,25 +13,24 @@ use crate::config::Config;
 use crate::model::identity::{AuthMethod, Identity, Scope};
 use crate::util::clock;
 
-/// By what a caller was let in.
+/// The proof by which a caller was authenticated.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Claim {
-    /// Nobody had to say who he is.
+    /// No authentication was configured.
     Nothing,
-    /// The user's password, whose hash was this.
+    /// A user's password.
     Password {
-        /// Whose.
         user: String,
-        /// In the web configuration.
+        /// The hash in the web configuration at that time.
         hash: String,
     },
-    /// The cookie of a session.
+    /// A session cookie.
     Session(String),
     /// A token, as its keyed hash.
     Token(Vec<u8>),
-    /// The certificate of the connection.
+    /// The client certificate of the connection.
     Certificate,
-    /// The word of a trusted proxy, which named this user.
+    /// This user name from a trusted proxy.
     Proxy(String),
 }
 
@@ -48,18 +47,15 @@ impl fmt::Debug for Claim {
     }
 }
 
-/// A claim, and what it was good for.
+/// A claim, with everything needed to check it again.
 #[derive(Clone)]
 pub struct Permission {
-    /// Knows what is in force.
     pub door: Auth,
-    /// The configuration that is in force.
+    /// The configuration in force.
     pub config: watch::Receiver<Arc<Config>>,
-    /// From where the request came.
     pub peer: Arc<Peer>,
-    /// By what its caller was let in.
     pub claim: Claim,
-    /// What that took; `None` where it was enough to be known.
+    /// The required scope; `None` if authentication was enough.
     pub scope: Option<Scope>,
 }
 
@@ -70,10 +66,10 @@ impl fmt::Debug for Permission {
 }
 
 impl Permission {
-    /// Whether the caller would be let in now, by the same claim and what the files say now.
+    /// Whether the caller would be authorized now, with the same claim and the current configuration.
     pub fn holds(&self) -> bool {
         let auth_config = self.door.current(&self.config.borrow().web);
-        if auth_config.still_takes(&self.peer, clock::now()).is_err() {
+        if auth_config.check_peer(&self.peer, clock::now()).is_err() {
             return false;
         }
         let caller = self
@@ -84,7 +80,7 @@ impl Permission {
 }
 
 impl Auth {
-    /// Who makes this claim, if it is still good.
+    /// Returns the identity behind a claim that is still valid.
     fn claimed(
         &self,
         auth_config: &AuthConfig,
@@ -94,7 +90,7 @@ impl Auth {
     ) -> Option<Identity> {
         let users = &auth_config.web.users;
         match claim {
-            Claim::Nothing => (!auth_config.asks()).then(Identity::anybody),
+            Claim::Nothing => (!auth_config.asks()).then(Identity::unauthenticated),
             Claim::Password { user, hash } => {
                 let is_same = users.get(user) == Some(hash);
                 is_same.then(|| auth_config.user(user.clone(), AuthMethod::Password))
@@ -109,7 +105,7 @@ impl Auth {
                 Some(token.caller())
             }
             Claim::Certificate => auth_config.certified(peer),
-            // The proxy itself may have left the list, or the header another meaning: then its word is no claim any more.
+            // The proxy may have been removed from the list, or the header may be another one now: then the claim is void.
             Claim::Proxy(user) => {
                 let vouches = auth_config.proxies().vouch(peer.tcp);
                 vouches.then(|| auth_config.signed_in_by_proxy(user))

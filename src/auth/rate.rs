@@ -1,11 +1,11 @@
-//! How many requests are taken: a token bucket for all of them together.
+//! The rate limit: one token bucket for all requests together.
 
 use std::sync::Mutex;
 use std::time::Instant;
 
 use crate::auth::web_config::RateLimit;
 
-/// A bucket that is full at first.
+/// A token bucket, full at first.
 pub(super) struct Bucket {
     limit: RateLimit,
     state: Mutex<(f64, Instant)>,
@@ -23,7 +23,7 @@ impl Bucket {
         self.limit
     }
 
-    /// Whether one more request is taken.
+    /// Takes a token for one request. Returns false if none is left.
     pub(super) fn take(&self, now: Instant) -> bool {
         let state = self.state.lock();
         let mut state = state.unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! Who signed in by the portal's form: a cookie that only this process can have written.
+//! Portal sessions: a signed cookie that only this process can create.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -11,22 +11,22 @@ use ring::hmac;
 /// How long a session lasts.
 pub const LASTS: TimeDelta = TimeDelta::hours(12);
 
-/// From how many sessions on that were signed out it is looked which of them would have ended anyway.
+/// The number of signed-out sessions from which on the expired ones are removed.
 const MANY: usize = 1_000;
 
-/// Writes and reads cookies. Its key is made anew at each start, which ends every session.
+/// Creates and verifies cookies. Its key is new at each start, which ends every session.
 pub(super) struct Sessions {
     key: hmac::Key,
     ended: Mutex<Ended>,
 }
 
-/// The sessions that were signed out, until they would have ended anyway. Each took a right password to begin, so there are
-/// no more of them than people and programs sign in within [`LASTS`].
+/// The sessions that were signed out, until they would have expired. Each needed a right password, so their number is
+/// bounded by the sign-ins within [`LASTS`].
 #[derive(Debug, Default)]
 struct Ended {
     until: BTreeMap<Vec<u8>, DateTime<Utc>>,
-    /// How many there may be before those that are over go.
-    look_at: usize,
+    /// The number of sessions at which the expired ones are removed.
+    clean_at: usize,
 }
 
 impl Sessions {
@@ -37,7 +37,7 @@ impl Sessions {
         }
     }
 
-    /// A cookie's value for this user, whose password has this hash.
+    /// Returns the cookie value for a new session of this user, whose password has this hash.
     pub(super) fn begin(&self, user: &str, hash: &str, now: DateTime<Utc>) -> String {
         let until = (now + LASTS).timestamp_millis();
         let tag = hmac::sign(&self.key, &signed(user, hash, until));
@@ -45,7 +45,7 @@ impl Sessions {
         format!("{user}.{until}.{}", BASE64.encode(tag.as_ref()))
     }
 
-    /// Whose cookie it is, if it is still good. A user who is gone, or has another password, has no session.
+    /// Returns the user of a valid cookie. A session ends when its user is removed or gets another password.
     pub(super) fn user(
         &self,
         cookie: &str,
@@ -59,15 +59,15 @@ impl Sessions {
         is_good.then_some(user)
     }
 
-    /// Ends a session that [`Sessions::user`] knows.
+    /// Ends the session of a cookie that [`Sessions::user`] accepts.
     pub(super) fn end(&self, cookie: &str, now: DateTime<Utc>) {
         let Some((_, until, tag)) = parts(cookie) else {
             return;
         };
         let mut ended = self.ended();
-        if ended.until.len() >= ended.look_at {
+        if ended.until.len() >= ended.clean_at {
             ended.until.retain(|_, until| *until > now);
-            ended.look_at = (2 * ended.until.len()).max(MANY);
+            ended.clean_at = (2 * ended.until.len()).max(MANY);
         }
         if let Some(until) = DateTime::from_timestamp_millis(until) {
             ended.until.insert(tag, until);
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_is_good_until_it_ends_by_time_by_hand_or_with_the_password() {
+    fn a_session_ends_by_time_by_sign_out_or_with_the_password() {
         let (sessions, now) = (sessions(), DateTime::UNIX_EPOCH);
         let cookie = sessions.begin("alice", "h", now);
         let user = |cookie: &str, hash: &str, now| sessions.user(cookie, &users(hash), now);
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn every_session_that_is_signed_out_has_ended_and_is_forgotten_when_its_time_is_over() {
+    fn a_signed_out_session_has_ended_and_is_forgotten_when_it_expires() {
         let (sessions, now) = (sessions(), DateTime::UNIX_EPOCH);
         let at = |n: i64| now + TimeDelta::milliseconds(n);
         let cookies: Vec<_> = (0..12_000)
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_this_process_has_not_signed_is_nothing() {
+    fn a_cookie_that_this_process_did_not_sign_is_invalid() {
         let (sessions, now) = (sessions(), DateTime::UNIX_EPOCH);
         let cookie = sessions.begin("alice", "h", now);
         let other = Sessions::new(hmac::Key::new(hmac::HMAC_SHA256, b"other"));

@@ -1,4 +1,4 @@
-//! TLS as the web configuration file wants it, and which certificates of clients are taken.
+//! Builds the TLS server configuration from the web configuration file, and verifies client certificates.
 
 use std::sync::Arc;
 
@@ -18,40 +18,40 @@ use tokio_rustls::rustls::{
 use crate::auth::web_config::{ClientAuth, Tls, Version};
 use crate::model::certificate::{self, NameType, Purpose, Trusted};
 
-/// What TLS is built from, as PEM.
+/// The certificates and keys for TLS, as PEM.
 pub(super) struct Material {
     pub(super) cert: Vec<u8>,
     pub(super) key: Vec<u8>,
     pub(super) client_ca: Option<Vec<u8>>,
 }
 
-/// Why TLS cannot be spoken with these files. It says nothing of what is in them.
+/// Why TLS cannot be set up with these files. The messages contain nothing from the files.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// There is no certificate where one should be.
-    #[error("tls_server_config.{0}: no certificate in PEM is there")]
+    /// A certificate is missing.
+    #[error("tls_server_config.{0}: no PEM certificate found")]
     NoCertificate(&'static str),
-    /// There is no key.
-    #[error("tls_server_config.key: no private key in PEM is there")]
+    /// The private key is missing.
+    #[error("tls_server_config.key: no PEM private key found")]
     NoKey,
-    /// rustls refuses it: a key of another certificate, for instance.
+    /// rustls rejects the files: the key belongs to another certificate, for instance.
     #[error("tls_server_config: {0}")]
     Refused(#[from] rustls::Error),
-    /// The authority of clients cannot be used.
+    /// The client CA cannot be used.
     #[error("tls_server_config.client_ca: {0}")]
     ClientCa(String),
 }
 
-/// HTTP/2's name among the protocols that TLS offers.
+/// The ALPN name of HTTP/2.
 pub const HTTP2: &[u8] = b"h2";
 
-/// How connections are taken, and how certificates of clients are looked at, where they are.
+/// The server configuration, and the verifier of client certificates if they are requested.
 pub(super) struct Built {
     pub(super) config: Arc<ServerConfig>,
     pub(super) verifier: Option<Arc<dyn ClientCertVerifier>>,
 }
 
-/// Builds what a connection is taken with.
+/// Builds the server configuration.
 pub(super) fn build(tls: &Tls, http2: bool, material: &Material) -> Result<Built, TlsError> {
     let provider = Arc::new(provider(tls));
     let chain = certificates("cert", &material.cert)?;
@@ -65,7 +65,7 @@ pub(super) fn build(tls: &Tls, http2: bool, material: &Material) -> Result<Built
     };
     let mut config = builder.with_single_cert(chain, key)?;
     if verifier.is_some() {
-        // A session that is resumed shows its certificate to nobody: not to the clock either.
+        // A resumed session sends no certificate, so it could not be verified again, not even for its expiry.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
     }
@@ -77,7 +77,8 @@ pub(super) fn build(tls: &Tls, http2: bool, material: &Material) -> Result<Built
     Ok(Built { config, verifier })
 }
 
-/// What rustls has, without what was not chosen. Cipher suites are chosen for TLS 1.2 alone, as in Go.
+/// Returns the default provider, limited to the configured algorithms. As in Go, cipher suites can be chosen for TLS 1.2
+/// only.
 fn provider(tls: &Tls) -> CryptoProvider {
     let mut provider = ring::default_provider();
     let name = |suite: rustls::SupportedCipherSuite| format!("{:?}", suite.suite());
@@ -86,7 +87,7 @@ fn provider(tls: &Tls) -> CryptoProvider {
         let of_13 = |suite: &rustls::SupportedCipherSuite| suite.tls13().is_some();
         let suites = &mut provider.cipher_suites;
         suites.retain(|suite| of_13(suite) || wanted(&name(*suite)).is_some());
-        // Those of TLS 1.3 first; the others in the order in which they were named.
+        // The suites of TLS 1.3 first, then the others in their configured order.
         suites.sort_by_key(|suite| wanted(&name(*suite)).filter(|_| !of_13(suite)));
     }
     if !tls.curves.is_empty() {
@@ -99,7 +100,7 @@ fn group(name: &str) -> &'static dyn SupportedKxGroup {
     match name {
         "X25519" => ring::kx_group::X25519,
         "CurveP256" => ring::kx_group::SECP256R1,
-        // The only other name that a web configuration can have.
+        // The only other name that a web configuration accepts.
         _ => ring::kx_group::SECP384R1,
     }
 }
@@ -161,7 +162,8 @@ fn verifier(
     })))
 }
 
-/// Clients whose certificate an authority issued, or is trusted as itself; where names are listed, with one of them.
+/// Accepts client certificates that a CA issued or that are listed themselves. If names are configured, the certificate must
+/// have one of them.
 #[derive(Debug)]
 struct Clients {
     verifier: Arc<dyn ClientCertVerifier>,
@@ -169,13 +171,13 @@ struct Clients {
     allowed: Option<Vec<String>>,
 }
 
-/// Why a certificate with good signatures is not taken.
+/// Why a certificate with valid signatures is rejected.
 #[derive(Debug, thiserror::Error)]
 #[error("none of its subject alternative names is in client_allowed_sans")]
 struct NotAllowed;
 
 impl Clients {
-    /// As in the exporter-toolkit, the type of a name does not count.
+    /// As in the exporter-toolkit, the type of a name does not matter.
     fn is_allowed(&self, certificate: &CertificateDer<'_>) -> bool {
         let Some(allowed) = &self.allowed else {
             return true;
@@ -242,7 +244,7 @@ impl ClientCertVerifier for Clients {
     }
 }
 
-/// Takes any certificate, as `RequestClientCert` and `RequireAnyClientCert` ask for: a proof of nothing but its key.
+/// Accepts any certificate, as `RequestClientCert` and `RequireAnyClientCert` require. It proves nothing but the key.
 #[derive(Debug)]
 struct Unverified {
     provider: Arc<CryptoProvider>,

@@ -1,4 +1,4 @@
-//! Users' passwords: bcrypt, at a cost that does not tell who there is.
+//! Checks the passwords of users with bcrypt, without revealing by its duration which users exist.
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
@@ -11,17 +11,18 @@ use ring::hmac;
 
 use super::password_queue::{PasswordQueue, TooManyAttempts};
 
-/// After a wrong password its turn stays taken for so many times as long as it took: guesses get a part of a processor.
+/// After a wrong password, the turn stays taken for this multiple of the duration of the check. So guesses get only a part of
+/// a processor.
 const REST: u32 = 1;
 
-/// How many good passwords are remembered.
+/// The maximum number of remembered passwords.
 const REMEMBERED: usize = 256;
 
-/// Hashes nothing that anybody knows, at the cost that the exporter-toolkit uses for users that are not there.
-const NOBODY: &str = "$2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi";
+/// The hash of an unknown password, with the cost that the exporter-toolkit uses for unknown users.
+const UNKNOWN_PASSWORD: &str = "$2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi";
 
-/// Compares passwords. A password that was right is remembered, as a keyed hash of it and of what it was compared with, so
-/// that a scrape every few seconds costs no bcrypt and a changed hash is heeded at once.
+/// Checks passwords. Remembers a right password, as a keyed hash of it and of the bcrypt hash. So a scrape every few seconds
+/// costs no bcrypt, and a changed hash takes effect at once.
 pub(super) struct Passwords {
     key: hmac::Key,
     good: Mutex<HashSet<Vec<u8>>>,
@@ -37,8 +38,8 @@ impl Passwords {
         }
     }
 
-    /// Whether this is the user's password, which came from this address. It takes as long for a user that is not there. One
-    /// that was right before waits for nothing.
+    /// Checks the password of a user, for a client at this address. Takes as long for an unknown user. A remembered password
+    /// is not queued.
     ///
     /// *Cancel safety*: may be dropped at any time.
     pub(super) async fn is_right(
@@ -55,7 +56,7 @@ impl Passwords {
         }
         let turn = self.turns.turn(address).await?;
         let password = password.to_owned();
-        // The turn goes with the work: who goes away meanwhile makes no room for more of it.
+        // The turn moves into the task: a client that disconnects must not make room for another check.
         let compared = tokio::task::spawn_blocking(move || {
             let begin = Instant::now();
             let is_right = bcrypt::verify(password, &hash).unwrap_or(false);
@@ -83,7 +84,7 @@ impl Passwords {
 
     fn tag(&self, user: &str, hash: &str, password: &str) -> Vec<u8> {
         let mut context = hmac::Context::with_key(&self.key);
-        // Neither a user's name nor a hash holds the separator.
+        // Neither a user name nor a hash contains the separator.
         for part in ["password", user, hash, password] {
             context.update(part.as_bytes());
             context.update(&[0]);
@@ -92,14 +93,14 @@ impl Passwords {
     }
 }
 
-/// What a user that is not there is compared with: it costs what the dearest of the others costs.
+/// Returns the hash to check for an unknown user, with the highest cost of all users.
 fn dummy_hash(users: &BTreeMap<String, String>) -> String {
     let costs = users.values().filter_map(|hash| {
         let parts = HashParts::from_str(hash).ok()?;
         Some(parts.get_cost())
     });
     let cost = costs.max().unwrap_or(10);
-    NOBODY.replacen("$10$", &format!("${cost:02}$"), 1)
+    UNKNOWN_PASSWORD.replacen("$10$", &format!("${cost:02}$"), 1)
 }
 
 #[cfg(test)]
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_remembered_is_bounded_and_no_password() {
+    async fn remembered_passwords_are_limited_and_hashed() {
         let passwords = passwords();
         for _ in 0..REMEMBERED {
             let n = passwords.good().len().to_string();
@@ -169,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_not_there_costs_what_the_dearest_costs() {
+    fn an_unknown_user_has_the_highest_cost() {
         let mut users = users(&[("alice", "a")]);
         users.insert("bob".to_owned(), bcrypt::hash("b", 5).unwrap());
         let cost = |hash: &str| HashParts::from_str(hash).unwrap().get_cost();

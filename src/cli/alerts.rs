@@ -19,7 +19,7 @@ use crate::alert_types::{Rule, SourceKind};
 use crate::model::alert::{LabelSet, Status};
 use crate::model::run::{Outcome, RUN, RunId, State};
 
-/// Look at what fires, and at the alert types, on a running server.
+/// Show the firing alerts and the alert types of a running server.
 #[derive(Debug, Args)]
 pub(super) struct Alerts {
     #[command(flatten)]
@@ -30,30 +30,30 @@ pub(super) struct Alerts {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// List what fires, and what is done about it; those that began last first.
+    /// List the firing alerts and the decisions about them, most recent first.
     List {
-        /// Only those of this alert type.
+        /// Only alerts with this alertname.
         #[arg(long)]
         alertname: Option<String>,
         /// Only those of this host.
         #[arg(long)]
         host: Option<String>,
-        /// How many, at most 1000.
+        /// The number of entries, at most 1000.
         #[arg(long, default_value_t = 20)]
         limit: u32,
-        /// Where to begin: what the last page said.
+        /// The cursor that the previous page printed.
         #[arg(long)]
         cursor: Option<String>,
     },
-    /// List the alert types: those of rules, and those of alerts that came.
+    /// List the alert types, from rules and from received alerts.
     Types {
-        /// Only those that no binding is for.
+        /// Only alert types without a binding.
         #[arg(long)]
         unbound: bool,
     },
-    /// Show one alert type: its rules, its bindings, its last alerts.
+    /// Show one alert type: its rules, bindings and latest alerts.
     Show {
-        /// Its name.
+        /// The name of the alert type.
         name: String,
     },
 }
@@ -164,9 +164,9 @@ impl Alerts {
                 list(
                     &found,
                     if all {
-                        "Nothing fires.\n"
+                        "No alerts are firing.\n"
                     } else {
-                        "Nothing of that fires.\n"
+                        "No matching alerts are firing.\n"
                     },
                 )
             }
@@ -191,12 +191,12 @@ fn list(list: &List, nothing: &str) -> Result<(), Failure> {
         text.push_str(nothing);
     }
     if let Some(next) = &list.next {
-        let _ = writeln!(text, "\nthere is more: --cursor={}", plain(next));
+        let _ = writeln!(text, "\nMore: --cursor={}", plain(next));
     }
     print(&text)
 }
 
-/// An episode in the form of `promansible explain`: a line of its own, its labels, a line for each decision.
+/// Formats an episode like `promansible explain`: a line of its own, its labels, a line for each decision.
 fn episode(of: &Episode, color: bool) -> String {
     let name = Ink::Bold.paint(&alert_name(&of.alertname), color);
     let since = firing(of.status, of.starts_at, of.ends_at);
@@ -209,7 +209,7 @@ fn episode(of: &Episode, color: bool) -> String {
     let rows: Vec<_> = of.decisions.iter().map(decision).collect();
     text.push_str(&columns("    ", &rows, color));
     if rows.is_empty() {
-        let none = Ink::Dim.paint("no binding is for it", color);
+        let none = Ink::Dim.paint("no binding matches", color);
         let _ = writeln!(text, "    {none}");
     }
     text
@@ -229,7 +229,7 @@ fn decision(of: &Decision) -> [Cell; 3] {
         (Some(Outcome::Successful), _) => (Ink::Green, Outcome::Successful.as_str()),
         (Some(outcome), _) => (Ink::Red, outcome.as_str()),
         (None, Some(state)) => (Ink::Plain, state.as_str()),
-        (None, None) => (Ink::Dim, "no longer kept"),
+        (None, None) => (Ink::Dim, "no longer stored"),
     };
     [
         binding,
@@ -245,7 +245,7 @@ fn types(types: &Types) -> Result<(), Failure> {
         "SEVERITY",
         "FIRING",
         "LAST SEEN",
-        "KNOWN FROM",
+        "SOURCES",
         "BINDINGS",
     ];
     let mut rows = vec![head.map(|title| Cell::inked(Ink::Dim, title))];
@@ -265,7 +265,7 @@ fn types(types: &Types) -> Result<(), Failure> {
         ]);
     }
     if types.alert_types.is_empty() {
-        print("no alert type is so\n")?;
+        print("No alert types.\n")?;
     } else {
         print(&columns("", &rows, color))?;
     }
@@ -273,7 +273,7 @@ fn types(types: &Types) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Says which places could not be looked at.
+/// Warns about sources that are unavailable.
 fn warn(places: &Places) {
     let mut errors = std::io::stderr();
     let warning = Ink::Yellow.paint("warning:", colored(&errors));
@@ -282,7 +282,7 @@ fn warn(places: &Places) {
     {
         let _ = writeln!(
             errors,
-            "{warning} Prometheus at {} is unavailable since {}: {}",
+            "{warning} Prometheus at {} has been unavailable since {}: {}",
             plain(url),
             second(*since),
             plain(why)
@@ -310,7 +310,7 @@ fn show(detail: &Detail) -> Result<(), Failure> {
         let error = source.error.as_ref().map(|e| format!(" failed: {e}"));
         let kind = source.kind.as_str();
         row(
-            "known from",
+            "source",
             format!("{kind} {place}{}", error.unwrap_or_default()).trim(),
         );
     }
@@ -334,8 +334,8 @@ fn show(detail: &Detail) -> Result<(), Failure> {
     ]);
     let mut text = columns("", &rows, color);
     for rule in &detail.rules {
-        let hold = rule.hold.as_ref().map(|hold| format!(" for {hold}"));
-        let title = format!("rule of group {}{}", rule.group, hold.unwrap_or_default());
+        let hold = rule.hold.as_ref().map(|hold| format!(", for {hold}"));
+        let title = format!("rule in group {}{}", rule.group, hold.unwrap_or_default());
         let _ = writeln!(text, "\n{}", Ink::Bold.paint(&plain(&title), color));
         for line in rule.expr.lines() {
             let _ = writeln!(text, "  {}", cut(&plain(line), 200));

@@ -16,15 +16,15 @@ use super::table::{Cell, columns};
 use super::terminal::{Ink, plain};
 use crate::model::identity::AuthMethod;
 
-/// Look at who changed what, on a running server; newest first.
+/// Show who changed what on a running server, most recent first.
 #[derive(Debug, Args)]
 pub(super) struct Audit {
     #[command(flatten)]
     server: Server,
-    /// How many, at most 1000.
+    /// The number of entries, at most 1000.
     #[arg(long, default_value_t = 20)]
     limit: u32,
-    /// Where to begin: what the last page said.
+    /// The cursor that the previous page printed.
     #[arg(long)]
     cursor: Option<u64>,
 }
@@ -58,18 +58,18 @@ impl Audit {
         }
         let page: Page = self.server.ask(Method::GET, &path)?;
         if page.entries.is_empty() {
-            return print("nobody has changed anything\n");
+            return print("No changes.\n");
         }
         let color = colored(&std::io::stdout());
         let mut text = table(&page.entries, color);
         if let Some(next) = page.next {
-            let _ = writeln!(text, "more: --cursor={next}");
+            let _ = writeln!(text, "More: --cursor={next}");
         }
         print(&text)
     }
 }
 
-/// The entries, and below each that changed something typed how it was and is.
+/// Formats the entries. An entry that changed an object is followed by the object before and after.
 fn table(entries: &[Entry], color: bool) -> String {
     let mut rows = vec![HEADS.map(|head| Cell::inked(Ink::Bold, head))];
     rows.extend(entries.iter().map(row));
@@ -87,8 +87,8 @@ fn table(entries: &[Entry], color: bool) -> String {
     text
 }
 
-/// What stands above the columns.
-const HEADS: [&str; 7] = ["ID", "WHEN", "WHO", "BY", "FROM", "WHAT", "ANSWER"];
+/// The headings of the columns.
+const HEADS: [&str; 7] = ["ID", "TIME", "USER", "AUTH", "ADDRESS", "ACTION", "STATUS"];
 
 fn row(entry: &Entry) -> [Cell; 7] {
     let answer = match entry.status {

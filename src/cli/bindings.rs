@@ -14,7 +14,7 @@ use super::run::{target, var};
 use super::table::{Cell, columns};
 use super::terminal::{Ink, plain};
 
-/// Look at the bindings of a running server, make or remove one.
+/// List, show, add or remove bindings on a running server.
 #[derive(Debug, Args)]
 pub(super) struct Bindings {
     #[command(flatten)]
@@ -25,19 +25,19 @@ pub(super) struct Bindings {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// List the bindings, in the order in which they are searched.
+    /// List the bindings in the order in which they are evaluated.
     List,
     /// Show one binding.
     Show {
-        /// Its name.
+        /// The name of the binding.
         name: String,
     },
-    /// Make a binding. Those of the configuration file are made there.
+    /// Add a binding. To change a binding of the configuration file, edit the file.
     #[command(after_help = AFTER)]
     Add(Box<Add>),
-    /// Remove a binding that was made over the API.
+    /// Remove a binding that was added over the API.
     Remove {
-        /// Its name.
+        /// The name of the binding.
         name: String,
     },
 }
@@ -51,54 +51,55 @@ For example:
 
 #[derive(Debug, Args)]
 struct Add {
-    /// Its name.
+    /// The name of the binding.
     name: String,
-    /// A matcher, as Alertmanager writes it; all must match.
+    /// A matcher in Alertmanager syntax; may be repeated, and all must match.
     #[arg(long = "match", value_name = "MATCHER", required = true)]
     matchers: Vec<String>,
-    /// An alert role; several are run in this order.
+    /// An alert role; may be repeated, and the roles run in this order.
     #[arg(long = "role", value_name = "ROLE", required_unless_present = "steps")]
     roles: Vec<String>,
-    /// Instead, the roles of one step; the next step runs if the alert still fires after it.
+    /// The roles of one step, instead of --role; the next step runs if the alert still fires after it.
     #[arg(long = "step", value_name = "ROLE[,ROLE…]", conflicts_with = "roles")]
     steps: Vec<String>,
-    /// A role that runs once when an alert that had a run of this binding resolves; several are run in this order.
+    /// A role that runs once when an alert that had a run of this binding resolves; may be repeated, and the roles run
+    /// in this order.
     #[arg(long = "on-resolved", value_name = "ROLE")]
     on_resolved: Vec<String>,
-    /// Only tasks with one of these tags.
+    /// Run only tasks with one of these tags.
     #[arg(long, value_name = "TAG[,TAG…]", value_delimiter = ',')]
     tags: Vec<String>,
-    /// No task with one of these tags.
+    /// Skip tasks with one of these tags.
     #[arg(long, value_name = "TAG[,TAG…]", value_delimiter = ',')]
     skip_tags: Vec<String>,
-    /// Only on these hosts, by their exact names.
+    /// Run only on these hosts (exact names).
     #[arg(long, value_name = "HOST[,HOST…]", value_delimiter = ',')]
     limit: Vec<String>,
-    /// Where: host:NAME[,NAME…], group:NAME or controller; where nothing is said, the host that the label instance names.
+    /// Where to run: host:NAME[,NAME…], group:NAME or controller; by default, the host in the label instance.
     #[arg(long, value_parser = target)]
     target: Option<Value>,
-    /// A variable for the roles; the value is taken as JSON if it is, else as a text.
+    /// A variable for the roles; the value is parsed as JSON if possible, otherwise used as a string.
     #[arg(long = "var", value_name = "NAME=VALUE", value_parser = var)]
     vars: Vec<(String, Value)>,
-    /// How long a run may take, such as 10m.
+    /// The maximum duration of a run, such as 10m.
     #[arg(long)]
     timeout: Option<String>,
-    /// Only say what would change (Ansible's --check --diff).
+    /// Report what would change, without changing it (Ansible's --check --diff).
     #[arg(long, conflicts_with = "mode")]
     check: bool,
-    /// Whether runs act: run, check, or observe (run nothing, and note what would be run).
+    /// The mode: run, check (report changes without making them) or observe (run nothing, record what would run).
     #[arg(long)]
     mode: Option<String>,
-    /// How long nothing is started on a host after a start, such as 30m.
+    /// The minimum time between two starts on a host, such as 30m.
     #[arg(long, value_name = "DURATION")]
     cooldown: Option<String>,
-    /// How often it may run on a host within a time, such as 3/24h.
+    /// The maximum number of starts on a host within a period, such as 3/24h.
     #[arg(long, value_name = "MAX/PER", value_parser = attempts)]
     attempts: Option<Value>,
-    /// How long an alert has to resolve after a run, such as 10m.
+    /// The time in which an alert should resolve after a run, such as 10m.
     #[arg(long, value_name = "DURATION")]
     verify_within: Option<String>,
-    /// Have each run wait for a person's consent.
+    /// Require approval before each run.
     #[arg(long)]
     approval: bool,
 }
@@ -129,7 +130,7 @@ impl Bindings {
                 let body = add.json();
                 let made = server.ask_async(Method::POST, "bindings", Some(&body));
                 let Named { name } = block_on(made)??;
-                print(&format!("{} is made\n", plain(&name)))
+                print(&format!("{} is added\n", plain(&name)))
             }
             Verb::Remove { name } => {
                 let Named { name } = server.ask(Method::DELETE, &path(&name))?;
@@ -189,10 +190,12 @@ impl Add {
 }
 
 fn attempts(text: &str) -> Result<Value, String> {
-    let (max, per) = text.split_once('/').ok_or("want MAX/PER, such as 3/24h")?;
+    let (max, per) = text
+        .split_once('/')
+        .ok_or("expected MAX/PER, such as 3/24h")?;
     let max: u32 = max
         .parse()
-        .map_err(|_| format!("{max:?} is no number; want MAX/PER, such as 3/24h"))?;
+        .map_err(|_| format!("{max:?} is not a number; expected MAX/PER, such as 3/24h"))?;
     Ok(json!({"max": max, "per": per}))
 }
 

@@ -17,17 +17,18 @@ use crate::auth::Auth;
 use crate::config::{self, Ansible, Binding, Config, Guards, Web, missing_roles};
 use crate::util::secret_file::{self, SecretFileError};
 
-/// Check a file without a server.
+/// Check a configuration file, without a server.
 #[derive(Debug, Subcommand)]
 pub(super) enum Check {
-    /// Check a configuration file; exit code 1 if it has defects.
+    /// Check a configuration file; the exit code is 1 if it has errors.
     Config {
-        /// The configuration.
+        /// The configuration file.
         file: PathBuf,
     },
-    /// Check a file for --web.config.file, with the certificates and keys that it names; exit code 1 if it has defects.
+    /// Check a file for --web.config.file, and the certificates and keys that it names; the exit code is 1 if there are
+    /// errors.
     WebConfig {
-        /// The web configuration.
+        /// The web configuration file.
         file: PathBuf,
     },
 }
@@ -61,24 +62,24 @@ fn config(file: &Path) -> Result<(), Failure> {
     let missing = missing_programs(&config.ansible, std::env::var_os("PATH"));
     if !missing.is_empty() {
         warn(&format!(
-            "no {} in PATH: want ansible.bin_dir to name the folder that holds Ansible's programs",
-            missing.join(" and no ")
+            "{} not found in PATH: set ansible.bin_dir to the folder that contains Ansible's programs",
+            missing.join(" and ")
         ));
     }
-    if let Some(warning) = unheard(&config) {
+    if let Some(warning) = missing_alertmanager(&config) {
         warn(&warning);
     }
     for warning in quoted(&config).chain(missing_roles(&config)) {
         warn(&warning);
     }
-    without_effect(&config.ansible);
+    warn_ineffective_settings(&config.ansible);
     if let Err(e @ SecretFileError::WorldWritable(_)) = secret_file::check(file) {
         warn(&e.to_string());
     }
     Ok(())
 }
 
-/// The matchers whose value is in single quotes, which are a part of it.
+/// Returns the matchers whose value is in single quotes, which are part of the value.
 fn quoted(config: &Config) -> impl Iterator<Item = String> {
     let matchers = config.bindings.iter().flat_map(|binding| {
         let matchers = binding.matchers.iter();
@@ -92,14 +93,14 @@ fn quoted(config: &Config) -> impl Iterator<Item = String> {
         let inner = in_quotes(matcher.value())?;
         let name = matcher.name();
         Some(format!(
-            "the binding {binding}: the single quotes around the value of {name} are a part of it, as for Alertmanager: \
-             want double quotes, as in {name}=\"{inner}\""
+            "the binding {binding}: the single quotes around the value of {name} are part of the value, as in Alertmanager: \
+             use double quotes, as in {name}=\"{inner}\""
         ))
     })
 }
 
-/// What is in the `ansible.cfg` that promansible says otherwise.
-fn without_effect(ansible: &Ansible) {
+/// Warns about settings in `ansible.cfg` that promansible overrides.
+fn warn_ineffective_settings(ansible: &Ansible) {
     let Some(file) = config_file(ansible) else {
         return;
     };
@@ -108,7 +109,7 @@ fn without_effect(ansible: &Ansible) {
     };
     for key in ineffective(ansible, &text) {
         warn(&format!(
-            "{}:{}: {} has no effect, because {} is stronger: {}",
+            "{}:{}: {} has no effect, because {} overrides it: {}",
             file.display(),
             key.line,
             key.key,
@@ -124,8 +125,8 @@ fn warn(warning: &str) {
     let _ = writeln!(stderr, "{sign} {warning}");
 }
 
-/// The bindings that care whether their alert resolved, where nobody can be asked.
-fn unheard(config: &Config) -> Option<String> {
+/// Returns a warning about bindings that depend on whether their alerts resolved, if no Alertmanager can be queried.
+fn missing_alertmanager(config: &Config) -> Option<String> {
     if config.alertmanager.is_some() {
         return None;
     }
@@ -140,18 +141,19 @@ fn unheard(config: &Config) -> Option<String> {
         return None;
     }
     Some(format!(
-        "no alertmanager, and whether their alerts resolved matters to the bindings {names}: a verdict may stay \
-         unknown, and a next step waits for the next notification: want alertmanager: {{url: http://127.0.0.1:9093}}"
+        "alertmanager is not configured, but bindings depend on whether their alerts resolved ({names}): a verdict may stay \
+         unknown, and a next step waits for the next notification: set alertmanager: {{url: http://127.0.0.1:9093}}"
     ))
 }
 
-/// What a run would not find here. The server may have another `PATH`, so that this is no defect of the file.
+/// Returns the programs that a run would not find here. The server may have another `PATH`, so this is not a defect of
+/// the file.
 fn missing_programs(ansible: &Ansible, path: Option<OsString>) -> Vec<&'static str> {
     let mut programs = vec!["ansible-playbook", "ansible-inventory"];
     if ansible.bin_dir.is_some() {
         programs.clear();
     }
-    // As for a run, the configuration's own PATH comes first.
+    // As in a run, the PATH of the configuration takes precedence.
     let configured = ansible.environment.get("PATH").map(OsString::from);
     let path = configured.or(path).unwrap_or_default();
     programs.retain(|program| !std::env::split_paths(&path).any(|dir| dir.join(program).is_file()));

@@ -1,4 +1,4 @@
-//! A client for a running promansible.
+//! The client for a running server.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,16 +14,16 @@ use super::terminal::plain;
 use crate::clients::web_client::{Stream, WebClient, WebError, under};
 use crate::config::load_http_client;
 
-/// How long an answer may take. A cancel waits for a commit; a list reads the history.
+/// The timeout of a request. A cancel waits for a commit; a list reads the history.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The largest answer that is read: a run's whole output, many times over.
+/// The maximum size of a response in bytes: many times the whole output of a run.
 const LARGEST: usize = 1 << 30;
 
-/// Which server to talk to.
+/// The server to connect to.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Server {
-    /// Where the server answers.
+    /// The URL of the server.
     #[arg(
         long = "server.url",
         value_name = "URL",
@@ -33,7 +33,7 @@ pub(super) struct Server {
         global = true
     )]
     url: Uri,
-    /// How it wants to be asked: a YAML file with who asks and whom to trust, as promtool and amtool take it.
+    /// The HTTP client configuration (credentials and TLS): a YAML file as for promtool and amtool.
     #[arg(
         long = "http.config.file",
         value_name = "FILE",
@@ -53,7 +53,7 @@ struct Envelope {
 }
 
 impl Server {
-    /// Asks for what is under `/api/v1/`, and unpacks the envelope.
+    /// Sends a request for a path under `/api/v1/`, and unpacks the envelope of the response.
     pub(super) fn ask<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -62,7 +62,7 @@ impl Server {
         block_on(self.ask_async(method, path, None))?
     }
 
-    /// The same inside a runtime, with what is sent along.
+    /// The same inside a runtime, with a body.
     pub(super) async fn ask_async<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -72,15 +72,14 @@ impl Server {
         let body = self.exchange(method, path, json).await?;
         let envelope: Envelope = serde_json::from_slice(&body).map_err(|e| self.odd(&e))?;
         serde_json::from_value(envelope.data)
-            .map_err(|e| Failure::new(format!("{} answered something else: {e}", self.url)))
+            .map_err(|e| Failure::new(format!("unexpected response from {}: {e}", self.url)))
     }
 
-    /// Where it is.
     pub(super) fn url(&self) -> &Uri {
         &self.url
     }
 
-    /// Whether somebody listens there.
+    /// Whether a server listens there.
     pub(super) async fn answers(&self) -> Result<bool, Failure> {
         self.check()?;
         Ok(self.client()?.reaches(&self.url).await)
@@ -95,7 +94,7 @@ impl Server {
         })
     }
 
-    /// Asks for a text.
+    /// Sends a request for a text.
     pub(super) fn text(&self, path: &str) -> Result<Bytes, Failure> {
         block_on(self.text_async(path))?
     }
@@ -114,25 +113,25 @@ impl Server {
         self.check()?;
         let request = self.request(method, path, json)?;
         let answer = self.client()?.send(request).await;
-        let answer = answer.map_err(|e| self.unanswered(&e))?;
+        let answer = answer.map_err(|e| self.request_error(&e))?;
         if answer.status.is_success() {
             return Ok(answer.body);
         }
-        Err(refused(answer.status, &answer.headers, &answer.body))
+        Err(rejection(answer.status, &answer.headers, &answer.body))
     }
 
-    /// Asks for what goes on, such as events.
+    /// Opens a stream, such as that of events.
     pub(super) async fn open(&self, path: &str) -> Result<Stream, Failure> {
         self.check()?;
         let request = self.request(Method::GET, path, None)?;
         let stream = self.client()?.open(request).await;
-        let stream = stream.map_err(|e| self.unanswered(&e))?;
+        let stream = stream.map_err(|e| self.request_error(&e))?;
         if stream.status.is_success() {
             return Ok(stream);
         }
         let (status, headers) = (stream.status, stream.headers.clone());
-        let body = stream.rest().await.map_err(|e| self.unanswered(&e))?;
-        Err(refused(status, &headers, &body))
+        let body = stream.rest().await.map_err(|e| self.request_error(&e))?;
+        Err(rejection(status, &headers, &body))
     }
 
     fn request(
@@ -151,51 +150,48 @@ impl Server {
         Ok(request.body(body)?)
     }
 
-    fn unanswered(&self, e: &WebError) -> Failure {
+    fn request_error(&self, e: &WebError) -> Failure {
         Failure::new(match e {
             WebError::Connect(e) => format!(
-                "no promansible answers at {}: {e}. Is it running? --server.url names another address",
+                "cannot reach promansible at {}: {e}. Is it running? Set --server.url for another address",
                 self.url
             ),
             WebError::Late(patience) => {
-                format!("{} took longer than {patience:?} to answer", self.url)
+                format!("no response from {} within {patience:?}", self.url)
             }
             e => format!("{}: {e}", self.url),
         })
     }
 
-    /// Refuses what would be silently left out of the request.
+    /// Rejects parts of the URL that would be silently omitted from the request.
     fn check(&self) -> Result<(), Failure> {
         if self
             .url
             .authority()
             .is_some_and(|a| a.as_str().contains('@'))
         {
-            // A password that was typed is not repeated.
+            // Do not print a password.
             return Err(Failure::new(
-                "--server.url holds a user or a password: want a URL without, such as http://127.0.0.1:10942; --http.config.file names a file with basic_auth",
+                "--server.url contains a user or a password: use a URL without them, such as http://127.0.0.1:10942, and --http.config.file with basic_auth",
             ));
         }
         if !matches!(self.url.scheme_str(), Some("http" | "https")) || self.url.query().is_some() {
             return Err(Failure::new(format!(
-                "--server.url {}: want an http:// or https:// address without a query, such as http://127.0.0.1:10942",
+                "--server.url {}: expected an http:// or https:// URL without a query, such as http://127.0.0.1:10942",
                 self.url
             )));
         }
         Ok(())
     }
 
-    /// That it answers what we do not know.
+    /// Returns the error for a response of an unknown form.
     pub(super) fn odd(&self, e: &dyn std::error::Error) -> Failure {
-        Failure::new(format!(
-            "{} does not answer like promansible: {e}",
-            self.url
-        ))
+        Failure::new(format!("unexpected response from {}: {e}", self.url))
     }
 }
 
-/// What the server says where it does not do what it was asked.
-fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Failure {
+/// Returns the error from the response to a rejected request.
+fn rejection(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Failure {
     let is_json = headers
         .get(CONTENT_TYPE)
         .is_some_and(|t| t.as_bytes().starts_with(b"application/json"));
@@ -206,13 +202,13 @@ fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Failure {
     Failure::new(format!("{} ({status})", plain(&why)))
 }
 
-/// A name as one segment of a path.
+/// Escapes a name as one segment of a path.
 pub(super) fn segment(name: &str) -> String {
     let escaped: String = form_urlencoded::byte_serialize(name.as_bytes()).collect();
     escaped.replace('+', "%20")
 }
 
-/// Does what is async on this thread alone.
+/// Runs async work on this thread.
 pub(super) fn block_on<F: Future>(work: F) -> std::io::Result<F::Output> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use super::Failure;
 use super::client::{Server, block_on};
 use super::colored;
-use super::follow::{Following, Happening};
+use super::follow::{RunEvent, RunFollower};
 use super::print;
 use super::run::target;
 use super::table::{Cell, columns};
@@ -24,10 +24,10 @@ use crate::model::facts::{Change, Facts as Known, Imported, cache_file, setup_ou
 use crate::model::run::{Outcome, Run, RunId, State, TaskEvent, TaskStatus};
 use crate::util::clock;
 
-/// About how much JSON is sent at once.
+/// The approximate size of one request, in bytes of JSON.
 const BATCH: usize = 8 << 20;
 
-/// Look at what is known of hosts, and have it gathered, on a running server.
+/// Show, gather or import the facts of hosts on a running server.
 #[derive(Debug, Args)]
 pub(super) struct Facts {
     #[command(flatten)]
@@ -38,32 +38,33 @@ pub(super) struct Facts {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// List the hosts whose facts are known, and since when.
+    /// List the hosts with facts, and when the facts were gathered.
     List,
-    /// Print the facts of a host as JSON, or a part of them.
+    /// Print the facts of a host, or a part of them, as JSON.
     Show {
-        /// The host's name in the inventory.
+        /// The name of the host in the inventory.
         host: String,
-        /// Names with dots between: `default_ipv4.address`.
+        /// The path of a fact, such as `default_ipv4.address`.
         path: Option<String>,
     },
-    /// Show what changed on a host, the latest first.
+    /// Show how the facts of a host changed, most recent first.
     Diff {
-        /// The host's name in the inventory.
+        /// The name of the host in the inventory.
         host: String,
     },
-    /// Gather facts now, and say of each host how that went.
+    /// Gather facts now, and show the result for each host.
     Gather {
-        /// Where: host:NAME[,NAME…], group:NAME or controller.
+        /// Where to run: host:NAME[,NAME…], group:NAME or controller.
         #[arg(value_parser = target)]
         target: Value,
-        /// What to ask for, as `gather_subset` of Ansible's setup: network, '!hardware'.
+        /// The facts to gather, as in `gather_subset` of Ansible's setup module: network, '!hardware'.
         #[arg(long, value_delimiter = ',', allow_hyphen_values = true)]
         subset: Vec<String>,
     },
-    /// Take facts that others gathered.
+    /// Import facts that were gathered elsewhere.
     Import {
-        /// A folder of a fact cache (jsonfile) or of `ansible -m setup --tree`; - or nothing is what `ansible all -m setup` prints.
+        /// The folder of a fact cache (jsonfile) or of `ansible -m setup --tree`; `-` (the default) reads the output of
+        /// `ansible all -m setup`.
         #[arg(default_value = "-")]
         from: PathBuf,
     },
@@ -71,23 +72,23 @@ enum Verb {
 
 #[derive(Deserialize)]
 struct List {
-    hosts: Vec<Of>,
+    hosts: Vec<HostInfo>,
 }
 
 #[derive(Deserialize)]
-struct Of {
+struct HostInfo {
     host: String,
     gathered_at: DateTime<Utc>,
     live: bool,
 }
 
 #[derive(Deserialize)]
-struct OfHost {
+struct HostFacts {
     facts: Map<String, Value>,
 }
 
 #[derive(Deserialize)]
-struct ChangesOf {
+struct HostChanges {
     changes: Vec<ChangedAt>,
 }
 
@@ -124,9 +125,7 @@ impl Facts {
     fn list(&self, color: bool) -> Result<(), Failure> {
         let list: List = self.server.ask(Method::GET, "facts")?;
         if list.hosts.is_empty() {
-            return print(
-                "No facts are known yet. Gather them: promansible facts gather group:all\n",
-            );
+            return print("No facts yet. To gather them: promansible facts gather group:all\n");
         }
         let mut rows = vec![["HOST", "GATHERED", ""].map(Cell::new)];
         rows.extend(list.hosts.iter().map(|of| {
@@ -141,7 +140,7 @@ impl Facts {
     }
 
     fn show(&self, host: &str, path: Option<&str>) -> Result<(), Failure> {
-        let known: OfHost = self.server.ask(Method::GET, &format!("facts/{host}"))?;
+        let known: HostFacts = self.server.ask(Method::GET, &format!("facts/{host}"))?;
         let shown = match path {
             None => json_text(&known.facts)?,
             Some(path) => match Known::new(&known.facts).path(path) {
@@ -155,10 +154,10 @@ impl Facts {
 
     fn diff(&self, host: &str, color: bool) -> Result<(), Failure> {
         let path = format!("facts/{host}/changes");
-        let of: ChangesOf = self.server.ask(Method::GET, &path)?;
+        let of: HostChanges = self.server.ask(Method::GET, &path)?;
         if of.changes.is_empty() {
             return print(&format!(
-                "Nothing has changed on {host} since its facts were first gathered.\n"
+                "No changes on {host} since its facts were first gathered.\n"
             ));
         }
         let mut text = String::new();
@@ -189,30 +188,30 @@ impl Facts {
         })?
     }
 
-    /// A line for each host as it answers, and on a terminal a bar below them.
+    /// Prints a line for each host when it responds, and on a terminal a progress bar below.
     async fn follow(&self, id: RunId, color: bool) -> Result<(), Failure> {
         let mut told: BTreeMap<String, bool> = BTreeMap::new();
         let bar = Bar(std::io::stderr().is_terminal());
-        let mut following = Following::new(&self.server, id);
+        let mut following = RunFollower::new(&self.server, id);
         let mut hosts = 0;
         loop {
             match following.next().await? {
-                Happening::Task(event) if is_answer(&event) && !told.contains_key(&event.host) => {
+                RunEvent::Task(event) if is_answer(&event) && !told.contains_key(&event.host) => {
                     let well = event.status == TaskStatus::Ok;
                     bar.clear();
                     print(&line(&event, well, color))?;
                     told.insert(event.host, well);
                     bar.draw(told.len(), hosts);
                 }
-                Happening::Run(run) if run.state == State::Finished => {
+                RunEvent::Run(run) if run.state == State::Finished => {
                     bar.clear();
                     return ended(&run, told.values().filter(|well| **well).count());
                 }
-                Happening::Run(run) => {
+                RunEvent::Run(run) => {
                     hosts = run.hosts.len();
                     bar.draw(told.len(), hosts);
                 }
-                Happening::Task(_) | Happening::Output { .. } => {}
+                RunEvent::Task(_) | RunEvent::Output { .. } => {}
             }
         }
     }
@@ -228,38 +227,43 @@ impl Facts {
         } else {
             read_folder(from)?
         };
-        let (mut kept, mut left) = (0, Vec::new());
+        let (mut imported, mut skipped) = (0, Vec::new());
         let mut batch = Batch::default();
         for (Imported { host, facts }, at) in found {
             match facts {
                 Ok(facts) => {
                     if let Some(full) = batch.add(host, facts, at) {
-                        self.send(&full, &mut kept, &mut left)?;
+                        self.send(&full, &mut imported, &mut skipped)?;
                     }
                 }
-                Err(why) => left.push(format!("{host}: {why}")),
+                Err(why) => skipped.push(format!("{host}: {why}")),
             }
         }
         if let Some(rest) = batch.take() {
-            self.send(&rest, &mut kept, &mut left)?;
+            self.send(&rest, &mut imported, &mut skipped)?;
         }
-        print(&format!("{kept} hosts imported\n"))?;
-        if left.is_empty() {
+        print(&format!("{imported} hosts imported\n"))?;
+        if skipped.is_empty() {
             return Ok(());
         }
-        let left: Vec<String> = left.iter().map(|why| plain(why)).collect();
+        let skipped: Vec<String> = skipped.iter().map(|why| plain(why)).collect();
         Err(Failure::new(format!(
-            "{} hosts were left out:\n  {}",
-            left.len(),
-            left.join("\n  ")
+            "{} hosts were skipped:\n  {}",
+            skipped.len(),
+            skipped.join("\n  ")
         )))
     }
 
-    fn send(&self, body: &Value, kept: &mut usize, left: &mut Vec<String>) -> Result<(), Failure> {
+    fn send(
+        &self,
+        body: &Value,
+        imported: &mut usize,
+        skipped: &mut Vec<String>,
+    ) -> Result<(), Failure> {
         let answer: ImportAnswer =
             block_on(self.server.ask_async(Method::POST, "facts", Some(body)))??;
-        *kept += answer.kept.len();
-        left.extend(
+        *imported += answer.kept.len();
+        skipped.extend(
             answer
                 .unknown
                 .iter()
@@ -269,7 +273,7 @@ impl Facts {
     }
 }
 
-/// Facts that are sent together: those that were gathered at one time.
+/// Facts to send together: those that were gathered at the same time.
 #[derive(Default)]
 struct Batch {
     at: Option<DateTime<Utc>>,
@@ -278,7 +282,7 @@ struct Batch {
 }
 
 impl Batch {
-    /// Adds a host, and hands out what was there before if this does not go with it.
+    /// Adds a host. Returns the previous content if the host does not belong to it.
     fn add(
         &mut self,
         host: String,
@@ -301,7 +305,7 @@ impl Batch {
 
 type Found = Vec<(Imported, Option<DateTime<Utc>>)>;
 
-/// The files of a folder; each was gathered when it was written.
+/// Reads the files of a folder. The facts of a file were gathered when it was written.
 fn read_folder(folder: &Path) -> Result<Found, Failure> {
     let named = |why: &dyn std::fmt::Display| Failure::new(format!("{}: {why}", folder.display()));
     let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
@@ -323,7 +327,7 @@ fn read_folder(folder: &Path) -> Result<Found, Failure> {
     }
     if found.is_empty() {
         return Err(named(
-            &"there are no files in it: want a folder of a fact cache, a file for each host",
+            &"it contains no files: expected the folder of a fact cache, with one file per host",
         ));
     }
     Ok(found)
@@ -361,7 +365,7 @@ fn short(text: &str) -> String {
     text.chars().take(CHARS - 1).chain(['…']).collect()
 }
 
-/// Whether an event says how gathering went on its host.
+/// Whether an event is the result of gathering on its host.
 fn is_answer(event: &TaskEvent) -> bool {
     let action = event.action.rsplit('.').next().unwrap_or_default();
     let bad = matches!(event.status, TaskStatus::Failed | TaskStatus::Unreachable);
@@ -383,7 +387,7 @@ fn line(event: &TaskEvent, well: bool, color: bool) -> String {
 
 fn ended(run: &Run, well: usize) -> Result<(), Failure> {
     let all = run.hosts.len();
-    let text = format!("run {}: facts of {well} of {all} hosts", run.id);
+    let text = format!("run {}: facts gathered from {well} of {all} hosts", run.id);
     match run.outcome {
         Some(Outcome::Successful) => print(&(text + "\n")),
         outcome => {
@@ -397,7 +401,7 @@ fn ended(run: &Run, well: usize) -> Result<(), Failure> {
     }
 }
 
-/// How far it is, on a terminal only.
+/// A progress bar, only on a terminal.
 struct Bar(bool);
 
 impl Bar {

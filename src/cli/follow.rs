@@ -1,4 +1,4 @@
-//! Follows a run by the events that the server sends: nothing is asked for twice, however long the output is.
+//! Follows a run by the events of the server. Nothing is transferred twice, however long the output is.
 
 use std::time::Duration;
 
@@ -10,16 +10,16 @@ use super::client::Server;
 use crate::clients::web_client::Stream;
 use crate::model::run::{Run, RunId, TaskEvent};
 
-/// How long to wait before another try where a stream ended.
+/// The delay before reconnecting after a stream ended.
 const PAUSE: Duration = Duration::from_millis(300);
 
-/// What a run did.
-pub(super) enum Happening {
-    /// It is in another state.
+/// An event of a run.
+pub(super) enum RunEvent {
+    /// Its state changed.
     Run(Box<Run>),
     /// A task ended on a host.
     Task(Box<TaskEvent>),
-    /// It wrote something, which begins at this place in all that it wrote.
+    /// It wrote output, which begins at this offset in its whole output.
     Output { offset: u64, text: String },
 }
 
@@ -29,19 +29,19 @@ struct Output {
     text: String,
 }
 
-/// A run that is followed.
-pub(super) struct Following<'a> {
+/// A run to follow.
+pub(super) struct RunFollower<'a> {
     server: &'a Server,
     run: RunId,
     stream: Option<Stream>,
-    /// What has come and is no whole event yet.
+    /// The received text that is not a complete event yet.
     text: BytesMut,
-    /// The last event that came: another stream goes on after it.
+    /// The id of the last received event, from which another stream resumes.
     last: String,
 }
 
-impl<'a> Following<'a> {
-    /// From its beginning on.
+impl<'a> RunFollower<'a> {
+    /// Follows a run from its beginning.
     pub(super) fn new(server: &'a Server, run: RunId) -> Self {
         Self {
             server,
@@ -52,19 +52,19 @@ impl<'a> Following<'a> {
         }
     }
 
-    /// Waits for what it does next. Do not ask on after it has finished.
-    pub(super) async fn next(&mut self) -> Result<Happening, Failure> {
+    /// Waits for the next event. Do not call it again after the run has finished.
+    pub(super) async fn next(&mut self) -> Result<RunEvent, Failure> {
         let next = self.read().await;
         next.map_err(|failure| match failure {
-            Failure::Said(why) => Failure::Said(format!(
-                "{why}; run {run} may go on, see promansible runs show {run}",
+            Failure::Message(why) => Failure::Message(format!(
+                "{why}; run {run} may still be running, see promansible runs show {run}",
                 run = self.run
             )),
             signal @ Failure::Signal(_) => signal,
         })
     }
 
-    async fn read(&mut self) -> Result<Happening, Failure> {
+    async fn read(&mut self) -> Result<RunEvent, Failure> {
         loop {
             while let Some(end) = self.text.windows(2).position(|ends| ends == b"\n\n") {
                 let event = self.text.split_to(end + 2);
@@ -87,7 +87,7 @@ impl<'a> Following<'a> {
             if let Ok(Some(piece)) = stream.next().await {
                 self.text.extend_from_slice(&piece);
             } else {
-                // The server ended, or something between: where it is there again it goes on.
+                // The connection was closed, by the server or by a proxy. Resume when it is available again.
                 self.stream = None;
                 self.text.clear();
                 tokio::time::sleep(PAUSE).await;
@@ -96,20 +96,20 @@ impl<'a> Following<'a> {
     }
 }
 
-fn happening(name: &str, data: &str) -> serde_json::Result<Option<Happening>> {
+fn happening(name: &str, data: &str) -> serde_json::Result<Option<RunEvent>> {
     Ok(match name {
-        "run" => Some(Happening::Run(serde_json::from_str(data)?)),
-        "task" => Some(Happening::Task(serde_json::from_str(data)?)),
+        "run" => Some(RunEvent::Run(serde_json::from_str(data)?)),
+        "task" => Some(RunEvent::Task(serde_json::from_str(data)?)),
         "output" => {
             let Output { offset, text } = serde_json::from_str(data)?;
-            Some(Happening::Output { offset, text })
+            Some(RunEvent::Output { offset, text })
         }
-        // A heartbeat, or what a newer server tells.
+        // A heartbeat, or an event of a newer server.
         _ => None,
     })
 }
 
-/// An event as text.
+/// A server-sent event as text.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Event {
     name: String,

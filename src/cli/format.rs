@@ -1,4 +1,4 @@
-//! What all subcommands call alike: numbers of things, times, alerts.
+//! Common formats of all subcommands: counts, times, alerts.
 
 use chrono::{DateTime, Utc};
 
@@ -6,21 +6,21 @@ use crate::cli::terminal::{cut, plain};
 use crate::model::alert::{LabelSet, Status};
 use crate::util::zone::Zone;
 
-/// How many characters are shown of a text that an alert brings: a name, or a label's value.
+/// The maximum number of characters to show of a name or label value of an alert.
 const SHOWN: usize = 80;
 
-/// How long a line of labels may become.
+/// The maximum length of a line of labels.
 const LABELS: usize = 1000;
 
 const SECOND: &str = "%Y-%m-%d %H:%M:%S";
 
-/// So many of a thing whose plural ends with an s.
+/// Returns a count with a noun whose plural ends with an s.
 pub(super) fn count(number: u64, thing: &str) -> String {
     let s = if number == 1 { "" } else { "s" };
     format!("{number} {thing}{s}")
 }
 
-/// How an alert is called in a line of its own.
+/// Returns the name of an alert for a line of its own.
 pub(super) fn alert_name(name: &str) -> String {
     if name.is_empty() {
         return "(no alertname)".to_owned();
@@ -28,7 +28,7 @@ pub(super) fn alert_name(name: &str) -> String {
     cut(&plain(name), SHOWN)
 }
 
-/// Since when an alert fires, or from when until when it did.
+/// Returns since when an alert is firing, or the period in which it fired.
 pub(super) fn firing(status: Status, since: DateTime<Utc>, until: Option<DateTime<Utc>>) -> String {
     match (status, until) {
         (Status::Firing, _) => format!("firing since {}", second(since)),
@@ -40,18 +40,18 @@ pub(super) fn firing(status: Status, since: DateTime<Utc>, until: Option<DateTim
     }
 }
 
-/// A time, to the second.
+/// Formats a time, to the second.
 pub(super) fn second(at: DateTime<Utc>) -> String {
     format!("{} UTC", at.format(SECOND))
 }
 
-/// The same by the clock of a zone, with what it is ahead of UTC.
+/// The same in a time zone, with its offset from UTC.
 pub(super) fn second_in(at: DateTime<Utc>, zone: Zone) -> String {
     let there = at.with_timezone(&zone.tz());
     format!("{} {zone}", there.format("%Y-%m-%d %H:%M:%S %:z"))
 }
 
-/// Labels in a line, as Alertmanager writes them.
+/// Formats labels in a line, like Alertmanager.
 pub(super) fn labels(labels: &LabelSet) -> String {
     let mut line = String::new();
     for (number, (name, value)) in labels.iter().enumerate() {
@@ -67,7 +67,7 @@ pub(super) fn labels(labels: &LabelSet) -> String {
     line
 }
 
-/// How long something took, as precisely as a person wants to know it.
+/// Formats a duration, as precisely as a person needs it.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // rounded, and not negative
 pub(super) fn duration(seconds: f64) -> String {
     let seconds = seconds.max(0.0);

@@ -1,4 +1,4 @@
-//! `promansible completions` and `promansible man`: made from the command line's own definition.
+//! `promansible completions` and `promansible man`, generated from the definition of the command line.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use super::Failure;
 use super::print;
 use crate::util::build;
 
-/// Print a shell's completions.
+/// Print shell completions.
 #[derive(Debug, Args)]
 #[command(after_help = WHERE)]
 pub(super) struct Completions {
@@ -21,7 +21,7 @@ pub(super) struct Completions {
 }
 
 const WHERE: &str = "\
-Where a shell looks for them:
+Where the shells search for completions:
   bash  ~/.local/share/bash-completion/completions/promansible
   zsh   _promansible in a folder of $fpath: /usr/local/share/zsh/site-functions
   fish  ~/.config/fish/completions/promansible.fish
@@ -37,10 +37,10 @@ impl Completions {
     }
 }
 
-/// Write the man pages into a folder, or print the first one.
+/// Write the man pages to a folder, or print promansible(1).
 #[derive(Debug, Args)]
 pub(super) struct Man {
-    /// The folder, made if it is missing; without it, promansible(1) is printed.
+    /// The folder, created if missing; without it, promansible(1) is printed.
     folder: Option<PathBuf>,
 }
 
@@ -50,7 +50,10 @@ impl Man {
         command.build();
         if let Some(folder) = self.folder {
             fs::create_dir_all(&folder).map_err(|e| {
-                Failure::new(format!("cannot make the folder {}: {e}", folder.display()))
+                Failure::new(format!(
+                    "cannot create the folder {}: {e}",
+                    folder.display()
+                ))
             })?;
             return write(&command, &folder);
         }
@@ -58,7 +61,7 @@ impl Man {
     }
 }
 
-/// Writes a command's page, and those of its subcommands.
+/// Writes the pages of a command and of its subcommands.
 fn write(command: &Command, folder: &Path) -> Result<(), Failure> {
     let (name, page) = render(command)?;
     let file = folder.join(name);
@@ -69,21 +72,21 @@ fn write(command: &Command, folder: &Path) -> Result<(), Failure> {
         .try_for_each(|subcommand| write(subcommand, folder))
 }
 
-/// A command's page and the name of its file.
+/// Returns the page of a command, and the name of its file.
 fn render(command: &Command) -> Result<(String, String), Failure> {
     let mut command = command.clone();
     if command.get_version().is_some() {
-        // What `--version` prints is too long for a page's footer.
+        // The output of `--version` is too long for the footer of a page.
         command = command.version(build::VERSION);
     }
     let page = Page::new(command)
         .source(concat!("promansible ", env!("CARGO_PKG_VERSION")))
         .manual("User Commands")
-        // One that is empty is left out of the heading, and what follows it moves up.
+        // An empty date would be omitted from the heading, and the following fields would move.
         .date(" ");
     let mut text = Vec::new();
     page.render(&mut text)?;
-    // What stands after the options has lines of its own; they would be run together.
+    // The text after the options has lines of its own, which would be joined.
     let text = String::from_utf8_lossy(&text).replace(".SH EXTRA\n", ".SH NOTES\n.nf\n");
     Ok((page.get_filename(), text))
 }

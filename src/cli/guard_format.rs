@@ -1,8 +1,8 @@
-//! A binding's guards as a person reads them.
+//! Formats the guards of a binding as text.
 
 use serde_json::Value;
 
-/// What a field of a binding says of its guards; `None` if it is another field.
+/// Formats a field of a binding that is a guard; `None` for other fields.
 pub(super) fn guard(name: &str, value: &Value) -> Option<String> {
     let text = |field: &str| value[field].as_str().unwrap_or_default();
     let number = |field: &str| value[field].as_u64().unwrap_or_default();
@@ -18,7 +18,7 @@ pub(super) fn guard(name: &str, value: &Value) -> Option<String> {
                 } else {
                     String::new()
                 };
-                format!("{number}{}, to help within {within}", roles.join(", "))
+                format!("{number}{}, verify within {within}", roles.join(", "))
             });
             steps.collect::<Vec<_>>().join("; ")
         }
@@ -28,7 +28,7 @@ pub(super) fn guard(name: &str, value: &Value) -> Option<String> {
                 other => other,
             };
             match number("max") {
-                0 => "as often as it takes".to_owned(),
+                0 => "unlimited".to_owned(),
                 max => format!("{max} within {}, then {then}", text("per")),
             }
         }
@@ -47,16 +47,16 @@ pub(super) fn guard(name: &str, value: &Value) -> Option<String> {
             let limits = limits.iter().filter(|(limit, _)| *limit > 0);
             let limits: Vec<String> = limits.map(|(n, what)| format!("{n} {what}")).collect();
             if limits.is_empty() {
-                "no limit of its own".to_owned()
+                "no limit".to_owned()
             } else {
                 format!(
-                    "held beyond {} within {}",
+                    "hold above {} within {}",
                     limits.join(" or "),
                     text("within")
                 )
             }
         }
-        ("approval", Value::Object(_)) => format!("wanted, within {}", text("ttl")),
+        ("approval", Value::Object(_)) => format!("required within {}", text("ttl")),
         ("verdicts", Value::Object(roles)) => {
             let roles = roles.iter().map(|(role, counts)| {
                 let count = |field: &str| counts[field].as_u64().unwrap_or_default();
@@ -71,10 +71,10 @@ pub(super) fn guard(name: &str, value: &Value) -> Option<String> {
     })
 }
 
-/// How often something helped, of the times that are known.
+/// Returns how often a role helped, of the known verdicts.
 pub(super) fn helped(effective: u64, ineffective: u64) -> String {
     match effective + ineffective {
-        0 => "not known yet".to_owned(),
+        0 => "no verdict yet".to_owned(),
         known => format!("helped {effective} of {known}"),
     }
 }
@@ -89,11 +89,11 @@ mod tests {
     fn each_guard_is_a_phrase() {
         let step = |role: &str| json!({"roles": [role, "b"], "verify_within": "10m"});
         for (name, value, wanted) in [
-            ("steps", json!([step("a")]), "a, b, to help within 10m"),
+            ("steps", json!([step("a")]), "a, b, verify within 10m"),
             (
                 "steps",
                 json!([step("a"), step("c")]),
-                "1. a, b, to help within 10m; 2. c, b, to help within 10m",
+                "1. a, b, verify within 10m; 2. c, b, verify within 10m",
             ),
             (
                 "attempts",
@@ -103,27 +103,27 @@ mod tests {
             (
                 "attempts",
                 json!({"max": 0, "per": "1d", "then": "stop"}),
-                "as often as it takes",
+                "unlimited",
             ),
             (
                 "storm",
                 json!({"max_hosts": 5, "max_percent": 10, "within": "10m"}),
-                "held beyond 5 hosts or 10 % of the inventory within 10m",
+                "hold above 5 hosts or 10 % of the inventory within 10m",
             ),
             (
                 "storm",
                 json!({"max_hosts": 0, "max_percent": 0, "within": "10m"}),
-                "no limit of its own",
+                "no limit",
             ),
             (
                 "approval",
                 json!({"required": true, "ttl": "1h"}),
-                "wanted, within 1h",
+                "required within 1h",
             ),
             (
                 "verdicts",
                 json!({"a": {"effective": 8, "ineffective": 2}, "b": {"unknown": 1}}),
-                "a helped 8 of 10, b not known yet",
+                "a helped 8 of 10, b no verdict yet",
             ),
         ] {
             assert_eq!(guard(name, &value).as_deref(), Some(wanted));

@@ -19,45 +19,45 @@ use super::table::{Cell, columns};
 use super::terminal::{Ink, plain};
 use crate::model::guards::{ALL, Holds, Pause as PauseOf};
 
-/// Show what is paused, held and open on a running server, and how to let it go.
+/// Show the pauses, holds and open circuits of a running server, and how to end them.
 #[derive(Debug, Args)]
 pub(super) struct Guards {
     #[command(flatten)]
     server: Server,
-    /// How to print it.
+    /// The output format.
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
 }
 
-/// Have a running server start nothing more. What is under way goes on.
+/// Pause a running server: it starts no new runs. Current runs continue.
 #[derive(Debug, Args)]
 pub(super) struct Pause {
     #[command(flatten)]
     server: Server,
-    /// Why, for whoever finds it paused.
+    /// The reason, shown to other users.
     #[arg(long, default_value = "")]
     why: String,
 }
 
-/// Have a running server start runs again.
+/// Resume a paused server: it starts runs again.
 #[derive(Debug, Args)]
 pub(super) struct Resume {
     #[command(flatten)]
     server: Server,
 }
 
-/// Let go the runs that a running server holds because they would touch too many hosts.
+/// Release the runs that a running server holds because they would affect too many hosts.
 #[derive(Debug, Args)]
 pub(super) struct Release {
     #[command(flatten)]
     server: Server,
-    /// Of this binding alone; of all, where nothing is said.
+    /// Release only the runs of this binding; by default, of all bindings.
     binding: Option<String>,
 }
 
-/// What the server tells.
+/// The guards, as the server reports them.
 #[derive(Deserialize)]
-pub(super) struct Told {
+pub(super) struct GuardsAnswer {
     mode: String,
     #[serde(flatten)]
     pub(super) book: Holds,
@@ -91,7 +91,7 @@ impl Guards {
         if let Format::Json = self.format {
             return print_json(&self.server.ask(Method::GET, "guards")?);
         }
-        let told: Told = self.server.ask(Method::GET, "guards")?;
+        let told: GuardsAnswer = self.server.ask(Method::GET, "guards")?;
         print(&text(&told, colored(&std::io::stdout())))
     }
 }
@@ -103,10 +103,10 @@ impl Pause {
         let Paused { pause } = block_on(asked)??;
         print(&match pause {
             Some(pause) => format!(
-                "everything is paused, {}; to start runs again: promansible resume\n",
+                "everything is paused {}; to resume: promansible resume\n",
                 by(&pause.by, pause.since, &pause.why)
             ),
-            None => "somebody has resumed it meanwhile\n".to_owned(),
+            None => "already resumed by another user\n".to_owned(),
         })
     }
 }
@@ -114,7 +114,7 @@ impl Pause {
 impl Resume {
     pub(super) fn run(self) -> Result<(), Failure> {
         let _: Value = self.server.ask(Method::POST, "resume")?;
-        print("runs are started again\n")
+        print("resumed\n")
     }
 }
 
@@ -151,7 +151,7 @@ fn by(who: &str, since: DateTime<Utc>, why: &str) -> String {
     format!("by {} since {}{why}", plain(who), second(since))
 }
 
-/// A name as a shell takes it for one word.
+/// Quotes a name as one word for a shell.
 fn word(name: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-:@%+/".contains(c);
     if !name.is_empty() && name.chars().all(is_plain) {
@@ -160,7 +160,7 @@ fn word(name: &str) -> String {
     format!("'{}'", name.replace('\'', r"'\''"))
 }
 
-fn text(told: &Told, color: bool) -> String {
+fn text(told: &GuardsAnswer, color: bool) -> String {
     let mut text = String::new();
     if told.mode != "run" {
         let _ = writeln!(
@@ -173,7 +173,7 @@ fn text(told: &Told, color: bool) -> String {
     if rows.is_empty() {
         text.push_str("Nothing is paused, held or open.\n");
     } else {
-        let head = ["WHAT", "IS", "WHY", "TO LET IT GO: promansible"];
+        let head = ["OBJECT", "STATE", "REASON", "COMMAND: promansible"];
         let mut all = vec![head.map(|title| Cell::inked(Ink::Dim, title))];
         all.extend(rows);
         text.push_str(&columns("", &all, color));
@@ -193,7 +193,7 @@ fn text(told: &Told, color: bool) -> String {
     text
 }
 
-fn rows(told: &Told) -> Vec<[Cell; 4]> {
+fn rows(told: &GuardsAnswer) -> Vec<[Cell; 4]> {
     let book = &told.book;
     let mut rows = Vec::new();
     let mut row = |what: &str, ink: Ink, state: &str, why: &str, how: &str| {
@@ -222,7 +222,7 @@ fn rows(told: &Told) -> Vec<[Cell; 4]> {
             name => (format!("binding {name}"), format!("release {}", word(name))),
         };
         let why = format!(
-            "{} since {}, and {} may be touched",
+            "{} since {}, the limit is {}",
             count(storm.hosts as u64, "host"),
             second(storm.since),
             storm.limit
@@ -239,13 +239,13 @@ fn rows(told: &Told) -> Vec<[Cell; 4]> {
             continue;
         };
         let tried = match open.probe {
-            Some(run) => format!("run {run} tries it out"),
-            None => format!("tried on one host from {} on", second(open.probe_at)),
+            Some(run) => format!("run {run} is the trial"),
+            None => format!("next trial on one host at {}", second(open.probe_at)),
         };
         let why = format!("{failed}; {tried}");
-        row(&what, Ink::Red, "not run", &why, &how);
+        row(&what, Ink::Red, "circuit open", &why, &how);
     }
-    // Whatever else holds them.
+    // Even if something else holds them too.
     for run in told.runs.iter().filter(|run| run.until.is_some()) {
         let until = run
             .until
@@ -258,7 +258,7 @@ fn rows(told: &Told) -> Vec<[Cell; 4]> {
         );
         let how = format!("runs approve {0}, or runs reject {0}", run.id);
         let what = format!("run {}", run.id);
-        row(&what, Ink::Yellow, "wants consent", &why, &how);
+        row(&what, Ink::Yellow, "needs approval", &why, &how);
     }
     rows
 }

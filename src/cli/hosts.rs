@@ -17,7 +17,7 @@ use super::run::var;
 use super::table::{Cell, columns};
 use super::terminal::{Ink, plain};
 
-/// Look at the hosts of a running server, hold, enrol or remove one.
+/// List, show, hold, enrol or remove hosts on a running server.
 #[derive(Debug, Args)]
 pub(super) struct Hosts {
     #[command(flatten)]
@@ -28,66 +28,66 @@ pub(super) struct Hosts {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// List the hosts: those of the inventory's sources, and enrolled ones.
+    /// List the hosts of the inventory sources and the enrolled hosts.
     List,
     /// Show one host.
     Show {
-        /// Its name.
+        /// The name of the host.
         name: String,
     },
-    /// Enrol a host, so that alerts find it and runs reach it.
+    /// Enrol a host, so that alerts are matched to it and runs reach it.
     #[command(after_help = AFTER)]
     Add(Add),
-    /// Leave a host alone: nothing is started there. What is under way goes on.
+    /// Hold a host: no new runs start there. Current runs continue.
     Hold(Hold),
-    /// End a host's hold, so that what waited for it is decided again.
+    /// End the hold on a host, so that waiting alerts are decided again.
     Release {
-        /// Its name.
+        /// The name of the host.
         name: String,
     },
-    /// Remove an enrolled host, and what is known of it.
+    /// Remove an enrolled host and its stored data.
     Remove {
-        /// Its name.
+        /// The name of the host.
         name: String,
     },
 }
 
 const AFTER: &str = "\
-Variables are data, never templates. Of those that steer Ansible a host takes ansible_port, ansible_user and
-ansible_python_interpreter; --address is its ansible_host.
+Variables are data, never templates. Of the variables of Ansible itself, a host accepts ansible_port, ansible_user and
+ansible_python_interpreter; --address sets ansible_host.
 
 For example:
   promansible hosts add web3 --address 10.0.0.5 --group web --var ansible_port=2222";
 
 #[derive(Debug, Args)]
 struct Add {
-    /// Its name, by which alerts and targets find it.
+    /// The name of the host, as in alerts and targets.
     name: String,
-    /// Where Ansible reaches it: an IP address or a DNS name; its name if nothing is said.
+    /// The address for Ansible: an IP address or a DNS name; by default, the name.
     #[arg(long)]
     address: Option<String>,
-    /// A group that it is in.
+    /// A group of the host; may be repeated.
     #[arg(long = "group", value_name = "GROUP")]
     groups: Vec<String>,
-    /// A variable; the value is taken as JSON if it is, else as a text.
+    /// A variable of the host; the value is parsed as JSON if possible, otherwise used as a string.
     #[arg(long = "var", value_name = "NAME=VALUE", value_parser = var)]
     vars: Vec<(String, Value)>,
 }
 
 #[derive(Debug, Args)]
 struct Hold {
-    /// Its name.
+    /// The name of the host.
     name: String,
-    /// For how long, such as 2h; until it is released, if nothing is said.
+    /// The duration, such as 2h; by default, until the hold is released.
     #[arg(long = "for", value_name = "DURATION")]
     time: Option<String>,
-    /// Why, for whoever finds it held.
+    /// The reason, shown to other users.
     #[arg(long)]
     why: String,
 }
 
 #[derive(Deserialize)]
-struct Held {
+struct HoldAnswer {
     host: String,
     until: Option<DateTime<Utc>>,
 }
@@ -139,7 +139,7 @@ impl Hosts {
                 };
                 let path = format!("{}/hold", path(&hold.name));
                 let asked = server.ask_async(Method::POST, &path, Some(&body));
-                let Held { host, until } = block_on(asked)??;
+                let HoldAnswer { host, until } = block_on(asked)??;
                 let until = match until {
                     Some(until) => format!("until {}", second(until)),
                     None => "until it is released".to_owned(),

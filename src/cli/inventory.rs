@@ -1,4 +1,4 @@
-//! `promansible inventory`: the inventory as Ansible's inventory scripts print it.
+//! `promansible inventory`: prints the inventory in the format of Ansible's inventory scripts.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,23 +17,23 @@ use crate::config::{self, Config};
 use crate::model::inventory::Inventory;
 use crate::store::{self, OpenError};
 
-/// Print the inventory for Ansible, as its inventory scripts do: from a running server, or without one.
+/// Print the inventory in the format of Ansible inventory scripts, from a running server or without one.
 ///
-/// It holds the names, groups and addresses of all hosts, and the variables of enrolled ones. The variables that the
-/// inventory's own sources give their hosts are not in it: name those sources to Ansible as well, after this one.
+/// It contains the names, groups and addresses of all hosts, and the variables of enrolled hosts. It does not contain
+/// the variables from the inventory sources: pass those sources to Ansible as well, after this one.
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("what").required(true).args(["list", "host", "status"]))]
 pub(super) struct Print {
     #[command(flatten)]
     server: Server,
-    /// The configuration, read where no server answers.
+    /// The configuration file, read if no server answers.
     #[arg(
         long = "config.file",
         value_name = "FILE",
         default_value = "config/promansible.yml"
     )]
     config_file: PathBuf,
-    /// The store, if not the configuration's; read where no server answers.
+    /// The store, read if no server answers; by default, `storage.path` of the configuration.
     #[arg(long = "storage.path", value_name = "FILE")]
     storage_path: Option<PathBuf>,
     /// Print all hosts and groups.
@@ -42,17 +42,17 @@ pub(super) struct Print {
     /// Print the variables of one host.
     #[arg(long, value_name = "NAME")]
     host: Option<String>,
-    /// Print, as JSON, whether the running server can read its inventory and believes it, and if not, why.
+    /// Print the inventory status of the running server as JSON: whether it is readable and trusted, and if not, why.
     #[arg(long)]
     status: bool,
 }
 
 impl Print {
     pub(super) fn run(self) -> Result<(), Failure> {
-        // Whoever named it a source of promansible's own inventory would have it ask itself, without end.
+        // As a source of promansible's own inventory, it would call itself without end.
         if ansible::is_listing(std::env::var_os(ansible::MARKER).as_deref()) {
             return Err(Failure::new(
-                "promansible itself asks for this while it reads its inventory: want ansible.inventory without config/geninventory and what calls it",
+                "promansible called itself while reading its inventory: remove config/geninventory, and all sources that call it, from ansible.inventory",
             ));
         }
         if self.status {
@@ -72,11 +72,11 @@ impl Print {
         if answers {
             let body = self.server.text("inventory")?;
             return serde_json::from_slice(&body)
-                .map_err(|e| Failure::new(format!("the server answers something else: {e}")));
+                .map_err(|e| Failure::new(format!("unexpected response from the server: {e}")));
         }
         let mut config = config::load(&self.config_file).map_err(|errors| {
             let why = errors.render(false);
-            Failure::new(format!("{}, and:\n{why}", self.nobody()))
+            Failure::new(format!("{}, and:\n{why}", self.unreachable()))
         })?;
         if let Some(path) = &self.storage_path {
             config.storage.path.clone_from(path);
@@ -87,11 +87,11 @@ impl Print {
     fn without_server(&self, config: &Config) -> Result<Inventory, Failure> {
         let peeked = store::peek(&config.storage.path).map_err(|e| match e {
             OpenError::InUse(path) => Failure::new(format!(
-                "{}, but {} is in use: want --server.url to name the server that has it",
-                self.nobody(),
+                "{}, but {} is in use: set --server.url to the server that uses it",
+                self.unreachable(),
                 path.display()
             )),
-            other => Failure::new(format!("{}, and {other}", self.nobody())),
+            other => Failure::new(format!("{}, and {other}", self.unreachable())),
         })?;
         let kept = peeked
             .inventory
@@ -105,8 +105,8 @@ impl Print {
         Ok(inventory.with_enrolled(&enrolled))
     }
 
-    fn nobody(&self) -> String {
-        format!("no promansible answers at {}", self.server.url())
+    fn unreachable(&self) -> String {
+        format!("cannot reach promansible at {}", self.server.url())
     }
 }
 

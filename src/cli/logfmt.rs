@@ -1,4 +1,4 @@
-//! Log lines as `key=value` pairs, as go-logfmt, Loki and Vector read them: what is quoted is escaped as in JSON.
+//! Log lines as `key=value` pairs, as go-logfmt, Loki and Vector parse them: quoted values are escaped as in JSON.
 
 use std::error::Error;
 use std::fmt::{self, Write as _};
@@ -20,7 +20,7 @@ impl<S: Subscriber> Layer<S> for Logfmt {
         let mut line = Line::begin(*event.metadata().level());
         event.record(&mut line);
         line.0.push('\n');
-        // Where the log cannot be written, there is no place to say so.
+        // If the log cannot be written, the error cannot be logged either.
         let _ = std::io::stderr().lock().write_all(line.0.as_bytes());
     }
 }
@@ -35,12 +35,12 @@ impl Line {
         line
     }
 
-    /// Adds a pair. The names of fields are ours.
+    /// Adds a pair. The names of fields are our own, and need no escapes.
     fn pair(&mut self, key: &str, value: &str) {
         self.0.push(' ');
         self.0.extend(key.chars().filter(|c| !needs_quotes(*c)));
         self.0.push('=');
-        // A reader takes a bare null for a value that is not there.
+        // A parser treats an unquoted null as a missing value.
         if value == "null" || value.chars().any(needs_quotes) {
             self.quoted(value);
         } else {
@@ -58,7 +58,7 @@ impl Line {
                 '\r' => self.0.push_str("\\r"),
                 '\t' => self.0.push_str("\\t"),
                 c if is_hidden(c) => {
-                    // All of them have four digits.
+                    // All of these characters have four digits.
                     let _ = write!(self.0, "\\u{:04x}", u32::from(c));
                 }
                 c => self.0.push(c),
@@ -72,7 +72,7 @@ fn needs_quotes(c: char) -> bool {
     c <= ' ' || matches!(c, '=' | '"' | '\\' | char::REPLACEMENT_CHARACTER) || is_hidden(c)
 }
 
-/// Characters that drive a terminal, or make a line read as another one.
+/// Whether a character controls a terminal, or could make a line look like another.
 fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(

@@ -1,4 +1,4 @@
-//! Log lines, on standard error.
+//! Logging to standard error.
 
 use std::io::Write;
 
@@ -10,34 +10,34 @@ use tracing_subscriber::util::SubscriberInitExt;
 use super::logfmt::Logfmt;
 use super::terminal;
 
-/// How much is logged.
+/// The log level.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(super) enum Level {
-    /// Also what repeats itself by design, such as duplicates.
+    /// Everything, including expected repetitions such as duplicates.
     Debug,
-    /// What happens.
+    /// Normal events.
     Info,
-    /// What should be looked at.
+    /// Problems that need attention.
     Warn,
-    /// What is broken.
+    /// Failures.
     Error,
 }
 
-/// How it looks.
+/// The log format.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(super) enum Format {
     /// `key=value` pairs.
     Logfmt,
-    /// A JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// Lines without the characters that would drive a terminal: they may quote what an alert says.
+/// Removes characters that control a terminal from log lines, which may quote text of alerts.
 struct Harmless(std::io::Stderr);
 
 impl Write for Harmless {
     fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
-        // Nearly every line, and there can be thousands a second.
+        // The fast path for nearly every line: there can be thousands a second.
         if line.iter().all(|b| matches!(b, b' '..=b'~' | b'\n')) {
             self.0.write_all(line)?;
         } else {
@@ -52,7 +52,7 @@ impl Write for Harmless {
     }
 }
 
-/// Begins to log.
+/// Starts logging.
 pub(super) fn start(level: Level, format: Format) {
     let level = match level {
         Level::Debug => "debug",
@@ -60,7 +60,7 @@ pub(super) fn start(level: Level, format: Format) {
         Level::Warn => "warn",
         Level::Error => "error",
     };
-    // Libraries have no say below a warning.
+    // Libraries log only warnings and errors.
     let filter = EnvFilter::new(format!("warn,promansible={level}"));
     let registry = tracing_subscriber::registry().with(filter);
     match format {

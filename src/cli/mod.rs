@@ -1,4 +1,4 @@
-//! What a person types. One file for each subcommand.
+//! The command line, with one file for each subcommand.
 
 mod alerts;
 mod audit;
@@ -37,7 +37,7 @@ use nix::sys::signal::Signal;
 
 use crate::ansible::{Supervise, supervise};
 
-/// Runs the Ansible roles that are bound to an alert on the hosts that report it.
+/// Runs the Ansible roles that are bound to an alert on the hosts that the alert is about.
 #[derive(Debug, Parser)]
 #[command(name = "promansible", version = crate::util::build::LONG, max_term_width = 100)]
 #[command(disable_help_subcommand = true)]
@@ -51,54 +51,54 @@ pub struct Cli {
 enum Verb {
     /// Receive notifications and run roles.
     Serve(serve::Serve),
-    /// Check a file without a server.
+    /// Check a configuration file, without a server.
     #[command(subcommand)]
     Check(check::Check),
-    /// Show what would be done about a notification, and why. Nothing is run, and no server is needed.
+    /// Show what promansible would do about a notification, and why. Runs nothing, and needs no server.
     Explain(explain::Explain),
-    /// Run roles by hand, on a running server, and follow what they do.
+    /// Run roles manually on a running server, and follow their output.
     Run(run::Run),
-    /// Look at what is known of hosts, and have it gathered, on a running server.
+    /// Show, gather or import the facts of hosts on a running server.
     Facts(facts::Facts),
-    /// Look at runs, cancel, approve or reject one, on a running server.
+    /// List, show, cancel, approve, reject or repeat runs on a running server.
     Runs(runs::Runs),
-    /// Look at who changed what, on a running server.
+    /// Show who changed what on a running server, most recent first.
     Audit(audit::Audit),
-    /// Show what is paused, held and open on a running server, and how to let it go.
+    /// Show the pauses, holds and open circuits of a running server, and how to end them.
     Guards(guards::Guards),
-    /// Have a running server start nothing more. What is under way goes on.
+    /// Pause a running server: it starts no new runs. Current runs continue.
     Pause(guards::Pause),
-    /// Have a running server start runs again.
+    /// Resume a paused server: it starts runs again.
     Resume(guards::Resume),
-    /// Let go the runs that a running server holds because they would touch too many hosts.
+    /// Release the runs that a running server holds because they would affect too many hosts.
     Release(guards::Release),
-    /// Look at what fires, and at the alert types, on a running server.
+    /// Show the firing alerts and the alert types of a running server.
     Alerts(alerts::Alerts),
-    /// Look at the bindings of a running server, make or remove one.
+    /// List, show, add or remove bindings on a running server.
     Bindings(bindings::Bindings),
-    /// Look at the schedules of a running server, make, pause, resume, run or remove one.
+    /// List, show, add, pause, resume, run or remove schedules on a running server.
     Schedules(schedules::Schedules),
-    /// Look at the roles that a running server knows, or run one again that failed too often.
+    /// List or show the roles of a running server, or close the circuit of a role.
     Roles(roles::Roles),
-    /// Look at the hosts of a running server, hold, enrol or remove one.
+    /// List, show, hold, enrol or remove hosts on a running server.
     Hosts(hosts::Hosts),
-    /// Print the inventory for Ansible, as its inventory scripts do: from a running server, or without one.
+    /// Print the inventory in the format of Ansible inventory scripts, from a running server or without one.
     Inventory(inventory::Print),
-    /// Tell people.
+    /// Test the notifiers.
     #[command(subcommand)]
     Notify(notify::Notify),
-    /// Print a shell's completions.
+    /// Print shell completions.
     Completions(generate::Completions),
-    /// Write the man pages into a folder, or print the first one.
+    /// Write the man pages to a folder, or print promansible(1).
     Man(generate::Man),
 }
 
-/// Supervise one run; promansible starts this itself. It is no subcommand of [`Cli`], because completions and man pages
-/// would show it to people even if it was hidden.
+/// Supervise one run; promansible starts this itself. It is not a subcommand of [`Cli`], because completions and man
+/// pages would show it even if it were hidden.
 #[derive(Debug, Parser)]
 #[command(name = SUPERVISE)]
 struct Supervisor {
-    /// How long the program has to end after it was interrupted, in milliseconds.
+    /// How long the program may take to end after an interrupt, in milliseconds.
     #[arg(long)]
     grace: u64,
     /// The run's folder, removed at the end.
@@ -126,25 +126,25 @@ impl Supervisor {
 /// Why a subcommand failed.
 #[derive(Debug)]
 enum Failure {
-    /// A text that is printed as it is.
-    Said(String),
-    /// A signal, which whoever sent it knows of.
+    /// A message, printed unchanged.
+    Message(String),
+    /// A signal. It needs no message, because the sender knows it.
     Signal(Signal),
 }
 
 impl Failure {
     fn new(why: impl Into<String>) -> Self {
-        Self::Said(why.into())
+        Self::Message(why.into())
     }
 }
 
 impl<E: std::error::Error> From<E> for Failure {
     fn from(e: E) -> Self {
-        Self::Said(e.to_string())
+        Self::Message(e.to_string())
     }
 }
 
-/// The program.
+/// Runs the program.
 pub fn main() -> ExitCode {
     if std::env::args_os()
         .nth(1)
@@ -176,9 +176,9 @@ pub fn main() -> ExitCode {
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        // As a shell tells it.
+        // As a shell reports it.
         Err(Failure::Signal(signal)) => ExitCode::from(128 + signal as u8),
-        Err(Failure::Said(why)) => {
+        Err(Failure::Message(why)) => {
             let mut line = format!("promansible: {why}");
             // A rendered configuration error already names its file.
             if why.contains('\n') {
@@ -191,7 +191,8 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Prints. A reader that went away (`| head`) is no error. Whatever a text holds, it drives no terminal but by colours.
+/// Prints a text. A closed pipe (`| head`) is not an error. Removes everything that controls a terminal, except
+/// colours.
 fn print(text: &str) -> Result<(), Failure> {
     let text = terminal::output(text, true);
     let mut out = std::io::stdout().lock();
@@ -201,7 +202,7 @@ fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Whether what is printed there may be coloured.
+/// Whether output to a stream may be coloured.
 fn colored(stream: &impl std::io::IsTerminal) -> bool {
     stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
 }

@@ -11,15 +11,15 @@ use super::print;
 use crate::config;
 use crate::services::notifier;
 
-/// Tell people.
+/// Test the notifiers.
 #[derive(Debug, Subcommand)]
 pub(super) enum Notify {
-    /// Send a test message through a notifier of the configuration, and say what came of it. No server is needed.
+    /// Send a test message through a notifier of the configuration, and report the result. Needs no server.
     #[command(after_help = AFTER)]
     Test {
-        /// The notifier's name.
+        /// The name of the notifier.
         notifier: String,
-        /// The configuration.
+        /// The configuration file.
         #[arg(
             long = "config.file",
             value_name = "FILE",
@@ -30,7 +30,7 @@ pub(super) enum Notify {
 }
 
 const AFTER: &str = "\
-The exit code is 1 if the message was not taken. Run it as the user that the server runs as: it reads the same secrets.
+The exit code is 1 if the message could not be sent. Run it as the user of the server, because it reads the same secrets.
 
 For example:
   sudo -u promansible promansible notify test team --config.file=/etc/promansible/promansible.yml";
@@ -48,13 +48,13 @@ impl Notify {
             let names = names.collect::<Vec<_>>().join(", ");
             let file = file.display();
             return Err(Failure::new(if names.is_empty() {
-                format!("there is no notifier {name:?}: {file} has none under notifiers")
+                format!("there is no notifier {name:?}: {file} has no notifiers")
             } else {
                 format!("there is no notifier {name:?}: {file} has {names}")
             }));
         };
         block_on(notifier::test(&config, chosen))?
-            .map_err(|why| Failure::new(format!("{name} did not take the test message: {why}")))?;
-        print(&format!("{name} took the test message\n"))
+            .map_err(|why| Failure::new(format!("the test message to {name} failed: {why}")))?;
+        print(&format!("the test message to {name} was sent\n"))
     }
 }

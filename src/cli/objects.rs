@@ -1,4 +1,4 @@
-//! What the subcommands for bindings and for schedules have in common.
+//! The common parts of the subcommands for bindings and for schedules.
 
 use std::io::Write;
 
@@ -12,7 +12,7 @@ use super::print;
 use super::table::{Cell, columns};
 use super::terminal::{Ink, plain};
 
-/// One that takes no part.
+/// A binding or schedule that is ignored.
 #[derive(Deserialize)]
 pub(super) struct Conflict {
     kind: String,
@@ -25,13 +25,13 @@ pub(super) struct Named {
     pub(super) name: String,
 }
 
-/// Says which take no part.
+/// Warns about bindings and schedules that are ignored.
 pub(super) fn warn(conflicts: &[Conflict]) {
     for Conflict { kind, name, why } in conflicts {
         let warning = Ink::Yellow.paint("warning:", colored(&std::io::stderr()));
         let _ = writeln!(
             std::io::stderr(),
-            "{warning} the {} {} takes no part: {}",
+            "{warning} the {} {} is ignored: {}",
             plain(kind),
             plain(name),
             plain(why)
@@ -39,7 +39,7 @@ pub(super) fn warn(conflicts: &[Conflict]) {
     }
 }
 
-/// A target as it is typed on the command line.
+/// Formats a target as on the command line.
 pub(super) fn target_text(target: &Value) -> String {
     let Value::Object(target) = target else {
         return target.as_str().unwrap_or_default().to_owned();
@@ -54,7 +54,7 @@ pub(super) fn target_text(target: &Value) -> String {
     texts.collect()
 }
 
-/// Prints one with all that is told of it.
+/// Prints an object with all its fields.
 pub(super) fn detail(object: &Map<String, Value>) -> Result<(), Failure> {
     let fields = object
         .iter()

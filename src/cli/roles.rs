@@ -17,7 +17,7 @@ use super::print;
 use super::table::{Cell, columns};
 use super::terminal::{Ink, lines, plain};
 
-/// Look at the roles that a running server knows, or run one again that failed too often.
+/// List or show the roles of a running server, or close the circuit of a role.
 #[derive(Debug, Args)]
 pub(super) struct Roles {
     #[command(flatten)]
@@ -28,16 +28,16 @@ pub(super) struct Roles {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// List the roles: what runs them, and how their last runs ended.
+    /// List the roles, what uses them and the results of their last runs.
     List,
-    /// Show one role: its variables, its checks, its last runs, its README.
+    /// Show one role: its variables, checks, last runs and README.
     Show {
-        /// Its name.
+        /// The name of the role.
         name: String,
     },
-    /// Forget a role's failures, so that it runs again at once.
+    /// Close the circuit of a role: forget its failures, so that it can run again at once.
     Close {
-        /// Its name.
+        /// The name of the role.
         name: String,
     },
 }
@@ -113,7 +113,7 @@ struct Detail {
 #[derive(Deserialize)]
 struct Spec {
     description: Vec<String>,
-    /// In the order of the file, which a map of `serde_json` keeps.
+    /// In the order of the file, which the map of `serde_json` preserves.
     options: serde_json::Map<String, Value>,
 }
 
@@ -142,9 +142,9 @@ impl Roles {
                 let Closed { role, was_open } = server.ask(Method::POST, &path)?;
                 let role = plain(&role);
                 print(&if was_open {
-                    format!("{role} runs again\n")
+                    format!("{role} can run again\n")
                 } else {
-                    format!("{role} was not kept from running; its failures are forgotten\n")
+                    format!("the circuit of {role} was not open; its failures are forgotten\n")
                 })
             }
         }
@@ -167,15 +167,15 @@ impl Verdicts {
         }
     }
 
-    /// The same, with what is not known.
+    /// The same, and the number of unknown verdicts.
     fn all(&self) -> String {
         let helped = self.helped();
         match (self.unknown, helped.is_empty()) {
             (0, true) => helped,
             (0, false) => format!("{helped} alerts"),
-            (unknown, true) => format!("not known of {}", count(unknown, "alert")),
+            (unknown, true) => format!("unknown for {}", count(unknown, "alert")),
             (unknown, false) => {
-                format!("{helped} alerts; not known of {}", count(unknown, "alert"))
+                format!("{helped} alerts; unknown for {}", count(unknown, "alert"))
             }
         }
     }
@@ -199,7 +199,7 @@ fn list(list: &List) -> Result<(), Failure> {
         "SUCCESSFUL",
         "HELPED",
         "LAST RUN",
-        "DOES",
+        "SUMMARY",
     ];
     let mut rows = vec![head.map(|title| Cell::inked(Ink::Dim, title))];
     rows.extend(list.roles.iter().map(|role| {
@@ -228,7 +228,7 @@ fn show(detail: &Detail) -> Result<(), Failure> {
     };
     row("name", &role.name);
     row("kind", &role.kind);
-    row("does", &role.short_description);
+    row("summary", &role.short_description);
     for line in detail.spec.iter().flat_map(|spec| &spec.description) {
         row("", line);
     }
@@ -254,7 +254,7 @@ fn show(detail: &Detail) -> Result<(), Failure> {
         row("check", &format!("{name}: {}", check.help));
     }
     if !role.has_spec {
-        row("variables", "not told; Ansible takes any");
+        row("variables", "not declared; Ansible accepts any");
     }
     for warning in &role.warnings {
         rows.push([Cell::new("warning"), Cell::inked(Ink::Yellow, warning)]);
@@ -271,7 +271,7 @@ fn show(detail: &Detail) -> Result<(), Failure> {
             text.push('\n');
         }
         if detail.readme_is_cut {
-            text.push_str("[… the rest of it is left out …]\n");
+            text.push_str("[… truncated …]\n");
         }
     }
     print(&text)

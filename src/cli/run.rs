@@ -1,4 +1,4 @@
-//! `promansible run`: starts a run by hand, and follows it.
+//! `promansible run`: starts a manual run, and follows it.
 
 use std::io::Write;
 
@@ -11,13 +11,13 @@ use serde_json::{Map, Value, json};
 use super::Failure;
 use super::client::{Server, block_on};
 use super::colored;
-use super::follow::{Following, Happening};
+use super::follow::{RunEvent, RunFollower};
 use super::print;
 use super::terminal::{self, folded};
 use crate::config::parse_vars;
 use crate::model::run::{self, Outcome, RunId, Vars};
 
-/// Run roles by hand, on a running server, and follow what they do.
+/// Run roles manually on a running server, and follow their output.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER)]
 pub(super) struct Run {
@@ -26,37 +26,38 @@ pub(super) struct Run {
     /// The roles, run in this order: alert roles, routine roles or both.
     #[arg(value_name = "ROLE", required = true)]
     roles: Vec<String>,
-    /// Where: host:NAME[,NAME…], group:NAME or controller.
+    /// Where to run: host:NAME[,NAME…], group:NAME or controller.
     #[arg(long, value_parser = target)]
     target: Value,
-    /// A variable for the roles; the value is taken as JSON if it is, else as a text. It is never a template.
+    /// A variable for the roles; the value is parsed as JSON if possible, otherwise used as a string. It is never a
+    /// template.
     #[arg(long = "var", value_name = "NAME=VALUE", value_parser = var)]
     vars: Vec<(String, Value)>,
-    /// Variables from a file, YAML or JSON; --var goes before them.
+    /// Variables from a YAML or JSON file; --var takes precedence.
     #[arg(long = "vars", value_name = "@FILE")]
     files: Vec<String>,
-    /// Only say what would change (Ansible's --check --diff).
+    /// Report what would change, without changing it (Ansible's --check --diff).
     #[arg(long)]
     check: bool,
-    /// Only on these of the target's hosts, by their exact names.
+    /// Run only on these hosts of the target (exact names).
     #[arg(long, value_name = "HOST[,HOST…]", value_delimiter = ',')]
     limit: Vec<String>,
-    /// Only tasks with one of these tags.
+    /// Run only tasks with one of these tags.
     #[arg(long, value_name = "TAG[,TAG…]", value_delimiter = ',')]
     tags: Vec<String>,
-    /// No task with one of these tags.
+    /// Skip tasks with one of these tags.
     #[arg(long, value_name = "TAG[,TAG…]", value_delimiter = ',')]
     skip_tags: Vec<String>,
-    /// Have Ansible say more; up to four times (-vvvv).
+    /// Increase the verbosity of Ansible; up to four times (-vvvv).
     #[arg(long, short, action = clap::ArgAction::Count)]
     verbose: u8,
-    /// Do not wait for its end: print its number.
+    /// Do not follow the run; only print its number.
     #[arg(long)]
     no_follow: bool,
 }
 
 const AFTER: &str = "\
-It ends with 0 if the run was successful, else with 1. Ctrl-C ends the following, not the run.
+The exit code is 0 if the run was successful, else 1. Ctrl-C stops following, not the run.
 
 For example:
   promansible run ping --target group:servers
@@ -96,7 +97,7 @@ impl Run {
                 ended = follow(server, id) => ended,
                 caught = tokio::signal::ctrl_c() => {
                     caught?;
-                    let hint = format!("run {id} goes on; to end it: promansible runs cancel {id}");
+                    let hint = format!("run {id} continues; to cancel it: promansible runs cancel {id}");
                     let _ = writeln!(std::io::stderr(), "\n{hint}");
                     Err(Failure::Signal(Signal::SIGINT))
                 }
@@ -107,9 +108,9 @@ impl Run {
     fn vars(&self) -> Result<Vars, Failure> {
         let mut vars = Map::new();
         for file in &self.files {
-            let path = file.strip_prefix('@').ok_or_else(|| {
-                Failure::new(format!("--vars {file}: want a file's name behind an @"))
-            })?;
+            let path = file
+                .strip_prefix('@')
+                .ok_or_else(|| Failure::new(format!("--vars {file}: expected @FILE")))?;
             let named = |why: &dyn std::fmt::Display| Failure::new(format!("{path}: {why}"));
             let text = std::fs::read_to_string(path).map_err(|e| named(&e))?;
             vars.extend(parse_vars(&text).map_err(|e| named(&folded(&e)))?);
@@ -119,7 +120,7 @@ impl Run {
     }
 }
 
-/// Where, as it is typed and as the API takes it.
+/// Parses a target, and returns it as the API accepts it.
 pub(super) fn target(text: &str) -> Result<Value, String> {
     match text.split_once(':') {
         None if text == "controller" => Ok("controller".into()),
@@ -127,49 +128,49 @@ pub(super) fn target(text: &str) -> Result<Value, String> {
             Ok(json!({"hosts": names.split(',').collect::<Vec<_>>()}))
         }
         Some(("group", name)) => Ok(json!({ "group": name })),
-        _ => Err("want host:NAME[,NAME…], group:NAME or controller".to_owned()),
+        _ => Err("expected host:NAME[,NAME…], group:NAME or controller".to_owned()),
     }
 }
 
 pub(super) fn var(text: &str) -> Result<(String, Value), String> {
-    let (name, value) = text.split_once('=').ok_or("want NAME=VALUE")?;
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
     let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
     Ok((name.to_owned(), value))
 }
 
-/// Prints what the run writes, until it has ended.
+/// Prints the output of a run until it has ended.
 async fn follow(server: &Server, id: RunId) -> Result<(), Failure> {
-    let mut shown = Shown {
+    let mut shown = PrintedOutput {
         color: colored(&std::io::stdout()),
-        ..Shown::default()
+        ..PrintedOutput::default()
     };
-    let mut following = Following::new(server, id);
+    let mut following = RunFollower::new(server, id);
     loop {
         match following.next().await? {
-            Happening::Output { offset, text } => print(&shown.take(offset, &text))?,
-            Happening::Run(run) => {
+            RunEvent::Output { offset, text } => print(&shown.take(offset, &text))?,
+            RunEvent::Run(run) => {
                 if let Some(outcome) = run.outcome {
                     print(&shown.rest())?;
                     return ended(&run, outcome);
                 }
             }
-            Happening::Task(_) => {}
+            RunEvent::Task(_) => {}
         }
     }
 }
 
-/// How far the output is shown: whole lines, for a control sequence may be cut anywhere.
+/// How much of the output is printed: whole lines, because a control sequence may be cut anywhere.
 #[derive(Default)]
-struct Shown {
+struct PrintedOutput {
     color: bool,
-    /// How many bytes have come, those that are left out among them.
+    /// The number of bytes so far, including omitted ones.
     came: u64,
-    /// The beginning of a line whose end has yet to come.
+    /// The beginning of an incomplete line.
     begun: String,
 }
 
-impl Shown {
-    /// What is to be printed now that this has come.
+impl PrintedOutput {
+    /// Adds output, and returns the text to print now.
     fn take(&mut self, offset: u64, text: &str) -> String {
         if offset > self.came {
             let cut = offset - self.came;
@@ -184,7 +185,7 @@ impl Shown {
         terminal::output(&whole, self.color)
     }
 
-    /// The last line, if it has no end.
+    /// Returns the last line, if it is incomplete.
     fn rest(&mut self) -> String {
         terminal::output(&std::mem::take(&mut self.begun), self.color)
     }
@@ -238,7 +239,7 @@ mod tests {
 
     #[test]
     fn whole_lines_are_shown_once_and_what_is_left_out_is_said() {
-        let mut shown = Shown::default();
+        let mut shown = PrintedOutput::default();
         assert_eq!(shown.take(0, "a\nb \u{1b}"), "a\n");
         assert_eq!(shown.take(5, "[31mc\n"), "b c\n");
         assert_eq!(

@@ -22,7 +22,7 @@ use crate::util::clock;
 use crate::util::suggest::nearest;
 use crate::util::zone::Zone;
 
-/// Look at the schedules of a running server, make, pause, resume, run or remove one.
+/// List, show, add, pause, resume, run or remove schedules on a running server.
 #[derive(Debug, Args)]
 pub(super) struct Schedules {
     #[command(flatten)]
@@ -33,45 +33,45 @@ pub(super) struct Schedules {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// List the schedules, with when they come next.
+    /// List the schedules and their next times.
     List,
     /// Show one schedule.
     Show {
-        /// Its name.
+        /// The name of the schedule.
         name: String,
     },
-    /// Show the next times of a cron expression. It needs no server.
+    /// Show the next times of a cron expression. Needs no server.
     Next {
-        /// Five fields, or a word such as @daily.
+        /// The cron expression: five fields, or a word such as @daily.
         cron: Cron,
-        /// Whose clock it goes by.
+        /// The time zone.
         #[arg(long, default_value = "UTC", value_parser = zone)]
         timezone: Zone,
-        /// How many times, from 1 to 1000.
+        /// The number of times, from 1 to 1000.
         #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
         count: u16,
     },
-    /// Make a schedule. Those of the configuration file are made there.
+    /// Add a schedule. To change a schedule of the configuration file, edit the file.
     #[command(after_help = AFTER)]
     Add(Box<Add>),
-    /// Remove a schedule that was made over the API.
+    /// Remove a schedule that was added over the API.
     Remove {
-        /// Its name.
+        /// The name of the schedule.
         name: String,
     },
-    /// Stop a schedule for now. What passes meanwhile is not missed.
+    /// Pause a schedule. Times that pass meanwhile do not count as missed.
     Pause {
-        /// Its name.
+        /// The name of the schedule.
         name: String,
     },
-    /// Let a paused schedule go on.
+    /// Resume a paused schedule.
     Resume {
-        /// Its name.
+        /// The name of the schedule.
         name: String,
     },
-    /// Queue a run of a schedule at once, whatever time it is.
+    /// Queue a run of a schedule now.
     Run {
-        /// Its name.
+        /// The name of the schedule.
         name: String,
     },
 }
@@ -85,36 +85,36 @@ For example:
 
 #[derive(Debug, Args)]
 struct Add {
-    /// Its name.
+    /// The name of the schedule.
     name: String,
-    /// When: minute, hour, day of the month, month, day of the week; or a word such as @daily.
+    /// The cron expression: minute, hour, day of the month, month, day of the week; or a word such as @daily.
     #[arg(long)]
     cron: String,
-    /// Whose clock it goes by.
+    /// The time zone.
     #[arg(long)]
     timezone: Option<String>,
-    /// A routine role; several are run in this order.
+    /// A routine role; may be repeated, and the roles run in this order.
     #[arg(long = "role", value_name = "ROLE", required = true)]
     roles: Vec<String>,
-    /// Where: host:NAME[,NAME…], group:NAME or controller.
+    /// Where to run: host:NAME[,NAME…], group:NAME or controller.
     #[arg(long, value_parser = target)]
     target: Value,
-    /// A variable for the roles; the value is taken as JSON if it is, else as a text.
+    /// A variable for the roles; the value is parsed as JSON if possible, otherwise used as a string.
     #[arg(long = "var", value_name = "NAME=VALUE", value_parser = var)]
     vars: Vec<(String, Value)>,
-    /// What is done about missed times: skip, once or all.
+    /// What to do about missed times: skip, once or all.
     #[arg(long)]
     missed: Option<String>,
-    /// How late a missed time may still be made up for, such as 1h.
+    /// The maximum delay of a run for a missed time, such as 1h.
     #[arg(long)]
     grace: Option<String>,
-    /// By how much each start may be put off, such as 30s.
+    /// The maximum random delay of each start, such as 30s.
     #[arg(long)]
     jitter: Option<String>,
-    /// How long a run may take, such as 10m.
+    /// The maximum duration of a run, such as 10m.
     #[arg(long)]
     timeout: Option<String>,
-    /// Only say what would change (Ansible's --check --diff).
+    /// Report what would change, without changing it (Ansible's --check --diff).
     #[arg(long)]
     check: bool,
 }
@@ -172,9 +172,9 @@ impl Schedules {
                 let made = server.ask_async(Method::POST, "schedules", Some(&body));
                 let schedule: Schedule = block_on(made)??;
                 let next = schedule.next.first().map_or_else(String::new, |next| {
-                    format!(", and comes next at {}", second(*next))
+                    format!(", next run at {}", second(*next))
                 });
-                print(&format!("{} is made{next}\n", plain(&schedule.name)))
+                print(&format!("{} is added{next}\n", plain(&schedule.name)))
             }
             Verb::Remove { name } => {
                 let Named { name } = server.ask(Method::DELETE, &path(&name))?;
@@ -188,16 +188,15 @@ impl Schedules {
             Verb::Resume { name } => {
                 let schedule: Schedule =
                     server.ask(Method::POST, &format!("{}/resume", path(&name)))?;
-                let next = schedule
-                    .next
-                    .first()
-                    .map_or_else(String::new, |next| format!(", next at {}", second(*next)));
-                print(&format!("{} goes on{next}\n", plain(&schedule.name)))
+                let next = schedule.next.first().map_or_else(String::new, |next| {
+                    format!(", next run at {}", second(*next))
+                });
+                print(&format!("{} is resumed{next}\n", plain(&schedule.name)))
             }
             Verb::Run { name } => {
                 let Started { id } = server.ask(Method::POST, &format!("{}/run", path(&name)))?;
                 print(&format!(
-                    "run {id} is queued; to look at it: promansible runs show {id}\n"
+                    "run {id} is queued; to see it: promansible runs show {id}\n"
                 ))
             }
         }
@@ -237,7 +236,7 @@ fn list(list: &List) -> Result<(), Failure> {
     rows.extend(list.schedules.iter().map(|schedule| {
         let next = match (&schedule.paused, schedule.enabled, schedule.next.first()) {
             (Some(paused), ..) => Cell::inked(Ink::Yellow, &format!("paused by {}", paused.by)),
-            (None, false, _) => Cell::inked(Ink::Yellow, "not enabled"),
+            (None, false, _) => Cell::inked(Ink::Yellow, "disabled"),
             (None, true, next) => Cell::new(&next.copied().map_or_else(String::new, second)),
         };
         let latest = schedule.last.as_ref();
@@ -264,11 +263,11 @@ fn zone(name: &str) -> Result<Zone, String> {
         let names: Vec<&str> = Zone::names().collect();
         let meant =
             nearest(name, &names).map_or_else(String::new, |name| format!("did you mean {name}? "));
-        format!("{why}; {meant}want a name of the IANA data base, such as Asia/Shanghai")
+        format!("{why}; {meant}use an IANA time zone name, such as Asia/Shanghai")
     })
 }
 
-/// The next times by the clock of the zone, and by that of UTC.
+/// Prints the next times in the zone and in UTC.
 fn times(cron: &Cron, zone: Zone, count: u16) -> Result<(), Failure> {
     let mut text = format!("{}\n", cron.describe());
     let mut next = cron.after(&zone, clock::now());

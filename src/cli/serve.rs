@@ -17,17 +17,17 @@ use crate::util::rlimit;
 /// Receive notifications and run roles.
 #[derive(Debug, Args)]
 pub(super) struct Serve {
-    /// The configuration.
+    /// The configuration file.
     #[arg(
         long = "config.file",
         value_name = "FILE",
         default_value = "config/promansible.yml"
     )]
     config_file: PathBuf,
-    /// The store; the configuration's `storage.path` if not given.
+    /// The store; by default, `storage.path` of the configuration.
     #[arg(long = "storage.path", value_name = "FILE")]
     storage_path: Option<PathBuf>,
-    /// Where to listen; may be given several times. `:PORT` is every address, `localhost:PORT` is 127.0.0.1.
+    /// The address to listen on; may be repeated. `:PORT` means all addresses, `localhost:PORT` means 127.0.0.1.
     #[arg(
         long = "web.listen-address",
         value_name = "ADDRESS:PORT",
@@ -35,29 +35,30 @@ pub(super) struct Serve {
         value_parser = listen_address
     )]
     listen: Vec<SocketAddr>,
-    /// TLS, users and headers, as Prometheus's servers take them; it is read again when it changes.
+    /// The web configuration file: TLS, users and headers, in the format of Prometheus; it is reloaded when it changes.
     #[arg(long = "web.config.file", value_name = "FILE")]
     web_config_file: Option<PathBuf>,
-    /// Where the metrics are.
+    /// The path of the metrics.
     #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics", value_parser = telemetry_path)]
     telemetry_path: String,
-    /// Where people open the portal, if not by an IP address or as localhost: forms are taken from there too. It may have a path.
+    /// The URL at which users open the portal, if not by an IP address or as localhost; forms from this origin are
+    /// accepted too. It may have a path.
     #[arg(long = "web.external-url", value_name = "URL", value_parser = external_url)]
     external_url: Option<ExternalUrl>,
-    /// What the paths of all requests begin with; the path of --web.external-url if not given. A proxy that takes that path away
-    /// needs `/` here.
+    /// The prefix of all request paths; by default, the path of --web.external-url. Set `/` if a proxy strips that path
+    /// before it forwards requests.
     #[arg(long = "web.route-prefix", value_name = "PATH", value_parser = route_prefix)]
     route_prefix: Option<String>,
-    /// Let POST /-/reload read the configuration again. SIGHUP always does.
+    /// Enable POST /-/reload, which reloads the configuration. SIGHUP always reloads it.
     #[arg(long = "web.enable-lifecycle")]
     enable_lifecycle: bool,
-    /// Listen beyond loopback although whoever reaches the port can run roles.
+    /// Allow non-loopback addresses without authentication: anyone who can reach the port can run roles.
     #[arg(long = "web.allow-remote-without-authentication")]
     allow_remote: bool,
-    /// How much is logged.
+    /// The log level.
     #[arg(long = "log.level", value_name = "LEVEL", default_value = "info")]
     log_level: logging::Level,
-    /// How log lines look.
+    /// The log format.
     #[arg(long = "log.format", value_name = "FORMAT", default_value = "logfmt")]
     log_format: logging::Format,
 }
@@ -86,7 +87,7 @@ impl Serve {
             .enable_all()
             .build()?;
         let served = runtime.block_on(serve(options));
-        // What still waits for a disk that does not answer must not hold up the end.
+        // Work that still waits for a disk that does not respond must not delay the exit.
         runtime.shutdown_background();
         served
     }
@@ -100,12 +101,12 @@ async fn serve(options: Options) -> Result<(), Failure> {
         version = crate::util::build::VERSION,
         revision = crate::util::build::REVISION,
         config = %options.config_file.display(),
-        "promansible starts"
+        "starting promansible"
     );
     rlimit::raise_limit()?;
     ansible::adopt_orphans()?;
     let mut app = App::start(options, hangup).await?;
-    tell(NotifyState::Ready);
+    notify_systemd(NotifyState::Ready);
     tokio::spawn(feed_watchdog());
     let stop = async {
         tokio::select! {
@@ -114,30 +115,29 @@ async fn serve(options: Options) -> Result<(), Failure> {
         }
     };
     let served = app.serve(stop).await;
-    tell(NotifyState::Stopping);
+    notify_systemd(NotifyState::Stopping);
     if let Err(ended) = served {
         app.fail(&ended).await;
         return Err(ended.into());
     }
     tokio::select! {
         stopped = app.stop() => Ok(stopped?),
-        _ = interrupt.recv() => Err(Failure::new("ended at once, at the second signal")),
-        _ = terminate.recv() => Err(Failure::new("ended at once, at the second signal")),
+        _ = interrupt.recv() => Err(Failure::new("stopped immediately by a second signal")),
+        _ = terminate.recv() => Err(Failure::new("stopped immediately by a second signal")),
     }
 }
 
-/// Where people open the portal.
+/// The URL at which users open the portal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct ExternalUrl {
-    /// Scheme, name and port. A port that its scheme has anyway is no part of an origin, for browsers.
+    /// The scheme, host and port. For browsers, the default port of a scheme is not part of an origin.
     origin: String,
-    /// Without a slash at its end.
+    /// The path, without a trailing slash.
     path: String,
 }
 
 fn external_url(text: &str) -> Result<ExternalUrl, String> {
-    const WANT: &str =
-        "want a URL such as https://promansible.example.org/ or https://example.org/promansible/";
+    const WANT: &str = "expected a URL such as https://promansible.example.org/ or https://example.org/promansible/";
     let url: hyper::Uri = text.parse().map_err(|_| WANT.to_owned())?;
     let (Some(scheme @ ("http" | "https")), Some(host)) = (url.scheme_str(), url.host()) else {
         return Err(WANT.to_owned());
@@ -153,28 +153,29 @@ fn external_url(text: &str) -> Result<ExternalUrl, String> {
 }
 
 fn route_prefix(text: &str) -> Result<String, String> {
-    path_prefix(text).ok_or_else(|| "want a path such as /promansible, or / for none".to_owned())
+    path_prefix(text)
+        .ok_or_else(|| "expected a path such as /promansible, or / for none".to_owned())
 }
 
-/// Tells systemd, if it started us and wants to know.
-fn tell(state: NotifyState<'_>) {
+/// Notifies systemd, if it started this process and expects notifications.
+fn notify_systemd(state: NotifyState<'_>) {
     if let Err(e) = sd_notify::notify(&[state]) {
-        tracing::warn!(error = %e, "systemd cannot be told");
+        tracing::warn!(error = %e, "cannot notify systemd");
     }
 }
 
-/// Tells systemd that the runtime still turns, twice as often as it asks to be told.
+/// Notifies the watchdog of systemd that the runtime still works, twice as often as required.
 async fn feed_watchdog() {
     let Some(period) = sd_notify::watchdog_enabled() else {
         return;
     };
     loop {
-        tell(NotifyState::Watchdog);
+        notify_systemd(NotifyState::Watchdog);
         tokio::time::sleep(period / 2).await;
     }
 }
 
-/// An address with a port, in the short forms that Prometheus takes as well. No name is looked up.
+/// Parses an address with a port, including the short forms of Prometheus. Names are not resolved.
 fn listen_address(text: &str) -> Result<SocketAddr, String> {
     let written_out = match text.rsplit_once(':') {
         Some(("", port)) => format!("[::]:{port}"),
@@ -183,17 +184,17 @@ fn listen_address(text: &str) -> Result<SocketAddr, String> {
     };
     written_out
         .parse()
-        .map_err(|_| "want ADDRESS:PORT, such as 127.0.0.1:10942".to_owned())
+        .map_err(|_| "expected ADDRESS:PORT, such as 127.0.0.1:10942".to_owned())
 }
 
 fn telemetry_path(text: &str) -> Result<String, String> {
-    let taken = ["/", "/-/", "/api/"];
+    let reserved = ["/", "/-/", "/api/"];
     if !text.starts_with('/') {
-        return Err("want a path that begins with /".to_owned());
+        return Err("expected a path that begins with /".to_owned());
     }
-    if text == "/" || taken[1..].iter().any(|prefix| text.starts_with(prefix)) {
+    if text == "/" || reserved[1..].iter().any(|prefix| text.starts_with(prefix)) {
         return Err(format!(
-            "{text} is taken; want another path, such as /metrics"
+            "{text} is reserved; use another path, such as /metrics"
         ));
     }
     Ok(text.to_owned())
@@ -256,7 +257,7 @@ mod tests {
         ] {
             assert_eq!(
                 listen_address(typed).unwrap_err(),
-                "want ADDRESS:PORT, such as 127.0.0.1:10942",
+                "expected ADDRESS:PORT, such as 127.0.0.1:10942",
                 "{typed}"
             );
         }

@@ -1,8 +1,7 @@
-//! Cells in columns.
+//! Formats tables.
 
 use super::terminal::{Ink, plain};
 
-/// A text and its ink.
 #[derive(Debug)]
 pub(super) struct Cell {
     text: String,
@@ -10,7 +9,7 @@ pub(super) struct Cell {
 }
 
 impl Cell {
-    /// A text that may come from outside.
+    /// Creates a cell from a text, which may come from outside.
     pub(super) fn new(text: &str) -> Self {
         Self::inked(Ink::Plain, text)
     }
@@ -21,7 +20,7 @@ impl Cell {
     }
 }
 
-/// A line for each row; each column is as wide as its widest cell, and two blanks stand between them.
+/// Formats a line for each row. Each column is as wide as its widest cell, and two spaces separate the columns.
 pub(super) fn columns<const N: usize>(indent: &str, rows: &[[Cell; N]], color: bool) -> String {
     let widths: [usize; N] = std::array::from_fn(|column| {
         let cells = rows.iter().map(|row| row[column].text.chars().count());

@@ -1,11 +1,11 @@
-//! A person's terminal: our colours, and text from outside. What would drive the terminal, or turn the reading order
-//! around, is shown as a replacement character.
+//! Output to a terminal: our colours, and text from outside. Characters that control the terminal, or reverse the
+//! reading order, are shown as a replacement character.
 
 use serde::Serialize;
 
 use crate::util::sanitize::{self, REPLACEMENT, is_visible};
 
-/// A colour, or weight, of a text.
+/// The colour or weight of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ink {
     Plain,
@@ -18,7 +18,7 @@ pub(super) enum Ink {
 }
 
 impl Ink {
-    /// The text in this ink, where `color` says so.
+    /// Returns the text in this ink if `color` is set.
     pub(super) fn paint(self, text: &str, color: bool) -> String {
         let code = match self {
             Self::Plain => return text.to_owned(),
@@ -37,7 +37,7 @@ impl Ink {
     }
 }
 
-/// At most so many characters of a text; where there are more, `…` says so.
+/// Returns at most `most` characters of a text, with `…` if it was longer.
 pub(super) fn cut(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
         Some((end, _)) => format!("{}…", &text[..end]),
@@ -45,28 +45,29 @@ pub(super) fn cut(text: &str, most: usize) -> String {
     }
 }
 
-/// A text of several lines within one.
+/// Returns a text of several lines as one line.
 pub(super) fn folded(text: &str) -> String {
     plain(&text.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
-/// A text that stands within a line.
+/// Returns a text for the inside of a line.
 pub(super) fn plain(text: &str) -> String {
     sanitize::within_line(text)
 }
 
-/// Whole lines: their ends and tabs stay.
+/// Returns whole lines. Newlines and tabs stay.
 pub(super) fn lines(text: &str) -> String {
     sanitize::lines(text)
 }
 
-/// A value as JSON, with an end of line. What cannot be shown stands there escaped.
+/// Returns a value as JSON with a final newline. Characters that cannot be shown are escaped.
 pub(super) fn json(value: &impl Serialize) -> serde_json::Result<String> {
     let json = serde_json::to_string_pretty(value)?;
     Ok(sanitize::json(&json) + "\n")
 }
 
-/// What Ansible wrote: lines, tabs and, where `color` says so, colours stay; all other escape sequences go.
+/// Returns the output of Ansible. Newlines, tabs and, if `color` is set, colours stay; other escape sequences are
+/// removed.
 pub(super) fn output(text: &str, color: bool) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
@@ -90,7 +91,7 @@ pub(super) fn output(text: &str, color: bool) -> String {
     shown
 }
 
-/// Splits after the sequence that an ESC began: `[`, parameters and one final character; or a single character.
+/// Splits after the escape sequence that follows ESC: `[`, parameters and one final character; or a single character.
 fn escape_sequence(rest: &str) -> (&str, &str) {
     let parameter = |c: char| (' '..='?').contains(&c);
     let end = match rest.strip_prefix('[') {
@@ -99,7 +100,7 @@ fn escape_sequence(rest: &str) -> (&str, &str) {
     };
     let final_character = end.and_then(|at| rest[at..].chars().next());
     match (end, final_character) {
-        // A line's end is no part of a sequence that was cut off.
+        // A newline is not part of a truncated sequence.
         (Some(at), Some(c)) if !c.is_control() => rest.split_at(at + c.len_utf8()),
         (Some(at), _) => rest.split_at(at),
         (None, _) => (rest, ""),

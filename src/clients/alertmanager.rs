@@ -1,7 +1,7 @@
-//! Asks Alertmanager by its API v2: what fires there, what a group holds; and posts alerts.
+//! A client for Alertmanager's API v2: reads firing alerts and alert groups, and posts alerts.
 //!
-//! *Source*: `api/v2/openapi.yaml` of prometheus/alertmanager. Times in its answers have milliseconds only, and those in
-//! its notifications may have nanoseconds: episodes are compared by the millisecond.
+//! *Source*: `api/v2/openapi.yaml` of prometheus/alertmanager. Times in its responses have only milliseconds, those in its
+//! notifications up to nanoseconds. So episodes are compared by the millisecond.
 
 use std::collections::BTreeSet;
 
@@ -17,37 +17,37 @@ use crate::model::alert::{
     Alert, EpisodeKey, Fingerprint, LabelSet, StartsAt, StartsAtError, Status,
 };
 
-/// The largest answer that is read: some fifty thousand alerts.
+/// The largest accepted response: some fifty thousand alerts. *Units*: bytes.
 const LARGEST: usize = 64 << 20;
 
-/// What is shown of an answer that refuses.
-const SHOWN: usize = 200;
+/// The longest excerpt of an error response. *Units*: characters.
+const EXCERPT: usize = 200;
 
-/// An Alertmanager that can be asked. Cheap to make.
+/// An Alertmanager client. Cheap to create.
 #[derive(Debug, Clone)]
 pub struct Alertmanager {
     url: hyper::Uri,
     client: WebClient,
 }
 
-/// Why Alertmanager did not do as it was asked. Each is a sentence about it.
+/// Why a request to Alertmanager failed. Each message is a sentence about Alertmanager.
 #[derive(Debug, thiserror::Error)]
 pub enum AlertmanagerError {
     /// It did not answer.
     #[error(transparent)]
     Web(#[from] WebError),
-    /// It refused.
+    /// It rejected the request.
     #[error("it answered {0}: {1}")]
     Refused(StatusCode, String),
-    /// It answered something else than its API says.
+    /// Its response does not match its API.
     #[error("it does not answer like Alertmanager: {0}")]
     Odd(serde_path_to_error::Error<serde_json::Error>),
-    /// The request cannot be made.
-    #[error("cannot be asked: {0}")]
+    /// The request is invalid.
+    #[error("cannot build the request: {0}")]
     Request(#[from] hyper::http::Error),
 }
 
-/// An alert of an answer that cannot be taken.
+/// An invalid alert in a response.
 #[derive(Debug, thiserror::Error)]
 #[error("the alert {fingerprint}: startsAt: {error}")]
 pub struct OddAlert {
@@ -55,7 +55,7 @@ pub struct OddAlert {
     error: StartsAtError,
 }
 
-/// The episodes that fire in an Alertmanager.
+/// The episodes that fire in Alertmanager.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Firing(BTreeSet<(Fingerprint, i64)>);
 
@@ -71,17 +71,15 @@ fn millis(episode: &EpisodeKey) -> i64 {
 }
 
 impl Firing {
-    /// Whether this episode still fires there.
+    /// Whether this episode fires.
     pub fn contains(&self, episode: &EpisodeKey) -> bool {
         self.0.contains(&(episode.fingerprint, millis(episode)))
     }
 
-    /// How many there are.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether nothing fires.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -91,22 +89,20 @@ impl Firing {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PostedAlert {
-    /// Its labels.
     pub labels: LabelSet,
-    /// Its annotations.
     pub annotations: LabelSet,
-    /// Since when it fires.
+    /// When it began to fire.
     pub starts_at: DateTime<Utc>,
     /// When it resolves unless it is posted again.
     pub ends_at: DateTime<Utc>,
-    /// The page about it; empty if there is none.
+    /// The page of its source; empty if there is none.
     #[serde(rename = "generatorURL", skip_serializing_if = "String::is_empty")]
     pub generator_url: String,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Told {
+struct GettableAlert {
     labels: LabelSet,
     annotations: LabelSet,
     starts_at: DateTime<Utc>,
@@ -117,18 +113,18 @@ struct Told {
 
 #[derive(Deserialize)]
 struct ServerStatus {
-    /// When it was started, whatever the name says.
+    /// The start time, despite the name.
     uptime: DateTime<Utc>,
 }
 
 #[derive(Deserialize)]
 struct Group {
     labels: LabelSet,
-    alerts: Vec<Told>,
+    alerts: Vec<GettableAlert>,
 }
 
 impl Alertmanager {
-    /// The one that the configuration names.
+    /// Creates a client for the configured Alertmanager.
     pub fn new(settings: &config::Alertmanager) -> Self {
         Self {
             url: settings.url.clone(),
@@ -140,25 +136,25 @@ impl Alertmanager {
         }
     }
 
-    /// All that fires there, silenced and inhibited alerts too: those are hushed, not over.
+    /// Returns all firing episodes. Includes silenced and inhibited alerts: these are muted, not resolved.
     pub async fn firing(&self) -> Result<Firing, AlertmanagerError> {
-        let alerts: Vec<Told> = self.get("/api/v2/alerts").await?;
+        let alerts: Vec<GettableAlert> = self.get("/api/v2/alerts").await?;
         let keys = alerts
             .into_iter()
-            .map(|told| (told.fingerprint, told.starts_at.timestamp_millis()));
+            .map(|alert| (alert.fingerprint, alert.starts_at.timestamp_millis()));
         Ok(Firing(keys.collect()))
     }
 
-    /// Since when it runs.
+    /// Returns the time at which Alertmanager was started.
     pub async fn up_since(&self) -> Result<DateTime<Utc>, AlertmanagerError> {
         let status: ServerStatus = self.get("/api/v2/status").await?;
         Ok(status.uptime)
     }
 
-    /// The alerts that fire in a group and that Alertmanager would tell its receiver of. `receiver` is as a notification
-    /// says it: quoted as a regular expression, which is what the API wants.
+    /// Returns the firing alerts of a group for which Alertmanager would notify the receiver. `receiver` is in the form of a
+    /// notification: quoted as a regular expression, as the API requires.
     ///
-    /// One that has no possible beginning is an error of its own, so that it does not hold up the others.
+    /// An alert with an impossible start is an error of its own, so that it does not block the others.
     pub async fn group(
         &self,
         receiver: &str,
@@ -169,17 +165,17 @@ impl Alertmanager {
         let of_group = groups.into_iter().filter(|group| group.labels == *labels);
         Ok(of_group
             .flat_map(|group| group.alerts)
-            .map(Told::alert)
+            .map(GettableAlert::alert)
             .collect())
     }
 
-    /// Posts alerts; posted again they stay, and no longer than their `ends_at`.
+    /// Posts alerts. Each resolves at its `ends_at` unless it is posted again.
     pub async fn post(&self, alerts: &[PostedAlert]) -> Result<(), AlertmanagerError> {
         let body = serde_json::to_vec(alerts).expect("our own types are JSON");
         let request = Request::post(under(&self.url, "/api/v2/alerts"))
             .header(CONTENT_TYPE, "application/json")
             .body(body.into())?;
-        self.ask(request).await?;
+        self.send(request).await?;
         Ok(())
     }
 
@@ -190,23 +186,23 @@ impl Alertmanager {
         let request = Request::get(under(&self.url, path))
             .header(ACCEPT, "application/json")
             .body(Bytes::new())?;
-        let body = self.ask(request).await?;
+        let body = self.send(request).await?;
         let mut json = serde_json::Deserializer::from_slice(&body);
         serde_path_to_error::deserialize(&mut json).map_err(AlertmanagerError::Odd)
     }
 
-    async fn ask(&self, request: Request<Bytes>) -> Result<Bytes, AlertmanagerError> {
+    async fn send(&self, request: Request<Bytes>) -> Result<Bytes, AlertmanagerError> {
         let answer = self.client.send(request).await?;
         if answer.status.is_success() {
             return Ok(answer.body);
         }
-        let said = String::from_utf8_lossy(&answer.body);
-        let said = said.trim().chars().take(SHOWN).collect();
-        Err(AlertmanagerError::Refused(answer.status, said))
+        let text = String::from_utf8_lossy(&answer.body);
+        let excerpt = text.trim().chars().take(EXCERPT).collect();
+        Err(AlertmanagerError::Refused(answer.status, excerpt))
     }
 }
 
-impl Told {
+impl GettableAlert {
     fn alert(self) -> Result<Alert, OddAlert> {
         let fingerprint = self.fingerprint;
         let starts_at = StartsAt::try_from(self.starts_at);
@@ -226,10 +222,10 @@ impl Told {
 fn group_path(receiver: &str, labels: &LabelSet) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
     query.append_pair("receiver", receiver);
-    for hushed in ["silenced", "inhibited"] {
-        query.append_pair(hushed, "false");
+    for muted in ["silenced", "inhibited"] {
+        query.append_pair(muted, "false");
     }
-    // Keeps the answer small. Names beyond these characters need newer Alertmanagers, and are compared afterwards.
+    // Keeps the response small. Names with other characters need a newer Alertmanager, so they are compared afterwards.
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
     for (name, value) in labels.iter().filter(|(name, _)| name.chars().all(plain)) {
         query.append_pair("filter", &format!("{name}={}", quoted(value)));
@@ -237,7 +233,7 @@ fn group_path(receiver: &str, labels: &LabelSet) -> String {
     format!("/api/v2/alerts/groups?{}", query.finish())
 }
 
-/// A value as a matcher has it.
+/// Quotes a value for a matcher.
 fn quoted(value: &str) -> String {
     let value = value.replace('\\', "\\\\").replace('"', "\\\"");
     format!("\"{}\"", value.replace('\n', "\\n"))
@@ -261,12 +257,12 @@ mod tests {
 
     #[test]
     fn an_answer_is_read_as_alertmanager_writes_it() {
-        let told = r#"[{"annotations":{"summary":"it is"},"endsAt":"2026-11-22T10:05:00.000Z",
+        let json = r#"[{"annotations":{"summary":"it is"},"endsAt":"2026-11-22T10:05:00.000Z",
             "fingerprint":"a1f0c3d2e4b59687","receivers":[{"name":"promansible"}],"startsAt":"2026-11-22T10:00:00.123Z",
             "status":{"inhibitedBy":[],"mutedBy":[],"silencedBy":[],"state":"active"},
             "updatedAt":"2026-11-22T10:00:00.000Z","generatorURL":"http://p","labels":{"alertname":"SiteDown"}}]"#;
-        let told: Vec<Told> = serde_json::from_str(told).unwrap();
-        let alert = told.into_iter().next().unwrap().alert().unwrap();
+        let alerts: Vec<GettableAlert> = serde_json::from_str(json).unwrap();
+        let alert = alerts.into_iter().next().unwrap().alert().unwrap();
         assert_eq!(alert.fingerprint.to_string(), "a1f0c3d2e4b59687");
         assert_eq!(alert.starts_at.timestamp_subsec_millis(), 123);
         assert_eq!(alert.name(), "SiteDown");
@@ -275,22 +271,22 @@ mod tests {
 
     #[test]
     fn an_alert_that_cannot_have_begun_then_is_an_error_and_no_panic() {
-        let told = |at: &str| -> Told {
-            let told = serde_json::json!({
+        let alert_at = |at: &str| -> GettableAlert {
+            let json = serde_json::json!({
                 "annotations": {}, "labels": {}, "startsAt": at, "fingerprint": "a1f0c3d2e4b59687"
             });
-            serde_json::from_value(told).unwrap()
+            serde_json::from_value(json).unwrap()
         };
         for at in [
             "0001-01-01T00:00:00Z",
             "1677-09-21T00:12:43Z",
             "2262-04-12T00:00:00Z",
         ] {
-            let why = told(at).alert().unwrap_err().to_string();
+            let why = alert_at(at).alert().unwrap_err().to_string();
             assert!(why.contains("a1f0c3d2e4b59687: startsAt:"), "{why}");
         }
         for at in ["1678-01-01T00:00:00Z", "2262-01-01T00:00:00Z"] {
-            told(at).alert().unwrap().episode();
+            alert_at(at).alert().unwrap().episode();
         }
     }
 

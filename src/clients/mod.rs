@@ -1,4 +1,4 @@
-//! Clients of other servers: HTTP, and Alertmanager's API.
+//! Clients for other servers: HTTP, and Alertmanager's API.
 
 pub mod alertmanager;
 pub mod web_client;

@@ -1,4 +1,4 @@
-//! A run that a person asks for: JSON as typed → a [`AdHocRun`].
+//! Manual runs: the JSON of a request → an [`AdHocRun`].
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -21,24 +21,24 @@ use crate::model::run::{Narrowing, Vars, Work};
 use crate::util::names::{ROLE_HELP, role_defect};
 use crate::util::units::{DURATION_HELP, format_duration, parse_duration};
 
-/// What a person asks to be run, and where.
+/// A run that a person requests.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AdHocRun {
-    /// Where: never the alerting host.
+    /// Where to run: never the alerting host.
     pub target: Target,
-    /// The hosts that the target is narrowed to; empty means all of its hosts.
+    /// The subset of the target's hosts; empty means all of them.
     pub limit: Vec<String>,
-    /// What. Its variables hold no name that steers Ansible itself.
+    /// What to run. None of its variables controls Ansible itself.
     pub work: Work,
 }
 
-/// Why a text is no [`AdHocRun`]: the field, what is wrong with it, and what would be right.
+/// Why a text is not an [`AdHocRun`]: the field, its defect, and how to correct it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}{message}", .field.map_or_else(String::new, |field| format!("{field}: ")))]
 pub struct AdHocRunError {
-    /// The field that is wrong, where it is one.
+    /// The wrong field; `None` if the defect concerns the whole body.
     pub field: Option<&'static str>,
-    /// What is wrong, and what would be right.
+    /// The defect, and how to correct it.
     pub message: String,
 }
 
@@ -51,7 +51,7 @@ impl AdHocRunError {
     }
 }
 
-/// The fields as they arrive. What they mean is checked by hand, so that each error can name its field.
+/// The fields as received. Their values are checked manually, so that each error can name its field.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Typed {
@@ -70,18 +70,18 @@ struct Typed {
     verbosity: Option<Value>,
 }
 
-/// Reads what to run by hand.
+/// Parses the request for a manual run.
 ///
 /// *Shape*: a JSON object with `roles` (names of either kind) and `target` (`{"group": NAME}`, `{"hosts": [NAME]}` or
-/// `"controller"`); and `vars`, `check`, `become`, `gather_facts`, `timeout`, `allow_overlap`, `limit`, `tags`, `skip_tags`,
-/// `verbosity`, which have a binding's defaults.
+/// `"controller"`). Optional, with the defaults of a binding: `vars`, `check`, `become`, `gather_facts`, `timeout`,
+/// `allow_overlap`, `limit`, `tags`, `skip_tags`, `verbosity`.
 ///
-/// *Errors*: the first defect; an unknown field is one.
+/// *Errors*: the first defect; an unknown field is a defect.
 pub fn manual(json: &[u8], config: &Config) -> Result<AdHocRun, AdHocRunError> {
-    // A list would be taken for the fields in their order.
+    // serde would accept a list as the fields in order.
     if !json.trim_ascii_start().starts_with(b"{") {
         return Err(AdHocRunError::whole(
-            r#"the body is no JSON object: want {"roles": ["NAME"], "target": {"hosts": ["NAME"]}}"#
+            r#"the body is not a JSON object: expected {"roles": ["NAME"], "target": {"hosts": ["NAME"]}}"#
                 .to_owned(),
         ));
     }
@@ -114,7 +114,7 @@ pub fn manual(json: &[u8], config: &Config) -> Result<AdHocRun, AdHocRunError> {
     })
 }
 
-/// Reads what a run that is to be repeated is to have instead of its variables.
+/// Parses the variables that replace those of a repeated run.
 ///
 /// *Shape*: a JSON object that may have `vars`.
 ///
@@ -127,7 +127,8 @@ pub fn rerun_vars(json: &[u8]) -> Result<Vars, AdHocRunError> {
         vars: Value,
     }
     if !json.trim_ascii_start().starts_with(b"{") {
-        let why = r#"the body is no JSON object: want {"vars": {"NAME": VALUE}}, or no body"#;
+        let why =
+            r#"the body is not a JSON object: expected {"vars": {"NAME": VALUE}}, or no body"#;
         return Err(AdHocRunError::whole(why));
     }
     let typed: Typed =
@@ -135,39 +136,45 @@ pub fn rerun_vars(json: &[u8]) -> Result<Vars, AdHocRunError> {
     vars(typed.vars)
 }
 
-fn wrong(field: &'static str, why: impl Display) -> AdHocRunError {
+fn field_error(field: &'static str, why: impl Display) -> AdHocRunError {
     AdHocRunError {
         field: Some(field),
         message: why.to_string(),
     }
 }
 
-/// A list of names, at least one, none twice.
+/// Reads a list of names: at least one, without duplicates.
 fn names(
     field: &'static str,
     value: Option<Value>,
     example: &str,
 ) -> Result<Vec<String>, AdHocRunError> {
     let Some(Value::Array(items)) = value else {
-        return Err(wrong(field, format_args!("want a list: {example}")));
+        return Err(field_error(
+            field,
+            format_args!("expected a list: {example}"),
+        ));
     };
     let mut names: Vec<String> = Vec::with_capacity(items.len());
     for item in items {
         match item {
             Value::String(name) if names.contains(&name) => {
-                return Err(wrong(field, format_args!("{name:?} stands twice")));
+                return Err(field_error(field, format_args!("{name:?} is listed twice")));
             }
             Value::String(name) => names.push(name),
             other => {
-                return Err(wrong(
+                return Err(field_error(
                     field,
-                    format_args!("{other} is not a name: want {example}"),
+                    format_args!("{other} is not a name: expected {example}"),
                 ));
             }
         }
     }
     if names.is_empty() {
-        return Err(wrong(field, format_args!("it is empty: want {example}")));
+        return Err(field_error(
+            field,
+            format_args!("it is empty; expected {example}"),
+        ));
     }
     Ok(names)
 }
@@ -176,15 +183,18 @@ fn roles(value: Option<Value>, known: &Roles) -> Result<Vec<String>, AdHocRunErr
     let roles = names("roles", value, r#"["check_dns"]"#)?;
     for role in roles.iter().filter(|role| !known.collection.contains(role)) {
         if let Some(why) = role_defect(role) {
-            return Err(wrong("roles", format_args!("{role:?} {why}; {ROLE_HELP}")));
+            return Err(field_error(
+                "roles",
+                format_args!("{role:?} {why}; {ROLE_HELP}"),
+            ));
         }
         match (known.alert.contains(role), known.routine.contains(role)) {
             (true, false) | (false, true) => {}
             (true, true) => {
-                return Err(wrong(
+                return Err(field_error(
                     "roles",
                     format_args!(
-                        "{role:?} is under alert/roles and under routine/roles: rename one of them"
+                        "{role:?} is in both alert/roles and routine/roles: rename one of them"
                     ),
                 ));
             }
@@ -194,7 +204,7 @@ fn roles(value: Option<Value>, known: &Roles) -> Result<Vec<String>, AdHocRunErr
                     all.extend(known.collection.iter().cloned());
                 }
                 let help = did_you_mean(role, &all, "the roles are");
-                return Err(wrong(
+                return Err(field_error(
                     "roles",
                     format_args!("unknown role {role:?}; {help}"),
                 ));
@@ -205,35 +215,45 @@ fn roles(value: Option<Value>, known: &Roles) -> Result<Vec<String>, AdHocRunErr
 }
 
 fn target(value: Option<Value>) -> Result<Target, AdHocRunError> {
-    const FORMS: &str = r#"want {"hosts": ["NAME"]}, {"group": "NAME"} or "controller""#;
+    const FORMS: &str = r#"expected {"hosts": ["NAME"]}, {"group": "NAME"} or "controller""#;
     let map = match value {
         Some(Value::String(word)) if word == "controller" => return Ok(Target::Controller),
         Some(Value::Object(map)) if map.len() == 1 => map,
-        Some(other) => return Err(wrong("target", format_args!("found {other}; {FORMS}"))),
-        None => return Err(wrong("target", format_args!("it is missing; {FORMS}"))),
+        Some(other) => {
+            return Err(field_error(
+                "target",
+                format_args!("found {other}; {FORMS}"),
+            ));
+        }
+        None => {
+            return Err(field_error(
+                "target",
+                format_args!("it is missing; {FORMS}"),
+            ));
+        }
     };
     let (key, value) = map.into_iter().next().expect("it has one");
     match (key.as_str(), value) {
         ("group", Value::String(group)) => {
-            exact("target.group", &group, "group")?;
+            check_exact_name("target.group", &group, "group")?;
             Ok(Target::Group(group))
         }
         ("hosts", value) => {
             let hosts = names("target.hosts", Some(value), r#"["web1"]"#)?;
             for host in &hosts {
-                exact("target.hosts", host, "host")?;
+                check_exact_name("target.hosts", host, "host")?;
             }
             Ok(Target::Hosts(hosts))
         }
-        ("group", other) => Err(wrong(
+        ("group", other) => Err(field_error(
             "target.group",
-            format_args!("found {other}; want a group's name"),
+            format_args!("found {other}; expected a group name"),
         )),
-        ("alerting_host", _) => Err(wrong(
+        ("alerting_host", _) => Err(field_error(
             "target",
-            format_args!("no alert names a host here; {FORMS}"),
+            format_args!("a manual run has no alert to take the host from; {FORMS}"),
         )),
-        (key, _) => Err(wrong(
+        (key, _) => Err(field_error(
             "target",
             format_args!("unknown key {key:?}; {FORMS}"),
         )),
@@ -245,11 +265,14 @@ fn limit(value: Option<Value>, target: &Target) -> Result<Vec<String>, AdHocRunE
         return Ok(Vec::new());
     }
     if *target == Target::Controller {
-        return Err(wrong("limit", "the controller is one host: leave it out"));
+        return Err(field_error(
+            "limit",
+            "the controller is a single host: leave limit out",
+        ));
     }
     let limit = names("limit", value, r#"["web1"]"#)?;
     for host in &limit {
-        exact("limit", host, "host")?;
+        check_exact_name("limit", host, "host")?;
     }
     Ok(limit)
 }
@@ -260,11 +283,11 @@ fn tags(field: &'static str, value: Option<Value>) -> Result<Vec<String>, AdHocR
     }
     let tags = names(field, value, r#"["config"]"#)?;
     if let Some(why) = narrowing::defect_of_count(tags.len()) {
-        return Err(wrong(field, format_args!("it {why}")));
+        return Err(field_error(field, format_args!("it {why}")));
     }
     for tag in &tags {
         if let Some(why) = narrowing::defect_of_tag(tag, field == "skip_tags") {
-            return Err(wrong(field, format_args!("{tag:?} {why}")));
+            return Err(field_error(field, format_args!("{tag:?} {why}")));
         }
     }
     Ok(tags)
@@ -278,26 +301,26 @@ fn verbosity(value: Option<Value>) -> Result<u8, AdHocRunError> {
     let number = value.as_u64().and_then(|n| u8::try_from(n).ok());
     let number = number.filter(|n| *n <= MAX_VERBOSITY);
     number.ok_or_else(|| {
-        let want = format_args!("found {value}; want a whole number from 0 to {MAX_VERBOSITY}");
-        wrong("verbosity", want)
+        let want = format_args!("found {value}; expected a whole number from 0 to {MAX_VERBOSITY}");
+        field_error("verbosity", want)
     })
 }
 
-fn exact(field: &'static str, name: &str, kind: &str) -> Result<(), AdHocRunError> {
+fn check_exact_name(field: &'static str, name: &str, kind: &str) -> Result<(), AdHocRunError> {
     if is_exact_name(name, kind) {
         return Ok(());
     }
     let why = format_args!("{name:?} is not the exact name of a {kind}; {EXACT_NAME}");
-    Err(wrong(field, why))
+    Err(field_error(field, why))
 }
 
 fn switch(field: &'static str, value: Option<Value>) -> Result<Option<bool>, AdHocRunError> {
     match value {
         None => Ok(None),
         Some(Value::Bool(value)) => Ok(Some(value)),
-        Some(other) => Err(wrong(
+        Some(other) => Err(field_error(
             field,
-            format_args!("found {other}; want true or false"),
+            format_args!("found {other}; expected true or false"),
         )),
     }
 }
@@ -307,30 +330,30 @@ fn timeout(value: Option<Value>) -> Result<Option<Duration>, AdHocRunError> {
         None => return Ok(None),
         Some(Value::String(text)) => text,
         Some(other) => {
-            return Err(wrong(
+            return Err(field_error(
                 "timeout",
-                format_args!("found {other}; want a text such as \"10m\""),
+                format_args!("found {other}; expected a string such as \"10m\""),
             ));
         }
     };
     match parse_duration(&text) {
         Ok(value) if TIMEOUT.contains(&value) => Ok(Some(value)),
-        Ok(_) => Err(wrong(
+        Ok(_) => Err(field_error(
             "timeout",
             format_args!(
-                "{text} is out of bounds; write a value from {} to {}",
+                "{text} is out of range; write a value from {} to {}",
                 format_duration(*TIMEOUT.start()),
                 format_duration(*TIMEOUT.end())
             ),
         )),
-        Err(e) => Err(wrong(
+        Err(e) => Err(field_error(
             "timeout",
             format_args!("{text:?} is not a duration: {e}; {DURATION_HELP}"),
         )),
     }
 }
 
-/// As in a file: what JSON cannot tell exactly is refused, and so is a key that stands twice.
+/// Reads variables as in a file: rejects values that JSON cannot represent exactly, and duplicate keys.
 pub(super) fn vars_field<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
     VarValue::deserialize(deserializer)
         .map(|VarValue(value)| value)
@@ -342,15 +365,15 @@ fn vars(value: Value) -> Result<Vars, AdHocRunError> {
         Value::Null => return Ok(Map::new()),
         Value::Object(vars) => vars,
         other => {
-            return Err(wrong(
+            return Err(field_error(
                 "vars",
-                format_args!(r#"found {other}; want {{"NAME": VALUE}}"#),
+                format_args!(r#"found {other}; expected {{"NAME": VALUE}}"#),
             ));
         }
     };
     match defect_of_vars(&vars) {
         None => Ok(vars),
-        Some(why) => Err(wrong("vars", why)),
+        Some(why) => Err(field_error("vars", why)),
     }
 }
 

@@ -1,4 +1,4 @@
-//! `alertmanager` as typed → [`Alertmanager`].
+//! The section `alertmanager`, from YAML to [`Alertmanager`].
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -11,9 +11,9 @@ use super::values::duration;
 
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_mins(1);
 
-const WRITE_A_URL: &str = "write where Alertmanager answers: url: http://127.0.0.1:9093";
+const WRITE_A_URL: &str = "set the address of Alertmanager: url: http://127.0.0.1:9093";
 
-/// `None` where the section is left out.
+/// Returns `None` if the section is missing.
 pub(super) fn check(
     typed: Option<AlertmanagerText>,
     report: &mut Report<'_>,

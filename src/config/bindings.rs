@@ -1,4 +1,4 @@
-//! The bindings as typed → [`Binding`]s.
+//! The section `bindings`, from YAML to [`Binding`]s.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -28,69 +28,70 @@ use crate::model::guards::{Limits, Mode, Storm};
 use crate::model::run::{Narrowing, Vars};
 use crate::model::time_interval::{TimeInterval, Windows};
 
-const EVERY_ALERT: &str = r#"for every alert, say so: matchers: ['alertname=~".+"']"#;
+const EVERY_ALERT: &str = r#"to match every alert: matchers: ['alertname=~".+"']"#;
 
-/// Matchers → roles on a target.
+/// Maps alerts, by matchers, to roles on a target.
 #[derive(Debug, Clone, PartialEq)]
-#[allow(clippy::struct_excessive_bools)] // each is a switch that a person writes, and none excludes another
+#[allow(clippy::struct_excessive_bools)] // each is a key of the configuration, and none excludes another
 pub struct Binding {
-    /// Its name, unique among bindings.
+    /// Its name, unique among the bindings.
     pub name: String,
-    /// What an alert must look like; all must match, and there is at least one.
+    /// The matchers, at least one; an alert must match all of them.
     pub matchers: Matchers,
-    /// What is done, one after the other as long as the alert fires; at least one step.
+    /// The steps, at least one. They run in order while the alert fires.
     pub steps: Vec<Step>,
-    /// The alert roles that run once for an episode which had a run of this binding, when it resolves; none.
+    /// The alert roles that run once when an episode that had a run of this binding resolves; none.
     pub on_resolved: Vec<String>,
-    /// Which hosts; the alerting one, by the label `instance`.
+    /// Where to run; the alerting host, by the label `instance`.
     pub target: Target,
-    /// The hosts that the target is narrowed to; empty means all of its hosts.
+    /// The subset of the target's hosts; empty means all of them.
     pub limit: Vec<String>,
-    /// Which tasks run, and how much Ansible says of them; all, and little.
+    /// Which tasks run, and how verbose Ansible is; all, and not verbose.
     pub narrowing: Narrowing,
-    /// Variables for the roles.
+    /// The variables for the roles.
     pub vars: Vars,
-    /// Whether they are data, which Ansible must not template: those of a binding that came over the API are.
+    /// Whether the variables are data that Ansible must not template: true for bindings made over the API.
     pub inert_vars: bool,
-    /// Where it was written.
+    /// Where the binding is defined.
     pub origin: Origin,
-    /// Whether bindings after this one are left out for an alert that it matches; false.
+    /// Whether later bindings are ignored for alerts that this one matches; false.
     pub stop: bool,
-    /// Whether its runs act; [`Guards::mode`] if that is weaker.
+    /// Whether its runs make changes; [`Guards::mode`] if that is weaker.
     pub mode: Mode,
-    /// How often something is started on one host; [`Guards::limits`].
+    /// The limits on starts on one host; [`Guards::limits`].
     pub limits: Limits,
-    /// On how many hosts before all of it is held; [`Guards::storm`] for all bindings together, no limit of its own.
+    /// The number of hosts above which its runs are held; no limit of its own, only [`Guards::storm`] for all bindings
+    /// together.
     pub storm: Option<Storm>,
-    /// For how long its runs wait for a person's consent; `None` means that they need none.
+    /// How long its runs wait for approval; `None` means that they need none.
     pub approval: Option<Duration>,
-    /// When it is in force; always.
+    /// When it is active; always.
     pub windows: Windows,
-    /// How long a run may take; [`Runs::timeout`].
+    /// The maximum duration of a run; [`Runs::timeout`].
     pub timeout: Duration,
-    /// How long a run waits for further hosts; [`Runs::batch_window`].
+    /// How long a run waits for more hosts; [`Runs::batch_window`].
     pub batch_window: Duration,
-    /// Whether its runs may meet others on the same host; false.
+    /// Whether its runs may overlap with other runs on the same host; false.
     pub allow_overlap: bool,
     /// Whether an interrupted run is queued again (`on_interrupt: rerun`); false (`leave`).
     pub rerun_on_interrupt: bool,
     /// Whether tasks run as another user; [`Ansible::become`](Ansible), but false on the controller.
     pub r#become: bool,
-    /// Whether facts are gathered before the first role; [`Ansible::gather_facts`].
+    /// Whether a run gathers facts before the first role; [`Ansible::gather_facts`].
     pub gather_facts: bool,
 }
 
 /// One step of a binding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// The alert roles, in their order; at least one.
+    /// The alert roles in their order, at least one.
     pub roles: Vec<String>,
-    /// How long the alert has to resolve after it; [`Guards::verify_within`].
+    /// The time in which the alert must resolve after this step; [`Guards::verify_within`].
     pub verify_within: Duration,
 }
 
 impl Binding {
-    /// The roles of all its steps, and those for when its alerts resolve, each once.
+    /// Returns the roles of all steps and of `on_resolved`, each once.
     pub fn roles(&self) -> Vec<&str> {
         let mut roles: Vec<&str> = Vec::new();
         let steps = self.steps.iter().flat_map(|step| &step.roles);
@@ -102,13 +103,13 @@ impl Binding {
         roles
     }
 
-    /// Whether it runs a role.
+    /// Whether the binding runs a role.
     pub fn runs(&self, role: &str) -> bool {
         self.roles().contains(&role)
     }
 }
 
-/// What stands elsewhere in the file and a binding builds on.
+/// The parts of the file that a binding refers to.
 pub(super) struct Defaults<'a> {
     pub(super) ansible: &'a Ansible,
     pub(super) runs: &'a Runs,
@@ -116,7 +117,7 @@ pub(super) struct Defaults<'a> {
     pub(super) time_intervals: &'a [Arc<TimeInterval>],
 }
 
-/// Checks every binding, and that no name stands twice.
+/// Checks every binding, and that the names are unique.
 pub(super) fn check(
     typed: Vec<Spanned<BindingText>>,
     around: &Defaults<'_>,
@@ -231,7 +232,7 @@ pub(super) fn binding(
             "on_interrupt",
             typed.on_interrupt.as_ref(),
             ["leave", "rerun"],
-            "write rerun (queue it again) or leave (a person looks first)",
+            "write rerun (queue the run again) or leave (wait for a person)",
             report,
         ),
         r#become,
@@ -239,7 +240,7 @@ pub(super) fn binding(
     }
 }
 
-/// The roles for when an alert resolves. To have none, the key is left out.
+/// Reads the roles of `on_resolved`. An empty list is an error; to have none, remove the key.
 fn on_resolved(
     typed: Option<Spanned<Vec<Scalar>>>,
     known: Option<&Known<'_>>,
@@ -259,7 +260,7 @@ fn on_resolved(
     role_names(Kind::Binding, Some(typed), None, known, report)
 }
 
-/// What is typed as steps, or as the roles of the only one.
+/// The steps as typed: a list of steps, or the roles of the only one.
 type Typed = (
     Option<Spanned<Vec<Spanned<StepText>>>>,
     Option<Spanned<Vec<Scalar>>>,
@@ -281,9 +282,9 @@ fn steps_or_roles(
     if let Some(roles) = &roles {
         report.add(
             place(roles.referenced),
-            "roles and steps are both there",
+            "roles and steps are both set",
             Some(
-                "keep steps, and put these roles into its first: steps: [{roles: […]}, …]"
+                "keep steps, and move these roles into the first step: steps: [{roles: […]}, …]"
                     .to_owned(),
             ),
         );
@@ -291,7 +292,7 @@ fn steps_or_roles(
     steps(typed, verify_within, known, report)
 }
 
-/// More steps than this are a program, and belong into a role.
+/// The maximum number of steps. A longer sequence belongs in a role.
 const STEPS: usize = 10;
 
 fn steps(
@@ -303,7 +304,7 @@ fn steps(
     if !(1..=STEPS).contains(&typed.value.len()) {
         report.add(
             place(typed.referenced),
-            format!("steps holds {} steps", typed.value.len()),
+            format!("steps has {} entries", typed.value.len()),
             Some(format!(
                 "write 1 to {STEPS}: steps: [{{roles: [restart_service], verify_within: 5m}}, {{roles: [reboot]}}]"
             )),
@@ -341,7 +342,7 @@ fn matchers(
             whole,
             "this binding has no matchers",
             Some(format!(
-                r#"say which alerts it is for: matchers: ['alertname="DiskWillFill"']; {EVERY_ALERT}"#
+                r#"select the alerts: matchers: ['alertname="DiskWillFill"']; {EVERY_ALERT}"#
             )),
         );
         return Matchers::default();
@@ -361,20 +362,20 @@ fn matchers(
     if all.is_empty() && good {
         report.add(
             list,
-            "matchers is empty, so this binding would be for every alert",
+            "matchers is empty, so this binding would match every alert",
             Some(EVERY_ALERT.to_owned()),
         );
     }
     all.into_iter().collect()
 }
 
-/// What is said of a matcher with `==`, and of any other that is none.
+/// The help for a matcher with `==`, and for any other defect.
 const MATCHERS: [&str; 2] = [
-    r#"`==` is no operator: `=` compares, as in alertname="DiskWillFill""#,
-    r#"write it as for Alertmanager: alertname="DiskWillFill", severity=~"warning|critical", team!="db""#,
+    r#"`==` is not an operator: use `=`, as in alertname="DiskWillFill""#,
+    r#"write matchers as in Alertmanager: alertname="DiskWillFill", severity=~"warning|critical", team!="db""#,
 ];
 
-/// Notes a text that is no matcher; `help` is for one with `==`, and for any other.
+/// Reports a text that is not a matcher. `help` is the help for `==`, and for any other defect.
 pub(super) fn no_matcher(
     text: &Scalar,
     error: ParseError,
@@ -404,7 +405,7 @@ pub(super) fn no_matcher(
     );
 }
 
-/// The first `==` outside of quotes.
+/// Returns the first `==` outside of quotes.
 fn double_equals(matcher: &str) -> Option<Range<usize>> {
     let mut begin = 0;
     for (i, part) in matcher.split('"').enumerate() {

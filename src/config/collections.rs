@@ -1,4 +1,4 @@
-//! Roles of collections: where they are looked for, and how they are named (`NAMESPACE.COLLECTION.ROLE`).
+//! The roles of collections, named `NAMESPACE.COLLECTION.ROLE`, and the folders to search for them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 use super::Ansible;
 use super::RoleKind;
 
-/// More roles than a person chooses from.
+/// The maximum number of roles to list.
 const MAX_ROLES: usize = 2_000;
 
-/// The variables by which the configuration's `environment` may name the folders of collections, as Ansible reads them.
+/// The variables in `ansible.environment` from which Ansible reads the folders of collections.
 pub(super) const VARIABLES: [&str; 2] = ["ANSIBLE_COLLECTIONS_PATH", "ANSIBLE_COLLECTIONS_PATHS"];
 
-/// The folders that hold an `ansible_collections`, in the order in which a run looks through them: the playbook's own, and
-/// those that the configuration's `environment` names, or where `ansible-galaxy` installs. What comes inside of Ansible's
-/// own package is not looked at.
+/// Returns the folders that may contain `ansible_collections`, in the search order of a run: the playbook's own, and
+/// those from `ansible.environment`, or else where `ansible-galaxy` installs. Collections inside Ansible's own package
+/// are not searched.
 pub(super) fn folders(playbook_dir: &Path, named: Option<&str>) -> Vec<PathBuf> {
     let mut folders = vec![playbook_dir.join("collections")];
     if let Some(paths) = named {
@@ -28,7 +28,7 @@ pub(super) fn folders(playbook_dir: &Path, named: Option<&str>) -> Vec<PathBuf> 
 }
 
 impl Ansible {
-    /// The folders in which roles are looked for, at their first level.
+    /// Returns the folders that directly contain role folders.
     pub fn role_folders(&self) -> Vec<PathBuf> {
         let kinds = [RoleKind::Alert, RoleKind::Routine];
         let own = kinds.map(|kind| self.playbook_dir.join(kind.as_str()).join("roles"));
@@ -50,8 +50,8 @@ impl Ansible {
     }
 }
 
-/// Every role of the collections in these folders: its name, and where it is. Sorted; of a name that stands in two folders
-/// the first counts.
+/// Returns the name and folder of every role of the collections in these folders, sorted by name. If two folders
+/// contain the same name, the first folder wins.
 pub(super) fn roles(folders: &[PathBuf]) -> Vec<(String, PathBuf)> {
     let mut roles: Vec<(String, PathBuf)> = Vec::new();
     for folder in folders {
@@ -63,13 +63,14 @@ pub(super) fn roles(folders: &[PathBuf]) -> Vec<(String, PathBuf)> {
             }
         }
     }
-    // A stable sort: the first folder's stays first.
+    // The sort is stable: the role of the first folder stays first.
     roles.sort_by(|(a, _), (b, _)| a.cmp(b));
     roles.dedup_by(|(a, _), (b, _)| a == b);
     roles
 }
 
-/// The folders in a folder whose names Ansible takes for a part of a collection's name; none where it cannot be listed.
+/// Returns the subfolders whose names Ansible accepts as part of a collection's name; none if the folder cannot be
+/// listed.
 fn subfolders(dir: &Path) -> Vec<(String, PathBuf)> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     let named =
@@ -79,7 +80,7 @@ fn subfolders(dir: &Path) -> Vec<(String, PathBuf)> {
         .collect()
 }
 
-/// Whether it can be a part of such a name: a Python identifier of ASCII letters.
+/// Whether a name can be part of a collection's name: a Python identifier in ASCII.
 fn is_part(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')

@@ -1,4 +1,4 @@
-//! What a binding and a schedule have in common: a name, roles, variables, switches.
+//! The keys that bindings and schedules share: the name, roles, variables, switches.
 
 use std::collections::{HashMap, HashSet};
 
@@ -30,7 +30,7 @@ impl Kind {
         }
     }
 
-    /// The folder of the roles that it runs, below the playbook's.
+    /// Returns the folder of its roles, relative to the playbook folder.
     const fn roles(self) -> &'static str {
         match self {
             Self::Binding => "alert/roles",
@@ -46,12 +46,12 @@ impl Kind {
     }
 }
 
-/// The names that were met, each with its line.
+/// The names so far, each with its line.
 #[derive(Debug, Default)]
 pub(super) struct Names(HashMap<String, u64>);
 
 impl Names {
-    /// Notes a name that stands twice.
+    /// Adds a name, and reports a duplicate.
     pub(super) fn take(&mut self, kind: Kind, name: Option<&Scalar>, report: &mut Report<'_>) {
         let Some(name) = name else { return };
         let line = name.referenced.line();
@@ -66,15 +66,12 @@ impl Names {
                 kind.as_str(),
                 name.value
             ),
-            Some(
-                "give each its own: the name is what the history and the metrics call it"
-                    .to_owned(),
-            ),
+            Some("use unique names: the history and the metrics refer to them".to_owned()),
         );
     }
 }
 
-/// The roles that exist, and where they were looked for.
+/// The existing roles, and the folder in which they are.
 pub(super) struct Known<'a> {
     pub(super) roles: &'a Roles,
     pub(super) ansible: &'a Ansible,
@@ -90,7 +87,7 @@ pub(super) fn name(
         report.add(
             whole,
             format!("this {} has no name", kind.as_str()),
-            Some("add one that says what it does: name: disk-will-fill".to_owned()),
+            Some("add a name that describes it: name: disk-will-fill".to_owned()),
         );
         return String::new();
     };
@@ -98,7 +95,7 @@ pub(super) fn name(
         report.add(
             place(name.referenced),
             format!(
-                "{:?} cannot be a {}'s name: it {why}",
+                "{:?} is not a valid {} name: it {why}",
                 name.value,
                 kind.as_str()
             ),
@@ -124,7 +121,7 @@ pub(super) fn role_names(
             list,
             format!("this {} has no roles", kind.as_str()),
             Some(format!(
-                "name at least one of the roles under {}: roles: [{}]",
+                "list at least one role from {}: roles: [{}]",
                 kind.roles(),
                 kind.example_role()
             )),
@@ -135,14 +132,14 @@ pub(super) fn role_names(
         if !seen.insert(&role.value) {
             report.add(
                 place(role.referenced),
-                format!("the role {:?} stands twice", role.value),
-                Some("Ansible would run it once: remove one".to_owned()),
+                format!("the role {:?} is listed twice", role.value),
+                Some("Ansible would run it only once: remove one".to_owned()),
             );
         }
         if let Some(why) = role_defect(&role.value) {
             report.add(
                 place(role.referenced),
-                format!("{:?} cannot be a role's name: it {why}", role.value),
+                format!("{:?} is not a valid role name: it {why}", role.value),
                 Some(ROLE_HELP.to_owned()),
             );
         } else if let Some(known) = known {
@@ -168,8 +165,8 @@ impl Known<'_> {
             return;
         }
         if role.value.matches('.').count() >= 2 {
-            let message = format!("unknown role {:?}: no collection has it", role.value);
-            let help = "a collection is looked for in playbook_dir/collections, and where ansible-galaxy installs it";
+            let message = format!("unknown role {:?}: it is not in any collection", role.value);
+            let help = "collections are searched in playbook_dir/collections and where ansible-galaxy installs them";
             let help = did_you_mean_of(&role.value, collection).unwrap_or(help.to_owned());
             report.add(place(role.referenced), message, Some(help));
             return;
@@ -178,10 +175,10 @@ impl Known<'_> {
         let help = if other.contains(&role.value) {
             match kind {
                 Kind::Binding => {
-                    "it is a routine role (under routine/roles), which only a schedule can run; a binding wants one from alert/roles"
+                    "it is a routine role (under routine/roles), which only a schedule can run; a binding needs a role from alert/roles"
                 }
                 Kind::Schedule => {
-                    "it is an alert role (under alert/roles), which only a binding can run; a schedule wants one from routine/roles"
+                    "it is an alert role (under alert/roles), which only a binding can run; a schedule needs a role from routine/roles"
                 }
             }
             .to_owned()
@@ -219,20 +216,20 @@ pub(super) fn vars(typed: Pairs<VarValue>, report: &mut Report<'_>) -> Vars {
             if !is_identifier(&name.value) {
                 report.add(
                     place(name.referenced),
-                    format!("{:?} cannot be a variable's name", name.value),
-                    Some("use letters, digits and _, and no digit first".to_owned()),
+                    format!("{:?} is not a valid variable name", name.value),
+                    Some("use letters, digits and _, not starting with a digit".to_owned()),
                 );
             } else if name.value.starts_with("promansible_") {
                 report.add(
                     place(name.referenced),
-                    format!("the variable {:?} is promansible's own", name.value),
-                    Some("names that begin with promansible_ are kept for what a run is told: take another".to_owned()),
+                    format!("the variable {:?} is reserved for promansible", name.value),
+                    Some("variables that begin with promansible_ are set by promansible: choose another name".to_owned()),
                 );
             } else if let Some(why) = never_meant(&name.value) {
                 report.add(
                     place(name.referenced),
                     format!("the variable {:?} {why}", name.value),
-                    Some("as a variable of a run it would beat what Ansible knows of its hosts".to_owned()),
+                    Some("as an extra variable it would override what Ansible knows about its hosts".to_owned()),
                 );
             }
             (name.value, value)
@@ -240,7 +237,7 @@ pub(super) fn vars(typed: Pairs<VarValue>, report: &mut Report<'_>) -> Vars {
         .collect()
 }
 
-/// Whether the second of two words is typed; the first is the default.
+/// Whether the second of two words is set; the first is the default.
 pub(super) fn is_second(
     key: &str,
     typed: Option<&Scalar>,

@@ -1,4 +1,4 @@
-//! A host that a person enrols: JSON as typed → an [`Enrolment`].
+//! Enrolling a host: the JSON of a request → an [`Enrolment`].
 
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -11,13 +11,13 @@ use super::reserved::{defect_of_keys, defect_of_name};
 use crate::model::inventory::{ALL, UNGROUPED, is_exact};
 use crate::model::run::Vars;
 
-/// The longest name of a host, an address or a group, as in DNS.
+/// The maximum length of a host name, address or group name in bytes, as in DNS.
 const NAME_BYTES: usize = 253;
 
-/// In how many groups a host may be.
+/// The maximum number of groups of a host.
 const GROUPS: usize = 100;
 
-/// The names of the machine itself that `/etc/hosts` of one system or another has beside `localhost`.
+/// Names other than `localhost` for the machine itself that `/etc/hosts` of some systems contains.
 const LOOPBACK_NAMES: [&str; 6] = [
     "localhost4",
     "localhost6",
@@ -27,24 +27,22 @@ const LOOPBACK_NAMES: [&str; 6] = [
     "ipv6-loopback",
 ];
 
-/// The variables with which an enrolled host may steer Ansible. No other `ansible_…` is taken: connection plugins, their
-/// options and become's program are programs of the controller that whoever asks would choose.
+/// The variables of Ansible that an enrolled host may set. No other `ansible_…` is accepted: connection plugins, their
+/// options and the become program run on the controller, and the caller must not choose them.
 const STEERING: [&str; 3] = ["ansible_port", "ansible_python_interpreter", "ansible_user"];
 
-/// A host that is to be enrolled.
+/// A host to enrol.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Enrolment {
-    /// Its exact name.
     pub name: String,
-    /// Where Ansible reaches it, if not by its name.
+    /// The address for Ansible; `None` means the name.
     pub address: Option<String>,
     /// Its groups, sorted.
     pub groups: Vec<String>,
-    /// Its variables.
     pub vars: Vars,
 }
 
-/// Why a text is no [`Enrolment`]: the field, what is wrong with it, and what would be right.
+/// Why a text is not an [`Enrolment`]: the field, its defect, and how to correct it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct EnrolmentError(String);
@@ -60,17 +58,17 @@ struct Typed {
     vars: Value,
 }
 
-/// Reads which host to enrol.
+/// Parses the request to enrol a host.
 ///
-/// *Shape*: a JSON object with `name`, and `address` (an IP address or a DNS name), `groups` (names) and `vars`. The variables
-/// are data, never templates.
+/// *Shape*: a JSON object with `name`; optionally `address` (an IP address or a DNS name), `groups` (names) and `vars`.
+/// The variables are data, never templates.
 ///
-/// *Errors*: the first defect; an unknown field is one.
+/// *Errors*: the first defect; an unknown field is a defect.
 pub fn enrolment(json: &[u8]) -> Result<Enrolment, EnrolmentError> {
-    // A list would be taken for the fields in their order.
+    // serde would accept a list as the fields in order.
     if !json.trim_ascii_start().starts_with(b"{") {
         return Err(EnrolmentError(
-            r#"the body is no JSON object: want {"name": "NAME", "address": "10.0.0.5", "groups": ["GROUP"], "vars": {}}"#
+            r#"the body is not a JSON object: expected {"name": "NAME", "address": "10.0.0.5", "groups": ["GROUP"], "vars": {}}"#
                 .to_owned(),
         ));
     }
@@ -79,7 +77,7 @@ pub fn enrolment(json: &[u8]) -> Result<Enrolment, EnrolmentError> {
     if let Some(address) = &typed.address
         && !is_address(address)
     {
-        return Err(wrong(
+        return Err(field_error(
             "address",
             format_args!("{address:?} is neither an IP address nor a DNS name"),
         ));
@@ -92,41 +90,45 @@ pub fn enrolment(json: &[u8]) -> Result<Enrolment, EnrolmentError> {
     })
 }
 
-fn wrong(field: &str, why: impl Display) -> EnrolmentError {
+fn field_error(field: &str, why: impl Display) -> EnrolmentError {
     EnrolmentError(format!("{field}: {why}"))
 }
 
 fn host_name(name: &str) -> Result<(), EnrolmentError> {
     let is_ip = name.parse::<IpAddr>().is_ok();
     if (!is_host_name(name) && !is_ip) || !is_exact(name) {
-        return Err(wrong(
+        return Err(field_error(
             "name",
             format_args!(
-                "{name:?} is no exact name of a host; use letters, digits, '.', '_' and '-', a letter or digit first, or an IP address"
+                "{name:?} is not a valid host name; use letters, digits, '.', '_' and '-', starting with a letter or digit, or an IP address"
             ),
         ));
     }
     if is_this_machine(name) {
-        return Err(wrong(
+        return Err(field_error(
             "name",
-            format_args!("{name:?} means this machine; give the host a name of its own"),
+            format_args!("{name:?} refers to this machine; choose another name"),
         ));
     }
     if let Some(ip) = short_address(name).filter(|_| !is_ip) {
-        return Err(wrong(
+        return Err(field_error(
             "name",
             format_args!(
-                "{name:?} is read as the address {ip}; write that, or give the host a name"
+                "{name:?} is interpreted as the address {ip}; write the address, or choose another name"
             ),
         ));
     }
     if [ALL, UNGROUPED].contains(&name) {
-        return Err(wrong("name", format_args!("{name:?} is a group's name")));
+        return Err(field_error(
+            "name",
+            format_args!("{name:?} is the name of a group"),
+        ));
     }
     Ok(())
 }
 
-/// Whether a name leads to the machine that Ansible runs on, by Ansible's own rule, the resolver's or the system's.
+/// Whether a name refers to the machine on which Ansible runs, by the rules of Ansible, of the resolver or of the
+/// system.
 fn is_this_machine(name: &str) -> bool {
     let lower = name.to_lowercase();
     let lower = lower.trim_end_matches('.');
@@ -141,7 +143,7 @@ fn is_this_machine(name: &str) -> bool {
         || ip.is_some_and(|ip| ip.is_loopback() || ip.is_unspecified())
 }
 
-/// The address that a resolver takes a number, or up to four with dots between them, for.
+/// Returns the IPv4 address that a resolver reads from one to four numbers separated by dots.
 ///
 /// *Source*: `inet_aton(3)`.
 fn short_address(name: &str) -> Option<Ipv4Addr> {
@@ -168,9 +170,9 @@ fn short_address(name: &str) -> Option<Ipv4Addr> {
     Some(address.into())
 }
 
-/// Letters and digits of any script, `.`, `_` and `-`, a letter or a digit first.
+/// Allows letters and digits of any script, `.`, `_` and `-`, starting with a letter or digit.
 fn is_host_name(name: &str) -> bool {
-    // Full-width forms of ASCII look like it, and name preparation makes them it.
+    // Full-width forms look like ASCII, and IDNA maps them to ASCII.
     let folds = |c: char| ('\u{ff00}'..='\u{ffef}').contains(&c);
     let plain = |c: char| c.is_alphanumeric() || "._-".contains(c);
     name.len() <= NAME_BYTES
@@ -178,7 +180,8 @@ fn is_host_name(name: &str) -> bool {
         && name.chars().all(|c| plain(c) && !folds(c))
 }
 
-/// Letters, digits, `.`, `_` and `-` of ASCII, a letter or a digit first: no option of ssh, no pattern of Ansible.
+/// Allows ASCII letters, digits, `.`, `_` and `-`, starting with a letter or digit: never an option of ssh or a pattern
+/// of Ansible.
 fn is_name(name: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
     name.len() <= NAME_BYTES
@@ -196,25 +199,25 @@ fn is_address(address: &str) -> bool {
 
 fn groups(mut groups: Vec<String>, host: &str) -> Result<Vec<String>, EnrolmentError> {
     if groups.len() > GROUPS {
-        let why = format_args!("{} of them; want {GROUPS} at most", groups.len());
-        return Err(wrong("groups", why));
+        let why = format_args!("{} groups; at most {GROUPS} are allowed", groups.len());
+        return Err(field_error("groups", why));
     }
     groups.sort();
     for (place, group) in groups.iter().enumerate() {
         let why = if !is_name(group) {
-            "is no exact name of a group; use letters, digits and '_', a letter first"
+            "is not a valid group name; use letters, digits and '_', starting with a letter"
         } else if [ALL, UNGROUPED].contains(&group.as_str()) {
-            "comes by itself: every host is in all, and in ungrouped if it is in no other group; leave it out"
+            "is automatic: every host is in all, and in ungrouped if it is in no other group; leave it out"
         } else if group == host {
-            "is a host's name"
+            "is the name of a host"
         } else if is_this_machine(group) {
-            "means this machine; give the group another name"
+            "refers to this machine; choose another group name"
         } else if groups.get(place + 1) == Some(group) {
-            "stands twice"
+            "is listed twice"
         } else {
             continue;
         };
-        return Err(wrong("groups", format_args!("{group:?} {why}")));
+        return Err(field_error("groups", format_args!("{group:?} {why}")));
     }
     Ok(groups)
 }
@@ -224,35 +227,35 @@ fn vars(value: Value) -> Result<Vars, EnrolmentError> {
         Value::Null => return Ok(Map::new()),
         Value::Object(vars) => vars,
         other => {
-            return Err(wrong(
+            return Err(field_error(
                 "vars",
-                format_args!(r#"found {other}; want {{"NAME": VALUE}}"#),
+                format_args!(r#"found {other}; expected {{"NAME": VALUE}}"#),
             ));
         }
     };
     let mut vars = vars;
     if let Some(port) = vars.get_mut("ansible_port") {
-        whole(port);
+        normalize_whole(port);
     }
     for (name, value) in &vars {
-        let why = match (steers(name, value), defect_of_name(name)) {
-            _ if name == "ansible_host" => Some("is what `address` says; use that".to_owned()),
+        let why = match (check_ansible_var(name, value), defect_of_name(name)) {
+            _ if name == "ansible_host" => Some("is set by `address`; use that field".to_owned()),
             (Some(steers), _) => steers.err(),
             (None, Some(_)) if name.starts_with("ansible_") => Some(format!(
-                "steers Ansible itself, so only the inventory's sources may set it; of such variables an enrolled host takes {}",
+                "controls Ansible itself, so only the inventory sources may set it; the only such variables that an enrolled host accepts are {}",
                 STEERING.join(", ")
             )),
             (None, why) => why.or_else(|| defect_of_keys(value)).map(str::to_owned),
         };
         if let Some(why) = why {
-            return Err(wrong("vars", format_args!("{name:?} {why}")));
+            return Err(field_error("vars", format_args!("{name:?} {why}")));
         }
     }
     Ok(vars)
 }
 
-/// Writes 22.0, which is the number 22 in JSON, as 22.
-fn whole(value: &mut Value) {
+/// Replaces 22.0 by 22: in JSON they are the same number.
+fn normalize_whole(value: &mut Value) {
     if let Some(number) = value.as_f64().filter(|number| number.fract() == 0.0)
         && value.is_f64()
         && let Ok(number) = format!("{number:.0}").parse::<u64>()
@@ -261,8 +264,8 @@ fn whole(value: &mut Value) {
     }
 }
 
-/// Whether a variable with which an enrolled host may steer Ansible may be this; `None` if it is none of those.
-fn steers(name: &str, value: &Value) -> Option<Result<(), String>> {
+/// Checks the value of a variable of Ansible that an enrolled host may set; `None` if it is not one of these.
+fn check_ansible_var(name: &str, value: &Value) -> Option<Result<(), String>> {
     let (good, want) = match name {
         "ansible_port" => (
             value.as_u64().is_some_and(|n| (1..=65535).contains(&n)),
@@ -270,7 +273,7 @@ fn steers(name: &str, value: &Value) -> Option<Result<(), String>> {
         ),
         "ansible_user" => (
             value.as_str().is_some_and(is_name),
-            "letters, digits, '.', '_' and '-', a letter or digit first",
+            "letters, digits, '.', '_' and '-', starting with a letter or digit",
         ),
         "ansible_python_interpreter" => (
             value.as_str().is_some_and(is_interpreter),
@@ -281,7 +284,7 @@ fn steers(name: &str, value: &Value) -> Option<Result<(), String>> {
     Some(if good {
         Ok(())
     } else {
-        Err(format!("is {value}; want {want}"))
+        Err(format!("is {value}; expected {want}"))
     })
 }
 

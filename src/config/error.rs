@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, and where: one form for every defect.
+//! Configuration errors with their places, all in one form.
 
 use std::fmt::{self, Write as _};
 
@@ -6,43 +6,41 @@ use serde_saphyr::Location;
 
 use crate::util::sanitize::line as clean;
 
-/// Where in the file something stands.
+/// A place in the file.
 ///
 /// *Units*: all three count from 1, in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
-    /// The line.
     pub line: usize,
-    /// The column of its first character.
+    /// The column of the first character.
     pub column: usize,
-    /// How many characters it has; what lies beyond the end of the line is not underlined.
+    /// The number of characters; those beyond the end of the line are not underlined.
     pub length: usize,
 }
 
 /// One defect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
-    /// The file that it is in, where that is not the configuration itself.
+    /// The file, if it is not the configuration itself.
     pub file: Option<String>,
-    /// Where it is; `None` where it concerns the file as a whole.
+    /// The place; `None` if the defect concerns the whole file.
     pub place: Option<Place>,
-    /// The line that it is in, as typed.
+    /// The line as typed.
     pub source_line: Option<String>,
-    /// What is wrong.
+    /// The defect.
     pub message: String,
-    /// What would be right.
+    /// How to correct it.
     pub help: Option<String>,
 }
 
-/// Everything that is wrong with a configuration and the files of its roles: at least one defect, in the order of the file,
-/// the configuration's own first.
+/// All defects of a configuration and of the files of its roles: at least one, in the order of the file, those of the
+/// configuration first.
 ///
 /// Its `Display` is [`ConfigErrors::render`] without colour.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigErrors {
-    /// The file, as it was named.
+    /// The path of the file, as given.
     pub file: String,
-    /// The defects.
     pub errors: Vec<ConfigError>,
 }
 
@@ -54,13 +52,13 @@ impl fmt::Display for ConfigErrors {
 
 impl std::error::Error for ConfigErrors {}
 
-/// How many characters of a line are shown around a defect.
+/// The maximum number of characters to show around a defect.
 const SHOWN: usize = 160;
 
 impl ConfigErrors {
-    /// The defects for a person: `file:line:column: message`, the line underlined, and what would be right.
+    /// Formats the defects for a person: `file:line:column: message`, the line underlined, and the help.
     ///
-    /// *Shape*: without a newline at the end. With `color`, ANSI escapes; text from the file can hold none of them.
+    /// *Shape*: no newline at the end. With `color`, ANSI escapes; text from the file never contains any.
     pub fn render(&self, color: bool) -> String {
         let paint = Paint(color);
         let mut out = String::new();
@@ -76,7 +74,7 @@ impl ConfigErrors {
 }
 
 impl ConfigErrors {
-    /// Without the lines of the file, which may hold secrets. Where they are is still said.
+    /// Removes the lines of the file, which may contain secrets. The places stay.
     pub(crate) fn without_lines(mut self) -> Self {
         for error in &mut self.errors {
             error.source_line = None;
@@ -84,7 +82,7 @@ impl ConfigErrors {
         self
     }
 
-    /// The first defect in one line: `file:line:column: message`.
+    /// Returns the first defect in one line: `file:line:column: message`.
     pub(super) fn first_line(&self) -> String {
         let first = self.errors.first().expect("there is one at least");
         let file = clean(first.file.as_ref().unwrap_or(&self.file));
@@ -129,7 +127,7 @@ impl ConfigError {
     }
 }
 
-/// The part of a line around a place, and the line that underlines it.
+/// Returns the part of a line around a place, and the line that underlines it.
 fn snippet(source: &str, column: usize, length: usize) -> (String, String) {
     let chars: Vec<char> = clean(source).chars().collect();
     let at = (column.max(1) - 1).min(chars.len());
@@ -140,7 +138,7 @@ fn snippet(source: &str, column: usize, length: usize) -> (String, String) {
         (from, (from + SHOWN).min(chars.len()))
     };
     let mut shown: String = chars[from..to].iter().collect();
-    // Tabs stay tabs, so that the mark stands below its character whatever the tab width is.
+    // Tabs stay tabs, so that the mark is below its character at any tab width.
     let mut underline: String = chars[from..at]
         .iter()
         .map(|c| if *c == '\t' { '\t' } else { ' ' })
@@ -182,7 +180,7 @@ impl Paint {
     }
 }
 
-/// A file's text with its places, and the defects found so far.
+/// The text of a file, and the defects found so far.
 #[derive(Debug)]
 pub(crate) struct Report<'a> {
     file: &'a str,
@@ -192,7 +190,7 @@ pub(crate) struct Report<'a> {
 
 impl<'a> Report<'a> {
     pub(crate) fn new(file: &'a str, text: &'a str) -> Self {
-        // The parser does not count a byte order mark either.
+        // The parser does not count a byte order mark.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         Self {
             file,
@@ -201,7 +199,7 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// Notes a defect at a place, or of the file as a whole.
+    /// Adds a defect at a place, or of the whole file.
     pub(crate) fn add(
         &mut self,
         place: Option<Place>,
@@ -217,7 +215,7 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// The same, without showing the line: it holds a secret.
+    /// Adds a defect without the line, which contains a secret.
     pub(super) fn add_unseen(
         &mut self,
         place: Option<Place>,
@@ -233,7 +231,7 @@ impl<'a> Report<'a> {
         });
     }
 
-    /// Notes the defects of another file.
+    /// Adds the defects of another file.
     pub(super) fn include(&mut self, other: ConfigErrors) {
         let ConfigErrors { file, errors } = other;
         self.errors.extend(errors.into_iter().map(|mut error| {
@@ -242,7 +240,7 @@ impl<'a> Report<'a> {
         }));
     }
 
-    /// `value` if nothing was found, otherwise everything that was.
+    /// Returns `value` if there are no defects, otherwise the defects.
     pub(crate) fn finish<T>(mut self, value: T) -> Result<T, ConfigErrors> {
         if self.errors.is_empty() {
             return Ok(value);
@@ -255,14 +253,14 @@ impl<'a> Report<'a> {
         })
     }
 
-    /// Everything that was found, of which there must be something.
+    /// Returns the defects. There must be at least one.
     pub(crate) fn fail(self) -> ConfigErrors {
         self.finish(())
             .expect_err("a defect was noted before the report is given up")
     }
 }
 
-/// The place of a value.
+/// Returns the place of a value.
 pub(crate) fn place(location: Location) -> Option<Place> {
     let number = |n: u64| usize::try_from(n).ok();
     (location != Location::UNKNOWN).then_some(())?;

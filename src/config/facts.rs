@@ -1,4 +1,4 @@
-//! What is gathered when, and shown of it: as typed → [`Facts`].
+//! The section `facts`, from YAML to [`Facts`].
 
 use std::collections::HashSet;
 use std::ops::RangeInclusive;
@@ -18,15 +18,15 @@ use super::yaml::did_you_mean;
 use crate::model::facts::{ExtraFact, FAMILIES, HostOptions};
 use crate::model::run::{Narrowing, Vars, Work};
 
-/// Nothing is kept of a host longer than of a run.
+/// The bounds of `keep_after_removal`: facts are not kept longer than a year.
 const KEEP: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(24 * 365);
 
 const EVERY: RangeInclusive<Duration> = Duration::from_mins(1)..=Duration::from_hours(24 * 365);
 
-/// What a gauge's name does not end with.
+/// The suffixes that the name of a gauge must not have.
 const SUFFIXES: [&str; 5] = ["_total", "_count", "_sum", "_bucket", "_info"];
 
-/// More are no metrics but a copy of the facts.
+/// The maximum number of extra metrics. With more, they would be a copy of the facts.
 const MAX_EXTRA: usize = 100;
 
 const MAX_NAME_CHARS: usize = 60;
@@ -35,7 +35,7 @@ const MAX_NAME_CHARS: usize = 60;
 pub const GATHER_ROLE: &str = "gather_facts";
 
 impl Config {
-    /// What gathers facts, if the role for it is there.
+    /// Returns the work that gathers facts, if its role exists.
     pub fn gathering(&self) -> Option<Work> {
         let roles = &self.roles.routine;
         roles.iter().any(|role| role == GATHER_ROLE).then(|| {
@@ -97,7 +97,7 @@ fn gathered(typed: Option<Spanned<super::raw::TargetText>>, report: &mut Report<
     if matches!(target, Target::AlertingHost { .. }) {
         report.add(
             at,
-            "facts.target: there is no alert that names the host",
+            "facts.target: there is no alert to take the host from",
             Some("write one of: {group: NAME}, {hosts: [NAME]}, controller".to_owned()),
         );
     }
@@ -109,8 +109,8 @@ fn metrics(typed: FactMetricsText, report: &mut Report<'_>) -> HostOptions {
     if let Some(one) = extra.get(MAX_EXTRA) {
         report.add(
             place(one.referenced),
-            format!("facts.metrics.extra: at most {MAX_EXTRA} facts become metrics of their own"),
-            Some("keep those that somebody looks at".to_owned()),
+            format!("facts.metrics.extra has more than {MAX_EXTRA} entries"),
+            Some("keep only the metrics that you use".to_owned()),
         );
     }
     let mut seen = HashSet::new();
@@ -122,8 +122,8 @@ fn metrics(typed: FactMetricsText, report: &mut Report<'_>) -> HostOptions {
             if !one.name.is_empty() && !seen.insert(one.name.clone()) {
                 report.add(
                     at,
-                    format!("the metric {:?} stands twice", one.name),
-                    Some("give each its own name".to_owned()),
+                    format!("the metric {:?} is listed twice", one.name),
+                    Some("use a different name for each".to_owned()),
                 );
             }
             one
@@ -193,17 +193,17 @@ fn extra(
     let name = field(
         "name",
         typed.name,
-        "name its metric: name: backup_age_seconds becomes promansible_host_backup_age_seconds",
+        "name the metric: name: backup_age_seconds becomes promansible_host_backup_age_seconds",
     );
     let path = field(
         "path",
         typed.path,
-        "say where it is: path: ansible_local.backup.age_seconds",
+        "give its path: path: ansible_local.backup.age_seconds",
     );
     let help = field(
         "help",
         typed.help,
-        "write a sentence for /metrics: help: How old the last backup is.",
+        "describe it for /metrics: help: How old the last backup is.",
     );
     if let Some(name) = &name
         && let Some((message, help)) = defect_of_name(&name.value)
@@ -215,8 +215,8 @@ fn extra(
     {
         report.add(
             place(path.referenced),
-            format!("{:?} is not the path of a fact", path.value),
-            Some("write names with dots between: ansible_local.backup.age_seconds".to_owned()),
+            format!("{:?} is not a valid fact path", path.value),
+            Some("write names separated by dots: ansible_local.backup.age_seconds".to_owned()),
         );
     }
     if let Some(help) = &help
@@ -224,7 +224,7 @@ fn extra(
     {
         report.add(
             place(help.referenced),
-            "the help of a metric is a sentence in one line",
+            "the help of a metric must be one sentence on one line",
             Some("help: How old the last backup is.".to_owned()),
         );
     }
@@ -243,19 +243,19 @@ fn defect_of_name(name: &str) -> Option<(String, &'static str)> {
         || name.len() > MAX_NAME_CHARS
     {
         return Some((
-            format!("{name:?} is not the name of a metric"),
-            "use at most 60 of a-z, 0-9 and _, and a letter first, as in backup_age_seconds",
+            format!("{name:?} is not a valid metric name"),
+            "use at most 60 characters from a-z, 0-9 and _, starting with a letter, as in backup_age_seconds",
         ));
     }
     if FAMILIES.iter().any(|family| family.name == name) {
         return Some((
-            format!("promansible_host_{name} is there already"),
-            "give it another name",
+            format!("promansible_host_{name} already exists"),
+            "choose another name",
         ));
     }
     let suffix = SUFFIXES.iter().find(|suffix| name.ends_with(**suffix))?;
     Some((
-        format!("it is a gauge, and a gauge's name does not end with {suffix}"),
-        "say what it is and end with the unit, as in backup_age_seconds",
+        format!("this metric is a gauge, and a gauge name must not end with {suffix}"),
+        "name what it measures and end with the unit, as in backup_age_seconds",
     ))
 }

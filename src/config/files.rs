@@ -1,4 +1,4 @@
-//! The files and folders that a configuration names.
+//! Checks the files and folders that a configuration names.
 
 use std::fs;
 use std::path::Path;
@@ -18,7 +18,7 @@ use super::values::is_usable;
 use crate::util::names::role_defect;
 use crate::util::secret_file::{self, SecretFileError};
 
-/// Notes what is missing on the disk, and lists the roles; `None` if there is no folder to list them from.
+/// Reports missing and unsuitable files, and lists the roles; `None` if there is no playbook folder.
 pub(super) fn look(typed: &FileText, report: &mut Report<'_>) -> Option<Roles> {
     if let Some(storage) = &typed.storage
         && let Some(path) = &storage.path
@@ -28,13 +28,13 @@ pub(super) fn look(typed: &FileText, report: &mut Report<'_>) -> Option<Roles> {
             "name a file in it: {}/promansible.redb",
             path.value.trim_end_matches('/')
         );
-        wrong(report, path, "storage.path is a folder", Some(help));
+        report_defect(report, path, "storage.path is a folder", Some(help));
     }
     let sd = typed.service_discovery.iter().flat_map(|sd| &sd.files);
     for path in sd.flatten().filter_map(|file| file.value.path.as_ref()) {
         if Path::new(&path.value).is_dir() {
             let message = format!("{:?} is a folder", path.value);
-            wrong(report, path, &message, Some("name a file in it".to_owned()));
+            report_defect(report, path, &message, Some("name a file in it".to_owned()));
         }
     }
     let prometheus = typed.prometheus.iter().flat_map(|of| {
@@ -49,20 +49,20 @@ pub(super) fn look(typed: &FileText, report: &mut Report<'_>) -> Option<Roles> {
     });
     for (key, file) in prometheus.chain(alertmanager) {
         if let Some(file) = file {
-            look_at(report, &key, file);
+            check_file(report, &key, file);
         }
     }
     for notifier in typed.notifiers.iter().flatten() {
         for (key, file) in notifier.value.files() {
-            look_at(report, &format!("notifiers: {key}"), file);
+            check_file(report, &format!("notifiers: {key}"), file);
         }
     }
     let tokens = typed.web.iter().flat_map(|web| &web.tokens).flatten();
     for file in tokens.filter_map(|token| token.value.file.as_ref()) {
-        look_at(report, "web.tokens", file);
+        check_file(report, "web.tokens", file);
     }
     let ansible = typed.ansible.as_ref()?;
-    of_ansible(ansible, report);
+    check_ansible(ansible, report);
     let dir = ansible.playbook_dir.as_ref().filter(|dir| is_usable(dir))?;
     has_parts(report, dir)?;
     let environment = ansible.environment.iter().flat_map(|pairs| &pairs.0);
@@ -76,16 +76,16 @@ pub(super) fn look(typed: &FileText, report: &mut Report<'_>) -> Option<Roles> {
     ))
 }
 
-/// Notes what is wrong with the programs, the sources and the files with secrets that Ansible is given.
-fn of_ansible(ansible: &AnsibleText, report: &mut Report<'_>) {
+/// Reports defects of the programs, the inventory sources and the secret files for Ansible.
+fn check_ansible(ansible: &AnsibleText, report: &mut Report<'_>) {
     if let Some(dir) = ansible.bin_dir.as_ref().filter(|dir| is_usable(dir)) {
         for program in ["ansible-playbook", "ansible-inventory"] {
             if !Path::new(&dir.value).join(program).is_file() {
-                wrong(
+                report_defect(
                     report,
                     dir,
-                    &format!("ansible.bin_dir holds no {program}"),
-                    Some("name the folder that Ansible's programs are in, or leave bin_dir out to search PATH".to_owned()),
+                    &format!("ansible.bin_dir does not contain {program}"),
+                    Some("set the folder that contains Ansible's programs, or remove bin_dir to search PATH".to_owned()),
                 );
             }
         }
@@ -114,7 +114,7 @@ fn of_ansible(ansible: &AnsibleText, report: &mut Report<'_>) {
             continue;
         };
         if Path::new(&file.value).is_dir() {
-            wrong(
+            report_defect(
                 report,
                 file,
                 &format!("{key} is a folder"),
@@ -128,7 +128,7 @@ fn of_ansible(ansible: &AnsibleText, report: &mut Report<'_>) {
     }
 }
 
-/// Lists the roles again, as [`look`] does; `None` if there is no playbook folder.
+/// Lists the roles again, like [`look`]; `None` if there is no playbook folder.
 pub(super) fn look_again(ansible: &Ansible, report: &mut Report<'_>) -> Option<Roles> {
     if !ansible.playbook_dir.is_dir() {
         return None;
@@ -143,23 +143,22 @@ pub(super) fn look_again(ansible: &Ansible, report: &mut Report<'_>) -> Option<R
     ))
 }
 
-/// Notes what a playbook folder lacks; `None` if it is no folder.
+/// Reports missing parts of a playbook folder; `None` if it is not a folder.
 fn has_parts(report: &mut Report<'_>, dir: &Scalar) -> Option<()> {
     let path = Path::new(&dir.value);
     if !path.is_dir() {
         let message = format!("ansible.playbook_dir is not a folder: {:?}", dir.value);
-        wrong(report, dir, &message, Some(from_where(&dir.value)));
+        report_defect(report, dir, &message, Some(missing_path_help(&dir.value)));
         return None;
     }
     for part in ["run.yml", "plugins/callback/promansible.py"] {
         if !path.join(part).is_file() {
-            wrong(
+            report_defect(
                 report,
                 dir,
-                &format!("ansible.playbook_dir holds no {part}"),
+                &format!("ansible.playbook_dir does not contain {part}"),
                 Some(
-                    "name the playbook folder that comes with promansible, or a copy of it"
-                        .to_owned(),
+                    "use the playbook folder shipped with promansible, or a copy of it".to_owned(),
                 ),
             );
         }
@@ -167,8 +166,8 @@ fn has_parts(report: &mut Report<'_>, dir: &Scalar) -> Option<()> {
     Some(())
 }
 
-/// The roles under a playbook folder, and those of the collections that its runs find. `named` says where those are, if the
-/// configuration does.
+/// Lists the roles under a playbook folder, and those of the collections that its runs find. `named` contains the
+/// folders of collections, if the configuration sets them.
 fn roles(dir: &Path, named: Option<&str>, at: Option<Place>, report: &mut Report<'_>) -> Roles {
     let mut list = |kind: RoleKind| {
         let folder = dir.join(kind.as_str()).join("roles");
@@ -208,7 +207,7 @@ fn roles(dir: &Path, named: Option<&str>, at: Option<Place>, report: &mut Report
     }
 }
 
-/// The names of the role folders in a folder, sorted; none if there is no such folder.
+/// Returns the names of the role folders in a folder, sorted; none if the folder does not exist.
 fn roles_in(dir: &Path) -> std::io::Result<Vec<String>> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
@@ -218,7 +217,7 @@ fn roles_in(dir: &Path) -> std::io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in entries {
         let entry = entry?;
-        // A role may be a link to one; a name that is no UTF-8, or that Ansible would take for something else, is no role's.
+        // A role may be a symbolic link. A name that is not UTF-8, or that Ansible would interpret, is not a role.
         if let Ok(name) = entry.file_name().into_string()
             && role_defect(&name).is_none()
             && entry.path().is_dir()
@@ -230,65 +229,66 @@ fn roles_in(dir: &Path) -> std::io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// Whether a path leads anywhere; noted if not.
+/// Whether a path exists; reports it otherwise.
 fn exists(report: &mut Report<'_>, key: &str, file: &Scalar) -> bool {
     if !is_usable(file) {
-        return false; // the check that follows says so
+        return false; // the check that follows reports it
     }
     let problem = match Path::new(&file.value).try_exists() {
         Ok(true) => return true,
         Ok(false) => "does not exist".to_owned(),
-        Err(error) => format!("cannot be looked at ({error})"),
+        Err(error) => format!("cannot be accessed ({error})"),
     };
-    wrong(
+    report_defect(
         report,
         file,
         &format!("{key}: {:?} {problem}", file.value),
-        Some(from_where(&file.value)),
+        Some(missing_path_help(&file.value)),
     );
     false
 }
 
-/// Where a path that leads nowhere was searched.
-fn from_where(path: &str) -> String {
+/// Returns the help for a path that does not exist.
+fn missing_path_help(path: &str) -> String {
     if path.contains(',') {
-        return "hosts with commas between them are not taken here: write them into an inventory file".to_owned();
+        return "a comma-separated host list is not supported here: use an inventory file"
+            .to_owned();
     }
     if path.starts_with('~') {
-        return "write the home folder out: ~ is not expanded here".to_owned();
+        return "write the full path: ~ is not expanded".to_owned();
     }
     if Path::new(path).is_absolute() {
-        return "check the path and the rights on the folders above it".to_owned();
+        return "check the path and the permissions of its parent folders".to_owned();
     }
-    "a relative path starts at the working directory, not at this file".to_owned()
+    "relative paths are resolved from the working directory, not from this file".to_owned()
 }
 
-/// Notes what is wrong with a file that holds a secret.
+/// Reports a secret file that other users can read or write.
 fn secret(report: &mut Report<'_>, file: &Scalar, check: fn(&Path) -> Result<(), SecretFileError>) {
     match check(Path::new(&file.value)) {
         Err(SecretFileError::WorldReadable(path)) => {
             let message =
                 format!("{path:?} holds a secret, and everyone on this machine can read it");
-            wrong(report, file, &message, Some(format!("chmod o= {path}")));
+            report_defect(report, file, &message, Some(format!("chmod o= {path}")));
         }
         Err(SecretFileError::WorldWritable(path)) => {
             let message =
                 format!("{path:?} holds a secret, and everyone on this machine can write it");
-            wrong(report, file, &message, Some(format!("chmod o= {path}")));
+            report_defect(report, file, &message, Some(format!("chmod o= {path}")));
         }
-        Err(e) => wrong(report, file, &e.to_string(), None),
+        Err(e) => report_defect(report, file, &e.to_string(), None),
         Ok(()) => {}
     }
 }
 
-/// Looks at a file of this key, which holds a secret unless it is one of certificates.
-fn look_at(report: &mut Report<'_>, key: &str, file: &Scalar) {
+/// Checks the file of a key. It is a secret file unless it contains certificates.
+fn check_file(report: &mut Report<'_>, key: &str, file: &Scalar) {
     let is_public = key.ends_with("ca_file") || key.ends_with("cert_file");
     if exists(report, key, file) && !is_public {
         secret(report, file, secret_file::check);
     }
 }
 
-fn wrong(report: &mut Report<'_>, value: &Scalar, message: &str, help: Option<String>) {
+fn report_defect(report: &mut Report<'_>, value: &Scalar, message: &str, help: Option<String>) {
     report.add(place(value.referenced), message, help);
 }

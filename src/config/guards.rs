@@ -1,4 +1,4 @@
-//! The guards as typed → [`Guards`], and what a binding says of its own.
+//! The section `guards`, from YAML to [`Guards`], and the guards of a binding.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -11,28 +11,28 @@ use super::values::{count, duration};
 use super::yaml::nearest;
 use crate::model::guards::{Attempts, Circuit, Limits, Mode, Storm, Then};
 
-/// No limit looks further back than this: what is older is forgotten.
-pub const FARTHEST: Duration = Duration::from_hours(7 * 24);
+/// The longest period of a limit. Older starts are forgotten.
+pub const MAX_PERIOD: Duration = Duration::from_hours(7 * 24);
 
-/// The bounds of a time within which something is counted.
-const WITHIN: RangeInclusive<Duration> = Duration::from_secs(1)..=FARTHEST;
-const COOLDOWN: RangeInclusive<Duration> = Duration::ZERO..=FARTHEST;
+/// The bounds of the periods of limits.
+const WITHIN: RangeInclusive<Duration> = Duration::from_secs(1)..=MAX_PERIOD;
+const COOLDOWN: RangeInclusive<Duration> = Duration::ZERO..=MAX_PERIOD;
 const VERIFY_WITHIN: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
-/// More starts than this on one host are no limit any more.
+/// The bounds of the starts on one host.
 const ATTEMPTS: RangeInclusive<u32> = 0..=100;
 
-/// What keeps remediation from doing harm. Each field says its default.
+/// The limits that protect hosts from too many runs. Each field states its default.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Guards {
-    /// Whether runs for alerts act; `run`.
+    /// Whether runs for alerts make changes; `run`.
     pub mode: Mode,
-    /// For each binding that does not say otherwise: no cooldown, 5 attempts in 1h, then stop.
+    /// The limits of each binding, unless it sets its own: no cooldown, 5 attempts in 1h, then stop.
     pub limits: Limits,
-    /// For all bindings together: 20 hosts within 10m.
+    /// The storm limit of all bindings together: 20 hosts within 10m.
     pub storm: Storm,
-    /// For each role: 5 failures, tried again after 30m.
+    /// The circuit of each role: opens after 5 failures, retries after 30m.
     pub circuit: Circuit,
-    /// How long an alert has to resolve after a run that ended well, where its binding does not say; 10m.
+    /// The time in which an alert must resolve after a successful run, unless its binding sets it; 10m.
     pub verify_within: Duration,
 }
 
@@ -54,7 +54,7 @@ impl Guards {
         failures: 5,
         retry_after: Duration::from_mins(30),
     };
-    /// [`Self::verify_within`], where nothing is said.
+    /// The default of [`Self::verify_within`].
     pub const VERIFY_WITHIN: Duration = Duration::from_mins(10);
     const APPROVAL_TTL: Duration = Duration::from_hours(1);
 }
@@ -100,7 +100,7 @@ pub(super) struct ApprovalText {
     pub(super) ttl: Option<Scalar>,
 }
 
-/// Checks what is said for all bindings.
+/// Checks the section `guards`.
 pub(super) fn check(typed: &GuardsText, report: &mut Report<'_>) -> Guards {
     let circuit = typed.circuit.as_ref();
     Guards {
@@ -148,7 +148,7 @@ pub(super) fn verify_within(
 }
 
 pub(super) fn mode(key: &str, typed: Option<&Scalar>, report: &mut Report<'_>) -> Mode {
-    let help = "write run, check (only say what would change) or observe (run nothing, and note what would be run)";
+    let help = "write run, check (report changes without making them) or observe (run nothing, record what would run)";
     word(
         key,
         typed,
@@ -158,7 +158,7 @@ pub(super) fn mode(key: &str, typed: Option<&Scalar>, report: &mut Report<'_>) -
     )
 }
 
-/// One of these words; the first is the default.
+/// Reads one of these words; the first is the default.
 fn word<T: Copy>(
     key: &str,
     typed: Option<&Scalar>,
@@ -258,7 +258,7 @@ pub(super) fn storm(
     }
 }
 
-/// For how long a binding's runs wait for consent.
+/// Reads how long the runs of a binding wait for approval.
 pub(super) fn approval(typed: Option<&ApprovalText>, report: &mut Report<'_>) -> Option<Duration> {
     let typed = typed?;
     let ttl = duration(

@@ -1,7 +1,7 @@
-//! `http_config` as typed → [`HttpClient`]: how a server that promansible asks wants to be asked.
+//! `http_config`, from YAML to [`HttpClient`]: the authentication and TLS of requests to other servers.
 //!
-//! The names are those of Prometheus and Alertmanager. Secrets stand in files of their own: a configuration is shown,
-//! copied and kept in git. Only a file for the command line, which is its owner's alone, may hold them.
+//! The names are those of Prometheus and Alertmanager. Secrets must be in files of their own, because a configuration
+//! is shown, copied and kept in git. Only a file for the command line that other users cannot read may contain them.
 //!
 //! *Source*: `HTTPClientConfig` of prometheus/common.
 
@@ -16,40 +16,41 @@ use super::error::{Report, place};
 use super::spanned::Scalar;
 use super::values::{path, text};
 
-/// How a server wants to be asked. Without anything: no authentication, and the system's certificate authorities.
+/// The authentication and TLS of requests. The default is no authentication, and the certificate authorities of the
+/// system.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct HttpClient {
-    /// What is sent as `Authorization`; nothing.
+    /// The `Authorization` header; none.
     pub auth: Option<HttpAuth>,
-    /// How TLS is spoken.
+    /// The TLS settings.
     pub tls: TlsClient,
 }
 
-/// What is sent as `Authorization`. The secret is read from its file whenever it is used.
+/// The `Authorization` header. The secret is read from its file whenever it is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HttpAuth {
     /// `basic_auth`.
     Basic {
-        /// Who.
+        /// The user name.
         username: String,
         /// The password; `None` means an empty one.
         password: Option<Secret>,
     },
     /// `authorization`.
     Authorization {
-        /// The word before the credentials (`type`); Bearer.
+        /// The scheme (`type`); Bearer.
         scheme: String,
-        /// What comes after it.
+        /// The credentials after the scheme.
         credentials: Secret,
     },
 }
 
-/// Where a secret is.
+/// The location of a secret.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Secret {
     /// In a file of its own.
     File(PathBuf),
-    /// In the file that was read, which is its owner's alone.
+    /// Inline, in a file that other users cannot read.
     Text(String),
 }
 
@@ -62,23 +63,23 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// How TLS is spoken. The files are read whenever they are used.
+/// The TLS settings. The files are read whenever they are used.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TlsClient {
-    /// The certificate authorities that are trusted; the system's.
+    /// The trusted certificate authorities; those of the system.
     pub ca_file: Option<PathBuf>,
-    /// The certificate that is shown, and its key; none.
+    /// The client certificate and its key; none.
     pub identity: Option<ClientIdentity>,
-    /// The name that the server's certificate must have; the URL's host.
+    /// The name that the server's certificate must contain; the host of the URL.
     pub server_name: Option<String>,
-    /// Whether any certificate will do; false.
+    /// Whether any certificate is accepted; false.
     pub insecure_skip_verify: bool,
 }
 
-/// A client's certificate.
+/// A client certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientIdentity {
-    /// The certificate and those between it and its authority, in PEM.
+    /// The certificate and the intermediate certificates, in PEM.
     pub cert_file: PathBuf,
     /// Its key, in PEM.
     pub key_file: PathBuf,
@@ -118,18 +119,18 @@ pub(super) struct TlsConfigText {
     insecure_skip_verify: Option<bool>,
 }
 
-/// A key, and the file that stands there.
+/// A key, and its file.
 type Named<'a> = (&'static str, Option<&'a Scalar>);
 
 impl HttpClientText {
-    /// The files that it may name.
+    /// Returns the files that may be set.
     pub(super) fn files(&self) -> impl Iterator<Item = Named<'_>> {
         let tls = self.tls_config.as_ref();
         files(self.basic_auth.as_ref(), self.authorization.as_ref(), tls)
     }
 }
 
-/// The files that these parts of an `http_config` may name.
+/// Returns the files that these parts of an `http_config` may set.
 pub(super) fn files<'a>(
     basic: Option<&'a Spanned<BasicAuthText>>,
     authorization: Option<&'a Spanned<AuthorizationText>>,
@@ -150,7 +151,7 @@ pub(super) fn files<'a>(
 }
 
 impl TlsConfigText {
-    /// The files that it may name.
+    /// Returns the files that may be set.
     pub(super) fn files(&self) -> impl Iterator<Item = Named<'_>> {
         [
             ("tls_config.ca_file", self.ca_file.as_ref()),
@@ -161,14 +162,14 @@ impl TlsConfigText {
     }
 }
 
-/// Whether a secret may stand in the file itself.
+/// Whether the file may contain secrets inline.
 #[derive(Clone, Copy)]
 pub(super) enum Inline<'a> {
-    /// It is a configuration, which is shown, copied and kept in git.
+    /// No: it is a configuration, which is shown, copied and kept in git.
     Refused,
-    /// It could, but others can read the file of this name.
+    /// No: other users can read the file of this name.
     Open(&'a str),
-    /// It may.
+    /// Yes.
     Taken,
 }
 
@@ -185,8 +186,8 @@ pub(super) fn check_with(
     if let (Some(_), Some(authorization)) = (&typed.basic_auth, &typed.authorization) {
         report.add(
             place(authorization.referenced),
-            format!("{key} has basic_auth and authorization, and a request has one of them"),
-            Some("keep the one that the server wants".to_owned()),
+            format!("{key} has both basic_auth and authorization"),
+            Some("keep the one that the server requires".to_owned()),
         );
     }
     let basic = typed
@@ -204,7 +205,7 @@ pub(super) fn check_with(
     }
 }
 
-/// A secret that stands here, or in a file of its own, by the keys for both.
+/// Reads a secret that is inline or in a file of its own, by the keys for both.
 fn secret(
     (inline_key, file_key): (&str, &str),
     (typed, typed_file): (Option<Scalar>, Option<Scalar>),
@@ -218,17 +219,17 @@ fn secret(
     let (message, help) = match inline {
         Inline::Taken if file.is_none() => return Some(Secret::Text(typed.value)),
         Inline::Taken => (
-            format!("{inline_key} and {file_word} say the same"),
+            format!("{inline_key} and {file_word} are both set"),
             "keep one of them".to_owned(),
         ),
         Inline::Open(name) => (
-            format!("{inline_key} is a secret, and others can read this file"),
-            format!("chmod 600 {name}, or write it into a file of its own: {file_word}: FILE"),
+            format!("{inline_key} is a secret, but other users can read this file"),
+            format!("chmod 600 {name}, or put the secret in its own file: {file_word}: FILE"),
         ),
         Inline::Refused => (
-            format!("{inline_key} is a secret, and this file is none"),
+            format!("{inline_key} is a secret and must not be in this file"),
             format!(
-                "write it into a file that only promansible can read, and name that: {file_word}: /etc/promansible/secret"
+                "put it in a file that only promansible can read, and set {file_word}: /etc/promansible/secret"
             ),
         ),
     };
@@ -261,9 +262,9 @@ fn basic(
     }
     let name = format!("{key}.basic_auth.username");
     if let Some(typed) = typed.username.as_ref().filter(|u| u.value.contains(':')) {
-        // What comes after it may be the password.
-        let message = format!("{name} holds a colon, which ends a user's name");
-        let help = "the password stands in password_file";
+        // The text after the colon may be the password.
+        let message = format!("{name} contains a colon, which ends the user name");
+        let help = "put the password in password_file";
         report.add_unseen(place(typed.referenced), message, Some(help.to_owned()));
     }
     Some(HttpAuth::Basic {
@@ -294,9 +295,10 @@ fn authorization(
             typed.value
         }
         Some(typed) if typed.value.is_empty() || !typed.value.chars().all(token) => {
-            // What comes after the scheme may be the token.
+            // The text after the scheme may be the token.
             let message = format!("{key}.authorization.type is not one word");
-            let help = "write the scheme alone, such as Bearer, and the rest into credentials_file";
+            let help =
+                "write only the scheme, such as Bearer, and put the rest in credentials_file";
             report.add_unseen(place(typed.referenced), message, Some(help.to_owned()));
             typed.value
         }
@@ -330,9 +332,8 @@ pub(super) fn tls(key: &str, typed: Spanned<TlsConfigText>, report: &mut Report<
         }),
         (None, None) => None,
         _ => {
-            let message =
-                format!("{key} has one of cert_file and key_file, and both belong together");
-            report.add(at, message, Some("name both, or none".to_owned()));
+            let message = format!("{key} needs both cert_file and key_file");
+            report.add(at, message, Some("set both, or neither".to_owned()));
             None
         }
     };
@@ -340,8 +341,8 @@ pub(super) fn tls(key: &str, typed: Spanned<TlsConfigText>, report: &mut Report<
     if let Some(typed) = &typed.server_name
         && tokio_rustls::rustls::pki_types::ServerName::try_from(typed.value.as_str()).is_err()
     {
-        let message = format!("{name} is not a host's name: {:?}", typed.value);
-        let help = "write the name that is in the server's certificate";
+        let message = format!("{name} is not a host name: {:?}", typed.value);
+        let help = "write the name in the server's certificate";
         report.add(place(typed.referenced), message, Some(help.to_owned()));
     }
     TlsClient {
@@ -352,7 +353,7 @@ pub(super) fn tls(key: &str, typed: Spanned<TlsConfigText>, report: &mut Report<
     }
 }
 
-/// Says where a secret belongs. The line, which holds it, is not shown.
+/// Reports an inline secret, and names the key for a file. The line is not shown, because it contains the secret.
 pub(super) fn refuse_inline(
     key: &str,
     inline: &str,
@@ -363,15 +364,15 @@ pub(super) fn refuse_inline(
     if let Some(typed) = typed {
         report.add_unseen(
             place(typed.referenced),
-            format!("{key}.{inline} is a secret, and this file is none"),
+            format!("{key}.{inline} is a secret and must not be in this file"),
             Some(format!(
-                "write it into a file that only promansible can read, and name that: {file}: /etc/promansible/secret"
+                "put it in a file that only promansible can read, and set {file}: /etc/promansible/secret"
             )),
         );
     }
 }
 
-/// An address as it is, query and all; noted as a defect if it is none.
+/// Reads a URL, which may have a query; reports it if it is invalid.
 pub(super) fn whole_url(
     key: &str,
     example: &str,
@@ -389,11 +390,11 @@ pub(super) fn whole_url(
     None
 }
 
-/// An `http` or `https` address without a user. The error is the rest of a sentence, and does not repeat the text.
+/// Parses an `http` or `https` URL without a user. The error is the rest of a sentence, and does not repeat the text.
 pub fn parse_url(text: &str) -> Result<Uri, &'static str> {
     let url: Uri = text.parse().map_err(|_| "is not an address")?;
     if has_user(&url) {
-        return Err("holds a user or a password: those belong into http_config");
+        return Err("contains a user or a password: put them in http_config");
     }
     let is_http = matches!(url.scheme_str(), Some("http" | "https"));
     if !is_http || url.host().is_none_or(str::is_empty) {
@@ -402,7 +403,7 @@ pub fn parse_url(text: &str) -> Result<Uri, &'static str> {
     Ok(url)
 }
 
-/// An address to ask, with `http` or `https` and no query; noted as a defect if not.
+/// Reads a base URL with `http` or `https` and without a query; reports it if it is invalid.
 pub(super) fn url(
     key: &str,
     example: &str,
@@ -413,9 +414,9 @@ pub(super) fn url(
         Ok(url) if has_user(&url) => {
             report.add_unseen(
                 place(typed.referenced),
-                format!("{key} holds a user or a password"),
+                format!("{key} contains a user or a password"),
                 Some(
-                    "write a URL without, and basic_auth: {username: …, password_file: …}"
+                    "remove them from the URL, and use basic_auth: {username: …, password_file: …}"
                         .to_owned(),
                 ),
             );
@@ -423,7 +424,7 @@ pub(super) fn url(
         }
         Ok(url) if is_base(&url) => return Some(url),
         // A query may hold a token.
-        _ => format!("{key} is not an http:// or https:// address without a query"),
+        _ => format!("{key} is not an http:// or https:// URL without a query"),
     };
     report.add(place(typed.referenced), message, Some(example.to_owned()));
     None

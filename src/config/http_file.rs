@@ -1,4 +1,4 @@
-//! A file that holds an `http_config` alone, for the command line: what `promtool --http.config.file` takes.
+//! A file with only an `http_config`, for the command line, as for `promtool --http.config.file`.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -15,14 +15,14 @@ use super::http_client::{
 use super::read::read;
 use super::spanned::{Scalar, parse};
 
-/// The keys of a file that holds an `http_config` alone: those that promtool and amtool take.
+/// The keys of a file with only an `http_config`: those of promtool and amtool.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct HttpFileText {
     basic_auth: Option<Spanned<BasicAuthText>>,
     authorization: Option<Spanned<AuthorizationText>>,
     tls_config: Option<Spanned<TlsConfigText>>,
-    // No answer of promansible's leads elsewhere, and HTTP/1.1 does for a command.
+    // promansible sends no redirects, and HTTP/1.1 is sufficient for a command.
     #[serde(rename = "follow_redirects")]
     _follow_redirects: Option<bool>,
     #[serde(rename = "enable_http2")]
@@ -39,13 +39,13 @@ struct HttpFileText {
 }
 
 impl HttpFileText {
-    /// Notes the keys that promansible cannot do, each with what to do instead.
+    /// Reports the keys that promansible does not support, each with an alternative.
     fn unsupported(&self, report: &mut Report<'_>) {
-        const PROXY: &str = "no proxy can be used: take the key out and name an address that is reached without one, for example that of a tunnel (ssh -L 10942:127.0.0.1:10942 HOST)";
-        const OAUTH: &str = "promansible issues no tokens and asks nobody for them: write authorization: {credentials_file: FILE} with a token of web.tokens";
-        const HEADERS: &str = "write basic_auth or authorization; no other header is needed";
+        const PROXY: &str = "proxies are not supported: remove the key and use an address that is reachable directly, for example through a tunnel (ssh -L 10942:127.0.0.1:10942 HOST)";
+        const OAUTH: &str = "OAuth 2.0 is not supported: use authorization: {credentials_file: FILE} with a token from web.tokens";
+        const HEADERS: &str = "use basic_auth or authorization; no other header is needed";
         const BEARER: &str =
-            "write authorization: {credentials_file: FILE}, which Prometheus has in its place";
+            "use authorization: {credentials_file: FILE}, which replaces it in Prometheus";
         let typed = |of: &Option<Spanned<IgnoredAny>>| of.as_ref().map(|of| of.referenced);
         let from_environment = self.proxy_from_environment.as_ref();
         let from_environment = from_environment.filter(|of| of.value);
@@ -77,14 +77,14 @@ impl HttpFileText {
     }
 }
 
-/// Reads a file that holds an `http_config` alone, as `promtool --http.config.file` does. Relative paths in it start at its
-/// folder. A password or a token may stand in it, if nobody but its owner can read it.
+/// Reads a file with only an `http_config`, like `promtool --http.config.file`. Relative paths in it start at its
+/// folder. It may contain a password or a token if only its owner can read it.
 ///
 /// *Errors*: as [`super::load`].
 pub fn load_http_client(file: &Path) -> Result<HttpClient, ConfigErrors> {
     const ITS_OWNER: u32 = 0o077;
     let name = file.display().to_string();
-    // Before it is read: the rights may be taken away afterwards.
+    // Checked before reading: the permissions may change afterwards.
     let mode = std::fs::metadata(file).map_or(0, |of| of.mode());
     let text = read(file, &name)?;
     let inline = if mode & ITS_OWNER == 0 {
@@ -167,7 +167,7 @@ mod tests {
             for mode in [0o640, 0o604, 0o620] {
                 let why = loaded(text, mode).unwrap_err();
                 assert!(
-                    why.contains("is a secret, and others can read this file"),
+                    why.contains("is a secret, but other users can read this file"),
                     "{why}"
                 );
                 assert!(
@@ -181,7 +181,7 @@ mod tests {
         };
         assert_eq!(password, Some(Secret::Text("hunter2canary".to_owned())));
         let both = "basic_auth: {username: a, password: b, password_file: c}";
-        assert!(loaded(both, 0o600).unwrap_err().contains("say the same"));
+        assert!(loaded(both, 0o600).unwrap_err().contains("are both set"));
     }
 
     #[test]
@@ -195,9 +195,12 @@ mod tests {
             loaded(good, 0o644).unwrap_or_else(|e| panic!("{good}: {e}"));
         }
         for (bad, help) in [
-            ("proxy_url: http://proxy:3128", "no proxy can be used"),
-            ("proxy_from_environment: true", "no proxy can be used"),
-            ("proxy_connect_header: {a: [b]}", "no proxy can be used"),
+            ("proxy_url: http://proxy:3128", "proxies are not supported"),
+            ("proxy_from_environment: true", "proxies are not supported"),
+            (
+                "proxy_connect_header: {a: [b]}",
+                "proxies are not supported",
+            ),
             (
                 "oauth2: {client_id: a, client_secret: hunter2canary, token_url: 'http://t'}",
                 "authorization: {credentials_file: FILE}",

@@ -11,12 +11,12 @@ use super::read::read;
 use super::spanned;
 use super::validate;
 
-/// Reads a configuration file, and looks at the files and role folders that it names.
+/// Reads a configuration file, and checks the files and role folders that it names.
 ///
-/// Relative paths, in it as well, start at the working directory.
+/// Relative paths, also in the file, start at the working directory.
 ///
-/// *Errors*: every defect that was found, with its place; where the YAML itself is broken, that one alone. Nothing is
-/// half done: on an error the caller keeps the configuration that it has.
+/// *Errors*: all defects with their places; if the YAML is invalid, only that. After an error, the caller keeps its
+/// current configuration.
 pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
     let file = path.display().to_string();
     let text = read(path, &file)?;
@@ -29,9 +29,9 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
     read().map_err(|errors: ConfigErrors| errors.hiding_values(&text))
 }
 
-/// Lists the roles of a configuration that is in force again.
+/// Lists the roles of the current configuration again.
 ///
-/// *Errors*: the playbook folder is not there, or a role declares what is wrong. The caller keeps the roles that it has.
+/// *Errors*: the playbook folder is missing, or the declaration of a role is wrong. The caller keeps its current roles.
 pub fn list_roles(ansible: &Ansible) -> Result<Roles, ConfigErrors> {
     let dir = ansible.playbook_dir.display().to_string();
     let mut report = Report::new(&dir, "");
@@ -42,7 +42,7 @@ pub fn list_roles(ansible: &Ansible) -> Result<Roles, ConfigErrors> {
     report.finish(roles.unwrap_or_default())
 }
 
-/// Builds a configuration from its text alone: no file is looked at.
+/// Builds a configuration from its text, without access to files.
 ///
 /// *Errors*: as [`load`].
 pub fn build(file_name: &str, text: &str, roles: &Roles) -> Result<Config, ConfigErrors> {

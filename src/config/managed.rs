@@ -1,7 +1,7 @@
-//! Bindings and schedules that were made over the API: JSON as typed → the same objects as a file's, beside those.
+//! Bindings and schedules made over the API: from JSON to the same objects as those of the file.
 //!
-//! They are kept as they were typed, and read again whenever the file is: what it says (roles, defaults, names) decides what
-//! they mean. Their variables are data, as those of a run by hand.
+//! They are stored as typed, and parsed again whenever the file is reloaded, because the file (its roles, defaults,
+//! names) determines their meaning. Their variables are data, like those of a manual run.
 
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
@@ -23,18 +23,16 @@ use crate::config::schedules;
 use crate::config::spanned;
 use crate::config::vars::VarValue;
 
-/// What can be made over the API.
+/// The kinds of objects that can be made over the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ManagedKind {
-    /// A [`Binding`].
     Binding,
-    /// A [`Schedule`].
     Schedule,
 }
 
 impl ManagedKind {
-    /// Its word.
+    /// Returns the name of the kind.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Binding => "binding",
@@ -49,31 +47,24 @@ impl fmt::Display for ManagedKind {
     }
 }
 
-/// A binding or schedule as the store keeps it.
+/// A binding or schedule as stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ManagedObjects {
-    /// What it is.
+pub struct StoredObject {
     pub kind: ManagedKind,
-    /// Its name.
     pub name: String,
-    /// What was typed: a JSON object in one line, its strings without needless escapes.
+    /// The object as typed: a JSON object in one line, without unnecessary escapes.
     pub json: String,
-    /// How often it was written, from 1.
+    /// The number of times that it was written, from 1.
     pub revision: u64,
-    /// When it was made.
     pub created_at: DateTime<Utc>,
-    /// When it was last changed.
     pub updated_at: DateTime<Utc>,
 }
 
-/// One that takes no part.
+/// A binding or schedule that is ignored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ManagedConflict {
-    /// What it is.
     pub kind: ManagedKind,
-    /// Its name.
     pub name: String,
-    /// Why.
     pub why: String,
 }
 
@@ -81,7 +72,7 @@ impl fmt::Display for ManagedConflict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "the {} {:?} takes no part: {}",
+            "the {} {:?} is ignored: {}",
             self.kind.as_str(),
             self.name,
             self.why
@@ -89,13 +80,13 @@ impl fmt::Display for ManagedConflict {
     }
 }
 
-/// Why a text is no binding or schedule.
+/// Why a text is not a binding or schedule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}{message}", .field.as_ref().map_or_else(String::new, |field| format!("{field}: ")))]
 pub struct ManagedError {
-    /// The field that is wrong, where it is one.
+    /// The wrong field; `None` if the defect concerns the whole body.
     pub field: Option<String>,
-    /// What is wrong, and what would be right.
+    /// The defect, and how to correct it.
     pub message: String,
 }
 
@@ -108,17 +99,13 @@ impl ManagedError {
     }
 }
 
-/// A binding or a schedule.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ManagedObject {
-    /// A binding.
     Binding(Box<Binding>),
-    /// A schedule.
     Schedule(Box<Schedule>),
 }
 
 impl ManagedObject {
-    /// Its name.
     pub fn name(&self) -> &str {
         match self {
             Self::Binding(binding) => &binding.name,
@@ -126,9 +113,9 @@ impl ManagedObject {
         }
     }
 
-    /// Whether its roles take its variables, by their argument specs. What it leaves out the inventory may say.
+    /// Checks its variables against the argument specs of its roles. Missing variables may come from the inventory.
     ///
-    /// *Errors*: all defects in one.
+    /// *Errors*: all defects in one error.
     pub fn check_vars(&self, known: &Roles) -> Result<(), ManagedError> {
         let (roles, vars) = match self {
             Self::Binding(binding) => {
@@ -152,10 +139,10 @@ impl ManagedObject {
 }
 
 impl Config {
-    /// Reads one as typed. Yields it, and the text under which it is to be kept.
+    /// Parses an object as typed. Returns it, and the JSON to store.
     ///
-    /// *Errors*: the first defect, with its field. Whether the name is taken is not asked.
-    pub fn read_kept(
+    /// *Errors*: the first defect, with its field. Does not check whether the name exists already.
+    pub fn parse_managed(
         &self,
         kind: ManagedKind,
         json: &[u8],
@@ -176,7 +163,7 @@ impl Config {
         }
         let Value::Object(fields) = &value else {
             return Err(ManagedError::whole(
-                r#"the body is no JSON object: want {"name": …}"#,
+                r#"the body is not a JSON object: expected {"name": …}"#,
             ));
         };
         if let Some(Value::Object(vars)) = fields.get("vars")
@@ -187,12 +174,12 @@ impl Config {
                 message: why,
             });
         }
-        // JSON is YAML, but for surrogates: one reader for both means that both take the same.
+        // JSON is YAML, except for surrogates: with one parser, both accept the same.
         let json = as_yaml(&value.to_string());
         let object = self
             .build_kept(kind, &json)
             .map_err(|errors| first(&errors, &json))?;
-        // What is wrong in other ways was told in better words.
+        // Other defects were reported above, in better words.
         for (field, value) in fields {
             mistyped(field, value)?;
         }
@@ -234,12 +221,12 @@ impl Config {
         report.finish(object)
     }
 
-    /// What a file says, which this is, and what is kept beside it. What does not go together with the file takes no part,
-    /// and is a conflict.
+    /// Merges objects made over the API into this file configuration. Objects that clash with the file are ignored, and
+    /// listed in `conflicts`.
     #[must_use]
-    pub fn with_kept(&self, kept: &[ManagedObjects]) -> Self {
+    pub fn with_managed(&self, kept: &[StoredObject]) -> Self {
         let mut config = self.clone();
-        for ManagedObjects {
+        for StoredObject {
             kind, name, json, ..
         } in kept
         {
@@ -249,12 +236,12 @@ impl Config {
             };
             let why = if taken {
                 Some(
-                    "the configuration file has one of this name: rename or remove one of them"
+                    "the configuration file already has this name: rename or remove one of them"
                         .to_owned(),
                 )
             } else {
-                // It was taken by what the roles said then.
-                let read = self.read_kept(*kind, json.as_bytes());
+                // It was accepted with the roles of that time.
+                let read = self.parse_managed(*kind, json.as_bytes());
                 match read.and_then(|(object, json)| {
                     object.check_vars(&self.roles)?;
                     Ok((object, json))
@@ -280,10 +267,10 @@ impl Config {
     }
 }
 
-/// The fields that are true or false.
+/// The boolean fields.
 const SWITCHES: [&str; 5] = ["allow_overlap", "become", "enabled", "gather_facts", "stop"];
 
-/// A file may say 0 here without a unit, and so may JSON. What else is a number has no unit, and is told so.
+/// The duration fields. 0 needs no unit, in a file and in JSON. For any other number, the error is the missing unit.
 const DURATIONS: [&str; 6] = [
     "batch_window",
     "cooldown",
@@ -293,24 +280,24 @@ const DURATIONS: [&str; 6] = [
     "verify_within",
 ];
 
-/// What holds counts.
+/// The fields that contain counts.
 const COUNTED: [&str; 2] = ["attempts", "storm"];
 
 const VERBOSITY: &str = "verbosity";
 
-/// To JSON 3.0 is the whole number 3, to YAML it is not.
+/// Replaces 3.0 by 3: in JSON they are the same number, in YAML they are not.
 pub(super) fn as_whole(value: &mut Value) {
     let whole = value.as_f64().filter(|n| n.fract() == 0.0 && n.abs() < 1e9);
     if value.is_f64()
         && let Some(whole) = whole
     {
-        #[allow(clippy::cast_possible_truncation)] // it is whole, and small
+        #[allow(clippy::cast_possible_truncation)] // it is a small whole number
         let whole = whole as i64;
         *value = Value::from(whole);
     }
 }
 
-/// Refuses what YAML would take for the text that is meant: a name `false`, a role 7.
+/// Rejects values that YAML would accept as strings: a name `false`, a role 7.
 fn mistyped(field: &str, value: &Value) -> Result<(), ManagedError> {
     let is_text = |value: &Value| value.is_string();
     let (good, want) = match value {
@@ -319,7 +306,7 @@ fn mistyped(field: &str, value: &Value) -> Result<(), ManagedError> {
         value if SWITCHES.contains(&field) => (value.is_boolean(), "true or false"),
         Value::Object(map) if COUNTED.contains(&field) => {
             let good = map.values().all(|v| is_text(v) || v.is_number());
-            (good, "whole numbers and texts")
+            (good, "whole numbers and strings")
         }
         Value::Object(map) if field == "approval" => {
             let good = |(name, v): (&String, &Value)| {
@@ -331,7 +318,7 @@ fn mistyped(field: &str, value: &Value) -> Result<(), ManagedError> {
             };
             (
                 map.iter().all(good),
-                "required as true or false, and ttl as a text",
+                "required as true or false, and ttl as a string",
             )
         }
         Value::Array(items) if field == "steps" => {
@@ -341,31 +328,31 @@ fn mistyped(field: &str, value: &Value) -> Result<(), ManagedError> {
                     .is_some_and(|roles| roles.iter().all(is_text))
                     && item.get("verify_within").is_none_or(is_text)
             };
-            (items.iter().all(good), "steps whose roles are texts")
+            (items.iter().all(good), "steps whose roles are strings")
         }
         value if field == VERBOSITY => (value.is_u64(), "a whole number"),
-        value if DURATIONS.contains(&field) => (is_text(value) || value.is_number(), "a text"),
-        Value::Array(items) => (items.iter().all(is_text), "a list of texts"),
+        value if DURATIONS.contains(&field) => (is_text(value) || value.is_number(), "a string"),
+        Value::Array(items) => (items.iter().all(is_text), "a list of strings"),
         Value::Object(map) => {
             let mut inner = map.values();
             let good = inner.all(|value| match value {
                 Value::Array(items) => items.iter().all(is_text),
                 other => is_text(other),
             });
-            (good, "names as texts")
+            (good, "names as strings")
         }
-        other => (is_text(other), "a text"),
+        other => (is_text(other), "a string"),
     };
     if good {
         return Ok(());
     }
     Err(ManagedError {
         field: Some(field.to_owned()),
-        message: format!("found {value}; want {want}"),
+        message: format!("found {value}; expected {want}"),
     })
 }
 
-/// Escapes what JSON may hold as it is and YAML may not: control characters, line breaks of other scripts, marks of byte order.
+/// Escapes characters that JSON allows and YAML does not: control characters, Unicode line breaks, byte order marks.
 fn as_yaml(json: &str) -> String {
     let is_odd = |c: char| {
         matches!(
@@ -384,7 +371,7 @@ fn as_yaml(json: &str) -> String {
     yaml
 }
 
-/// The first of the defects.
+/// Returns the first defect.
 fn first(errors: &ConfigErrors, json: &str) -> ManagedError {
     let Some(error) = errors.errors.first() else {
         return ManagedError::whole("it cannot be read");
@@ -394,7 +381,7 @@ fn first(errors: &ConfigErrors, json: &str) -> ManagedError {
     if let Some(help) = &error.help {
         message = format!("{message}; {help}");
     }
-    // Some messages begin with their field already.
+    // Some messages already begin with their field.
     if let Some(field) = &field
         && let Some(rest) = message.strip_prefix(field.as_str())
         && let Some(rest) = rest.strip_prefix(": ")
@@ -404,12 +391,13 @@ fn first(errors: &ConfigErrors, json: &str) -> ManagedError {
     ManagedError { field, message }
 }
 
-/// The key of an object in one line in whose value, or name, the column lies; columns count from 1, in characters.
+/// Returns the top-level key at a column, which is in the key or in its value. The object is in one line; columns count
+/// from 1, in characters.
 fn field_at(json: &str, column: usize) -> Option<String> {
     let (mut depth, mut string, mut escaped) = (0_u32, false, false);
     let (mut key, mut before_colon) = (String::new(), true);
     for (at, c) in (1..).zip(json.chars()) {
-        // A key is read to its end.
+        // Continue to the end of a key.
         if at > 1 && at >= column && !(before_colon && depth == 1) {
             break;
         }

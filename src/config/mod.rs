@@ -1,11 +1,12 @@
-//! The configuration, in two stages: the text as typed, then objects that cannot be wrong (here).
+//! The configuration, in two stages: the file as typed, then valid objects (here).
 //!
-//! A file is taken whole or not at all: [`load`] reports every defect that it finds with its file, line and column, and
-//! only a file without defects becomes a [`Config`].
+//! A file is accepted completely or not at all: [`load`] reports every defect with its file, line and column, and only
+//! a file without defects becomes a [`Config`].
 //!
-//! The way of a file: `load` reads it, `text` is what was typed, `files` looks at what it names, `checks` and `about` read
-//! what the roles declare, `check`, `time_intervals`, `guards`, `bindings`, `schedules` and `sd` build the objects, and `error` is the one form in which all
-//! of them, `yaml` too, say what is wrong. `kept` puts what was made over the API beside what the file says.
+//! The steps for a file: `load` reads it, `raw` is the file as typed, `files` checks the files that it names,
+//! `role_checks` and `role_metadata` read the declarations of the roles, and `validate`, `time_intervals`, `guards`,
+//! `bindings`, `schedules` and `sd` build the objects. All of them, and `yaml`, report defects in the form of `error`.
+//! `managed` adds the objects that were made over the API.
 
 mod adhoc_run;
 mod alertmanager;
@@ -52,19 +53,19 @@ pub use bindings::{Binding, Step};
 pub use enrol::{Enrolment, EnrolmentError, enrolment};
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use facts::GATHER_ROLE;
-pub use guards::{FARTHEST, Guards};
+pub use guards::{Guards, MAX_PERIOD};
 pub use http_client::{ClientIdentity, HttpAuth, HttpClient, Secret, TlsClient, parse_url};
 pub use http_file::load_http_client;
 pub use load::{build, list_roles, load};
-pub use managed::{ManagedConflict, ManagedError, ManagedKind, ManagedObject, ManagedObjects};
-pub use notifiers::{Address, Email, Notifier, Via};
+pub use managed::{ManagedConflict, ManagedError, ManagedKind, ManagedObject, StoredObject};
+pub use notifiers::{Address, Destination, Email, Notifier};
 pub use reserved::{defect_of_name, template_in};
 pub use role_links::missing_roles;
 pub use role_metadata::{About, RoleKind, VarsError};
 pub use vars::parse_vars;
 pub use vault::VaultIdentity;
 
-// What a second file of the same form is read with.
+// For other files of the same form.
 pub(crate) use error::{Report, place};
 pub(crate) use spanned::{Pairs, Scalar, parse as parse_yaml};
 
@@ -85,81 +86,78 @@ use crate::model::schedule::Timing;
 use crate::model::sd::{Endpoint, Exposed, Filter};
 use crate::model::time_interval::TimeInterval;
 
-/// A configuration without defects.
+/// A valid configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// How Ansible is started.
+    /// How to run Ansible.
     pub ansible: Ansible,
-    /// Where and how long things are kept.
+    /// The location and retention of the store.
     pub storage: Storage,
-    /// The limits of runs.
     pub runs: Runs,
-    /// The limits of the receiver.
     pub receiver: Receiver,
-    /// What keeps remediation from doing harm.
+    /// The limits that protect hosts from too many runs.
     pub guards: Guards,
-    /// The named intervals of time that bindings speak of. Their names are unique.
+    /// The time intervals, to which bindings refer by name. Their names are unique.
     pub time_intervals: Vec<Arc<TimeInterval>>,
-    /// The bindings, in the order in which they are searched. Their names are unique.
+    /// The bindings in the order in which they are evaluated. Their names are unique.
     pub bindings: Vec<Arc<Binding>>,
     /// The schedules. Their names are unique.
     pub schedules: Vec<Arc<Schedule>>,
-    /// Bindings and schedules that were made over the API and take no part.
+    /// The bindings and schedules made over the API that are ignored.
     pub conflicts: Vec<ManagedConflict>,
-    /// What is gathered of hosts, and shown.
+    /// How to gather and expose the facts of hosts.
     pub facts: Facts,
-    /// Where alert types are looked for.
+    /// Where to find alert types.
     pub prometheus: Prometheus,
-    /// The Alertmanager that can be asked; none.
+    /// The Alertmanager to query; none.
     pub alertmanager: Option<Alertmanager>,
-    /// Who is told what. Their names are unique.
+    /// The notifiers. Their names are unique.
     pub notifiers: Vec<Arc<Notifier>>,
-    /// What Prometheus is told of the hosts.
+    /// The scrape targets for Prometheus.
     pub service_discovery: ServiceDiscovery,
-    /// Who may do what over HTTP.
+    /// The authorization of HTTP requests.
     pub web: Web,
-    /// The roles that were found under `playbook_dir`.
+    /// The roles under `playbook_dir`.
     pub roles: Roles,
 }
 
-/// How Ansible is started. Each field says its default.
+/// How to run Ansible. Each field states its default.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ansible {
-    /// The folder that holds `ansible-playbook` and `ansible-inventory`; `None` means that `PATH` is searched.
+    /// The folder that contains `ansible-playbook` and `ansible-inventory`; `None` means that `PATH` is searched.
     pub bin_dir: Option<PathBuf>,
-    /// The folder that holds `run.yml`, `plugins/`, `alert/roles` and `routine/roles`. Required.
+    /// The folder that contains `run.yml`, `plugins/`, `alert/roles` and `routine/roles`. Required.
     pub playbook_dir: PathBuf,
-    /// Ansible inventory sources: INI, YAML, a folder, a script, a plugin's file. At least one.
+    /// The Ansible inventory sources: INI or YAML files, folders, scripts, plugin configurations. At least one.
     pub inventory: Vec<PathBuf>,
-    /// How often the inventory is read again even if no source's file changed (a script's answer can);
-    /// 5m.
+    /// How often the inventory is reloaded even if no file changed, because the output of a script can change; 5m.
     pub inventory_refresh: Duration,
-    /// How long one reading of the inventory may take; 5m.
+    /// The maximum duration of one reload of the inventory; 5m.
     pub inventory_timeout: Duration,
-    /// How long alerts are decided by the last good inventory after a reading took too long, or failed although no source
-    /// changed; 15m. Zero: not at all.
+    /// How long alerts are decided by the last good inventory after a reload timed out, or failed although no source
+    /// changed; 15m. Zero disables this.
     pub inventory_max_age: Duration,
-    /// When fewer hosts are not believed at once.
+    /// When a loss of hosts is not believed at once.
     pub inventory_shrink: InventoryShrink,
-    /// The remote user.
+    /// The remote user; Ansible's default.
     pub user: Option<String>,
-    /// The ssh key.
+    /// The ssh key; Ansible's default.
     pub private_key_file: Option<PathBuf>,
     /// Whether tasks run as another user (root, unless the inventory says otherwise); false.
     pub r#become: bool,
-    /// How many hosts Ansible works on at once; 20.
+    /// The number of hosts on which Ansible works in parallel; 20.
     pub forks: u32,
-    /// Whether facts are gathered before the first role; true.
+    /// Whether a run gathers facts before the first role; true.
     pub gather_facts: bool,
-    /// Passed to Ansible as it is; an executable one is run by Ansible.
+    /// Passed to Ansible unchanged; Ansible runs it if it is executable.
     pub vault_password_file: Option<PathBuf>,
-    /// Passed to Ansible as they are, each with its name (`--vault-id`); none.
+    /// Passed to Ansible unchanged, each with its name (`--vault-id`); none.
     pub vault_identities: Vec<VaultIdentity>,
-    /// Passed to Ansible as it is.
+    /// Passed to Ansible unchanged.
     pub become_password_file: Option<PathBuf>,
-    /// Passed to Ansible as it is.
+    /// Passed to Ansible unchanged.
     pub connection_password_file: Option<PathBuf>,
-    /// Further environment variables of a run; a run inherits nothing else but `PATH`, `HOME` and the ssh agent's.
+    /// Additional environment variables of runs. A run inherits only `PATH`, `HOME` and those of the ssh agent.
     pub environment: BTreeMap<String, String>,
 }
 
@@ -172,13 +170,14 @@ impl Ansible {
     const GATHER_FACTS: bool = true;
 }
 
-/// When an inventory that was read, and has fewer hosts than the one before, is not believed at once: as scrape targets
-/// and for what is kept of hosts, those that are missing count as there. Each field says its default.
+/// When a reloaded inventory with fewer hosts than before is not believed at once. Meanwhile, the missing hosts stay
+/// scrape targets, and their data is kept. Each field states its default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InventoryShrink {
-    /// What share of its hosts may be gone at once, in percent; 50. With 100 only an empty inventory is not believed.
+    /// The share of hosts that may disappear at once, in percent; 50. With 100, only an empty inventory is not
+    /// believed.
     pub max_percent: u32,
-    /// For how long it must be read so before it is believed; 10m. Zero: at once.
+    /// How long the loss must last before it is believed; 10m. Zero: at once.
     pub believe_after: Duration,
 }
 
@@ -187,14 +186,14 @@ impl InventoryShrink {
     const BELIEVE_AFTER: Duration = Duration::from_mins(10);
 }
 
-/// Where and how long things are kept. Each field says its default.
+/// The location and retention of the store. Each field states its default.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Storage {
     /// The redb file; `data/promansible.redb`.
     pub path: PathBuf,
     /// How long finished runs and resolved episodes are kept; 90d.
     pub retention_time: Duration,
-    /// How many bytes of history are kept; the oldest goes first; 1GiB.
+    /// How many bytes of history are kept; the oldest is removed first; 1GiB.
     pub retention_size_bytes: u64,
 }
 
@@ -204,28 +203,28 @@ impl Storage {
     const RETENTION_SIZE_BYTES: u64 = 1 << 30;
 }
 
-/// The limits of runs. Each field says its default.
+/// The limits of runs. Each field states its default.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Runs {
-    /// How many `ansible-playbook` processes at once; 4.
+    /// The maximum number of parallel `ansible-playbook` processes; 4.
     pub max_concurrent: usize,
-    /// How many runs may wait; 10000.
+    /// The maximum number of queued runs; 10000.
     pub queue_limit: usize,
-    /// How many alerts may wait, in all runs together; 100000.
+    /// The maximum number of alerts in all queued runs together; 100000.
     pub queue_alerts_limit: usize,
-    /// How many alerts one run may be about, before the next ones get a run of their own; 2000.
+    /// The maximum number of alerts of one run; further alerts get another run; 2000.
     pub alerts_limit: usize,
-    /// How long a run may take, where its binding does not say; 10m.
+    /// The maximum duration of a run, unless its binding sets it; 10m.
     pub timeout: Duration,
-    /// How long a run may take to end after it was interrupted, before it is killed; 10s.
+    /// How long a run may take to end after an interrupt before it is killed; 10s.
     pub grace: Duration,
-    /// How long a run waits for further hosts, where its binding does not say; 1s.
+    /// How long a run waits for more hosts, unless its binding sets it; 1s.
     pub batch_window: Duration,
-    /// How often a run is started of which no task begins, before it has failed; 3.
+    /// The number of starts of a run, if no task begins, before it has failed; 3.
     pub start_attempts: u32,
-    /// How long it waits before the second of these starts, and three times as long before each further one; 10s.
+    /// The delay before the second start, and three times as long before each further one; 10s.
     pub start_pause: Duration,
-    /// How many bytes of a run's output are kept, head and tail; 1MiB.
+    /// How many bytes of the output of a run are kept, head and tail; 1MiB.
     pub output_limit_bytes: u64,
     /// How many task events of a run are kept; 20000.
     pub events_limit: u64,
@@ -245,18 +244,18 @@ impl Runs {
     const EVENTS_LIMIT: u64 = 20_000;
 }
 
-/// The limits of the receiver. Each field says its default.
+/// The limits of the receiver. Each field states its default.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receiver {
-    /// The largest body, also after decompression; 8MiB.
+    /// The maximum size of a body, also after decompression; 8MiB.
     pub max_body_bytes: u64,
-    /// The most alerts in one notification; 10000.
+    /// The maximum number of alerts in one notification; 10000.
     pub max_alerts: usize,
-    /// How long a client may take to send its request's head; 5s.
+    /// How long a client may take to send the header of a request; 5s.
     pub header_timeout: Duration,
-    /// How long a client may take to send its request's body; 10s.
+    /// How long a client may take to send the body of a request; 10s.
     pub body_timeout: Duration,
-    /// How many connections at once; 1024.
+    /// The maximum number of open connections; 1024.
     pub max_connections: usize,
 }
 
@@ -268,18 +267,18 @@ impl Receiver {
     const MAX_CONNECTIONS: usize = 1024;
 }
 
-/// What is gathered of hosts, and shown. Each field says its default.
+/// How to gather and expose the facts of hosts. Each field states its default.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
-    /// How often facts are gathered; `None` (the default) means only where a run does.
+    /// How often facts are gathered; `None` (the default) means only by runs.
     pub every: Option<Duration>,
-    /// Of whom; the group `all`. Never the alerting host.
+    /// The hosts to gather facts from; the group `all`. Never the alerting host.
     pub target: Target,
-    /// From which age on facts are old news; 24h.
+    /// The age from which facts are stale; 24h.
     pub stale_after: Duration,
     /// How long facts and findings of a host are kept after it has left the inventory; 24h.
     pub keep_after_removal: Duration,
-    /// Which host metrics are shown, and which further facts.
+    /// The host metrics, and the additional facts, to expose.
     pub metrics: HostOptions,
 }
 
@@ -288,27 +287,27 @@ impl Facts {
     const KEEP_AFTER_REMOVAL: Duration = Duration::from_hours(24);
 }
 
-/// Where alert types are looked for. Each field says its default.
+/// Where to find alert types. Each field states its default.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prometheus {
-    /// Where Prometheus answers; `None` (the default) means that it is not asked.
+    /// The URL of Prometheus; `None` (the default) means that it is not queried.
     pub url: Option<hyper::Uri>,
-    /// How it wants to be asked.
+    /// The authentication and TLS of requests.
     pub http: HttpClient,
-    /// Patterns of rule files, as Prometheus has them; none.
+    /// Patterns of rule files, as in Prometheus; none.
     pub rule_files: Vec<String>,
-    /// How long its answer may take; 5s.
+    /// The timeout of a request; 5s.
     pub timeout: Duration,
 }
 
-/// The Alertmanager that sends the notifications, so that it can be asked. Each field says its default.
+/// The Alertmanager that sends the notifications, for queries. Each field states its default.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Alertmanager {
-    /// Where it answers. Required.
+    /// Its URL. Required.
     pub url: hyper::Uri,
-    /// How it wants to be asked.
+    /// The authentication and TLS of requests.
     pub http: HttpClient,
-    /// How long its answer may take; 5s.
+    /// The timeout of a request; 5s.
     pub timeout: Duration,
 }
 
@@ -320,56 +319,56 @@ impl Prometheus {
     const TIMEOUT: Duration = Duration::from_secs(5);
 }
 
-/// Who may do what over HTTP. Users and their passwords stand in the web configuration file.
+/// The authorization of HTTP requests. Users and their passwords are in the web configuration file.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Web {
-    /// Bearer tokens; none. Their names are unique.
+    /// The bearer tokens; none. Their names are unique.
     pub tokens: Vec<Token>,
-    /// What users may do; who is not named here may do everything.
+    /// The scopes of users; users who are not listed have all scopes.
     pub users: BTreeMap<String, Scopes>,
-    /// What those may do who show a client certificate with this name, without another proof.
+    /// The scopes of clients that present a certificate with this name and no other credentials.
     pub certificates: BTreeMap<WantedName, Scopes>,
-    /// Reverse proxies before promansible.
+    /// The reverse proxies in front of promansible.
     pub proxies: Proxies,
 }
 
 /// A bearer token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token {
-    /// Whose it is.
+    /// The name of its user.
     pub name: String,
-    /// The file that holds it.
+    /// The file that contains it.
     pub file: PathBuf,
-    /// What it is good for.
+    /// Its scopes.
     pub scopes: Scopes,
 }
 
-/// Where a binding or a schedule was written.
+/// Where a binding or schedule is defined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Origin {
-    /// In the configuration file: it can be changed only there.
+    /// In the configuration file; it can be changed only there.
     File,
-    /// Over the API, and kept in the store.
+    /// Over the API; it is in the store.
     Api,
 }
 
-/// Times → roles on a target.
+/// Maps times to roles on a target.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Schedule {
-    /// Its name, unique among schedules.
+    /// Its name, unique among the schedules.
     pub name: String,
-    /// Whether it is in force; true.
+    /// Whether it is active; true.
     pub enabled: bool,
-    /// When: by the clock of UTC, with no jitter, missed times are skipped.
+    /// When to run; in UTC, without jitter, and skipping missed times.
     pub timing: Timing,
-    /// The routine roles, and how they are run.
+    /// The routine roles, and how to run them.
     pub work: Work,
-    /// Where. Never the alerting host.
+    /// Where to run. Never the alerting host.
     pub target: Target,
-    /// The hosts that the target is narrowed to; empty means all of its hosts.
+    /// The subset of the target's hosts; empty means all of them.
     pub limit: Vec<String>,
-    /// Where it was written.
+    /// Where it is defined.
     pub origin: Origin,
 }
 
@@ -377,19 +376,16 @@ impl Schedule {
     const GRACE: Duration = Duration::from_hours(1);
 }
 
-/// Which hosts.
+/// The hosts of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
-    /// The host that this label of the alert names.
-    AlertingHost {
-        /// The label.
-        label: String,
-    },
+    /// The host that a label of the alert names.
+    AlertingHost { label: String },
     /// Every host of a group.
     Group(String),
     /// These hosts, by their inventory names.
     Hosts(Vec<String>),
-    /// The machine that promansible runs on.
+    /// The machine on which promansible runs.
     Controller,
 }
 
@@ -401,27 +397,27 @@ impl Default for Target {
     }
 }
 
-/// What Prometheus is told of the hosts.
+/// The scrape targets for Prometheus.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ServiceDiscovery {
-    /// Which variables and facts of hosts become labels; no variables, four facts.
+    /// The variables and facts of hosts that become labels; no variables, four facts.
     pub exposed: Exposed,
-    /// The files that are written; none. Their paths are unique.
+    /// The files to write; none. Their paths are unique.
     pub files: Vec<Arc<TargetsFile>>,
 }
 
 /// A file of targets for Prometheus's `file_sd_configs`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TargetsFile {
-    /// Where it is.
+    /// Its path.
     pub path: PathBuf,
-    /// Which hosts; all.
+    /// Its hosts; all.
     pub filter: Filter,
-    /// What is scraped on each.
+    /// The endpoint to scrape on each host.
     pub endpoint: Endpoint,
 }
 
-/// The roles that exist, by kind, and their checks.
+/// The existing roles by kind, and their checks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Roles {
     /// Names under `alert/roles`, sorted.
@@ -430,10 +426,11 @@ pub struct Roles {
     pub routine: Vec<String>,
     /// Names of roles of collections (`NAMESPACE.COLLECTION.ROLE`), sorted. Each can be used as either kind.
     pub collection: Vec<String>,
-    /// The checks that they declare in `meta/promansible.yml`.
+    /// The checks that they declare in `meta/promansible.yml`, by role.
     pub checks: Declared,
-    /// The variables that are not taken over the API, each with the role whose `meta/promansible.yml` says so.
+    /// The variables that are not accepted over the API, each with the role whose `meta/promansible.yml` states that.
     pub not_over_api: BTreeMap<String, String>,
-    /// What each says of itself, those for alerts first and those of collections last. Of roles without a folder, as in a test, there is nothing.
+    /// The metadata of the roles: alert roles first, roles of collections last. Roles without a folder, as in tests,
+    /// have none.
     pub about: Vec<About>,
 }

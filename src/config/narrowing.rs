@@ -1,4 +1,5 @@
-//! Which tasks and hosts a binding, a schedule or a run by hand is narrowed to: tags, a limit, and how much Ansible says.
+//! The keys of bindings, schedules and manual runs that restrict tasks and hosts (tags, limit), and the verbosity of
+//! Ansible.
 
 use std::collections::HashSet;
 
@@ -11,13 +12,14 @@ use super::target::exact_name;
 use super::values::count;
 use crate::model::run::Narrowing;
 
-/// What Ansible knows; `-vvvvv` says no more.
+/// The highest verbosity that is useful; `-vvvvv` prints no more.
 pub(super) const MAX_VERBOSITY: u8 = 4;
 
-/// A longer list of tags was not meant to be one.
+/// The maximum number of tags. A longer list is a mistake.
 const MAX_TAGS: usize = 100;
 
-/// The tags of the play's own steps, and what stands for all of them: without those no run is checked, or ends.
+/// The tags of the play's own tasks, and those that select all tasks. A run needs these tasks to be checked, and to
+/// end.
 const NEVER_SKIPPED: [&str; 3] = ["always", "all", "tagged"];
 
 const OWN_TAGS: &str = "promansible_";
@@ -57,15 +59,12 @@ fn tags(key: &str, typed: Option<Spanned<Vec<Scalar>>>, report: &mut Report<'_>)
             report.add(
                 place(tag.referenced),
                 format!("{key}: {:?} {why}", tag.value),
-                Some(
-                    "write tags as the roles' tasks have them: letters, digits and _ . : / -"
-                        .to_owned(),
-                ),
+                Some("write tags as in the roles' tasks: letters, digits and _ . : / -".to_owned()),
             );
         } else if !seen.insert(&tag.value) {
             report.add(
                 place(tag.referenced),
-                format!("{key}: the tag {:?} stands twice", tag.value),
+                format!("{key}: the tag {:?} is listed twice", tag.value),
                 Some("remove one".to_owned()),
             );
         }
@@ -73,30 +72,30 @@ fn tags(key: &str, typed: Option<Spanned<Vec<Scalar>>>, report: &mut Report<'_>)
     typed.value.into_iter().map(|tag| tag.value).collect()
 }
 
-/// Why there cannot be so many tags, if so.
+/// Returns why this number of tags is not allowed, if so.
 pub(super) fn defect_of_count(tags: usize) -> Option<String> {
     match tags {
         0 => Some("is empty".to_owned()),
-        n if n > MAX_TAGS => Some(format!("holds {n} tags, and may hold {MAX_TAGS}")),
+        n if n > MAX_TAGS => Some(format!("has {n} tags; at most {MAX_TAGS} are allowed")),
         _ => None,
     }
 }
 
-/// Why this cannot be a tag that is asked for, or skipped, if so.
+/// Returns why a tag cannot be selected, or skipped, if so.
 pub(super) fn defect_of_tag(tag: &str, skipped: bool) -> Option<&'static str> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_.:/-".contains(&b);
     if !(1..=64).contains(&tag.len()) || tag.starts_with('-') || !tag.bytes().all(allowed) {
-        Some("is not a tag")
+        Some("is not a valid tag")
     } else if tag.starts_with(OWN_TAGS) {
-        Some("is promansible's own tag")
+        Some("is a tag reserved for promansible")
     } else if skipped && NEVER_SKIPPED.contains(&tag) {
-        Some("cannot be skipped: the checks before a run's first role have it")
+        Some("cannot be skipped: the checks before the first role of a run use it")
     } else {
         None
     }
 }
 
-/// The hosts that a target is narrowed to; empty means all of its hosts.
+/// Reads the subset of a target's hosts; empty means all of them.
 pub(super) fn limit(
     typed: Option<Spanned<Vec<Scalar>>>,
     target: &Target,
@@ -107,14 +106,14 @@ pub(super) fn limit(
     };
     let list = place(typed.referenced);
     if *target == Target::Controller {
-        let help = "leave limit out: the controller is one host".to_owned();
-        report.add(list, "limit is for the hosts of the inventory", Some(help));
+        let help = "remove limit: the controller is a single host".to_owned();
+        report.add(list, "limit applies only to inventory hosts", Some(help));
     }
     if typed.value.is_empty() {
-        let help = "name at least one host of the inventory: limit: [web1]; or leave it out";
+        let help = "list at least one inventory host: limit: [web1]; or remove the key";
         report.add(
             list,
-            "limit is empty, so it could never run",
+            "limit is empty, so nothing would ever run",
             Some(help.to_owned()),
         );
     }
@@ -124,7 +123,7 @@ pub(super) fn limit(
         if !seen.insert(&host.value) {
             report.add(
                 place(host.referenced),
-                format!("limit: the host {:?} stands twice", host.value),
+                format!("limit: the host {:?} is listed twice", host.value),
                 Some("remove one".to_owned()),
             );
         }

@@ -1,6 +1,6 @@
-//! `notifiers` as typed → [`Notifier`]s: who is told what.
+//! The section `notifiers`, from YAML to [`Notifier`]s.
 //!
-//! *Source*: the receivers of prometheus/alertmanager, whose names are used where they exist.
+//! *Source*: the receivers of prometheus/alertmanager. Their names are used where possible.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -15,67 +15,67 @@ use super::spanned::Scalar;
 use super::values::{path, text};
 use crate::model::message::Kind;
 
-/// Who is told of messages, and of which.
+/// A destination for messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notifier {
-    /// Its name, unique among notifiers.
+    /// Its name, unique among the notifiers.
     pub name: String,
-    /// What it is told of; everything.
+    /// The kinds of messages to send; all.
     pub on: BTreeSet<Kind>,
-    /// How.
-    pub via: Via,
+    /// How to send them.
+    pub via: Destination,
 }
 
-/// How a message goes out.
+/// How to send a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Via {
-    /// JSON to an address.
+pub enum Destination {
+    /// JSON to a URL.
     Webhook {
-        /// The address.
+        /// The URL.
         url: Address,
-        /// How it wants to be asked.
+        /// The authentication and TLS of requests.
         http: HttpClient,
     },
-    /// A text to a Slack-compatible incoming webhook.
+    /// Text to a Slack-compatible incoming webhook.
     Slack {
-        /// The address, which is a secret.
+        /// The URL, which is a secret.
         url: Address,
-        /// The channel, where it is another than the webhook's own.
+        /// The channel, if it differs from that of the webhook.
         channel: Option<String>,
-        /// How it wants to be asked.
+        /// The authentication and TLS of requests.
         http: HttpClient,
     },
-    /// A letter.
+    /// An email.
     Email(Email),
     /// An alert for the Alertmanager of [`super::Alertmanager`].
     Alertmanager,
 }
 
-/// Where to send to.
+/// The URL of a webhook.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
-    /// As typed.
+    /// In the configuration.
     Url(Uri),
-    /// In a file, since whoever knows it can send too. It is read whenever it is used.
+    /// In a file, because anyone who knows the URL can send too. The file is read whenever it is used.
     File(PathBuf),
 }
 
-/// How letters are sent.
+/// How to send emails.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Email {
-    /// To whom. At least one.
+    /// The recipients, at least one.
     pub to: Vec<lettre::message::Mailbox>,
-    /// From whom.
+    /// The sender.
     pub from: lettre::message::Mailbox,
-    /// The host that takes them.
+    /// The SMTP server.
     pub host: String,
-    /// Its port. At 465 TLS begins at once, at others by STARTTLS.
+    /// Its port. On port 465, TLS is implicit; on other ports, by STARTTLS.
     pub port: u16,
-    /// Whether nothing goes out without TLS; true.
+    /// Whether to refuse to send without TLS; true.
     pub require_tls: bool,
-    /// How TLS is spoken. A certificate of one's own is not among it.
+    /// The TLS settings. Client certificates are not supported.
     pub tls: TlsClient,
-    /// Who logs in, and the file that holds his password; nobody.
+    /// The user name, and the file that contains the password; no authentication.
     pub auth: Option<(String, PathBuf)>,
 }
 
@@ -91,7 +91,7 @@ pub(super) struct NotifierText {
 }
 
 impl NotifierText {
-    /// The files that it names, each with its key.
+    /// Returns its files, each with its key.
     pub(super) fn files(&self) -> impl Iterator<Item = (&'static str, &Scalar)> {
         let http = [
             self.webhook
@@ -182,20 +182,17 @@ pub(super) fn check(
                 .as_ref()
                 .and_then(|name| place(name.referenced))
                 .or(at);
-            let help = "letters, digits and _ . : -, up to 64: - {name: team, webhook: {url: …}}";
-            report.add(
-                at,
-                "a notifier has no name that can be a label",
-                Some(help.to_owned()),
-            );
+            let help =
+                "use 1 to 64 letters, digits and _ . : -, as in {name: team, webhook: {url: …}}";
+            report.add(at, "this notifier has no valid name", Some(help.to_owned()));
             continue;
         };
         if !taken.insert(name.clone()) {
-            let message = format!("the notifier {name:?} stands twice");
+            let message = format!("two notifiers have the name {name:?}");
             report.add(
                 at_name,
                 message,
-                Some("give each a name of its own".to_owned()),
+                Some("use a unique name for each".to_owned()),
             );
         }
         let on = kinds(typed.on, report);
@@ -208,21 +205,22 @@ pub(super) fn check(
             ways.push(slack(&key, hook, at, report));
         }
         if let Some(letters) = typed.email {
-            ways.push(email(&format!("{key}.email"), letters, at, report).map(Via::Email));
+            ways.push(email(&format!("{key}.email"), letters, at, report).map(Destination::Email));
         }
         if typed.alertmanager.is_some() {
             if !has_alertmanager {
-                let message = format!("{key} posts to Alertmanager, and there is none");
-                let help = "name it: alertmanager: {url: http://127.0.0.1:9093}";
+                let message =
+                    format!("{key} posts to Alertmanager, but alertmanager is not configured");
+                let help = "set alertmanager: {url: http://127.0.0.1:9093}";
                 report.add(at, message, Some(help.to_owned()));
             }
-            ways.push(Some(Via::Alertmanager));
+            ways.push(Some(Destination::Alertmanager));
         }
         if ways.len() != 1 {
             report.add(
                 at,
-                format!("{key} has {} ways to tell, and wants one", ways.len()),
-                Some("write one of webhook, slack, email and alertmanager, and a notifier for each further one".to_owned()),
+                format!("{key} has {} destinations, but needs exactly one", ways.len()),
+                Some("set one of webhook, slack, email and alertmanager; add a notifier for each further destination".to_owned()),
             );
         }
         if let Some(via) = ways.pop().flatten() {
@@ -252,9 +250,9 @@ fn kinds(typed: Option<Vec<Scalar>>, report: &mut Report<'_>) -> BTreeSet<Kind> 
             }
             None => report.add(
                 place(typed.referenced),
-                format!("{:?} is nothing that a notifier is told of", typed.value),
+                format!("{:?} is not an event that a notifier can send", typed.value),
                 Some(format!(
-                    "write some of {}",
+                    "use any of {}",
                     Kind::ALL.map(Kind::as_str).join(", ")
                 )),
             ),
@@ -268,7 +266,7 @@ fn webhook(
     typed: HookText,
     at: Option<super::Place>,
     report: &mut Report<'_>,
-) -> Option<Via> {
+) -> Option<Destination> {
     let key = format!("{key}.webhook");
     let http = typed.http_config.unwrap_or_default();
     let http = http_client::check(&format!("{key}.http_config"), http, report);
@@ -280,7 +278,7 @@ fn webhook(
         at,
         report,
     );
-    Some(Via::Webhook { url: url?, http })
+    Some(Destination::Webhook { url: url?, http })
 }
 
 fn slack(
@@ -288,7 +286,7 @@ fn slack(
     typed: SlackText,
     at: Option<super::Place>,
     report: &mut Report<'_>,
-) -> Option<Via> {
+) -> Option<Destination> {
     let key = format!("{key}.slack");
     http_client::refuse_inline(&key, "api_url", "api_url_file", typed.api_url, report);
     let http = typed.http_config.unwrap_or_default();
@@ -296,7 +294,7 @@ fn slack(
     let channel = text(&format!("{key}.channel"), typed.channel, report);
     let names = ["api_url_file", "api_url_file"];
     let url = address(&key, names, None, typed.api_url_file, at, report);
-    Some(Via::Slack {
+    Some(Destination::Slack {
         url: url?,
         channel,
         http,
@@ -314,7 +312,7 @@ fn address(
     match (typed, typed_file) {
         (Some(typed), None) => {
             let name = format!("{key}.{url}");
-            let example = "write where the receiver answers: url: https://receiver.example/hook";
+            let example = "set the address of the receiver: url: https://receiver.example/hook";
             http_client::whole_url(&name, example, &typed, report).map(Address::Url)
         }
         (None, Some(typed)) => {
@@ -322,7 +320,7 @@ fn address(
         }
         (both, _) => {
             let has = if both.is_some() { "both" } else { "none" };
-            let message = format!("{key} has {has} of url and url_file, and wants one");
+            let message = format!("{key} has {has} of url and url_file, but needs exactly one");
             let help =
                 format!("name the file that holds the address: {file}: /etc/promansible/hook");
             let message = if url == file {
@@ -352,8 +350,9 @@ fn email(
     let mut mailbox = |typed: Scalar| {
         let parsed = typed.value.parse().ok();
         if parsed.is_none() {
-            let message = format!("{key}: {:?} is not a mail address", typed.value);
-            let help = "write one such as on-call@example.org or On-call <on-call@example.org>";
+            let message = format!("{key}: {:?} is not an email address", typed.value);
+            let help =
+                "write an address such as on-call@example.org or On-call <on-call@example.org>";
             report.add(place(typed.referenced), message, Some(help.to_owned()));
         }
         parsed
@@ -382,12 +381,11 @@ fn email(
     let tls = tls.map(|typed| http_client::tls(&format!("{key}.tls_config"), typed, report));
     let tls = tls.unwrap_or_default();
     if tls.identity.is_some() {
-        let message =
-            format!("{key}.tls_config: a certificate of one's own cannot be used for mail");
+        let message = format!("{key}.tls_config: a client certificate cannot be used for email");
         report.add(
             at,
             message,
-            Some("leave cert_file and key_file out".to_owned()),
+            Some("remove cert_file and key_file".to_owned()),
         );
     }
     let username = text(&format!("{key}.auth_username"), typed.auth_username, report);
@@ -397,10 +395,8 @@ fn email(
         (Some(username), Some(file)) => Some((username, file)),
         (None, None) => None,
         _ => {
-            let message = format!(
-                "{key} has one of auth_username and auth_password_file, and both belong together"
-            );
-            report.add(at, message, Some("name both, or none".to_owned()));
+            let message = format!("{key} needs both auth_username and auth_password_file");
+            report.add(at, message, Some("set both, or neither".to_owned()));
             None
         }
     };
@@ -411,7 +407,7 @@ fn email(
     });
     let Some((host, port)) = host else {
         let message = format!("{key}.smarthost is not HOST:PORT: {:?}", typed_host.value);
-        let help = "write the port too: smarthost: mail.example.org:587";
+        let help = "include the port: smarthost: mail.example.org:587";
         report.add(place(typed_host.referenced), message, Some(help.to_owned()));
         return None;
     };
@@ -421,8 +417,8 @@ fn email(
             .parse::<std::net::IpAddr>()
             .is_ok_and(|ip| ip.is_loopback());
     if !require_tls && !is_loopback {
-        let message = format!("{key}.require_tls is false, and {host:?} is not this machine");
-        let help = "leave require_tls out: whoever is on the way could read and change the letters";
+        let message = format!("{key}.require_tls is false, but {host:?} is not this machine");
+        let help = "remove require_tls: without TLS, anyone on the network path could read and change the messages";
         report.add(place(typed_host.referenced), message, Some(help.to_owned()));
     }
     Some(Email {

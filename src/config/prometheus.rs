@@ -1,4 +1,4 @@
-//! `prometheus` as typed → [`Prometheus`].
+//! The section `prometheus`, from YAML to [`Prometheus`].
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::values::{duration, is_usable};
 
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_mins(1);
 
-const WRITE_A_URL: &str = "write where Prometheus answers: url: http://127.0.0.1:9090";
+const WRITE_A_URL: &str = "set the address of Prometheus: url: http://127.0.0.1:9090";
 
 pub(super) fn check(typed: PrometheusText, report: &mut Report<'_>) -> Prometheus {
     let http = HttpClientText {
@@ -43,10 +43,10 @@ fn pattern(typed: Scalar, report: &mut Report<'_>) -> Option<String> {
     let (message, help) = if !is_usable(&typed) {
         (
             format!(
-                "prometheus.rule_files: a path is empty or holds control characters: {:?}",
+                "prometheus.rule_files: a path is empty or contains control characters: {:?}",
                 typed.value
             ),
-            "name rule files as Prometheus does: rule_files: [/etc/prometheus/rules/*.yml]",
+            "list rule files as in Prometheus: rule_files: [/etc/prometheus/rules/*.yml]",
         )
     } else if let Err(e) = glob::Pattern::new(&typed.value) {
         (
@@ -54,7 +54,7 @@ fn pattern(typed: Scalar, report: &mut Report<'_>) -> Option<String> {
                 "prometheus.rule_files: {:?} is not a pattern: {}",
                 typed.value, e.msg
             ),
-            "* stands for any part of a name, ? for one character, [ab] for one of these",
+            "* matches any part of a name, ? one character, [ab] one of these characters",
         )
     } else {
         return Some(typed.value);

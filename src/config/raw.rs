@@ -1,7 +1,7 @@
-//! The configuration as typed: every key optional, every value still a text with its place.
+//! The configuration as typed: every key is optional, every value is a string with its place.
 //!
-//! Only what YAML and the known keys decide is decided here; what a value means is for the check that follows, so that
-//! all defects of meaning can be told at once.
+//! Only the YAML syntax and the keys are checked here. The values are validated afterwards, so that all their defects
+//! can be reported at once.
 
 use std::fmt;
 
@@ -293,7 +293,7 @@ pub(super) struct TargetsFileText {
     pub(super) labels: Option<Pairs<Scalar>>,
 }
 
-/// `controller`, or a map with one key; a list is what people try, and is told so later.
+/// `controller`, or a map with one key. A list is a common mistake, and is reported later.
 #[derive(Debug)]
 pub(super) enum TargetText {
     Word(String),

@@ -6,10 +6,10 @@ use std::path::Path;
 
 use super::error::{ConfigErrors, Place, Report};
 
-/// A configuration is written by people: what is larger was not meant to be one.
+/// The maximum size of a configuration. People write it, so a larger file is a mistake.
 const MAX_FILE_BYTES: u64 = 16 << 20;
 
-/// The text of a file, or why it cannot be had.
+/// Reads the text of a file.
 pub(super) fn read(path: &Path, file: &str) -> Result<String, ConfigErrors> {
     let fail = |message: String, help: Option<&str>| {
         let mut report = Report::new(file, "");
@@ -23,10 +23,10 @@ pub(super) fn read(path: &Path, file: &str) -> Result<String, ConfigErrors> {
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(fail(
             format!(
-                "the configuration has more than {} MiB",
+                "the configuration is larger than {} MiB",
                 MAX_FILE_BYTES >> 20
             ),
-            Some("is this the file that you meant?"),
+            Some("is this the right file?"),
         ));
     }
     String::from_utf8(bytes).map_err(|error| {

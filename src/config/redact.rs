@@ -1,15 +1,15 @@
-//! The lines of a configuration as they may be shown: a defect is found beside a password as elsewhere, and what is said of
-//! it goes into the log and into answers.
+//! Redacts secrets in the lines of a configuration that error messages show. A defect can be next to a password, and
+//! its message is written to the log and to responses.
 //!
-//! A value is shown only if its key, and every key that it stands under, is known to hold no secret. So a misspelt
-//! `pasword` is as safe as `password`, and so is what cannot be read as YAML at all.
+//! A value is shown only if its key and all parent keys are known not to contain secrets. So a misspelt `pasword` is as
+//! safe as `password`, and so is a text that is not valid YAML.
 
 mod scan;
 
 use self::scan::{Kind, Open, Piece, scan};
 use crate::config::error::{ConfigError, ConfigErrors};
 
-/// Keys whose values are no secrets.
+/// Keys whose values are not secrets.
 const PLAIN: [&str; 102] = [
     "active_times",
     "alerting_host",
@@ -115,7 +115,7 @@ const PLAIN: [&str; 102] = [
     "years",
 ];
 
-/// Keys under which others stand, and no value of their own.
+/// Keys that contain other keys, and have no value of their own.
 const SECTIONS: [&str; 34] = [
     "alertmanager",
     "ansible",
@@ -153,11 +153,11 @@ const SECTIONS: [&str; 34] = [
     "webhook",
 ];
 
-/// The rest of a line is not cut off, so that the mark below it stays below its character.
+/// Replaces each character of a secret. The line keeps its length, so that the mark below it stays at its character.
 const MASK: char = '*';
 
 impl ConfigErrors {
-    /// Without the values of this file that may be secrets, in lines and in sentences.
+    /// Hides the values of this file that may be secrets, in lines and in messages.
     pub(super) fn hiding_values(mut self, text: &str) -> Self {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let lines: Vec<&str> = text.lines().collect();
@@ -186,16 +186,16 @@ fn hide(error: &mut ConfigError, lines: &[&str], inside: &[bool]) {
     };
     let line = Line::of(lines, number, *inside);
     if error.source_line.is_some() {
-        error.source_line = Some(line.shown());
+        error.source_line = Some(line.masked());
     }
     for secret in line.secrets() {
-        error.message = without(&error.message, &secret);
-        error.help = error.help.take().map(|help| without(&help, &secret));
+        error.message = remove_secret(&error.message, &secret);
+        error.help = error.help.take().map(|help| remove_secret(&help, &secret));
     }
 }
 
-/// A sentence without a value: however it is quoted, and where it is long enough to be no word of ours, also bare.
-fn without(sentence: &str, secret: &str) -> String {
+/// Removes a secret from a sentence: in any quotes, and also bare if it is too long to be one of our words.
+fn remove_secret(sentence: &str, secret: &str) -> String {
     const BARE: usize = 6;
     let sentence = sentence
         .replace(&format!("{secret:?}"), "\"…\"")
@@ -209,7 +209,7 @@ fn without(sentence: &str, secret: &str) -> String {
     while let Some(at) = rest.find(secret) {
         let (before, found) = rest.split_at(at);
         let after = &found[secret.len()..];
-        // A part of a longer word is that word.
+        // A part of a longer word is not the secret.
         let is_word =
             before.ends_with(char::is_alphanumeric) || after.starts_with(char::is_alphanumeric);
         shown.push_str(before);
@@ -219,14 +219,14 @@ fn without(sentence: &str, secret: &str) -> String {
     shown + rest
 }
 
-/// A line, and what in it is to be hidden.
+/// A line, and the parts of it to hide.
 struct Line {
     chars: Vec<char>,
     hidden: Vec<Piece>,
 }
 
 impl Line {
-    /// `inside` says that a bracket or a quote is open where the line begins: then nothing of it is known.
+    /// `inside` means that a bracket or a quote is open at the start of the line. Then no key of it is known.
     fn of(lines: &[&str], number: usize, inside: bool) -> Self {
         let line = lines[number];
         let above = Above::of(lines, number);
@@ -241,7 +241,7 @@ impl Line {
         Self { chars, hidden }
     }
 
-    fn shown(&self) -> String {
+    fn masked(&self) -> String {
         let hidden = |at: &usize| self.hidden.iter().any(|p| p.place.contains(at));
         let chars = self.chars.iter().enumerate();
         chars
@@ -262,16 +262,16 @@ impl Line {
         let mut secrets: Vec<String> = texts.iter().map(unquoted).collect();
         secrets.extend(texts);
         secrets.retain(|secret| !secret.trim().is_empty());
-        // The longest first: one may be a part of another.
+        // The longest first, because one may contain another.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         secrets
     }
 }
 
-/// What a line stands under: the keys of less indented lines above.
+/// The parent keys of a line: those of less indented lines above.
 struct Above {
     nearest: Option<String>,
-    /// Whether all but the nearest are known.
+    /// Whether all keys but the nearest are known.
     outer_known: bool,
 }
 
@@ -304,7 +304,7 @@ impl Above {
     }
 }
 
-/// Where a line's content begins, behind the dashes of lists.
+/// Returns where the content of a line begins, after the dashes of lists.
 fn indentation(line: &str) -> usize {
     let mut rest = line;
     loop {
@@ -339,7 +339,7 @@ fn is_known(key: &str) -> bool {
     PLAIN.contains(&key) || SECTIONS.contains(&key)
 }
 
-/// Whether it can be a key that a person typed, and no value.
+/// Whether a text can be a key, and not a value.
 fn is_key(text: &str) -> bool {
     const LONGEST: usize = 40;
     text.len() <= LONGEST

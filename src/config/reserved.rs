@@ -1,7 +1,7 @@
-//! Names of variables that are not for everybody to set.
+//! Reserved names of variables.
 //!
-//! An extra variable beats all others, so a name that Ansible sets itself would send a run to another host
-//! (`inventory_hostname` is the address where a host has no other), hide what a play is about, or break it.
+//! An extra variable overrides all others. So a name that Ansible sets itself would send a run to another host
+//! (`inventory_hostname` is the address of a host that has no other), hide the subject of a play, or break it.
 //!
 //! *Source*: "Special Variables" of Ansible's documentation, `ansible.vars.reserved` and `ansible.constants` of
 //! ansible-core 2.16 and 2.19; `tests/ansible/reserved.rs` compares.
@@ -12,7 +12,7 @@ use super::values::is_identifier;
 use crate::model::inventory::is_template;
 use crate::model::run::Vars;
 
-/// What Ansible sets itself in every play, whatever else says so. Names that begin with `ansible_` stand in [`MAGIC`].
+/// The names that Ansible always sets itself in every play. Those that begin with `ansible_` are in [`MAGIC`].
 const SPECIAL: [&str; 17] = [
     "delegated_vars",
     "environment",
@@ -33,7 +33,7 @@ const SPECIAL: [&str; 17] = [
     "vars",
 ];
 
-/// The same of what begins with `ansible_`, and the address: as an extra variable it would be that of all hosts.
+/// The same for names that begin with `ansible_`, and the address: as an extra variable, it would apply to all hosts.
 const MAGIC: [&str; 22] = [
     "ansible_async_path",
     "ansible_check_mode",
@@ -59,7 +59,7 @@ const MAGIC: [&str; 22] = [
     "role_names",
 ];
 
-/// Beginnings of such names.
+/// The prefixes of such names.
 const MAGIC_BEGINNINGS: [&str; 9] = [
     "_ansible_",
     "ansible_failed_",
@@ -72,8 +72,8 @@ const MAGIC_BEGINNINGS: [&str; 9] = [
     "inventory_hostname",
 ];
 
-/// Keywords of plays and tasks, and the functions of templates. Ansible warns of variables that are named so, and a
-/// template that means the function finds the variable.
+/// Keywords of plays and tasks, and functions of templates. Ansible warns about variables with these names, and a
+/// template that calls the function gets the variable instead.
 const KEYWORDS: [&str; 78] = [
     "action",
     "always",
@@ -155,39 +155,41 @@ const KEYWORDS: [&str; 78] = [
     "listen",
 ];
 
-/// Why a configuration file may not set a variable of this name either: there it would be a mistake, never meant.
+/// Returns why not even a configuration file may set a variable of this name: it would always be a mistake.
 pub(super) fn never_meant(name: &str) -> Option<&'static str> {
     let is_magic = SPECIAL.contains(&name)
         || MAGIC.contains(&name)
         || MAGIC_BEGINNINGS.iter().any(|begin| name.starts_with(begin));
-    is_magic.then_some("is set by Ansible itself; take another name")
+    is_magic.then_some("is set by Ansible itself; choose another name")
 }
 
-/// Why a variable of this name is not taken over the API, if there is a reason.
+/// Returns why a variable of this name is not accepted over the API, if so.
 pub fn defect_of_name(name: &str) -> Option<&'static str> {
     if !is_identifier(name) {
-        return Some("cannot be a variable's name; use letters, digits and _, and no digit first");
+        return Some(
+            "is not a valid variable name; use letters, digits and _, not starting with a digit",
+        );
     }
     if name.starts_with("promansible_") {
-        return Some("is promansible's own; take another name");
+        return Some("is reserved for promansible; choose another name");
     }
     if name.starts_with("__") {
-        return Some("is kept for Ansible; take another name");
+        return Some("is reserved for Ansible; choose another name");
     }
     if let Some(why) = never_meant(name) {
         return Some(why);
     }
     if name.starts_with("ansible_") {
         return Some(
-            "steers Ansible itself, so only the inventory and the configuration may set it",
+            "controls Ansible itself, so only the inventory and the configuration may set it",
         );
     }
     KEYWORDS
         .contains(&name)
-        .then_some("is a word of Ansible's own language; take another name")
+        .then_some("is an Ansible keyword; choose another name")
 }
 
-/// Why variables that came over the API are not taken, if there is a reason.
+/// Returns why variables from the API are not accepted, if so.
 pub(super) fn defect_of_vars(vars: &Vars) -> Option<String> {
     vars.iter().find_map(|(name, value)| {
         let why = defect_of_name(name).or_else(|| defect_of_keys(value))?;
@@ -195,10 +197,10 @@ pub(super) fn defect_of_vars(vars: &Vars) -> Option<String> {
     })
 }
 
-/// Why the names within a variable's value are not taken, if there is a reason.
+/// Returns why the keys within the value of a variable are not accepted, if so.
 pub(super) fn defect_of_keys(value: &Value) -> Option<&'static str> {
     has_reserved_key(value).then_some(
-        "holds a key that begins with __, which Ansible keeps for itself; take another key",
+        "contains a key that begins with __, which is reserved for Ansible; choose another key",
     )
 }
 
@@ -212,14 +214,14 @@ fn has_reserved_key(value: &Value) -> bool {
     }
 }
 
-/// Why an ansible-core before 2.19 may not be given these variables, which came over the API, if there is a reason: it
-/// may take text in them for a template, and a template runs programs on the controller.
+/// Returns why these variables from the API must not be passed to an ansible-core before 2.19, if so: it may treat text
+/// in them as a template, and a template can run programs on the controller.
 pub fn template_in(vars: &Vars) -> Option<String> {
     let (name, _) = vars
         .iter()
         .find(|(name, value)| is_template(name) || has_template(value))?;
     Some(format!(
-        "{name:?} holds text that could be a template, and this ansible-core may take it for one: want ansible-core 2.19 or newer, or a text without {{{{, {{%, {{# and #jinja2:"
+        "{name:?} contains text that this version of ansible-core may treat as a template: use ansible-core 2.19 or newer, or text without {{{{, {{%, {{# and #jinja2:"
     ))
 }
 
@@ -271,7 +273,7 @@ mod tests {
         }
         assert_eq!(
             defect_of_vars(&vars(&json!({"fine": 1, "groups": {}}))).unwrap(),
-            "\"groups\" is set by Ansible itself; take another name"
+            "\"groups\" is set by Ansible itself; choose another name"
         );
     }
 
@@ -294,7 +296,9 @@ mod tests {
             json!({"a": "#jinja2: x"}),
         ] {
             let why = template_in(&vars(&value)).unwrap();
-            assert!(why.starts_with("\"a\" holds text that could be a template"));
+            assert!(why.starts_with(
+                "\"a\" contains text that this version of ansible-core may treat as a template"
+            ));
         }
         assert_eq!(template_in(&vars(&json!({"a": {"b": "{ x }"}}))), None);
     }

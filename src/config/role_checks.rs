@@ -1,5 +1,5 @@
-//! What roles declare in their `meta/promansible.yml`: which of their findings are figures, and which of their options
-//! are nothing for the API.
+//! Reads the `meta/promansible.yml` of roles: which of their findings are checks, and which of their options are not
+//! accepted over the API.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,24 +13,24 @@ use crate::config::read::read;
 use crate::config::spanned::{Pairs, Scalar, parse};
 use crate::model::findings::{Check, Checks, Declared};
 
-/// The file of a role, in its folder.
+/// The path of the file in the folder of a role.
 const FILE: &str = "meta/promansible.yml";
 
 const MAX_CHECKS: usize = 50;
 const MAX_LABELS: usize = 5;
 const MAX_NAME_CHARS: usize = 60;
 
-/// Prometheus reads a meaning into these.
+/// The suffixes that have a meaning in Prometheus.
 const SUFFIXES: [&str; 5] = ["_total", "_count", "_sum", "_bucket", "_info"];
 
-/// What promansible itself says of checks.
+/// The metrics of promansible itself about checks.
 const OWN_NAMES: [&str; 3] = [
     "timestamp_seconds",
     "values_rejected",
     "values_rejected_total",
 ];
 
-/// Labels that promansible or Prometheus sets, and the key of the figure itself.
+/// Labels that promansible or Prometheus sets, and the key of the value itself.
 const OWN_LABELS: [&str; 9] = [
     "role", "host", "le", "quantile", "instance", "job", "env", "type", "value",
 ];
@@ -50,32 +50,32 @@ struct CheckText {
     labels: Option<Spanned<Vec<Scalar>>>,
 }
 
-/// A check's name as first declared.
-struct First {
+/// The first declaration of a check.
+struct FirstDeclaration {
     check: Check,
     file: String,
 }
 
-/// What all roles declare.
+/// The declarations of all roles.
 #[derive(Debug, Default)]
 pub(super) struct OfRoles {
     /// The checks.
     pub(super) checks: Declared,
-    /// The variables that are not taken over the API, each with a role that says so.
+    /// The variables that are not accepted over the API, each with a role that declares that.
     pub(super) not_over_api: BTreeMap<String, String>,
 }
 
-/// What these roles declare; what is wrong with that is noted with the file that it is in.
+/// Reads the declarations of these roles. Defects are reported with their file.
 pub(super) fn look(roles: &[About], report: &mut Report<'_>) -> OfRoles {
     let mut reader = Reader::default();
     let mut declared = OfRoles::default();
     for about in roles {
         let path = about.folder.join(FILE);
-        // Most roles have none.
+        // Most roles have no such file.
         if matches!(path.try_exists(), Ok(false)) {
             continue;
         }
-        let OfRole { checks, marks } = match reader.read(&path, about) {
+        let RoleDeclarations { checks, marks } = match reader.read(&path, about) {
             Ok(of_role) => of_role,
             Err(errors) => {
                 report.include(errors);
@@ -93,26 +93,31 @@ pub(super) fn look(roles: &[About], report: &mut Report<'_>) -> OfRoles {
     declared
 }
 
-/// What one role declares.
-struct OfRole {
+/// The declarations of one role.
+struct RoleDeclarations {
     checks: Checks,
     marks: Vec<String>,
 }
 
-/// Reads one role's file after the other.
+/// Reads the files of roles, one after the other.
 #[derive(Default)]
 struct Reader {
-    first: BTreeMap<String, First>,
+    first: BTreeMap<String, FirstDeclaration>,
 }
 
 impl Reader {
-    fn read(&mut self, path: &Path, about: &About) -> Result<OfRole, ConfigErrors> {
+    fn read(&mut self, path: &Path, about: &About) -> Result<RoleDeclarations, ConfigErrors> {
         let file = path.display().to_string();
         let text = read(path, &file)?;
         self.build(&file, &text, about)
     }
 
-    fn build(&mut self, file: &str, text: &str, about: &About) -> Result<OfRole, ConfigErrors> {
+    fn build(
+        &mut self,
+        file: &str,
+        text: &str,
+        about: &About,
+    ) -> Result<RoleDeclarations, ConfigErrors> {
         let typed: Option<RoleText> = parse(file, text)?;
         let mut report = Report::new(file, text);
         let RoleText {
@@ -124,11 +129,11 @@ impl Reader {
         let marks = marks(not_over_api.unwrap_or_default(), about, &mut report);
         let typed = typed.unwrap_or_default().0;
         if let Some((name, _)) = typed.get(MAX_CHECKS) {
-            wrong(
+            report_defect(
                 &mut report,
                 name,
-                format!("a role has at most {MAX_CHECKS} checks, and this is one more"),
-                "put figures of one kind under one name, and tell them apart by labels",
+                format!("a role can have at most {MAX_CHECKS} checks"),
+                "combine related values under one name, and distinguish them by labels",
             );
         }
         let mut checks = Checks::new();
@@ -137,13 +142,13 @@ impl Reader {
             self.compare(file, &name, &check, &mut report);
             checks.insert(name.value, check);
         }
-        report.finish(OfRole { checks, marks })
+        report.finish(RoleDeclarations { checks, marks })
     }
 
-    /// Roles that have a check of the same name share its metric, so they must mean the same.
+    /// Compares checks of the same name. Their roles share one metric, so they must mean the same.
     fn compare(&mut self, file: &str, name: &Scalar, check: &Check, report: &mut Report<'_>) {
         let Some(first) = self.first.get(&name.value) else {
-            let first = First {
+            let first = FirstDeclaration {
                 check: check.clone(),
                 file: file.to_owned(),
             };
@@ -160,27 +165,27 @@ impl Reader {
             sorted(&first.check) == sorted(check),
         ) {
             (true, true) => return,
-            (false, true) => "another help",
-            (true, false) => "other labels",
-            (false, false) => "another help and other labels",
+            (false, true) => "a different help",
+            (true, false) => "different labels",
+            (false, false) => "a different help and different labels",
         };
-        wrong(
+        report_defect(
             report,
             name,
             format!("the check {:?} has {differs} in {}", name.value, first.file),
-            "both roles share one metric: give the check the same help and labels in both files, or another name in one",
+            "both roles share one metric: give the check the same help and labels in both files, or rename one of them",
         );
     }
 }
 
-/// A host could then answer with a variable that sends the next task to another host.
+/// Rejects `injected_facts: true`. A host could then return a variable that sends the next task to another host.
 fn no_injected_facts(typed: Option<Spanned<bool>>, report: &mut Report<'_>) {
     let Some(typed) = typed.filter(|typed| typed.value) else {
         return;
     };
     report.add(
         place(typed.referenced),
-        "injected_facts cannot be switched on: with facts as variables, root on one managed host is root on the others",
+        "injected_facts cannot be enabled: with facts as variables, root on one managed host could become root on the others",
         Some(
             "read facts as ansible_facts['distribution'], not as ansible_distribution, and remove this line"
                 .to_owned(),
@@ -188,17 +193,17 @@ fn no_injected_facts(typed: Option<Spanned<bool>>, report: &mut Report<'_>) {
     );
 }
 
-/// The options that are not taken over the API.
+/// Reads the options that are not accepted over the API.
 fn marks(typed: Vec<Scalar>, about: &About, report: &mut Report<'_>) -> Vec<String> {
     for name in typed.iter().filter(|name| !about.has(&name.value)) {
-        wrong(
+        report_defect(
             report,
             name,
             format!(
                 "not_over_api names {:?}, which is neither an option nor a default of {}",
                 name.value, about.name
             ),
-            "name options as meta/argument_specs.yml does",
+            "use the option names of meta/argument_specs.yml",
         );
     }
     typed.into_iter().map(|name| name.value).collect()
@@ -206,7 +211,7 @@ fn marks(typed: Vec<Scalar>, about: &About, report: &mut Report<'_>) -> Vec<Stri
 
 fn check(name: &Scalar, typed: CheckText, report: &mut Report<'_>) -> Check {
     if let Some((message, help)) = defect_of_name(&name.value) {
-        wrong(report, name, message, help);
+        report_defect(report, name, message, help);
     }
     Check {
         help: help(name, typed.help, report),
@@ -218,45 +223,46 @@ fn defect_of_name(name: &str) -> Option<(String, &'static str)> {
     let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     if !name.starts_with(|c: char| c.is_ascii_lowercase()) || !name.chars().all(good) {
         return Some((
-            format!("{name:?} is not the name of a check"),
-            "use a-z, 0-9 and _, and a letter first, as in dns_answer_seconds",
+            format!("{name:?} is not a valid check name"),
+            "use a-z, 0-9 and _, starting with a letter, as in dns_answer_seconds",
         ));
     }
     if name.len() > MAX_NAME_CHARS {
         return Some((
             format!(
-                "the name of a check has at most {MAX_NAME_CHARS} characters, and this one has {}",
+                "a check name can have at most {MAX_NAME_CHARS} characters, but this one has {}",
                 name.len()
             ),
-            "shorten it: promansible_check_ comes before it, and the role is a label",
+            "shorten it: promansible_check_ is put in front of it, and the role is a label",
         ));
     }
     if OWN_NAMES.contains(&name) {
         return Some((
-            format!("promansible_check_{name} is promansible's own"),
-            "give the check another name",
+            format!("promansible_check_{name} is a metric of promansible itself"),
+            "choose another name for the check",
         ));
     }
     let suffix = SUFFIXES.iter().find(|suffix| name.ends_with(**suffix))?;
     Some((
-        format!("a check is a gauge, and a gauge's name does not end with {suffix}"),
-        "say what it is and end with the unit, as in queue_messages or dns_answer_seconds",
+        format!("a check is a gauge, and a gauge name must not end with {suffix}"),
+        "name what it measures and end with the unit, as in queue_messages or dns_answer_seconds",
     ))
 }
 
 fn help(name: &Scalar, typed: Option<Scalar>, report: &mut Report<'_>) -> String {
-    let want = "write a sentence for /metrics: help: \"How long the resolver took to answer.\"";
+    let want = "describe it for /metrics: help: \"How long the resolver took to answer.\"";
     let Some(help) = typed else {
         let message = format!("the check {:?} has no help", name.value);
-        wrong(report, name, message, want);
+        report_defect(report, name, message, want);
         return String::new();
     };
     let is_sentence = help.value.ends_with('.')
         && help.value.contains(char::is_alphabetic)
         && !help.value.contains(char::is_control);
     if !is_sentence {
-        let message = "the help of a check is a sentence in one line, with a full stop";
-        wrong(report, &help, message, want);
+        let message =
+            "the help of a check must be one sentence on one line, ending with a full stop";
+        report_defect(report, &help, message, want);
     }
     help.value
 }
@@ -269,10 +275,10 @@ fn labels(typed: Option<Spanned<Vec<Scalar>>>, report: &mut Report<'_>) -> Vec<S
         report.add(
             place(typed.referenced),
             format!(
-                "a check has at most {MAX_LABELS} labels of its own, and these are {}",
+                "a check can have at most {MAX_LABELS} labels, but this one has {}",
                 typed.value.len()
             ),
-            Some("keep those that tell its figures apart".to_owned()),
+            Some("keep the labels that distinguish its values".to_owned()),
         );
     }
     let mut labels = Vec::new();
@@ -283,24 +289,24 @@ fn labels(typed: Option<Spanned<Vec<Scalar>>>, report: &mut Report<'_>) -> Vec<S
             || name.starts_with(|c: char| c.is_ascii_digit())
             || !name.chars().all(good)
         {
-            wrong(
+            report_defect(
                 report,
                 &label,
-                format!("{name:?} is not the name of a label"),
-                "use letters, digits and _, and no digit first",
+                format!("{name:?} is not a valid label name"),
+                "use letters, digits and _, not starting with a digit",
             );
         } else if name.starts_with("__") || OWN_LABELS.contains(&name.as_str()) {
-            wrong(
+            report_defect(
                 report,
                 &label,
-                format!("a check cannot have the label {name:?}: it has a meaning already"),
-                "give the label another name; each figure has role and host anyway",
+                format!("a check cannot have the label {name:?}: it is reserved"),
+                "rename the label; every value has role and host anyway",
             );
         } else if labels.contains(name) {
-            wrong(
+            report_defect(
                 report,
                 &label,
-                format!("the label {name:?} stands twice"),
+                format!("the label {name:?} is listed twice"),
                 "keep one of them",
             );
         }
@@ -309,7 +315,7 @@ fn labels(typed: Option<Spanned<Vec<Scalar>>>, report: &mut Report<'_>) -> Vec<S
     labels
 }
 
-fn wrong(report: &mut Report<'_>, value: &Scalar, message: impl Into<String>, help: &str) {
+fn report_defect(report: &mut Report<'_>, value: &Scalar, message: impl Into<String>, help: &str) {
     report.add(place(value.referenced), message, Some(help.to_owned()));
 }
 

@@ -1,6 +1,7 @@
-//! The roles that the roles of bindings and schedules lead to: by `dependencies`, `include_role` and `import_role`.
+//! Finds the roles that the roles of bindings and schedules refer to by `dependencies`, `include_role` and
+//! `import_role`.
 //!
-//! What cannot be read here, and what is a template, is left to Ansible.
+//! Files that cannot be read here, and templates, are left to Ansible.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,16 +14,16 @@ use crate::config::RoleKind;
 use crate::config::spanned::parse;
 use crate::config::vars::VarValue;
 
-/// How deep folders of tasks are searched.
+/// The maximum depth of folders of tasks to search.
 const DEEPEST: usize = 5;
 
-/// More bytes has no file of tasks that a person wrote.
+/// The maximum size of a file of tasks, in bytes. No person writes a larger one.
 const LARGEST: u64 = 1 << 20;
 
-/// The variable by which a configuration can have roles looked for elsewhere.
+/// The variable by which a configuration can set other folders of roles.
 const ROLES_PATH: &str = "ANSIBLE_ROLES_PATH";
 
-/// The roles that are named somewhere and cannot be found, each as a sentence without its end.
+/// Returns the roles that are referred to and cannot be found, each as a sentence without a full stop.
 pub fn missing_roles(config: &Config) -> impl Iterator<Item = String> {
     let mut search = Search {
         folders: Vec::new(),
@@ -52,7 +53,7 @@ pub fn missing_roles(config: &Config) -> impl Iterator<Item = String> {
 }
 
 struct Search {
-    /// Where Ansible looks for roles, beside the folder of the role that names them.
+    /// The folders in which Ansible searches roles, in addition to the folder of the referring role.
     folders: Vec<PathBuf>,
     seen: BTreeSet<PathBuf>,
     missing: Vec<String>,
@@ -65,15 +66,15 @@ impl Search {
             if !self.seen.insert(folder.clone()) {
                 continue;
             }
-            for (file, name) in named(&folder) {
+            for (file, name) in referenced_roles(&folder) {
                 let beside = folder.parent().map(Path::to_owned);
                 let mut places = self.folders.iter().chain(&beside);
                 match places.find(|place| place.join(&name).is_dir()) {
                     Some(place) => waiting.push(place.join(&name)),
                     None => self.missing.push(format!(
-                        "{}: the role {name:?} is in none of the folders of roles: {}",
+                        "{}: the role {name:?} is not in any role folder: {}",
                         file.display(),
-                        shown(&self.folders)
+                        join_paths(&self.folders)
                     )),
                 }
             }
@@ -81,13 +82,13 @@ impl Search {
     }
 }
 
-fn shown(folders: &[PathBuf]) -> String {
+fn join_paths(folders: &[PathBuf]) -> String {
     let shown = folders.iter().map(|folder| folder.display().to_string());
     shown.collect::<Vec<_>>().join(", ")
 }
 
-/// The roles that a role names, each with the file.
-fn named(role: &Path) -> Vec<(PathBuf, String)> {
+/// Returns the roles that a role refers to, each with the file.
+fn referenced_roles(role: &Path) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     for file in files(&role.join("meta"), 0) {
         let is_main = file.file_stem().is_some_and(|stem| stem == "main");
@@ -95,7 +96,7 @@ fn named(role: &Path) -> Vec<(PathBuf, String)> {
         for dependency in meta["dependencies"].as_array().into_iter().flatten() {
             let name = match dependency {
                 Value::String(name) => Some(name),
-                // Where there is a source, ansible-galaxy installs it under its name.
+                // With a source, ansible-galaxy installs the role under its name.
                 Value::Object(map) => ["role", "name"].iter().find_map(|key| match map.get(*key) {
                     Some(Value::String(name)) => Some(name),
                     _ => None,
@@ -116,7 +117,7 @@ fn named(role: &Path) -> Vec<(PathBuf, String)> {
     found
 }
 
-/// Whether a name is that of a folder: neither a template, nor of a collection, nor a path or a requirement.
+/// Whether a name is that of a folder: not a template, a role of a collection, a path or a requirement.
 fn is_static(name: &str) -> bool {
     !name.contains("{{") && name.matches('.').count() < 2 && !name.contains(['/', ',', '='])
 }
@@ -142,7 +143,7 @@ fn included(value: &Value, names: &mut Vec<String>) {
     }
 }
 
-/// The YAML files below a folder, sorted.
+/// Returns the YAML files below a folder, sorted.
 fn files(folder: &Path, depth: usize) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
@@ -219,10 +220,14 @@ mod tests {
         let mut found = missing("");
         found.sort();
         let begin = [
-            format!("{playbook}/alert/roles/a/meta/main.yml: the role \"gone\" is in none of"),
-            format!("{playbook}/alert/roles/a/tasks/main.yml: the role \"lost\" is in none of"),
             format!(
-                "{playbook}/routine/roles/b/tasks/deep/more.yml: the role \"away\" is in none of"
+                "{playbook}/alert/roles/a/meta/main.yml: the role \"gone\" is not in any role folder"
+            ),
+            format!(
+                "{playbook}/alert/roles/a/tasks/main.yml: the role \"lost\" is not in any role folder"
+            ),
+            format!(
+                "{playbook}/routine/roles/b/tasks/deep/more.yml: the role \"away\" is not in any role folder"
             ),
         ];
         assert_eq!(found.len(), begin.len(), "{found:?}");

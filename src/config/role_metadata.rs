@@ -1,7 +1,7 @@
-//! What the roles say of themselves in their folders, and whether variables are as they say.
+//! Reads the metadata of roles from their folders, and checks variables against it.
 //!
-//! What cannot be read here is told as a warning beside the role, and its variables are left to Ansible: a configuration is
-//! not refused for a role that may work.
+//! If a file cannot be read here, the role has a warning, and its variables are left to Ansible: a configuration is not
+//! rejected because of a role that may work.
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
@@ -21,26 +21,26 @@ use crate::model::argument_spec::{self, Defect, Spec};
 use crate::model::run::Vars;
 use crate::util::suggest::did_you_mean;
 
-/// A role's YAML is written by people.
+/// The maximum size of a YAML file of a role. People write these files.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// More would fill a screen with warnings of one role.
+/// The maximum number of warnings of a role. More would fill a screen.
 const MAX_WARNINGS: usize = 20;
 
-/// What a role is for.
+/// The kind of a role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RoleKind {
-    /// It is under `alert/roles`.
+    /// A role under `alert/roles`.
     Alert,
-    /// It is under `routine/roles`.
+    /// A role under `routine/roles`.
     Routine,
-    /// It is of a collection, and can be used for alerts and for routine work.
+    /// A role of a collection, for alerts and for routine work.
     Collection,
 }
 
 impl RoleKind {
-    /// Its word. Of the first two it is also the folder's name.
+    /// Returns the name of the kind. For alert and routine roles, it is also the name of the folder.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Alert => "alert",
@@ -50,37 +50,35 @@ impl RoleKind {
     }
 }
 
-/// What a role says of itself.
+/// The metadata of a role.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct About {
-    /// What it is for.
     pub kind: RoleKind,
-    /// Its name. A role of each kind may have the same.
+    /// Its name. Roles of different kinds may have the same name.
     pub name: String,
-    /// Where it is.
     pub folder: PathBuf,
-    /// Its argument spec; `None` if it has none, or none that can be read.
+    /// Its argument spec; `None` if it has none, or if it cannot be read.
     pub spec: Option<Spec>,
-    /// What cannot be read of it, each as a sentence without its end.
+    /// Why files of it cannot be read, each as a sentence without a full stop.
     pub warnings: Vec<String>,
-    /// What it sets by its own `defaults` and `vars`.
+    /// The variables that its own `defaults` and `vars` set.
     sets: BTreeSet<String>,
-    /// What it sets by its own `vars`: how it works, and nothing to choose.
+    /// The variables that its own `vars` set: internal, and not to be changed.
     fixed: BTreeSet<String>,
-    /// The roles that it depends on, by the names that its `meta/main` gives.
+    /// The roles that it depends on, by the names in its `meta/main`.
     depends: Vec<String>,
-    /// Whether more may be set than is known here: it depends on roles, or its files cannot be read.
+    /// Whether it may set more variables than are known here: it depends on roles, or its files cannot be read.
     is_open: bool,
 }
 
-/// Everything that is wrong with variables.
+/// All defects of variables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VarsError(pub Vec<Defect>);
 
 impl std::error::Error for VarsError {}
 
 impl VarsError {
-    /// The first variable that is wrong, and why; what else is wrong follows.
+    /// Returns the first wrong variable, and why it is wrong. The other defects follow in the text.
     pub fn first(&self) -> (String, String) {
         let Some((first, more)) = self.0.split_first() else {
             return ("vars".to_owned(), String::new());
@@ -104,13 +102,13 @@ impl fmt::Display for VarsError {
 }
 
 impl Roles {
-    /// What is known of the roles of this name: one, or one of each kind.
+    /// Returns the metadata of the roles of this name: of one role, or of one of each kind.
     pub fn about(&self, name: &str) -> impl Iterator<Item = &About> {
         self.about.iter().filter(move |about| about.name == name)
     }
 
-    /// The variables that a role of ours requires and does not set itself: whoever checks variables has to know which of
-    /// them the inventory sets.
+    /// Returns the variables that a known role requires and does not set itself. To check variables, the caller must
+    /// know which of them the inventory sets.
     pub fn required_vars(&self) -> Vec<String> {
         let mut names = BTreeSet::new();
         for about in &self.about {
@@ -127,7 +125,7 @@ impl Roles {
         names.into_iter().cloned().collect()
     }
 
-    /// Whether a variable is a secret (`no_log`) by the argument spec of one of these roles.
+    /// Whether a variable is a secret (`no_log`) in the argument spec of one of these roles.
     pub fn is_secret(&self, roles: &[String], name: &str) -> bool {
         let specs = roles.iter().flat_map(|role| self.about(role));
         let mut options =
@@ -137,12 +135,12 @@ impl Roles {
         })
     }
 
-    /// Whether these roles take these variables over the API: by their argument specs, and by what they keep for
-    /// themselves. Variables are values here, not templates.
+    /// Checks that these roles accept these variables over the API: against their argument specs, and against the
+    /// variables that they reserve. Variables are values here, not templates.
     ///
-    /// `inventory` says of a name whether the inventory sets it, or may set it, for every host of the run.
+    /// `inventory` returns whether the inventory sets, or may set, a name for every host of the run.
     ///
-    /// *Errors*: all defects, by the roles' order.
+    /// *Errors*: all defects, in the order of the roles.
     pub fn check_vars(
         &self,
         roles: &[String],
@@ -190,7 +188,7 @@ impl Roles {
         }
     }
 
-    /// The options of a role, and of those that it depends on.
+    /// Returns the options of a role, and of the roles that it depends on.
     fn options(&self, role: &str) -> Vec<&str> {
         let (mut options, mut seen) = (Vec::new(), vec![role]);
         let mut at = 0;
@@ -208,14 +206,14 @@ impl Roles {
         options
     }
 
-    /// Why a variable is for others than the API to set, if there is a reason: Ansible, or who wrote the role.
+    /// Returns why a variable must not be set over the API, if so: because of Ansible, or because the role declares it.
     fn kept_from_api(&self, roles: &[String], name: &str) -> Option<String> {
         if let Some(why) = defect_of_name(name) {
             return Some(format!("it {why}"));
         }
         if let Some(role) = self.not_over_api.get(name) {
             return Some(format!(
-                "{role} does not take it over the API (not_over_api in its meta/promansible.yml); set it in the configuration file or the inventory"
+                "{role} does not accept it over the API (not_over_api in its meta/promansible.yml); set it in the configuration file or the inventory"
             ));
         }
         let mut of_run = roles.iter().flat_map(|role| self.about(role));
@@ -225,25 +223,25 @@ impl Roles {
             return None;
         }
         Some(format!(
-            "{} sets it in its own vars, where it is nothing to choose; leave it out",
+            "{} sets it in its own vars, so it cannot be changed; leave it out",
             about.name
         ))
     }
 }
 
-/// Why a variable is not taken that stands in no spec of these roles.
+/// Returns why a variable is rejected that is in none of the specs of these roles.
 fn unknown(roles: &[String], name: &str, known: &[&str]) -> String {
     let help = match known {
-        [] => "it takes no variables".to_owned(),
+        [] => "it has no variables".to_owned(),
         known => did_you_mean(name, known, "the variables are"),
     };
     match roles {
-        [role] => format!("{role} does not know it; {help}"),
-        _ => format!("no role of these knows it; {help}"),
+        [role] => format!("{role} has no such variable; {help}"),
+        _ => format!("none of these roles has such a variable; {help}"),
     }
 }
 
-/// The file `meta/main.yml` of a role, as far as it matters here.
+/// The relevant part of the file `meta/main.yml` of a role.
 #[derive(Default, Deserialize)]
 struct MetaText {
     #[serde(default)]
@@ -258,7 +256,7 @@ struct SpecsText {
     argument_specs: Option<VarValue>,
 }
 
-/// What the role in a folder says of itself.
+/// Reads the metadata of the role in a folder.
 pub(super) fn about(kind: RoleKind, name: &str, folder: PathBuf) -> About {
     let mut about = About {
         kind,
@@ -278,7 +276,7 @@ pub(super) fn about(kind: RoleKind, name: &str, folder: PathBuf) -> About {
         .as_ref()
         .is_none_or(|value| value.is_null() || *value == Value::Array(Vec::new()));
     about.depends = depends.as_ref().map(names).unwrap_or_default();
-    // As Ansible: the file of its own is taken alone, whatever the other says.
+    // As in Ansible: the separate file takes precedence, and the other is ignored.
     let specs = match about.yaml::<SpecsText>("meta/argument_specs") {
         Ok(Some(specs)) => specs.argument_specs,
         Ok(None) => meta.argument_specs,
@@ -296,7 +294,7 @@ pub(super) fn about(kind: RoleKind, name: &str, folder: PathBuf) -> About {
     about
 }
 
-/// The names of the roles of a list of dependencies.
+/// Returns the names of the roles in a list of dependencies.
 fn names(dependencies: &Value) -> Vec<String> {
     let name = |item: &Value| {
         let named = ["role", "name"].iter().find_map(|key| item.get(key));
@@ -306,24 +304,24 @@ fn names(dependencies: &Value) -> Vec<String> {
     items.iter().filter_map(name).collect()
 }
 
-/// There is something, and it cannot be read; that was noted.
+/// The file exists, and cannot be read. This was reported.
 struct Unread;
 
 impl About {
-    /// Whether a variable of this name is an option of it, or has a default.
+    /// Whether a variable of this name is an option of the role, or has a default.
     pub(super) fn has(&self, name: &str) -> bool {
         let mut options = self.spec.iter().flat_map(|spec| spec.options.names());
         options.any(|option| option == name) || self.sets.contains(name)
     }
 
-    /// The names of the variables that a file sets.
+    /// Returns the names of the variables that a file sets.
     fn names_in(&mut self, file: &str) -> BTreeSet<String> {
         let set: Option<Pairs<IgnoredAny>> = self.yaml(file).unwrap_or(None);
         let set = set.unwrap_or_default().0.into_iter();
         set.map(|(name, _)| name.value).collect()
     }
 
-    /// Reads a file whose name is given without its ending, if there is one and it holds anything.
+    /// Reads a file, if it exists and is not empty. The name has no extension.
     fn yaml<T: DeserializeOwned>(&mut self, name: &str) -> Result<Option<T>, Unread> {
         for ending in [".yml", ".yaml", ".json", ""] {
             let file = format!("{name}{ending}");
@@ -334,7 +332,7 @@ impl About {
                     Err(e) => e.first_line(),
                 },
                 Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-                // Ansible reads all that is in it.
+                // Ansible reads all files in the folder.
                 Err(e) if e.kind() == io::ErrorKind::IsADirectory => {
                     self.is_open = true;
                     return Ok(None);
@@ -349,14 +347,14 @@ impl About {
     }
 }
 
-/// The text of a file, within bounds.
+/// Reads the text of a file, up to the maximum size.
 fn text(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     File::open(path)?
         .take(MAX_FILE_BYTES + 1)
         .read_to_string(&mut text)?;
     if text.len() as u64 > MAX_FILE_BYTES {
-        let why = format!("it has more than {} MiB", MAX_FILE_BYTES >> 20);
+        let why = format!("it is larger than {} MiB", MAX_FILE_BYTES >> 20);
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
     }
     Ok(text)

@@ -1,4 +1,4 @@
-//! The schedules as typed → [`Schedule`]s.
+//! The section `schedules`, from YAML to [`Schedule`]s.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ const JITTER: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(2
 
 const CRON_HELP: &str = "write five fields: minute, hour, day of the month, month, day of the week, as in cron: '*/15 * * * *'; or @hourly, @daily, @weekly, @monthly";
 
-/// Checks every schedule, and that no name stands twice.
+/// Checks every schedule, and that the names are unique.
 pub(super) fn check(
     typed: Vec<Spanned<ScheduleText>>,
     ansible: &Ansible,
@@ -104,7 +104,7 @@ pub(super) fn schedule(
                 "mode",
                 typed.mode.as_ref(),
                 ["run", "check"],
-                "write run or check (only say what would change)",
+                "write run or check (report changes without making them)",
                 report,
             ),
             timeout: duration(
@@ -119,7 +119,7 @@ pub(super) fn schedule(
                 "on_interrupt",
                 typed.on_interrupt.as_ref(),
                 ["leave", "rerun"],
-                "write rerun (queue it again) or leave (the next time comes anyway)",
+                "write rerun (queue the run again) or leave (the next scheduled run follows anyway)",
                 report,
             ),
             narrowing,
@@ -130,13 +130,13 @@ pub(super) fn schedule(
     }
 }
 
-/// A target that needs no alert.
+/// Reads a target that needs no alert.
 fn place_to_run(
     typed: Option<Spanned<TargetText>>,
     whole: Option<Place>,
     report: &mut Report<'_>,
 ) -> Target {
-    const HELP: &str = "say where it runs: target: {group: NAME}, {hosts: [NAME]} or controller";
+    const HELP: &str = "set where it runs: target: {group: NAME}, {hosts: [NAME]} or controller";
     let Some(typed) = typed else {
         report.add(whole, "this schedule has no target", Some(HELP.to_owned()));
         return Target::default();
@@ -145,7 +145,7 @@ fn place_to_run(
     if by_alert {
         report.add(
             place(typed.referenced),
-            "target: there is no alert that names the host",
+            "target: there is no alert to take the host from",
             Some(HELP.to_owned()),
         );
         return Target::default();
@@ -165,7 +165,7 @@ fn cron(typed: Option<Scalar>, whole: Option<Place>, report: &mut Report<'_>) ->
     typed.value.parse().unwrap_or_else(|error| {
         let help = match error {
             CronError::Syntax(_) => CRON_HELP,
-            CronError::Never => "say a day that its month has",
+            CronError::Never => "choose a day that exists in that month",
         };
         report.add(
             place(typed.referenced),
@@ -186,7 +186,7 @@ fn missed(typed: Option<&Scalar>, report: &mut Report<'_>) -> Missed {
                 typed.and_then(|typed| place(typed.referenced)),
                 format!("missed is {other:?}"),
                 Some(
-                    "write skip (leave missed times out), once (one run makes up for all of them) or all (each is made up for)"
+                    "write skip (ignore missed times), once (one run for all missed times) or all (one run for each)"
                         .to_owned(),
                 ),
             );

@@ -1,4 +1,4 @@
-//! `service_discovery` as typed → [`ServiceDiscovery`].
+//! The section `service_discovery`, from YAML to [`ServiceDiscovery`].
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -22,16 +22,16 @@ use super::target::exact_name;
 use super::values::{is_identifier, is_usable};
 use super::yaml::nearest;
 
-/// As many variables or facts become labels at most.
+/// The maximum number of variables, and of facts, that become labels.
 const MAX_EXPOSED: usize = 50;
 
-/// How a matcher of hosts looks, and one with `==`.
+/// The help for a host matcher with `==`, and for any other defect.
 const MATCHERS: [&str; 2] = [
-    r#"`==` is no operator: `=` compares, as in __meta_ansible_fact_distribution="Debian""#,
-    r#"write it as for Alertmanager: __meta_ansible_fact_distribution="Debian", __meta_ansible_host=~"web.*""#,
+    r#"`==` is not an operator: use `=`, as in __meta_ansible_fact_distribution="Debian""#,
+    r#"write matchers as in Alertmanager: __meta_ansible_fact_distribution="Debian", __meta_ansible_host=~"web.*""#,
 ];
 
-/// Checks what becomes a label, and every file.
+/// Checks the variables and facts that become labels, and every file.
 pub(super) fn check(typed: ServiceDiscoveryText, report: &mut Report<'_>) -> ServiceDiscovery {
     let defaults = Exposed::default();
     let exposed = Exposed {
@@ -52,7 +52,9 @@ pub(super) fn check(typed: ServiceDiscoveryText, report: &mut Report<'_>) -> Ser
                 report.add(
                     place(path.referenced),
                     format!("two files have the path {:?}", path.value),
-                    Some("each would undo the other: give each its own".to_owned()),
+                    Some(
+                        "they would overwrite each other: use a different path for each".to_owned(),
+                    ),
                 );
             }
             files.push(Arc::new(file));
@@ -61,7 +63,7 @@ pub(super) fn check(typed: ServiceDiscoveryText, report: &mut Report<'_>) -> Ser
     ServiceDiscovery { exposed, files }
 }
 
-/// What a list of exposed things is a list of.
+/// The kind of a list of exposed names.
 struct Kind {
     key: &'static str,
     noun: &'static str,
@@ -76,15 +78,15 @@ const VARS: Kind = Kind {
     defect: |name| {
         if !is_identifier(name) {
             return Some((
-                format!("{name:?} is not the name of a variable"),
-                "use letters, digits and _, and no digit first",
+                format!("{name:?} is not a valid variable name"),
+                "use letters, digits and _, not starting with a digit",
             ));
         }
-        // Ansible's own words for passwords: ansible_password, ansible_ssh_pass, ansible_become_pass …
+        // Ansible's names for passwords: ansible_password, ansible_ssh_pass, ansible_become_pass …
         (name.starts_with("ansible_") && name.contains("pass")).then(|| {
             (
                 format!("the variable {name:?} holds a password"),
-                "targets can be read by everybody who may look at Prometheus: leave it out",
+                "everyone with access to Prometheus can read the labels of targets: remove it",
             )
         })
     },
@@ -98,8 +100,8 @@ const FACTS: Kind = Kind {
         let bad = |part: &str| part.is_empty() || part.contains(char::is_control);
         path.split('.').any(bad).then(|| {
             (
-                format!("{path:?} is not the path of a fact"),
-                "write names with dots between, as in default_ipv4.address or ansible_local.site.rack",
+                format!("{path:?} is not a valid fact path"),
+                "write names separated by dots, as in default_ipv4.address or ansible_local.site.rack",
             )
         })
     },
@@ -110,25 +112,25 @@ fn exposed(list: Spanned<Vec<Scalar>>, kind: &Kind, report: &mut Report<'_>) -> 
         report.add(
             place(list.referenced),
             format!(
-                "{} has {} names, and {MAX_EXPOSED} is the most",
+                "{} has {} names; at most {MAX_EXPOSED} are allowed",
                 kind.key,
                 list.value.len()
             ),
             Some(
-                "each becomes a label of every host: keep what you relabel or filter by".to_owned(),
+                "each one becomes a label of every host: keep those that you use for relabeling or filtering".to_owned(),
             ),
         );
     }
     let mut labels = HashSet::new();
     for name in &list.value {
         if let Some((message, help)) = (kind.defect)(&name.value) {
-            wrong(report, name, message, help);
+            report_defect(report, name, message, help);
         } else if !labels.insert((kind.label)(&name.value)) {
             let label = (kind.label)(&name.value);
-            wrong(
+            report_defect(
                 report,
                 name,
-                format!("the label {label} would stand twice"),
+                format!("the label {label} would be set twice"),
                 &format!(
                     "another {} becomes the same label: keep one of them",
                     kind.noun
@@ -158,8 +160,8 @@ fn file(
         port: typed.port.and_then(|typed| {
             let port = sd::port(&typed.value);
             if port.is_none() {
-                let message = format!("port is not a port: {:?}", typed.value);
-                wrong(report, &typed, message, "write a number from 1 to 65535");
+                let message = format!("port is not a valid port: {:?}", typed.value);
+                report_defect(report, &typed, message, "write a number from 1 to 65535");
             }
             port
         }),
@@ -167,17 +169,17 @@ fn file(
             let scheme = typed.value.parse::<Scheme>().ok();
             if scheme.is_none() {
                 let message = format!("scheme is {:?}", typed.value);
-                wrong(report, &typed, message, "write http or https");
+                report_defect(report, &typed, message, "write http or https");
             }
             scheme
         }),
         metrics_path: typed.metrics_path.map(|typed| {
             if !is_metrics_path(&typed.value) {
-                wrong(
+                report_defect(
                     report,
                     &typed,
-                    format!("metrics_path is not a path: {:?}", typed.value),
-                    "write it from the / on, as in /metrics; a parameter is a label: labels: {__param_NAME: VALUE}",
+                    format!("metrics_path is not a valid path: {:?}", typed.value),
+                    "write a path that begins with /, as in /metrics; set parameters as labels: labels: {__param_NAME: VALUE}",
                 );
             }
             typed.value
@@ -206,11 +208,11 @@ fn check_path(path: &Scalar, report: &mut Report<'_>) {
     let known = ["json", "yml", "yaml"];
     if !is_usable(path) || !ending.is_some_and(|ending| known.iter().any(|known| ending == *known))
     {
-        wrong(
+        report_defect(
             report,
             path,
-            format!("{:?} is not a file of targets", path.value),
-            "Prometheus watches files whose names end with .json, .yml or .yaml: path: /etc/prometheus/targets/promansible.json",
+            format!("{:?} is not a valid targets file", path.value),
+            "Prometheus reads only files that end in .json, .yml or .yaml: path: /etc/prometheus/targets/promansible.json",
         );
     }
 }
@@ -223,7 +225,7 @@ fn groups(typed: Option<Spanned<Vec<Scalar>>>, report: &mut Report<'_>) -> Vec<S
         report.add(
             place(typed.referenced),
             "groups is empty",
-            Some("name at least one, or leave groups out for every host".to_owned()),
+            Some("list at least one group, or remove the key to include every host".to_owned()),
         );
     }
     for group in &typed.value {
@@ -237,17 +239,17 @@ fn matchers(text: &Scalar, exposed: &Exposed, report: &mut Report<'_>) -> Vec<Ma
         Ok(matchers) => return matchers,
         Err(MatcherError::Syntax(error)) => no_matcher(text, error, MATCHERS, report),
         Err(MatcherError::Empty) => {
-            wrong(report, text, "this matcher is empty", MATCHERS[1]);
+            report_defect(report, text, "this matcher is empty", MATCHERS[1]);
         }
         Err(MatcherError::UnknownLabel { label, known }) => {
             let meant = nearest(&label, &known);
             let meant = meant.map_or_else(String::new, |label| format!("did you mean {label}? "));
-            wrong(
+            report_defect(
                 report,
                 text,
                 format!("no host has a label {label:?}"),
                 &format!(
-                    "{meant}service_discovery.vars and .facts say which there are: {}",
+                    "{meant}service_discovery.vars and .facts define the labels: {}",
                     known.join(", ")
                 ),
             );
@@ -259,14 +261,14 @@ fn matchers(text: &Scalar, exposed: &Exposed, report: &mut Report<'_>) -> Vec<Ma
 fn labels(typed: Pairs<Scalar>, report: &mut Report<'_>) -> Vec<(String, String)> {
     let labels = typed.0.into_iter().map(|(name, value)| {
         if let Some(help) = label_defect(&name.value) {
-            let message = format!("{:?} cannot be a label of these targets", name.value);
-            wrong(report, &name, message, help);
+            let message = format!("{:?} is not a valid label for these targets", name.value);
+            report_defect(report, &name, message, help);
         }
         (name.value, value.value)
     });
     labels.collect()
 }
 
-fn wrong(report: &mut Report<'_>, value: &Scalar, message: impl Into<String>, help: &str) {
+fn report_defect(report: &mut Report<'_>, value: &Scalar, message: impl Into<String>, help: &str) {
     report.add(place(value.referenced), message, Some(help.to_owned()));
 }

@@ -1,4 +1,4 @@
-//! A value as typed, with its place; and how a text of YAML is read into such values.
+//! Values as typed, with their places, and the YAML parser for them.
 
 use std::fmt;
 use std::ops::Range;
@@ -13,7 +13,7 @@ use crate::config::yaml;
 /// A value as typed.
 pub(crate) type Scalar = Spanned<String>;
 
-/// A map with free keys, in its order; each key with its place.
+/// A map with arbitrary keys in their order, each with its place.
 #[derive(Debug)]
 pub(crate) struct Pairs<V>(pub(crate) Vec<(Scalar, V)>);
 
@@ -47,12 +47,12 @@ impl<'de, V: Deserialize<'de>> Deserialize<'de> for Pairs<V> {
     }
 }
 
-/// Reads the YAML. Its defects end the reading, so there is one at most.
+/// Parses YAML. The first defect ends the parsing, so there is at most one.
 pub(crate) fn parse<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, ConfigErrors> {
     let options = serde_saphyr::options! {
-        // Far more than a person writes, and so little that no file exhausts the stack or the memory.
+        // Far more than a person writes, and little enough that no file exhausts the stack or the memory.
         budget: serde_saphyr::budget! { max_depth: 64, max_inclusion_depth: 0 },
-        // 0644 and 1_000 mean different numbers to different readers: as a text they stay what was typed.
+        // 0644 and 1_000 are different numbers for different parsers. As strings they stay as typed.
         leading_zero_numbers_as_strings: true,
         underscored_numbers_as_strings: true,
         with_snippet: false,
@@ -64,8 +64,8 @@ pub(crate) fn parse<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, Co
     })
 }
 
-/// The place of a part of a value, given in bytes of the value; `None` if the value was typed in a way in which its
-/// characters cannot be followed one by one (a block, several lines, a numeric escape).
+/// Returns the place of a part of a value, given in bytes of the value; `None` if the characters cannot be mapped one
+/// to one (a block, several lines, a numeric escape).
 pub(super) fn exact_place(source: &str, value: &Scalar, part: Range<usize>) -> Option<Place> {
     let whole = place(value.referenced)?;
     let span = value.referenced.span();
@@ -111,10 +111,10 @@ pub(super) fn exact_place(source: &str, value: &Scalar, part: Range<usize>) -> O
     None
 }
 
-/// Stands for the end of a value; no YAML text holds it.
+/// Marks the end of a value. It cannot occur in YAML.
 const END: char = '\u{ffff}';
 
-/// What a one-letter escape of a double-quoted value means, for those that people use.
+/// Returns the meaning of the common one-letter escapes of double-quoted values.
 fn escaped(letter: char) -> Option<char> {
     match letter {
         '"' | '\\' | '/' => Some(letter),

@@ -1,4 +1,4 @@
-//! A binding's target as typed → a [`Target`].
+//! The key `target`, from YAML to [`Target`].
 
 use std::collections::HashSet;
 
@@ -9,7 +9,7 @@ use super::error::{Report, place};
 use super::raw::{TargetMap, TargetText};
 use super::spanned::Scalar;
 
-/// Which hosts, or the default where nothing is typed or it was noted as a defect.
+/// Reads the target. Returns the default if it is missing, or after reporting a defect.
 pub(super) fn target(typed: Option<Spanned<TargetText>>, report: &mut Report<'_>) -> Target {
     const FORMS: &str =
         "write one of: {alerting_host: instance}, {group: NAME}, {hosts: [NAME]}, controller";
@@ -44,9 +44,10 @@ pub(super) fn target(typed: Option<Spanned<TargetText>>, report: &mut Report<'_>
             if label.value.is_empty() {
                 report.add(
                     place(label.referenced),
-                    "alerting_host names no label",
+                    "alerting_host is empty",
                     Some(
-                        "name the label that holds the host: {alerting_host: instance}".to_owned(),
+                        "set the label that contains the host: {alerting_host: instance}"
+                            .to_owned(),
                     ),
                 );
             }
@@ -68,8 +69,8 @@ pub(super) fn target(typed: Option<Spanned<TargetText>>, report: &mut Report<'_>
             if hosts.value.is_empty() {
                 report.add(
                     place(hosts.referenced),
-                    "hosts is empty, so it could never run",
-                    Some("name at least one host of the inventory: {hosts: [web1]}".to_owned()),
+                    "hosts is empty, so nothing would ever run",
+                    Some("list at least one inventory host: {hosts: [web1]}".to_owned()),
                 );
             }
             let mut seen = HashSet::new();
@@ -78,7 +79,7 @@ pub(super) fn target(typed: Option<Spanned<TargetText>>, report: &mut Report<'_>
                 if !seen.insert(&host.value) {
                     report.add(
                         place(host.referenced),
-                        format!("the host {:?} stands twice", host.value),
+                        format!("the host {:?} is listed twice", host.value),
                         Some("remove one".to_owned()),
                     );
                 }
@@ -88,7 +89,7 @@ pub(super) fn target(typed: Option<Spanned<TargetText>>, report: &mut Report<'_>
         _ => {
             report.add(
                 place(referenced),
-                "a target has exactly one kind",
+                "a target must have exactly one kind",
                 Some(FORMS.to_owned()),
             );
             Target::default()
@@ -96,24 +97,24 @@ pub(super) fn target(typed: Option<Spanned<TargetText>>, report: &mut Report<'_>
     }
 }
 
-/// What a name that is not exact is answered with.
-pub(super) const EXACT_NAME: &str = "write the name as it stands in the inventory; a pattern is never expanded (every host: {group: all})";
+/// The help for a name that is not exact.
+pub(super) const EXACT_NAME: &str = "write the name as it is in the inventory; patterns are never expanded (every host: {group: all})";
 
-/// Whether it is one name, and nothing that Ansible would read as a pattern, an option or a file.
+/// Whether a text is a single name that Ansible cannot interpret as a pattern, an option or a file.
 pub(super) fn is_exact_name(name: &str, kind: &str) -> bool {
     let pattern = |c: char| c.is_whitespace() || c.is_control() || "*?[]!&~,;{}".contains(c);
-    // A host's name may be an IPv6 address; a colon in a group's joins two.
+    // A host name may be an IPv6 address; in a group name, a colon joins two groups.
     let colon = kind == "group" && name.contains(':');
     !(name.is_empty() || name.starts_with(['-', '@']) || name.contains(pattern) || colon)
 }
 
-/// Notes a name that is not exact.
+/// Reports a name that is not exact.
 pub(super) fn exact_name(name: &Scalar, kind: &str, report: &mut Report<'_>) {
     if !is_exact_name(&name.value, kind) {
         report.add(
             place(name.referenced),
             format!("{:?} is not the exact name of a {kind}", name.value),
-            Some(format!("{EXACT_NAME}, so each {kind} is named by itself")),
+            Some(format!("{EXACT_NAME}, so list each {kind} separately")),
         );
     }
 }

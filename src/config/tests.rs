@@ -1,4 +1,4 @@
-//! Whole files: what a good one becomes, and every word that is said of a bad one.
+//! Whole files: the result for a good one, and the complete messages for a bad one.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -35,7 +35,7 @@ fn files(dir: &str, extension: &str) -> Vec<PathBuf> {
     files
 }
 
-/// `bad/NAME.yml` has one defect, and `bad/NAME.txt` is what is said of it. `UPDATE_GOLDEN=1` writes the latter.
+/// `bad/NAME.yml` has one defect, and `bad/NAME.txt` is the message. `UPDATE_GOLDEN=1` writes the latter.
 #[test]
 fn every_bad_file_is_refused_in_these_words() {
     let update = std::env::var_os("UPDATE_GOLDEN").is_some_and(|value| value == "1");
@@ -162,7 +162,7 @@ fn a_file_that_cannot_be_read_is_told_so() {
     );
 
     fs::write(&path, vec![b'#'; (16 << 20) + 1]).expect("written");
-    assert!(said(&path).message.contains("more than 16 MiB"));
+    assert!(said(&path).message.contains("larger than 16 MiB"));
 }
 
 #[test]

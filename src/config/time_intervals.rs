@@ -1,4 +1,4 @@
-//! The time intervals as typed → [`TimeInterval`]s, and those that a binding names → [`Windows`].
+//! The section `time_intervals`, from YAML to [`TimeInterval`]s, and those of a binding, to [`Windows`].
 
 use std::collections::HashMap;
 use std::str::FromStr;
@@ -16,10 +16,10 @@ use crate::util::zone::Zone;
 
 const MAX_NAME: usize = 128;
 
-const SPAN_HELP: &str = "say when: time_intervals: [{weekdays: ['monday:friday'], times: [{start_time: '09:00', end_time: '17:00'}]}]";
+const SPAN_HELP: &str = "add a time: time_intervals: [{weekdays: ['monday:friday'], times: [{start_time: '09:00', end_time: '17:00'}]}]";
 const TIME_HELP: &str = "write both: {start_time: '09:00', end_time: '17:00'}";
 
-/// Checks every time interval, and that no name stands twice.
+/// Checks every time interval, and that the names are unique.
 pub(super) fn check(
     typed: Vec<Spanned<TimeIntervalText>>,
     report: &mut Report<'_>,
@@ -40,7 +40,7 @@ pub(super) fn check(
                         name.value
                     ),
                     Some(
-                        "give each its own; one may have several entries under time_intervals"
+                        "use a unique name for each; one interval may have several entries under time_intervals"
                             .to_owned(),
                     ),
                 );
@@ -68,7 +68,7 @@ fn interval(
     if spans.is_empty() {
         report.add(
             list,
-            format!("the time interval {name:?} has no time in it"),
+            format!("the time interval {name:?} is empty"),
             Some(SPAN_HELP.to_owned()),
         );
     }
@@ -81,14 +81,14 @@ fn name(typed: Option<Scalar>, whole: Option<Place>, report: &mut Report<'_>) ->
         report.add(
             whole,
             "this time interval has no name",
-            Some("add the one by which bindings speak of it: name: business-hours".to_owned()),
+            Some("add the name that bindings refer to: name: business-hours".to_owned()),
         );
         return String::new();
     };
     if !is_usable(&typed) || typed.value.len() > MAX_NAME {
         report.add(
             place(typed.referenced),
-            format!("{:?} cannot be a time interval's name", typed.value),
+            format!("{:?} is not a valid time interval name", typed.value),
             Some(format!(
                 "use 1 to {MAX_NAME} bytes, and no control characters"
             )),
@@ -112,7 +112,7 @@ fn span(typed: SpanText, report: &mut Report<'_>) -> Span {
     }
 }
 
-/// The zone of a span; `Local` is that of this machine, as for Alertmanager.
+/// Reads the zone of a span; `Local` is that of this machine, as in Alertmanager.
 fn location(typed: Option<&Scalar>, report: &mut Report<'_>) -> Zone {
     let Some(local) = typed.filter(|typed| typed.value.eq_ignore_ascii_case("local")) else {
         return zone("location", typed, report);
@@ -123,13 +123,13 @@ fn location(typed: Option<&Scalar>, report: &mut Report<'_>) -> Zone {
         Err(format!("there is no time zone {:?}", local.value))
     };
     found.unwrap_or_else(|why| {
-        let help = "write Local for that of this machine, or a name of the IANA data base, as in location: Asia/Shanghai";
+        let help = "write Local for the time zone of this machine, or an IANA time zone name, as in location: Asia/Shanghai";
         report.add(place(local.referenced), why, Some(help.to_owned()));
         Zone::UTC
     })
 }
 
-/// What stands in a list, which is not empty where it is typed.
+/// Reads a list. If it is set, it must not be empty.
 fn entries<T>(key: &str, typed: Option<Spanned<Vec<T>>>, report: &mut Report<'_>) -> Vec<T> {
     let Some(typed) = typed else {
         return Vec::new();
@@ -138,7 +138,7 @@ fn entries<T>(key: &str, typed: Option<Spanned<Vec<T>>>, report: &mut Report<'_>
         report.add(
             place(typed.referenced),
             format!("{key} is empty"),
-            Some("leave the key out where any will do".to_owned()),
+            Some("remove the key to allow any value".to_owned()),
         );
     }
     typed.value
@@ -160,7 +160,7 @@ fn times_of_day(typed: &Spanned<TimeRangeText>, report: &mut Report<'_>) -> Opti
     };
     let range = TimeRange::new(&start.value, &end.value);
     range
-        .map_err(|error| note("times", place(typed.referenced), error, report))
+        .map_err(|error| report_syntax_error("times", place(typed.referenced), error, report))
         .ok()
 }
 
@@ -172,7 +172,7 @@ fn ranges<T: FromStr<Err = SyntaxError>>(
     let read = |typed: &Scalar, report: &mut Report<'_>| {
         let range = typed.value.parse();
         range
-            .map_err(|error| note(key, place(typed.referenced), error, report))
+            .map_err(|error| report_syntax_error(key, place(typed.referenced), error, report))
             .ok()
     };
     entries(key, typed, report)
@@ -181,12 +181,12 @@ fn ranges<T: FromStr<Err = SyntaxError>>(
         .collect()
 }
 
-fn note(key: &str, at: Option<Place>, error: SyntaxError, report: &mut Report<'_>) {
+fn report_syntax_error(key: &str, at: Option<Place>, error: SyntaxError, report: &mut Report<'_>) {
     let SyntaxError { message, help } = error;
     report.add(at, format!("{key}: {message}"), Some(help));
 }
 
-/// The time intervals that `active_times` and `mute_times` name.
+/// Reads the time intervals that `active_times` and `mute_times` refer to.
 pub(super) fn windows(
     active: Option<Spanned<Vec<Scalar>>>,
     mute: Option<Spanned<Vec<Scalar>>>,
@@ -194,12 +194,12 @@ pub(super) fn windows(
     report: &mut Report<'_>,
 ) -> Windows {
     Windows {
-        active: named("active_times", active, known, report),
-        mute: named("mute_times", mute, known, report),
+        active: intervals_by_name("active_times", active, known, report),
+        mute: intervals_by_name("mute_times", mute, known, report),
     }
 }
 
-fn named(
+fn intervals_by_name(
     key: &str,
     typed: Option<Spanned<Vec<Scalar>>>,
     known: &[Arc<TimeInterval>],
@@ -213,7 +213,7 @@ fn named(
         }
         let names: Vec<&str> = known.iter().map(|known| known.name.as_str()).collect();
         let help = if names.is_empty() {
-            "the configuration file has no time_intervals: add one of this name there".to_owned()
+            "the configuration file has no time_intervals: define this one there".to_owned()
         } else {
             did_you_mean(&typed.value, &names, "the time intervals are")
         };
@@ -274,7 +274,7 @@ mod tests {
         );
         let said = read("active_times: [weekend]", &[]).unwrap_err();
         assert!(
-            said.ends_with("has no time_intervals: add one of this name there"),
+            said.ends_with("has no time_intervals: define this one there"),
             "{said}"
         );
     }

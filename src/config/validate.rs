@@ -1,4 +1,4 @@
-//! From the text as typed to a [`Config`]: every value is read, bounded and given its default.
+//! From the file as typed to a [`Config`]: parses every value, checks its bounds and sets the defaults.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 const YEAR: Duration = Duration::from_hours(24 * 365);
 
-/// Checks every value; `roles` is `None` if they could not be listed, which was noted then.
+/// Checks every value; `roles` is `None` if they could not be listed, which was reported.
 pub(super) fn check(
     typed: FileText,
     roles: Option<&Roles>,
@@ -96,9 +96,9 @@ fn ansible(typed: AnsibleText, report: &mut Report<'_>) -> Ansible {
     if sources.is_none_or(|list| list.value.is_empty()) {
         report.add(
             sources.and_then(|list| place(list.referenced)),
-            "ansible.inventory names no source",
+            "ansible.inventory has no source",
             Some(
-                "name at least one, as for `ansible-inventory -i`: inventory: [config/inventory]"
+                "list at least one, as for `ansible-inventory -i`: inventory: [config/inventory]"
                     .to_owned(),
             ),
         );
@@ -197,11 +197,8 @@ fn environment(typed: Pairs<Scalar>, report: &mut Report<'_>) -> BTreeMap<String
         if !is_identifier(&name.value) {
             report.add(
                 place(name.referenced),
-                format!(
-                    "{:?} is not the name of an environment variable",
-                    name.value
-                ),
-                Some("use letters, digits and _, and no digit first".to_owned()),
+                format!("{:?} is not a valid environment variable name", name.value),
+                Some("use letters, digits and _, not starting with a digit".to_owned()),
             );
         }
         if value.value.contains('\0') {

@@ -1,4 +1,4 @@
-//! One value as typed → a number, a time, a size, a text; bounded, or noted as a defect.
+//! Reads single values: numbers, durations, sizes, texts. Reports values that are invalid or out of range.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -14,13 +14,13 @@ use crate::util::units::{
 };
 use crate::util::zone::Zone;
 
-/// The bounds that `runs.timeout` and a binding's `timeout` share.
+/// The bounds of `runs.timeout` and of the `timeout` of a binding.
 pub(super) const TIMEOUT: RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_hours(7 * 24);
-/// The bounds that `runs.batch_window` and a binding's `batch_window` share; 0 means that nothing is waited for.
+/// The bounds of `runs.batch_window` and of the `batch_window` of a binding; 0 means no waiting.
 pub(super) const BATCH_WINDOW: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(1);
 
-/// A duration within bounds, or its default.
+/// Reads a duration within bounds; returns the default if it is missing or invalid.
 pub(super) fn duration(
     key: &str,
     typed: Option<&Scalar>,
@@ -53,7 +53,7 @@ pub(super) fn size(
     unit.read(key, typed, default, &bounds, report)
 }
 
-/// A kind of value that is written with a unit.
+/// A kind of value with a unit.
 struct Unit<T> {
     noun: &'static str,
     help: &'static str,
@@ -75,7 +75,7 @@ impl<T: PartialOrd + Copy> Unit<T> {
         let (message, help) = match (self.parse)(text) {
             Ok(value) if bounds.contains(&value) => return value,
             Ok(_) => (
-                format!("{key} is out of bounds: {text}"),
+                format!("{key} is out of range: {text}"),
                 within(
                     &(self.format)(*bounds.start()),
                     &(self.format)(*bounds.end()),
@@ -91,7 +91,7 @@ impl<T: PartialOrd + Copy> Unit<T> {
     }
 }
 
-/// A whole number within bounds, or its default.
+/// Reads a whole number within bounds; returns the default if it is missing or invalid.
 pub(super) fn count<T: FromStr + PartialOrd + Display + Copy>(
     key: &str,
     typed: Option<&Scalar>,
@@ -104,7 +104,7 @@ pub(super) fn count<T: FromStr + PartialOrd + Display + Copy>(
     let whole = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let message = match text.parse() {
         Ok(value) if whole && bounds.contains(&value) => return value,
-        _ if whole => format!("{key} is out of bounds: {text}"),
+        _ if whole => format!("{key} is out of range: {text}"),
         _ => format!("{key} is not a whole number: {text:?}"),
     };
     report.add(
@@ -119,29 +119,29 @@ fn within(least: &impl Display, most: &impl Display) -> String {
     format!("write a value from {least} to {most}")
 }
 
-/// A path that the system can take.
+/// Reads a path that the system accepts.
 pub(super) fn path(key: &str, typed: Option<Scalar>, report: &mut Report<'_>) -> Option<PathBuf> {
     text(key, typed, report).map(PathBuf::from)
 }
 
-/// A text that is there and can be an argument of a program.
+/// Reads a text that is not empty and can be an argument of a program.
 pub(super) fn text(key: &str, typed: Option<Scalar>, report: &mut Report<'_>) -> Option<String> {
     let typed = typed?;
     if !is_usable(&typed) {
         report.add(
             place(typed.referenced),
             format!(
-                "{key} is empty or holds control characters: {:?}",
+                "{key} is empty or contains control characters: {:?}",
                 typed.value
             ),
-            Some("write its value, or leave the key out".to_owned()),
+            Some("set a value, or remove the key".to_owned()),
         );
         return None;
     }
     Some(typed.value)
 }
 
-/// A time zone, or UTC where nothing is typed or it was noted as a defect.
+/// Reads a time zone; returns UTC if it is missing or invalid.
 pub(super) fn zone(key: &str, typed: Option<&Scalar>, report: &mut Report<'_>) -> Zone {
     let Some(typed) = typed else { return Zone::UTC };
     let error: String = match typed.value.parse() {
@@ -151,7 +151,7 @@ pub(super) fn zone(key: &str, typed: Option<&Scalar>, report: &mut Report<'_>) -
     let names: Vec<&str> = Zone::names().collect();
     let meant = match nearest(&typed.value, &names) {
         _ if typed.value.eq_ignore_ascii_case("local") => {
-            "it would be another one on another machine: ".to_owned()
+            "local differs from machine to machine: ".to_owned()
         }
         Some(name) => format!("did you mean {name:?}? "),
         None => String::new(),
@@ -160,7 +160,7 @@ pub(super) fn zone(key: &str, typed: Option<&Scalar>, report: &mut Report<'_>) -
         place(typed.referenced),
         error,
         Some(format!(
-            "{meant}write a name of the IANA data base, as in {key}: Asia/Shanghai"
+            "{meant}write an IANA time zone name, as in {key}: Asia/Shanghai"
         )),
     );
     Zone::UTC
@@ -171,7 +171,7 @@ pub(super) fn is_usable(typed: &Scalar) -> bool {
     !typed.value.is_empty() && !typed.value.contains(char::is_control)
 }
 
-/// Whether Ansible takes it as a variable's name, and a shell as an environment variable's.
+/// Whether a text is a valid variable name for Ansible, and a valid environment variable name for a shell.
 pub(super) fn is_identifier(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')

@@ -1,4 +1,4 @@
-//! Variables as typed: YAML values as JSON, or a refusal where JSON could not hold them exactly.
+//! Reads variables: YAML values as JSON, or an error if JSON cannot represent them exactly.
 
 use std::fmt;
 
@@ -8,11 +8,11 @@ use serde_json::{Map, Number, Value};
 
 use crate::model::run::Vars;
 
-/// A value that JSON holds exactly.
+/// A value that JSON represents exactly.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct VarValue(pub(super) Value);
 
-/// Reads variables from a text of their own, as `vars` takes them.
+/// Parses variables from a text, in the form of `vars`.
 ///
 /// *Errors*: as a sentence, with the place.
 pub fn parse_vars(yaml: &str) -> Result<Vars, String> {
@@ -21,11 +21,11 @@ pub fn parse_vars(yaml: &str) -> Result<Vars, String> {
     match value {
         Value::Object(vars) => Ok(vars),
         Value::Null => Ok(Vars::new()),
-        _ => Err("want variables, as NAME: VALUE".to_owned()),
+        _ => Err("expected variables, as NAME: VALUE".to_owned()),
     }
 }
 
-/// From here on, a float no longer tells every whole number from its neighbour.
+/// From here on, a float no longer represents every whole number.
 const LARGEST_EXACT_FLOAT: f64 = 9_007_199_254_740_992.0;
 
 impl<'de> Deserialize<'de> for VarValue {
@@ -75,7 +75,7 @@ impl<'de> Deserialize<'de> for VarValue {
             }
 
             fn visit_f64<E: de::Error>(self, value: f64) -> Result<VarValue, E> {
-                // A whole number arrives here only if no integer type could hold it.
+                // A whole number arrives here only if it does not fit into any integer type.
                 match Number::from_f64(value) {
                     Some(number) if value.abs() < LARGEST_EXACT_FLOAT => {
                         Ok(VarValue(Value::Number(number)))
@@ -101,9 +101,7 @@ impl<'de> Deserialize<'de> for VarValue {
                 while let Some(Key(key)) = map.next_key()? {
                     let VarValue(value) = map.next_value()?;
                     if object.contains_key(&key) {
-                        return Err(de::Error::custom(format_args!(
-                            "the key {key:?} stands twice"
-                        )));
+                        return Err(de::Error::custom(format_args!("duplicate key {key:?}")));
                     }
                     object.insert(key, value);
                 }
@@ -119,7 +117,7 @@ fn inexact<E: de::Error>() -> E {
     E::custom("this number would lose digits on its way to Ansible: put it in quotes")
 }
 
-/// A key that is a string by itself; a number or a boolean is no JSON key.
+/// A key that is a string; a number or a boolean is not a JSON key.
 struct Key(String);
 
 impl<'de> Deserialize<'de> for Key {

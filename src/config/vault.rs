@@ -1,4 +1,4 @@
-//! The vaults as typed → [`VaultIdentity`]s.
+//! The key `ansible.vault_identities`, from YAML to [`VaultIdentity`]s.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -9,19 +9,18 @@ use super::error::{Report, place};
 use super::raw::VaultIdentityText;
 use super::values::{path, text};
 
-/// A vault's name, and the file that holds its password; an executable one is run by Ansible.
+/// The name of a vault, and the file with its password; Ansible runs the file if it is executable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VaultIdentity {
-    /// Its name, as `ansible-vault encrypt --vault-id NAME@…` wrote it.
+    /// Its name, as in `ansible-vault encrypt --vault-id NAME@…`.
     pub id: String,
-    /// Its password.
     pub password_file: PathBuf,
 }
 
 const HELP: &str =
     "write them as in vault_identities: [{id: prod, password_file: /etc/promansible/vault-prod}]";
 
-/// Checks each, and that no name stands twice.
+/// Checks each identity, and that the names are unique.
 pub(super) fn identities(
     typed: Option<Spanned<Vec<Spanned<VaultIdentityText>>>>,
     report: &mut Report<'_>,
@@ -39,20 +38,20 @@ pub(super) fn identities(
             if !is_there {
                 report.add(
                     place(referenced),
-                    format!("ansible.vault_identities: this one has no {key}"),
+                    format!("ansible.vault_identities: this entry has no {key}"),
                     Some(HELP.to_owned()),
                 );
             }
         }
         if let Some(id) = &value.id {
-            // Ansible takes what follows an @ for the file.
+            // Ansible treats the text after an @ as the file.
             let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_.-".contains(&b);
             let place = place(id.referenced);
             if !(1..=64).contains(&id.value.len()) || !id.value.bytes().all(allowed) {
                 report.add(
                     place,
                     format!(
-                        "ansible.vault_identities: {:?} cannot be a vault's id",
+                        "ansible.vault_identities: {:?} is not a valid vault id",
                         id.value
                     ),
                     Some("use 1 to 64 letters, digits and _ . -".to_owned()),
@@ -61,10 +60,10 @@ pub(super) fn identities(
                 report.add(
                     place,
                     format!(
-                        "ansible.vault_identities: the id {:?} stands twice",
+                        "ansible.vault_identities: the id {:?} is used twice",
                         id.value
                     ),
-                    Some("give each its own".to_owned()),
+                    Some("use a unique id for each".to_owned()),
                 );
             }
         }

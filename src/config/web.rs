@@ -1,4 +1,4 @@
-//! `web` as typed → [`Web`].
+//! The section `web`, from YAML to [`Web`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,10 +13,10 @@ use super::values::path;
 use super::yaml::nearest;
 use crate::model::certificate::WantedName;
 use crate::model::identity::{Scope, Scopes};
-use crate::model::proxies::{Network, Proxies, ProxyUser, Spoken};
+use crate::model::proxies::{HeaderKind, Network, Proxies, ProxyUser};
 
 const LIST_SCOPES: &str =
-    "list what it is good for: scopes: [metrics], [receive], [operate], or several of them";
+    "list its permissions: scopes: [metrics], [receive], [operate], or several of them";
 
 pub(super) fn check(typed: WebText, report: &mut Report<'_>) -> Web {
     let has_proxies = typed
@@ -33,11 +33,11 @@ pub(super) fn check(typed: WebText, report: &mut Report<'_>) -> Web {
     }
     Web {
         tokens,
-        users: named(typed.users, report),
+        users: scopes_by_name(typed.users, report),
         certificates: certificates(typed.certificates, report),
         proxies: Proxies {
             trusted: networks(typed.trusted_proxies, report),
-            headers: spoken(typed.proxy_headers, report),
+            headers: read_proxy_headers(typed.proxy_headers, report),
             user: typed.proxy_user.and_then(|user| {
                 proxy_user(user.value, place(user.referenced), has_proxies, report)
             }),
@@ -56,7 +56,7 @@ fn certificates(
             Ok(wanted) => drop(certificates.insert(wanted, scopes)),
             Err(help) => report.add(
                 place(name.referenced),
-                format!("{:?} cannot be a name in a certificate", name.value),
+                format!("{:?} is not a valid name for a certificate", name.value),
                 Some(help.to_owned()),
             ),
         }
@@ -71,8 +71,8 @@ fn networks(typed: Option<Vec<Scalar>>, report: &mut Report<'_>) -> Vec<Network>
         if network.is_none() {
             report.add(
                 place(typed.referenced),
-                format!("{:?} is not a proxy's address", typed.value),
-                Some("want an IP address or a network, such as 10.0.0.7 or 10.0.0.0/24".to_owned()),
+                format!("{:?} is not a valid proxy address", typed.value),
+                Some("use an IP address or a network, such as 10.0.0.7 or 10.0.0.0/24".to_owned()),
             );
         }
         network
@@ -80,23 +80,23 @@ fn networks(typed: Option<Vec<Scalar>>, report: &mut Report<'_>) -> Vec<Network>
     networks.collect()
 }
 
-fn spoken(typed: Option<Scalar>, report: &mut Report<'_>) -> Spoken {
+fn read_proxy_headers(typed: Option<Scalar>, report: &mut Report<'_>) -> HeaderKind {
     let Some(typed) = typed else {
-        return Spoken::default();
+        return HeaderKind::default();
     };
     match typed.value.as_str() {
-        "X-Forwarded" => Spoken::XForwarded,
-        "Forwarded" => Spoken::Forwarded,
+        "X-Forwarded" => HeaderKind::XForwarded,
+        "Forwarded" => HeaderKind::Forwarded,
         other => {
             report.add(
                 place(typed.referenced),
                 format!("unknown proxy_headers {other:?}"),
                 Some(
-                    "want X-Forwarded (X-Forwarded-For, -Proto, -Host, -Prefix) or Forwarded (RFC 7239)"
+                    "use X-Forwarded (X-Forwarded-For, -Proto, -Host, -Prefix) or Forwarded (RFC 7239)"
                         .to_owned(),
                 ),
             );
-            Spoken::default()
+            HeaderKind::default()
         }
     }
 }
@@ -110,18 +110,18 @@ fn proxy_user(
     if !has_proxies {
         report.add(
             whole,
-            "proxy_user without trusted_proxies: anybody could send that header",
+            "proxy_user needs trusted_proxies: otherwise anyone could send that header",
             Some("list the proxies that set it: trusted_proxies: [10.0.0.7]".to_owned()),
         );
     }
     let scopes = scopes(&typed.scopes.unwrap_or_default(), report);
-    let users = named(typed.users, report);
+    let users = scopes_by_name(typed.users, report);
     let Some(typed) = typed.header else {
-        let help = "name it: header: X-Forwarded-User".to_owned();
+        let help = "set it: header: X-Forwarded-User".to_owned();
         report.add(whole, "proxy_user has no header", Some(help));
         return None;
     };
-    // These say something else already.
+    // These headers have another meaning already.
     let taken = [
         "authorization",
         "cookie",
@@ -138,10 +138,9 @@ fn proxy_user(
     if header.is_none() {
         report.add(
             place(typed.referenced),
-            format!("{:?} cannot be the header of a proxy's user", typed.value),
+            format!("{:?} cannot be the header of proxy_user", typed.value),
             Some(
-                "want a header of its own, such as X-Forwarded-User or X-Auth-Request-User"
-                    .to_owned(),
+                "use a separate header, such as X-Forwarded-User or X-Auth-Request-User".to_owned(),
             ),
         );
     }
@@ -152,8 +151,11 @@ fn proxy_user(
     })
 }
 
-/// Name → what for.
-fn named(typed: Option<Pairs<Vec<Scalar>>>, report: &mut Report<'_>) -> BTreeMap<String, Scopes> {
+/// Reads a map of names to scopes.
+fn scopes_by_name(
+    typed: Option<Pairs<Vec<Scalar>>>,
+    report: &mut Report<'_>,
+) -> BTreeMap<String, Scopes> {
     let typed = typed.unwrap_or_default().0.into_iter();
     let named = typed.map(|(name, typed)| (name.value, scopes(&typed, report)));
     named.collect()
@@ -201,7 +203,7 @@ fn name(
     report: &mut Report<'_>,
 ) -> Option<String> {
     let Some(typed) = typed else {
-        let help = "add one that says whose it is: name: alertmanager".to_owned();
+        let help = "add a name that identifies its user: name: alertmanager".to_owned();
         report.add(whole, "this token has no name", Some(help));
         return None;
     };
@@ -209,13 +211,13 @@ fn name(
     let name = typed.value;
     let (message, help) = if !(1..=64).contains(&name.len()) || !name.bytes().all(allowed) {
         (
-            format!("{name:?} cannot be a token's name"),
+            format!("{name:?} is not a valid token name"),
             "use 1 to 64 letters, digits and _ . : @ -",
         )
     } else if !names.insert(name.clone()) {
         (
             format!("two tokens have the name {name:?}"),
-            "give each its own: the name is what the audit list calls it",
+            "use unique names: the audit log refers to them",
         )
     } else {
         return Some(name);

@@ -1,11 +1,11 @@
-//! What the YAML parser and serde say of a file, in our form.
+//! Turns errors of the YAML parser and of serde into configuration errors.
 
 use serde_saphyr::{Error, MessageFormatter as _, UserMessageFormatter};
 
 use super::error::{Place, Report, place};
 pub(super) use crate::util::suggest::{did_you_mean, nearest};
 
-/// Notes the defect that ended the reading of a file.
+/// Reports the defect that ended the parsing of a file.
 pub(super) fn note(error: &Error, report: &mut Report<'_>) {
     let error = error.without_snippet();
     let at = error.location().and_then(place);
@@ -13,14 +13,19 @@ pub(super) fn note(error: &Error, report: &mut Report<'_>) {
     if is_about_a_tab(error)
         && let Some(tab) = tab_in_indentation(report.text, at.map_or(1, |at| at.line))
     {
-        let help = "YAML takes only spaces there: put spaces in the place of the tab";
-        report.add(Some(tab), "a tab indents this line", Some(help.to_owned()));
+        let help = "YAML allows only spaces there: replace the tab with spaces";
+        report.add(
+            Some(tab),
+            "this line is indented with a tab",
+            Some(help.to_owned()),
+        );
         return;
     }
     report.add(at, message, help);
 }
 
-/// Whether the parser met a tab where none may be. It says so with the place of the value before, if there is one.
+/// Whether the parser found a tab where none is allowed. Its error has the place of the previous value, if there is
+/// one.
 fn is_about_a_tab(error: &Error) -> bool {
     match error {
         Error::ExternalMessage { msg, .. } => {
@@ -30,7 +35,7 @@ fn is_about_a_tab(error: &Error) -> bool {
     }
 }
 
-/// The first line that a tab indents, from a line on, or else of all.
+/// Returns the first line that is indented with a tab, from a line on, or else of all lines.
 fn tab_in_indentation(text: &str, from: usize) -> Option<Place> {
     let indents = |(number, line): (usize, &str)| {
         let indent = line.find(|c| c != ' ' && c != '\t')?;
@@ -59,14 +64,14 @@ fn describe(error: &Error) -> (String, Option<String>) {
         ),
         Error::DuplicateMappingKey { key, .. } => (
             match key {
-                Some(key) => format!("the key {key:?} stands twice"),
-                None => "a key stands twice".to_owned(),
+                Some(key) => format!("duplicate key {key:?}"),
+                None => "duplicate key".to_owned(),
             },
-            Some("keep one of them: which one would count is not for a reader to guess".to_owned()),
+            Some("keep only one of them".to_owned()),
         ),
         Error::NullIntoString { .. } => (
             "a value is missing here".to_owned(),
-            Some("write the value, or leave the whole key out to get the default".to_owned()),
+            Some("write a value, or remove the key to use the default".to_owned()),
         ),
         Error::InvalidScalar { ty: "boolean", .. } | Error::InvalidBooleanStrict { .. } => (
             "this is neither true nor false".to_owned(),
@@ -77,9 +82,9 @@ fn describe(error: &Error) -> (String, Option<String>) {
             expected,
             ..
         } => {
-            // Behind its kind stands the value, which may be a secret.
+            // The value after the kind may be a secret.
             let kind = unexpected.split(['"', '`']).next().unwrap_or_default();
-            (format!("found {}, want {expected}", kind.trim()), None)
+            (format!("found {}, expected {expected}", kind.trim()), None)
         }
         Error::Unexpected { expected, .. } => kind(expected),
         Error::MultipleDocuments { .. } => (
@@ -88,7 +93,7 @@ fn describe(error: &Error) -> (String, Option<String>) {
         ),
         Error::UnknownAnchor { .. } => (
             "this alias has no anchor before it".to_owned(),
-            Some("a value that begins with * must be in quotes if it is a text".to_owned()),
+            Some("put a string that begins with * in quotes".to_owned()),
         ),
         other => (
             UserMessageFormatter.format_message(other).into_owned(),
@@ -97,7 +102,7 @@ fn describe(error: &Error) -> (String, Option<String>) {
     }
 }
 
-/// The parser's words for the kind of node that it wants, as a person says them.
+/// Translates the parser's name of the expected kind of node for a person.
 fn kind(expected: &str) -> (String, Option<String>) {
     let (want, help) = match expected {
         "mapping start" => (
@@ -106,13 +111,13 @@ fn kind(expected: &str) -> (String, Option<String>) {
         ),
         "sequence start" => (
             "a list",
-            "write [a, b], or lines that begin with `- `; a list of one is [a]",
+            "write [a, b], or lines that begin with `- `; a list with one item is [a]",
         ),
         "scalar" | "string scalar" => (
             "a single value",
-            "write it without brackets; a text that begins with { or [ must be in quotes",
+            "write it without brackets; put a string that begins with { or [ in quotes",
         ),
-        other => return (format!("want {other} here"), None),
+        other => return (format!("expected {other} here"), None),
     };
-    (format!("want {want} here"), Some(help.to_owned()))
+    (format!("expected {want} here"), Some(help.to_owned()))
 }

@@ -1,12 +1,12 @@
-//! Who may do what: every request passes here before anything looks at it.
+//! Authorization of every request, before anything else handles it.
 //!
-//! | scope | what |
+//! | scope | paths |
 //! | --- | --- |
 //! | `metrics` | the metrics, and `/api/v1/sd` |
 //! | `receive` | `POST /api/v1/webhook` |
-//! | `operate` | everything, those two too |
-//! | any | `/-/healthy` and `/-/ready`; where there are no users, nobody need say who he is |
-//! | none | `/login`, `/logout`, `/assets/…`, which hold nothing |
+//! | `operate` | everything, including these two |
+//! | any | `/-/healthy` and `/-/ready`; without users they need no authentication |
+//! | none | `/login`, `/logout`, `/assets/…`, which contain nothing secret |
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,37 +24,37 @@ use crate::metrics::Rejected;
 use crate::model::identity::{Identity, Scope};
 use crate::util::clock;
 
-/// What a request needs.
+/// The permission that a request needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Needs {
     Nothing,
-    /// That it is known who asks, where there are users.
+    /// Authentication, if there are users.
     AnyUser,
     A(Scope),
 }
 
-/// Who is not let in, why, and what he is answered.
+/// A rejected request: the caller, if known, the reason and the response.
 pub(crate) struct Refused {
     pub(crate) caller: Identity,
     pub(crate) why: Rejected,
     pub(crate) reply: Reply,
 }
 
-/// Who is let in, and for how long.
+/// An authorized request: the caller, and the permission to re-check while the response is sent.
 pub(crate) struct Entry {
     pub(crate) caller: Identity,
-    /// `None` where anyone may have the answer.
+    /// `None` if anyone may have the response.
     pub(crate) right: Option<Permission>,
 }
 
 impl Refused {
     fn unknown(why: Rejected, reply: Reply) -> Self {
-        let caller = Identity::nobody();
+        let caller = Identity::anonymous();
         Self { caller, why, reply }
     }
 }
 
-/// Who asks, if he may. The connection may be ended for another one while his password waits to be compared.
+/// Authorizes a request. While its password waits to be checked, its connection may be evicted for another one.
 pub(crate) async fn authorize<B>(
     context: &Context,
     auth_config: &AuthConfig,
@@ -62,7 +62,7 @@ pub(crate) async fn authorize<B>(
     peer: &Arc<Peer>,
 ) -> Result<Entry, Refused> {
     let path = request.uri().path();
-    if let Err(not_ours) = is_meant(context, auth_config, request) {
+    if let Err(not_ours) = check_host(context, auth_config, request) {
         let status = match not_ours {
             NotOurs::Unclear => StatusCode::BAD_REQUEST,
             NotOurs::Rebound => StatusCode::MISDIRECTED_REQUEST,
@@ -70,29 +70,29 @@ pub(crate) async fn authorize<B>(
         let reply = reply::error(status, not_ours.why());
         return Err(Refused::unknown(Rejected::Host, reply));
     }
-    if !context.door.takes() {
-        let reply = later(path, "more requests come than rate_limit allows");
+    if !context.auth.allow_request() {
+        let reply = later(path, "too many requests: rate_limit is exceeded");
         return Err(Refused::unknown(Rejected::RateLimit, reply));
     }
     let needs = needs(path, &context.telemetry_path);
     let open = needs == Needs::Nothing || needs == Needs::AnyUser && !auth_config.has_users();
     let rest = request.extensions().get::<Slot>().map(Slot::rest);
-    let who = context
-        .door
+    let authenticated = context
+        .auth
         .authenticate(auth_config, request.headers(), peer, clock::now())
         .await;
     if matches!(
-        who,
+        authenticated,
         Err(Denied::InvalidCredentials | Denied::TooManyAttempts)
     ) {
-        tokio::time::sleep(AFTER_WRONG).await;
+        tokio::time::sleep(WRONG_CREDENTIALS_DELAY).await;
     }
     drop(rest);
     let scope = match needs {
         Needs::A(scope) => Some(scope),
         Needs::Nothing | Needs::AnyUser => None,
     };
-    match who {
+    match authenticated {
         Ok((caller, claim)) => match scope {
             Some(scope) if !caller.scopes.allow(scope) => {
                 let reply = forbidden(context, &caller, scope, path).await;
@@ -101,7 +101,7 @@ pub(crate) async fn authorize<B>(
             }
             _ => {
                 let right = Permission {
-                    door: context.door.clone(),
+                    door: context.auth.clone(),
                     config: context.config.clone(),
                     peer: Arc::clone(peer),
                     claim,
@@ -116,7 +116,7 @@ pub(crate) async fn authorize<B>(
             Err(Refused::unknown(Rejected::TooManyPasswords, reply))
         }
         Err(_) if open => Ok(Entry {
-            caller: Identity::nobody(),
+            caller: Identity::anonymous(),
             right: None,
         }),
         Err(denied) => {
@@ -130,13 +130,13 @@ pub(crate) async fn authorize<B>(
     }
 }
 
-/// How long the answer to wrong credentials is held back: who guesses asks again at once, and would keep everything busy.
-pub(crate) const AFTER_WRONG: Duration = Duration::from_secs(1);
+/// The delay of the response to wrong credentials: a client that guesses retries at once, and would keep everything busy.
+pub(crate) const WRONG_CREDENTIALS_DELAY: Duration = Duration::from_secs(1);
 
-/// What is answered where too many passwords wait to be compared.
-pub(crate) const TOO_MANY: &str = "too many passwords wait to be compared: try again in a moment, or use a token (web.tokens), which waits for nothing";
+/// The response if too many passwords wait to be checked.
+pub(crate) const TOO_MANY: &str = "too many passwords are waiting to be checked: try again in a moment, or use a token (web.tokens), which is checked at once";
 
-/// That it may be asked for again soon. Alertmanager drops a notification on every 4xx.
+/// Asks the client to retry soon. Alertmanager drops a notification on every 4xx.
 fn later(path: &str, why: &str) -> Reply {
     let status = if path == path::WEBHOOK {
         StatusCode::SERVICE_UNAVAILABLE
@@ -146,8 +146,8 @@ fn later(path: &str, why: &str) -> Reply {
     reply::soon(status, why)
 }
 
-/// Whether a request is meant for us.
-fn is_meant<B>(
+/// Checks that a request is meant for this host.
+fn check_host<B>(
     context: &Context,
     auth_config: &AuthConfig,
     request: &Request<B>,
@@ -155,9 +155,9 @@ fn is_meant<B>(
     host_header::named_once(request)?;
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     let path = request.uri().path();
-    let holds_nothing = matches!(path, "/-/healthy" | "/-/ready");
-    // What a page makes a browser post is told by its Origin; Alertmanager may post to any name.
-    if reads && !holds_nothing && !auth_config.asks() {
+    let is_probe = matches!(path, "/-/healthy" | "/-/ready");
+    // A POST from a page is recognized by its Origin header; Alertmanager may use any host name.
+    if reads && !is_probe && !auth_config.asks() {
         host_header::is_ours(request.headers(), context.external_origin.as_deref())?;
     }
     Ok(())
@@ -180,8 +180,8 @@ fn needs(path: &str, telemetry: &str) -> Needs {
 
 async fn forbidden(context: &Context, caller: &Identity, scope: Scope, path: &str) -> Reply {
     let why = format!(
-        "{} may not do this: it needs the scope {scope}, which web in the configuration gives",
-        caller.name_or("whoever comes")
+        "{} may not do this: it needs the scope {scope}, which web in the configuration grants",
+        caller.name_or("this caller")
     );
     if is_page(path) {
         portal::refused(context, why).await
@@ -208,12 +208,12 @@ async fn unauthorized<B>(
         return portal::to_login(request.uri());
     }
     let why = match denied {
-        Denied::MissingCredentials => "say who you are",
-        Denied::InvalidCredentials => "the user, the password or the token is wrong",
+        Denied::MissingCredentials => "authentication required",
+        Denied::InvalidCredentials => "wrong user, password or token",
         Denied::TooManyAttempts => TOO_MANY,
     };
     let mut reply = reply::error(StatusCode::UNAUTHORIZED, why);
-    // A page's own script gets no window of the browser's that asks for a password.
+    // A script of our own page must not open the browser's password dialog.
     if auth_config.has_users() && site != Some("same-origin") {
         let value = HeaderValue::from_static("Basic realm=\"promansible\", charset=\"UTF-8\"");
         reply.headers_mut().append(WWW_AUTHENTICATE, value);
@@ -225,21 +225,21 @@ async fn unauthorized<B>(
     reply
 }
 
-/// The answer to who came by a certificate that would not be taken now. The connection ends with it.
+/// The response if the client certificate is no longer accepted. It closes the connection.
 pub(crate) fn ended(why: &str) -> Reply {
-    let why = format!("this connection is not taken any more, connect anew: {why}");
+    let why = format!("this connection is no longer accepted, reconnect: {why}");
     let mut reply = reply::error(StatusCode::UNAUTHORIZED, why);
     let close = HeaderValue::from_static("close");
     reply.headers_mut().insert(CONNECTION, close);
     reply
 }
 
-/// Whether people look at it, rather than programs.
+/// Whether a path is a page for people.
 fn is_page(path: &str) -> bool {
     !path.starts_with("/api/") && !path.starts_with("/-/")
 }
 
-/// Adds the headers that the web configuration wants, where an answer has not its own.
+/// Adds the headers of the web configuration that a response does not set itself.
 pub(crate) fn add_headers(mut reply: Reply, auth_config: &Arc<AuthConfig>) -> Reply {
     for (name, value) in auth_config.headers() {
         let entry = reply.headers_mut().entry(name);
@@ -253,7 +253,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_listed_needs_operate() {
+    fn other_paths_need_operate() {
         let metrics = Needs::A(Scope::Metrics);
         for (path, found) in [
             ("/login", Needs::Nothing),

@@ -1,4 +1,4 @@
-//! What the handlers of a request share.
+//! The state that all request handlers share.
 
 use std::sync::Arc;
 
@@ -21,50 +21,44 @@ use super::core::audit_note::Note;
 use super::core::forwarded::Prefixes;
 use super::events::Events;
 
-/// Somebody asks for the configuration to be read again, and wants to know how that went.
+/// A request to reload the configuration. Receives the result.
 pub type ReloadRequest = oneshot::Sender<Result<(), String>>;
 
-/// What the handlers need. Everything in it is cheap to clone.
+/// The state that request handlers need. Everything in it is cheap to clone.
 #[derive(Clone)]
 pub struct Context {
-    /// Where everything is kept.
     pub store: Store,
-    /// Our own metrics.
     pub metrics: Metrics,
-    /// The configuration that is in force.
+    /// The configuration in force.
     pub config: watch::Receiver<Arc<Config>>,
-    /// Changes it.
+    /// Changes bindings and schedules.
     pub configs: ConfigManager,
-    /// Takes the names of schedules that are to be looked at again.
-    pub touched_schedules: mpsc::Sender<String>,
-    /// Knows the inventory.
+    /// Receives the names of schedules that the scheduler must check again.
+    pub changed_schedules: mpsc::Sender<String>,
     pub inventory: InventoryWatcher,
-    /// Knows the rules that alert types come from.
+    /// The rules that alert types come from.
     pub alert_types: RuleDiscovery,
-    /// Fetches the alerts that notifications lack.
-    pub left_out: TruncatedAlerts,
-    /// Has the scrape targets.
-    pub discovery: TargetIndex,
-    /// Tells what happens, as it happens.
+    /// Fetches the alerts that truncated notifications lack.
+    pub truncated_alerts: TruncatedAlerts,
+    /// The scrape targets.
+    pub targets: TargetIndex,
+    /// The live events.
     pub events: Events,
-    /// Takes requests to read the configuration again; `None` unless that was enabled.
+    /// Receives reload requests; `None` unless reloading over HTTP is enabled.
     pub reload: Option<mpsc::Sender<ReloadRequest>>,
-    /// Where people open the portal, as `https://promansible.example.org`, if that was said.
+    /// The origin of the portal, such as `https://promansible.example.org`, if configured.
     pub external_origin: Option<Arc<str>>,
-    /// Below which paths everything is.
     pub prefixes: Prefixes,
-    /// Knows who may come in.
-    pub door: Auth,
-    /// Who makes the request at hand; nobody where there is none.
+    pub auth: Auth,
+    /// The caller of the current request; [`Identity::anonymous`] outside a request.
     pub caller: Identity,
-    /// Takes what it does, for the audit list.
+    /// Collects the actions of the current request, for the audit list.
     pub note: Note,
-    /// From where he makes it.
+    /// The client of the current request.
     pub peer: Option<Arc<Peer>>,
-    /// Why nothing is started, as every page says it; read for each page.
+    /// The pause in force, which every page shows; read for each page.
     pub pause: Option<Pause>,
-    /// Where the metrics are.
+    /// The path of the metrics.
     pub telemetry_path: Arc<str>,
-    /// Becomes true when promansible is to end.
     pub shutdown: Shutdown,
 }

@@ -1,4 +1,4 @@
-//! The requests of a connection: each is answered within what all of them together may hold.
+//! Answers the requests of a connection, within the memory limits of all requests together.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -17,25 +17,25 @@ use crate::http::core::slots::Slot;
 use crate::http::{Context, router};
 use crate::metrics::Rejected;
 
-/// How many requests an HTTP/2 connection has at once before any caller of it is known: a sign-in page and all that belongs
-/// to it.
-const STREAMS_OF_STRANGERS: usize = 8;
+/// The maximum number of concurrent requests on an HTTP/2 connection before authentication: enough for the sign-in page
+/// and its assets.
+const UNAUTHENTICATED_STREAMS: usize = 8;
 
 const TOO_MANY_STREAMS: &str =
-    "too many requests of this connection at once, before it is known who asks";
+    "too many concurrent requests on this connection before authentication";
 
-/// How many bytes of answers wait for clients at most, of which the callers are known.
-const ANSWERS: u64 = 128 << 20;
+/// The limit for all responses that wait for their clients, on authenticated connections. *Units*: bytes.
+const RESPONSES: u64 = 128 << 20;
 
-/// The same of callers that are not.
-const ANSWERS_TO_STRANGERS: u64 = 16 << 20;
+/// The same for all other connections.
+const UNAUTHENTICATED_RESPONSES: u64 = 16 << 20;
 
-/// An answer that is smaller is not counted, so that notifications are always answered.
+/// Smaller responses are not counted, so that notifications are always answered. *Units*: bytes.
 const SMALL: u64 = 2 << 10;
 
-static KNOWN: Budget = Budget::new();
+static AUTHENTICATED: Budget = Budget::new();
 
-static STRANGERS: Budget = Budget::new();
+static UNAUTHENTICATED: Budget = Budget::new();
 
 /// The requests of a connection.
 #[derive(Clone)]
@@ -43,7 +43,7 @@ pub(crate) struct Requests {
     pub(crate) peer: Arc<Peer>,
     pub(crate) place: Slot,
     pub(crate) context: Context,
-    /// By HTTP/2, its answers that wait.
+    /// With HTTP/2, the responses that wait for the client.
     pub(crate) deliveries: Option<Deliveries>,
 }
 
@@ -57,7 +57,7 @@ impl Requests {
         }
     }
 
-    /// Answers a request by HTTP/2, beside which so many of its connection are open.
+    /// Answers an HTTP/2 request, while `open` other requests of its connection are open.
     pub(crate) async fn answer_stream(
         self,
         mut request: Request<Incoming>,
@@ -68,18 +68,18 @@ impl Requests {
             stream: Some(stream),
             ..Debts::default()
         };
-        if open >= STREAMS_OF_STRANGERS && !self.place.is_known() {
-            // Who says nothing of itself is cut off: to answer all that a stranger sends at once costs more than to send it.
-            // Alertmanager may send many notifications at once on a new connection, and comes again with those.
-            let is_stranger = !request.headers().contains_key(AUTHORIZATION);
-            if !is_stranger || self.place.give_up() {
+        if open >= UNAUTHENTICATED_STREAMS && !self.place.is_authenticated() {
+            // A client without credentials is disconnected: answering all its requests costs more than sending them.
+            // Alertmanager may send many notifications at once on a new connection, and retries these.
+            let is_anonymous = !request.headers().contains_key(AUTHORIZATION);
+            if !is_anonymous || self.place.give_up() {
                 let (context, peer) = (&self.context, &self.peer);
                 reject_log::refused(context, &request, peer, Rejected::Streams);
             }
             let status = StatusCode::SERVICE_UNAVAILABLE;
             return Ok(self.deliver(reply::soon(status, TOO_MANY_STREAMS), debts));
         }
-        // HTTP/2 has the host in the address.
+        // HTTP/2 has the host in the URI.
         if !request.headers().contains_key(HOST)
             && let Some(host) = request.uri().authority()
             && let Ok(host) = HeaderValue::from_str(host.as_str())
@@ -89,7 +89,7 @@ impl Requests {
         Box::pin(self.answer(request, debts)).await
     }
 
-    /// Answers a request. Reading a body knows from its extensions whose turn it is, and how much all bodies may have.
+    /// Answers a request. Its extensions tell the body reader its connection slot and the limit for all bodies.
     pub(crate) async fn answer(
         self,
         mut request: Request<Incoming>,
@@ -103,11 +103,11 @@ impl Requests {
         request.extensions_mut().insert(self.place.clone());
         let (context, peer) = (self.context.clone(), Arc::clone(&self.peer));
         let reply = router::route(context, request, peer).await?;
-        // A stream of events has no length, and goes on. What has one is the client's to take.
+        // A stream of events has no length, and keeps the connection busy. Any other response only waits for its client.
         if reply.body().length().is_none() {
             debts.work = Some(work);
         }
-        // hyper leaves the body out of an answer to HEAD by HTTP/1.1 alone.
+        // hyper omits the body of a response to HEAD with HTTP/1.1 only.
         let reply = if is_head && self.deliveries.is_some() {
             reply::without_body(reply)
         } else {
@@ -117,19 +117,19 @@ impl Requests {
     }
 
     fn deliver(&self, reply: Reply, mut debts: Debts) -> Response<Delivery> {
-        let (mut reply, is_known) = (reply, self.place.is_known());
+        let (mut reply, is_known) = (reply, self.place.is_authenticated());
         let length = reply.body().length().unwrap_or_default();
         if length > SMALL {
             let (budget, limit) = if is_known {
-                (&KNOWN, ANSWERS)
+                (&AUTHENTICATED, RESPONSES)
             } else {
-                (&STRANGERS, ANSWERS_TO_STRANGERS)
+                (&UNAUTHENTICATED, UNAUTHENTICATED_RESPONSES)
             };
             debts.share = budget.share_of(length, limit);
             if debts.share.is_none() {
                 self.context.metrics.rejected(Rejected::Memory);
                 let why = format!(
-                    "{} MiB of answers wait for clients that do not take them, which is the limit: try again in a moment",
+                    "{} MiB of responses are waiting for slow clients, which is the limit: try again in a moment",
                     limit >> 20
                 );
                 reply = reply::soon(StatusCode::SERVICE_UNAVAILABLE, why);

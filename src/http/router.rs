@@ -1,4 +1,4 @@
-//! Which handler answers what.
+//! Routes each request to its handler.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -27,8 +27,8 @@ pub(super) async fn route(
     mut request: Request<Incoming>,
     peer: Arc<Peer>,
 ) -> Result<Reply, Infallible> {
-    let auth_config = context.door.current(&context.config.borrow().web);
-    if let Err(why) = auth_config.still_takes(&peer, clock::now()) {
+    let auth_config = context.auth.current(&context.config.borrow().web);
+    if let Err(why) = auth_config.check_peer(&peer, clock::now()) {
         reject_log::refused(&context, &request, &peer, Rejected::WrongCredentials);
         return Ok(authz::ended(&why));
     }
@@ -36,7 +36,7 @@ pub(super) async fn route(
     context.peer = Some(Arc::clone(&peer));
     let posted = misdirected::look(&request);
     let reply = match forwarded::strip(&context, &mut request) {
-        Ok(()) => below(&mut context, &auth_config, request, peer).await,
+        Ok(()) => answer_authorized(&mut context, &auth_config, request, peer).await,
         Err(reply) => *reply,
     };
     let reply = match posted {
@@ -51,8 +51,8 @@ pub(super) async fn route(
     Ok(authz::add_headers(reply, &auth_config))
 }
 
-/// Answers what is below the route prefix.
-async fn below(
+/// Authorizes and answers a request, without the route prefix in its path.
+async fn answer_authorized(
     context: &mut Context,
     auth_config: &AuthConfig,
     request: Request<Incoming>,
@@ -65,9 +65,9 @@ async fn below(
             if right.is_some()
                 && let Some(place) = request.extensions().get::<Slot>()
             {
-                place.know();
+                place.set_authenticated();
             }
-            // hyper leaves the body out of an answer to HEAD, and keeps its length.
+            // hyper omits the body of a response to HEAD, and keeps its length.
             let answering =
                 |context, request| Box::pin(async move { answer(&context, request).await });
             let mut reply = audit::answer(context, request, answering).await;
@@ -78,7 +78,7 @@ async fn below(
         }
         Err(Refused { caller, why, reply }) => {
             context.caller = caller;
-            // Who is led to the page that signs him in is not refused.
+            // A redirect to the sign-in page is not a rejection.
             if reply.status().is_client_error() || reply.status().is_server_error() {
                 reject_log::refused(context, &request, &peer, why);
             }
@@ -90,7 +90,7 @@ async fn below(
     }
 }
 
-/// Hands it to whom it is for.
+/// Calls the handler of a request.
 pub(super) async fn answer(context: &Context, request: Request<Incoming>) -> Reply {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let reads = matches!(method, Method::GET | Method::HEAD);
@@ -108,7 +108,7 @@ pub(super) async fn answer(context: &Context, request: Request<Incoming>) -> Rep
         "/api/v1/webhook" => reply::method_not_allowed("POST"),
         "/api/v1/runs" if method == Method::POST => create_run::start(context, request).await,
         "/api/v1/events" => events::all(context, &request),
-        path if let Some(asked) = guards::asked(path) => {
+        path if let Some(asked) = guards::action_of(path) => {
             guards::answer(context, request, asked).await
         }
         path if let Some(id) = rerun::asked(path) => rerun::answer(context, request, id).await,
@@ -160,21 +160,24 @@ fn is_below(path: &str, resource: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// The run whose events are asked for.
+/// Returns the run in the path of its events.
 fn followed(path: &str) -> Option<&str> {
     let id = path.strip_prefix("/api/v1/runs/")?;
     let id = id.strip_suffix("/events")?;
     (!id.contains('/')).then_some(id)
 }
 
-/// Where the metrics of the hosts are alone.
+/// Returns the path of the metrics of hosts only.
 fn hosts_path(context: &Context) -> String {
     format!("{}/hosts", context.telemetry_path.trim_end_matches('/'))
 }
 
 fn ready(context: &Context) -> Reply {
-    if context.shutdown.is_asked() {
-        reply::text(StatusCode::SERVICE_UNAVAILABLE, "promansible is ending.")
+    if context.shutdown.is_requested() {
+        reply::text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "promansible is shutting down.",
+        )
     } else if let Some(why) = context.store.trouble() {
         reply::text(StatusCode::SERVICE_UNAVAILABLE, why)
     } else if let Err(why) = context.inventory.latest() {
@@ -193,14 +196,20 @@ async fn reload(context: &Context) -> Reply {
     };
     let (done, outcome) = oneshot::channel();
     if requests.send(done).await.is_err() {
-        return reply::error(StatusCode::SERVICE_UNAVAILABLE, "promansible is ending");
+        return reply::error(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "promansible is shutting down",
+        );
     }
     match outcome.await {
         Ok(Ok(())) => {
-            context.note.did("read the configuration again");
-            reply::text(StatusCode::OK, "The configuration was read again.")
+            context.note.did("reloaded the configuration");
+            reply::text(StatusCode::OK, "Configuration reloaded.")
         }
         Ok(Err(why)) => reply::text(StatusCode::INTERNAL_SERVER_ERROR, why),
-        Err(_) => reply::error(StatusCode::SERVICE_UNAVAILABLE, "promansible is ending"),
+        Err(_) => reply::error(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "promansible is shutting down",
+        ),
     }
 }

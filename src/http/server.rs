@@ -1,4 +1,4 @@
-//! Listening: connections, their limits, and an end that lets requests under way finish.
+//! Accepts connections within their limits, and shuts down gracefully.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,14 +24,14 @@ use crate::model::certificate;
 use crate::util::throttled_log::ThrottledLog;
 use crate::util::{clock, sanitize};
 
-/// How long requests under way may take once promansible is to end.
+/// How long requests in progress may take at shutdown.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// How many connections the kernel keeps for us until they are taken, if it allows as many (`net.core.somaxconn`). Of those
-/// beyond it each tries again a second later: with the usual 128, few bursts of notifications would fit.
+/// The number of connections that the kernel queues until they are accepted, if it allows as many (`net.core.somaxconn`).
+/// Beyond it, clients retry a second later: with the usual 128, few bursts of notifications would fit.
 const BACKLOG: u32 = 4096;
 
-/// Takes an address. *Errors*: the system's; `AddrInUse` where another process has it.
+/// Binds a listener to an address. *Errors*: those of the system; `AddrInUse` if another process uses the address.
 pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = if address.is_ipv4() {
         TcpSocket::new_v4()?
@@ -43,13 +43,14 @@ pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Serves until `context.shutdown` says so, then lets the requests under way finish.
+/// Serves until `context.shutdown`, then lets the requests in progress finish.
 ///
-/// Each address has `receiver.max_connections` of its own. A further one takes the place of a connection that waits for its
-/// client (see [`Slots`]), so that a crowd of slow ones keeps nobody out; where all are worked on it waits in the kernel's
-/// backlog. The limit is the one in force: one that was lowered ends no connection, and lets none in until enough have ended.
-/// A client that is slow with its head is cut off after `receiver.header_timeout`; that also ends idle connections. One that
-/// takes nothing of an answer is cut off after `receiver.body_timeout`, by HTTP/2 too, whatever else it does.
+/// Each listener has its own `receiver.max_connections`. Beyond it, a new connection replaces one that waits for its client
+/// (see [`Slots`]), so that many slow clients cannot keep others out; if all are busy, it waits in the kernel's backlog.
+/// The current limit applies: lowering it closes no connection, but no new one is accepted until enough have ended.
+/// A client that sends its headers too slowly is disconnected after `receiver.header_timeout`; this also closes idle
+/// connections. A client that reads nothing of a response is disconnected after `receiver.body_timeout`, with HTTP/2 even if
+/// it reads other responses.
 pub async fn serve(listener: TcpListener, context: Context) {
     let mut config = context.config.clone();
     let mut shutdown = context.shutdown.clone();
@@ -61,28 +62,28 @@ pub async fn serve(listener: TcpListener, context: Context) {
         while connections.try_join_next().is_some() {}
         let max = config.borrow_and_update().receiver.max_connections;
         let is_full = connections.len() == max;
-        let may_come = connections.len() < max || (is_full && places.any_may_go());
+        let may_accept = connections.len() < max || (is_full && places.can_evict());
         match limit.meets(connections.len(), max) {
             Met::Not => {}
-            Met::RerunRequest => context.metrics.connections_limited(),
+            Met::Again => context.metrics.connections_limited(),
             Met::Newly => {
                 context.metrics.connections_limited();
                 tracing::warn!(
                     max_connections = max,
-                    "receiver.max_connections are open: further ones take the place of those that wait for their clients"
+                    "receiver.max_connections are open: new connections replace those that are waiting for their clients"
                 );
             }
         }
-        // Each end of this wait but the first leads to another look at how many may come in. Nobody comes in before that.
+        // Every branch but the first leads to a new check of the limit. Nothing is accepted before that.
         tokio::select! {
             biased;
-            () = shutdown.asked() => break,
+            () = shutdown.requested() => break,
             Ok(()) = config.changed() => {}
             Some(_) = connections.join_next() => {}
-            () = places.one_may_go(), if is_full && !may_come => {}
-            accepted = accept(&listener), if may_come => {
+            () = places.evictable(), if is_full && !may_accept => {}
+            accepted = accept(&listener), if may_accept => {
                 if let Some((stream, address)) = accepted {
-                    if is_full && places.end_first() {
+                    if is_full && places.evict_first() {
                         context.metrics.connections_limited();
                     }
                     let place = places.take(address.ip());
@@ -101,59 +102,59 @@ pub async fn serve(listener: TcpListener, context: Context) {
     drop(listener);
     let drained = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(DRAIN, drained).await.is_err() {
-        tracing::warn!("some connections did not end in time and are cut off");
+        tracing::warn!("closing connections that did not end in time");
     }
 }
 
-/// Notices when the limit is reached.
+/// Detects that the limit is reached.
 #[derive(Debug, Default)]
 struct Limit {
     is_met: bool,
-    is_told: bool,
+    is_logged: bool,
 }
 
-/// Whether the limit is reached at this moment.
+/// Whether the limit has just been reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Met {
-    /// It is not, or it was before.
+    /// No, or it was reached before.
     Not,
-    /// It is, but it was only just left: where clients queue up, each that goes makes room for the next.
-    RerunRequest,
-    /// It is, for the first time since half of the places were free.
+    /// Yes, but it was left only a moment ago: if clients queue up, each that leaves makes room for the next.
+    Again,
+    /// Yes, for the first time since half of the slots were free.
     Newly,
 }
 
 impl Limit {
     fn meets(&mut self, open: usize, max: usize) -> Met {
-        self.is_told &= open > max / 2;
+        self.is_logged &= open > max / 2;
         let is_met = open >= max;
         let was_met = std::mem::replace(&mut self.is_met, is_met);
         let begins = is_met && !was_met;
-        match (begins, self.is_told) {
+        match (begins, self.is_logged) {
             (false, _) => Met::Not,
-            (true, true) => Met::RerunRequest,
+            (true, true) => Met::Again,
             (true, false) => {
-                self.is_told = true;
+                self.is_logged = true;
                 Met::Newly
             }
         }
     }
 }
 
-/// Takes a connection. *Cancel safety*: may be dropped at any time.
+/// Accepts a connection. *Cancel safety*: may be dropped at any time.
 async fn accept(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
     match listener.accept().await {
         Ok(accepted) => Some(accepted),
         Err(e) => {
-            // Out of file descriptors, most likely: it passes, and spinning would make it worse.
-            tracing::warn!(error = %e, "a connection could not be accepted");
+            // Most likely out of file descriptors: it passes, and retrying without a pause would make it worse.
+            tracing::warn!(error = %e, "cannot accept a connection");
             tokio::time::sleep(Duration::from_millis(50)).await;
             None
         }
     }
 }
 
-/// Speaks TLS, where the door wants that, and then HTTP.
+/// Does the TLS handshake, if TLS is on, and then serves HTTP.
 async fn connection(
     (stream, address): (TcpStream, SocketAddr),
     handshakes: Handshakes,
@@ -165,68 +166,69 @@ async fn connection(
         let receiver = &context.config.borrow().receiver;
         (receiver.header_timeout, receiver.body_timeout)
     };
-    let auth_config = context.door.current(&context.config.borrow().web);
+    let auth_config = context.auth.current(&context.config.borrow().web);
     let stream = WriteTimeoutStream::new(stream, write_timeout);
     let Some(tls) = auth_config.tls() else {
         let peer = auth_config.peer(address, None);
-        return speak(stream, peer, header_timeout, place, context).await;
+        return serve_http1(stream, peer, header_timeout, place, context).await;
     };
-    // The client's time begins with its turn. Until then its place may be taken away.
+    // The client's timeout begins with its turn. Until then it may lose its slot.
     let turn = handshakes.turn(address.ip()).await;
     let handshake = TlsAcceptor::from(tls).accept(stream);
     let mut shutdown = context.shutdown.clone();
     let accepted = tokio::select! {
         accepted = tokio::time::timeout(header_timeout, handshake) => accepted,
-        () = shutdown.asked() => return,
+        () = shutdown.requested() => return,
     };
     drop(turn);
     match accepted {
         Ok(Ok(stream)) => {
             let session = stream.get_ref().1;
             let peer = auth_config.peer(address, session.peer_certificates());
-            let over = certificate_ends(peer.clone(), context.clone());
+            let rejected = certificate_rejected(peer.clone(), context.clone());
             let is_http2 = session.alpn_protocol() == Some(HTTP2);
-            let spoken = async {
+            let served = async {
                 if is_http2 {
-                    speak_http2(stream, peer, write_timeout, place, context).await;
+                    serve_http2(stream, peer, write_timeout, place, context).await;
                 } else {
-                    speak(stream, peer, header_timeout, place, context).await;
+                    serve_http1(stream, peer, header_timeout, place, context).await;
                 }
             };
             tokio::select! {
-                () = spoken => {}
-                () = over => {}
+                () = served => {}
+                () = rejected => {}
             }
         }
-        Ok(Err(e)) => no_tls(address, &e),
-        Err(_) => tracing::debug!(%address, "no TLS with a client: it took too long"),
+        Ok(Err(e)) => log_handshake_error(address, &e),
+        Err(_) => tracing::debug!(%address, "TLS handshake timed out"),
     }
 }
 
-/// How large the head of a request may be by HTTP/1.1, and how much of an answer is held.
+/// The largest request head, and the response buffer, with HTTP/1.1. *Units*: bytes.
 const BUFFER: usize = 32 << 10;
-/// How often it is looked whether a connection's certificate still counts. Each request looks too; this ends what goes on
-/// without one, such as a stream of events.
-const LOOK: Duration = Duration::from_secs(5);
 
-/// Ends when the client's certificate would not be taken any more; never where there is none.
-async fn certificate_ends(peer: Peer, context: Context) {
+/// The interval at which the certificate of a connection is checked again. Each request checks it too; this ends connections
+/// without new requests, such as a stream of events.
+const CERTIFICATE_CHECK: Duration = Duration::from_secs(5);
+
+/// Returns when the client's certificate is no longer accepted; never without a certificate.
+async fn certificate_rejected(peer: Peer, context: Context) {
     if peer.chain.is_empty() {
         return std::future::pending().await;
     }
     loop {
-        tokio::time::sleep(LOOK).await;
-        let auth_config = context.door.current(&context.config.borrow().web);
-        if let Err(why) = auth_config.still_takes(&peer, clock::now()) {
+        tokio::time::sleep(CERTIFICATE_CHECK).await;
+        let auth_config = context.auth.current(&context.config.borrow().web);
+        if let Err(why) = auth_config.check_peer(&peer, clock::now()) {
             let address = peer.address;
-            tracing::info!(%address, why, "a connection ends: its client certificate does not count any more");
+            tracing::info!(%address, why, "closing a connection: its client certificate is no longer accepted");
             return;
         }
     }
 }
 
-/// Logs why there is no TLS with a client: aloud, now and then, where its certificate is the reason.
-fn no_tls(address: SocketAddr, error: &std::io::Error) {
+/// Logs a failed TLS handshake: as a throttled warning if the client certificate is the reason, else at debug level.
+fn log_handshake_error(address: SocketAddr, error: &std::io::Error) {
     static REFUSED: ThrottledLog = ThrottledLog::new(Duration::from_secs(10));
     let inner = error.get_ref().and_then(|e| e.downcast_ref::<TlsError>());
     let is_certificate = matches!(
@@ -237,13 +239,13 @@ fn no_tls(address: SocketAddr, error: &std::io::Error) {
     match is_certificate.then(|| REFUSED.take(Instant::now())) {
         Some(None) => {}
         Some(Some(unlogged)) => {
-            tracing::warn!(%address, error, unlogged, "a client certificate is refused");
+            tracing::warn!(%address, error, unlogged, "client certificate rejected");
         }
-        None => tracing::debug!(%address, error, "no TLS with a client"),
+        None => tracing::debug!(%address, error, "TLS handshake failed"),
     }
 }
 
-async fn speak(
+async fn serve_http1(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     peer: Peer,
     header_timeout: Duration,
@@ -266,32 +268,33 @@ async fn speak(
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = shutdown.asked() => {
+        () = shutdown.requested() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
     };
     if let Err(e) = ended {
-        tracing::debug!(error = %e, "a connection ended badly");
+        tracing::debug!(error = %e, "connection ended with an error");
     }
 }
 
-/// How large the head of a request may be by HTTP/2: so much is held of each before it is known who asks.
+/// The largest request head with HTTP/2. It is held in memory before authentication. *Units*: bytes.
 const HEAD: u32 = 16 << 10;
 
-/// How many requests of one HTTP/2 connection are worked on at once.
+/// The maximum number of concurrent requests on an HTTP/2 connection.
 const STREAMS: u32 = 64;
 
-/// How much of its bodies an HTTP/2 connection holds before anything reads them: only passwords that wait keep it waiting.
+/// The receive window of an HTTP/2 connection: the bodies held before anything reads them. Only a wait for a password check
+/// delays the reading. *Units*: bytes.
 const WINDOW: u32 = 256 << 10;
 
-/// How much of an answer it holds before its client takes it.
+/// The send buffer of a response with HTTP/2. *Units*: bytes.
 const UNSENT: usize = 64 << 10;
 
-/// How long an HTTP/2 connection may say nothing before it is asked whether anybody is there, and then until it is ended.
+/// How long an HTTP/2 connection may be silent before it is pinged, and then until it is closed.
 const SILENCE: Duration = Duration::from_secs(30);
 
-async fn speak_http2(
+async fn serve_http2(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     peer: Peer,
     write_timeout: Duration,
@@ -323,15 +326,15 @@ async fn speak_http2(
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = deliveries.stalled(write_timeout) => {
-            return tracing::debug!("an HTTP/2 client takes nothing of an answer, and is cut off");
+            return tracing::debug!("closing an HTTP/2 connection: its client does not read a response");
         }
-        () = shutdown.asked() => {
+        () = shutdown.requested() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
     };
     if let Err(e) = ended {
-        tracing::debug!(error = %e, "a connection ended badly");
+        tracing::debug!(error = %e, "connection ended with an error");
     }
 }
 
@@ -340,14 +343,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_limit_that_is_reached_over_and_over_is_told_once() {
+    fn a_limit_that_is_reached_again_and_again_is_logged_once() {
         let mut limit = Limit::default();
         let met: Vec<Met> = [3, 4, 4, 3, 4, 2, 4, 0]
             .map(|open| limit.meets(open, 4))
             .into();
-        let (not, again, newly) = (Met::Not, Met::RerunRequest, Met::Newly);
+        let (not, again, newly) = (Met::Not, Met::Again, Met::Newly);
         assert_eq!(met, [not, newly, not, not, again, not, newly, not]);
-        // Lowered below what is open, then raised.
+        // Lowered below the number of open connections, then raised.
         assert_eq!(limit.meets(5, 2), newly);
         assert_eq!(limit.meets(5, 8), not);
         assert_eq!(limit.meets(8, 8), again);

@@ -1,7 +1,7 @@
-//! The figures that roles report, as gauges whose names and labels the roles declare.
+//! The values that roles report, as gauges. The roles declare their names and labels.
 //!
-//! The families are made anew for each scrape, from what is kept here: declarations come and go with the configuration,
-//! and a series goes with its host.
+//! The families are built for each scrape from the stored reports: declarations change with the configuration, and
+//! series are removed with their host.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -14,45 +14,45 @@ use super::register::{counters, keep_only};
 use crate::model::findings::{Declared, Figures, Findings, Sample, figures};
 
 const TIMESTAMP: &str = "promansible_check_timestamp_seconds";
-const TIMESTAMP_HELP: &str = "When a role last reported its figures of a host.";
+const TIMESTAMP_HELP: &str = "Timestamp of the last report of a role on a host.";
 
 /// Role and host.
-type Place = (String, String);
+type ReportKey = (String, String);
 
-/// Shows figures. Cheap to clone; all clones show the same.
+/// Exposes the reported values. Cheap to clone; all clones share the same state.
 #[derive(Clone)]
 pub(super) struct CheckCollector {
     rejected: IntCounterVec,
-    shown: Arc<RwLock<Shown>>,
+    state: Arc<RwLock<State>>,
     desc: Desc,
 }
 
 #[derive(Default)]
-struct Shown {
+struct State {
     declared: Declared,
-    reports: BTreeMap<Place, Report>,
+    reports: BTreeMap<ReportKey, Report>,
 }
 
 struct Report {
     at_seconds: f64,
-    /// Kept whole: a reload may declare other figures in them.
+    /// Stored in full: a reload may declare other values.
     findings: Findings,
     samples: Vec<Sample>,
 }
 
 impl CheckCollector {
-    /// Makes one, and registers it with its counter.
+    /// Registers the collector and its counter.
     pub(super) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        // The registry tells collectors apart by what they describe; what roles declare is not known yet.
+        // The registry identifies collectors by their descriptions; the declarations of roles are not known yet.
         let labels = vec!["role".to_owned(), "host".to_owned()];
         let collector = Self {
             rejected: counters(
                 registry,
                 "check_values_rejected_total",
-                "Values of declared checks that were none, stood twice or were too many, so that they are not shown.",
+                "Values of declared checks that were rejected: not a number, a duplicate, or too many.",
                 &["role"],
             )?,
-            shown: Arc::default(),
+            state: Arc::default(),
             desc: Desc::new(
                 TIMESTAMP.to_owned(),
                 TIMESTAMP_HELP.to_owned(),
@@ -64,21 +64,22 @@ impl CheckCollector {
         Ok(collector)
     }
 
-    /// Shows what was reported according to these declarations from now on.
+    /// Applies new declarations to all reports, including earlier ones.
     pub(super) fn declare(&self, declared: &Declared) {
         keep_only(&self.rejected, "role", &declared.keys().cloned().collect());
         for role in declared.keys() {
             self.rejected.with_label_values(&[role]);
         }
-        let mut shown = self.shown.write().unwrap_or_else(PoisonError::into_inner);
-        shown.declared.clone_from(declared);
-        let Shown { declared, reports } = &mut *shown;
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        state.declared.clone_from(declared);
+        let State { declared, reports } = &mut *state;
         for ((role, _), report) in reports {
-            report.samples = figures_of(declared, role, &report.findings).samples;
+            report.samples = evaluate(declared, role, &report.findings).samples;
         }
     }
 
-    /// Shows a report, of so many seconds after 1970, in the place of the one before it; yields how many of its values are no figures.
+    /// Replaces the previous report of a role on a host. Returns the number of rejected values. *Units*: `at_seconds`
+    /// since 1970.
     pub(super) fn report(
         &self,
         role: &str,
@@ -86,35 +87,35 @@ impl CheckCollector {
         at_seconds: f64,
         findings: Findings,
     ) -> u64 {
-        let mut shown = self.shown.write().unwrap_or_else(PoisonError::into_inner);
-        let Figures { samples, rejected } = figures_of(&shown.declared, role, &findings);
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let Figures { samples, rejected } = evaluate(&state.declared, role, &findings);
         let report = Report {
             at_seconds,
             findings,
             samples,
         };
-        let place = (role.to_owned(), host.to_owned());
-        shown.reports.insert(place, report);
+        let key = (role.to_owned(), host.to_owned());
+        state.reports.insert(key, report);
         rejected
     }
 
-    /// The same, of a report that is new.
+    /// Like [`report`](Self::report), and counts the rejected values.
     pub(super) fn count(&self, role: &str, host: &str, at_seconds: f64, findings: Findings) {
         let rejected = self.report(role, host, at_seconds, findings);
-        // Of a role that declares nothing any more no value was looked at.
+        // A role without declarations has no counter, and none of its values were checked.
         if rejected > 0 {
             self.rejected.with_label_values(&[role]).inc_by(rejected);
         }
     }
 
-    /// Shows nothing of a role on a host any more.
+    /// Removes the report of a role on a host.
     pub(super) fn forget(&self, role: &str, host: &str) {
-        let mut shown = self.shown.write().unwrap_or_else(PoisonError::into_inner);
-        shown.reports.remove(&(role.to_owned(), host.to_owned()));
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        state.reports.remove(&(role.to_owned(), host.to_owned()));
     }
 }
 
-fn figures_of(declared: &Declared, role: &str, findings: &Findings) -> Figures {
+fn evaluate(declared: &Declared, role: &str, findings: &Findings) -> Figures {
     declared
         .get(role)
         .map(|checks| figures(checks, findings))
@@ -127,11 +128,11 @@ impl Collector for CheckCollector {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        let shown = self.shown.read().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         // By name, so that two roles with the same check share a family.
         let mut families: BTreeMap<String, MetricFamily> = BTreeMap::new();
-        let declared = |role: &str| shown.declared.get(role);
-        for ((role, host), report) in &shown.reports {
+        let declared = |role: &str| state.declared.get(role);
+        for ((role, host), report) in &state.reports {
             let Some(checks) = declared(role) else {
                 continue;
             };
@@ -149,11 +150,11 @@ impl Collector for CheckCollector {
                 metric.set_gauge(gauge);
                 family.mut_metric().push(metric);
             };
-            let place = [pair("host", host), pair("role", role)];
+            let key = [pair("host", host), pair("role", role)];
             show(
                 TIMESTAMP.to_owned(),
                 TIMESTAMP_HELP,
-                place.to_vec(),
+                key.to_vec(),
                 report.at_seconds,
             );
             for sample in &report.samples {
@@ -162,7 +163,7 @@ impl Collector for CheckCollector {
                 };
                 let own = check.labels.iter().zip(&sample.labels);
                 let mut labels: Vec<LabelPair> = own.map(|(name, text)| pair(name, text)).collect();
-                labels.extend_from_slice(&place);
+                labels.extend_from_slice(&key);
                 labels.sort_by(|a, b| a.name().cmp(b.name()));
                 let name = format!("promansible_check_{}", sample.check);
                 show(name, &check.help, labels, sample.value);
@@ -195,8 +196,8 @@ mod tests {
                 help: format!("What {name} is."),
                 labels: labels.iter().map(|&label| label.to_owned()).collect(),
             };
-            let of_role = declared.entry((*role).to_owned()).or_default();
-            of_role.insert((*name).to_owned(), check);
+            let checks_of_role = declared.entry((*role).to_owned()).or_default();
+            checks_of_role.insert((*name).to_owned(), check);
         }
         declared
     }
@@ -246,7 +247,7 @@ mod tests {
         let all = r#"# HELP answer_seconds What answer_seconds is.
 # TYPE answer_seconds gauge
 answer_seconds{host="h1",name="a\"\n",role="dns",server="s"} 0.5
-# HELP timestamp_seconds When a role last reported its figures of a host.
+# HELP timestamp_seconds Timestamp of the last report of a role on a host.
 # TYPE timestamp_seconds gauge
 timestamp_seconds{host="h1",role="dns"} 1800000000
 timestamp_seconds{host="h1",role="web"} 1800000000
@@ -256,7 +257,7 @@ timestamp_seconds{host="h2",role="dns"} 1800000000
 up{host="h1",role="dns"} 1
 up{host="h1",role="web"} 0
 up{host="h2",role="dns"} 1
-# HELP values_rejected_total Values of declared checks that were none, stood twice or were too many, so that they are not shown.
+# HELP values_rejected_total Values of declared checks that were rejected: not a number, a duplicate, or too many.
 # TYPE values_rejected_total counter
 values_rejected_total{role="dns"} 1
 values_rejected_total{role="web"} 0"#;
@@ -278,7 +279,7 @@ values_rejected_total{role="web"} 0"#;
         metrics.declare(&declared(&[("web", "load", &[])]));
         let load = r#"load{host="h",role="web"} 2"#;
         assert_eq!(samples(&metrics), [load, timestamp, rejected]);
-        // A role that declares nothing any more has no series left.
+        // A role without declarations has no series.
         metrics.declare(&Declared::new());
         assert_eq!(samples(&metrics), [""; 0]);
     }

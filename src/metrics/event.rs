@@ -1,4 +1,4 @@
-//! What the store tells the metrics.
+//! The events that the store reports to the metrics.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,108 +11,89 @@ use crate::model::findings::Findings;
 use crate::model::run::Run;
 use crate::model::verdict::Verdict;
 
-/// Something that is now on disk, to be counted.
+/// An event that was committed to disk and is to be counted.
 #[derive(Debug, Clone)]
 pub enum MetricEvent {
     /// An alert arrived.
     Alert(Status),
-    /// Alertmanager left out so many alerts of a notification.
+    /// Alertmanager left this many alerts out of a notification.
     Truncated(u64),
-    /// An alert × binding was decided.
+    /// A decision was made for an alert and a binding.
     Decision {
-        /// The binding's name; empty where none matched.
+        /// Empty if no binding matched.
         binding: String,
         /// `run` or the reason for skipping.
         decision: &'static str,
     },
-    /// A row of the store could not be decoded and was set aside.
+    /// A row of the store could not be decoded and was moved to quarantine.
     Quarantined {
-        /// Its table.
         table: String,
-        /// Its key, as a person reads it.
+        /// The key in readable form.
         key: String,
-        /// Why.
         reason: String,
     },
     /// A run started.
     Started {
-        /// Its roles.
         roles: Vec<String>,
-        /// How long it was queued.
+        /// The time in the queue.
         waited: Duration,
     },
-    /// A role with declared checks reported of a host.
+    /// A role with declared checks reported on a host.
     Reported {
-        /// The role.
         role: String,
-        /// The host.
         host: String,
-        /// When.
         at: DateTime<Utc>,
-        /// All that it reported in one run.
+        /// All findings of one run.
         findings: Findings,
     },
-    /// Facts of a host were gathered, or imported.
+    /// Facts of a host were gathered or imported.
     Facts(Box<HostFacts>),
-    /// The facts of a host went with it.
+    /// The facts of a host were deleted.
     FactsForgotten(String),
-    /// A host left the inventory; its facts are kept for a while, in case it comes back.
+    /// A host left the inventory. Its facts are kept for a while in case the host returns.
     FactsHidden(String),
-    /// It came back: its facts, which were counted before.
+    /// A host returned to the inventory. Its facts were counted before.
     FactsBack(Box<HostFacts>),
-    /// The same for when a role last ended well there.
+    /// A host returned: restores the time of a role's last success there.
     SuccessBack {
-        /// The role.
         role: String,
-        /// The host.
         host: String,
-        /// When.
         at: DateTime<Utc>,
     },
-    /// The same for what a role reported.
+    /// A host returned: restores the last report of a role there.
     ReportBack {
-        /// The role.
         role: String,
-        /// The host.
         host: String,
-        /// When.
         at: DateTime<Utc>,
-        /// All that it reported.
         findings: Findings,
     },
     /// A run ended.
     Finished(Box<Run>),
     /// A host left the inventory.
     Forgotten {
-        /// A role that ended well there, or reported of it.
+        /// A role that succeeded there or reported on it.
         role: String,
-        /// The host.
         host: String,
     },
-    /// Times of a schedule passed without a run.
+    /// Scheduled times passed without a run.
     ScheduleMissed {
-        /// The schedule.
         schedule: String,
-        /// How many.
+        /// The number of missed times.
         times: u64,
     },
-    /// It was seen whether a run helped in an episode.
+    /// A run got its verdict for an episode.
     Verdict {
-        /// The run's binding.
         binding: String,
-        /// Its roles.
         roles: Vec<String>,
-        /// What was seen.
         verdict: Verdict,
     },
-    /// The outbox was full, so that its oldest message went untold.
+    /// The outbox was full, so its oldest message was dropped.
     MessageDropped {
-        /// The notifiers that had it.
+        /// The notifiers that had already delivered it.
         settled: BTreeSet<String>,
     },
     /// An episode that had a run resolved.
     Resolved {
-        /// The run's binding.
         binding: String,
         /// From the alert's start to its end.
         took: Duration,

@@ -1,4 +1,4 @@
-//! Facts on the page: which of the families are shown, and what further facts.
+//! The metrics of host facts: which families and which extra facts are exposed.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -9,55 +9,55 @@ use super::hosts::{HostFamily, HostMetrics, HostSample, Page};
 use super::register::{counter, counters};
 use crate::model::facts::{FAMILIES, Facts, Family, HostFacts, HostOptions, extra, series};
 
-/// Shows facts. Cheap to clone; all clones show the same.
+/// Exposes facts. Cheap to clone; all clones share the same state.
 #[derive(Clone)]
 pub(super) struct FactMetrics {
     rejected: IntCounter,
     dropped: IntCounterVec,
     chosen: Arc<RwLock<Chosen>>,
-    /// When the facts were gathered that are shown of each host, in microseconds since 1970.
+    /// Host → gathering time of the exposed facts. *Units*: microseconds since 1970.
     shown: Arc<Mutex<HashMap<String, i64>>>,
     pages: HostMetrics,
 }
 
-/// What of a host's facts is not shown.
+/// The facts of a host that are not exposed.
 #[derive(Default)]
-pub(super) struct LeftOut {
-    /// Values that were not understood.
+pub(super) struct Omitted {
+    /// The number of values that could not be parsed.
     rejected: u64,
-    /// Family and number of series beyond the limit.
+    /// Families with the number of series beyond the limit.
     dropped: Vec<(usize, u64)>,
 }
 
 #[derive(Default)]
 struct Chosen {
     options: HostOptions,
-    /// For each of [`FAMILIES`] its place on the page.
+    /// The index on the page for each of [`FAMILIES`].
     places: Vec<Option<usize>>,
-    /// The place of the first extra fact.
+    /// The index of the first extra fact.
     extras: usize,
 }
 
 impl FactMetrics {
-    /// Makes one, and registers its counter.
+    /// Creates the metrics and registers their counters.
     pub(super) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let metrics = Self {
             rejected: counter(
                 registry,
                 "fact_values_rejected_total",
-                "Values of facts that could not be what they should be, so that they are not shown.",
+                "Values of facts that were rejected because they have the wrong type or format.",
             )?,
             dropped: counters(
                 registry,
                 "host_series_dropped_total",
-                "Series of a host metric that were left out, because the host has more of them than facts.metrics.series_limit.",
+                "Series of a host metric that were dropped because the host exceeds facts.metrics.series_limit.",
                 &["metric"],
             )?,
             chosen: Arc::default(),
             shown: Arc::default(),
             pages: HostMetrics::default(),
         };
-        // Of the others a host has one series.
+        // The other families have one series per host.
         let several = |family: &&Family| family.labels.contains(&"device");
         for family in FAMILIES.iter().filter(several) {
             metrics.dropped.with_label_values(&[family.name]);
@@ -66,7 +66,7 @@ impl FactMetrics {
         Ok(metrics)
     }
 
-    /// Starts over with these options; no host is shown until its facts are given again.
+    /// Resets the metrics to these options. No host is exposed until its facts are set again.
     pub(super) fn choose(&self, options: &HostOptions) {
         let mut families = Vec::new();
         let mut places = Vec::new();
@@ -112,8 +112,8 @@ impl FactMetrics {
             .clone()
     }
 
-    /// Shows a host's facts, unless later ones are shown, and yields what is left out of them.
-    pub(super) fn show(&self, of: &HostFacts) -> LeftOut {
+    /// Exposes a host's facts, unless later ones are exposed already. Returns the omitted values.
+    pub(super) fn show(&self, of: &HostFacts) -> Omitted {
         let chosen = self.chosen.read().unwrap_or_else(PoisonError::into_inner);
         let made = series(of, chosen.options.limit);
         let mut rejected = made.not_understood;
@@ -142,7 +142,7 @@ impl FactMetrics {
         let at = of.gathered_at.timestamp_micros();
         let mut shown = self.shown();
         if shown.get(&of.host).is_some_and(|shown| *shown > at) {
-            return LeftOut::default();
+            return Omitted::default();
         }
         shown.insert(of.host.clone(), at);
         self.pages.set(&of.host, &samples);
@@ -151,13 +151,13 @@ impl FactMetrics {
             .dropped
             .into_iter()
             .filter(|(family, _)| is_shown(family));
-        LeftOut {
+        Omitted {
             rejected,
             dropped: dropped.collect(),
         }
     }
 
-    /// The same, of facts that are new.
+    /// Like [`show`](Self::show), and counts the omitted values.
     pub(super) fn count(&self, of: &HostFacts) {
         let left_out = self.show(of);
         self.rejected.inc_by(left_out.rejected);

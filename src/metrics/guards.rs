@@ -1,4 +1,4 @@
-//! Verdicts, and what is paused, held and open.
+//! The metrics of verdicts, pauses, holds, storms and circuits.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +9,6 @@ use super::register::{Known, counters, gauge, gauges, keep_only};
 use crate::model::guards::{ALL, Hold, Holds};
 use crate::model::verdict::Verdict;
 
-/// The metrics of guards and verdicts.
 #[derive(Clone)]
 pub(super) struct Guards {
     remediations: IntCounterVec,
@@ -24,7 +23,7 @@ pub(super) struct Guards {
     last: Arc<Mutex<Last>>,
 }
 
-/// What was last shown, also of bindings and roles that are not known.
+/// The last state, including bindings and roles that are not configured.
 #[derive(Default)]
 struct Last {
     storms: BTreeSet<String>,
@@ -37,33 +36,33 @@ impl Guards {
             remediations: counters(
                 r,
                 "remediations_total",
-                "Alerts after a run that ended well, by whether they resolved in time.",
+                "Alerts after a successful run, by whether they resolved in time.",
                 &["binding", "verdict"],
             )?,
             role_verdicts: counters(
                 r,
                 "role_verdicts_total",
-                "Alerts after a run that ended well, by role and whether they resolved in time. A run of several roles counts for each.",
+                "Alerts after a successful run, by role and whether they resolved in time. A run of several roles counts once for each.",
                 &["role", "verdict"],
             )?,
-            paused: gauge(r, "paused", "Whether a person has paused everything.")?,
-            hosts_held: gauge(r, "hosts_held", "Hosts that a person has put on hold.")?,
+            paused: gauge(r, "paused", "Whether everything is paused.")?,
+            hosts_held: gauge(r, "hosts_held", "Hosts on hold.")?,
             runs_held: gauges(
                 r,
                 "runs_held",
-                "Queued runs that wait for a person, by why.",
+                "Queued runs that wait for a person, by reason.",
                 &["reason"],
             )?,
             storm_held: gauges(
                 r,
                 "storm_held",
-                "Whether runs are held because too many hosts would be touched; without a binding, those of all.",
+                "Whether a storm holds runs because too many hosts would be affected. The empty binding is the storm of all bindings.",
                 &["binding"],
             )?,
             circuit_open: gauges(
                 r,
                 "circuit_open",
-                "Whether a role is not run because it failed too often in a row.",
+                "Whether a role is suspended because it failed too often in a row.",
                 &["role"],
             )?,
             bindings: Known::default(),
@@ -76,11 +75,11 @@ impl Guards {
     }
 
     pub(super) fn preregister(&self, bindings: &BTreeSet<String>, roles: &BTreeSet<String>) {
-        let mut of_storms = bindings.clone();
-        of_storms.insert(ALL.to_owned());
-        self.bindings.replace(of_storms.clone());
+        let mut storm_labels = bindings.clone();
+        storm_labels.insert(ALL.to_owned());
+        self.bindings.replace(storm_labels.clone());
         self.roles.replace(roles.clone());
-        keep_only(&self.storm_held, "binding", &of_storms);
+        keep_only(&self.storm_held, "binding", &storm_labels);
         keep_only(&self.remediations, "binding", bindings);
         keep_only(&self.circuit_open, "role", roles);
         keep_only(&self.role_verdicts, "role", roles);
@@ -101,7 +100,7 @@ impl Guards {
         self.show(&self.last.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    pub(super) fn fell(&self, binding: &str, roles: &[String], verdict: Verdict) {
+    pub(super) fn count_verdict(&self, binding: &str, roles: &[String], verdict: Verdict) {
         if self.bindings.has(binding) {
             let labels = [binding, verdict.as_str()];
             self.remediations.with_label_values(&labels).inc();
@@ -144,12 +143,12 @@ impl Guards {
     }
 }
 
-/// Sets these to 1 and all others that are there to 0.
+/// Sets these gauges to 1 and all other existing ones to 0.
 fn show<'a>(gauges: &GaugeVec, label: &str, ones: impl Iterator<Item = &'a String>) {
     for family in prometheus::core::Collector::collect(gauges) {
         for metric in family.get_metric() {
-            let of_it = metric.get_label().iter().find(|l| l.name() == label);
-            if let Some(value) = of_it {
+            let pair = metric.get_label().iter().find(|l| l.name() == label);
+            if let Some(value) = pair {
                 gauges.with_label_values(&[value.value()]).set(0.0);
             }
         }

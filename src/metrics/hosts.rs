@@ -1,8 +1,8 @@
-//! The host metrics as they stand on a page: written when a host's facts change, not when somebody scrapes.
+//! The host metrics as exposition text, rendered when a host's facts change and not at each scrape.
 //!
-//! A page is grouped by metric, and every host has a few lines in each. So hosts are kept in blocks, and of each block and
-//! family the text is kept ready: new facts write one block anew, and a scrape hands out what is there. Compressed pages
-//! are put together of parts that were compressed alone, so that they cost no more.
+//! A page is grouped by metric, and every host has a few lines in each group. Hosts are therefore stored in blocks, and
+//! the text of each block and family is cached: new facts render one block, and a scrape returns the cached text.
+//! Compressed pages are assembled from parts that were compressed separately, so they cost no more.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -11,32 +11,31 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use bytes::Bytes;
 use flate2::{Compress, Compression, Crc, FlushCompress, Status};
 
-/// So many hosts are written anew when the facts of one change.
+/// The number of hosts in a block, which is rendered again when the facts of one of them change.
 const BLOCK: usize = 64;
 
-/// A metric that hosts have: a gauge `promansible_host_<name>`.
+/// A host metric: a gauge `promansible_host_<name>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostFamily {
-    /// Its name, without `promansible_host_`.
+    /// Without the prefix `promansible_host_`.
     pub name: String,
-    /// What it says, on one line.
+    /// The HELP text, on one line.
     pub help: String,
-    /// The names of its labels after `host`.
+    /// The label names after `host`.
     pub labels: Vec<String>,
 }
 
 /// One value of a host.
 #[derive(Debug, Clone, Copy)]
 pub struct HostSample<'a> {
-    /// The place of its family.
+    /// The index of the family.
     pub family: usize,
-    /// The values of the family's labels, in their order.
+    /// The values of the family's labels, in the same order.
     pub labels: &'a [String],
-    /// The value.
     pub value: f64,
 }
 
-/// Every host's metrics. Cheap to clone: all clones show the same.
+/// The metrics of all hosts. Cheap to clone; all clones share the same state.
 #[derive(Debug, Clone, Default)]
 pub struct HostMetrics(Arc<RwLock<Pages>>);
 
@@ -58,19 +57,19 @@ struct Place {
 #[derive(Debug)]
 struct Block {
     hosts: Vec<Option<HostText>>,
-    /// For each family what its hosts have of it; `None` where that changed since somebody last asked.
+    /// The text of each family; `None` if it changed since the last scrape.
     parts: Vec<Option<Arc<Part>>>,
 }
 
-/// A host's lines, family by family.
+/// The lines of a host, grouped by family.
 #[derive(Debug)]
 struct HostText {
     lines: Box<str>,
-    /// Where the lines of each family end.
+    /// The end offset of each family's lines.
     ends: Box<[u32]>,
 }
 
-/// A part of a page, and what it is compressed, once somebody has asked for that.
+/// A part of a page. It is compressed on first use.
 #[derive(Debug)]
 struct Part {
     plain: Bytes,
@@ -79,13 +78,13 @@ struct Part {
 
 #[derive(Debug)]
 struct Packed {
-    /// Deflated, and flushed to a whole byte, so that the next part can follow.
+    /// Deflated and flushed to a byte boundary, so that the next part can follow.
     bytes: Bytes,
     crc: Crc,
 }
 
 impl HostMetrics {
-    /// Starts over with these families. No host has any metric until it is set again.
+    /// Resets the page to these families. No host has metrics until it is set again.
     pub fn reset(&self, families: Vec<HostFamily>) {
         let heads = families.iter().map(head).collect();
         *self.write() = Pages {
@@ -95,17 +94,17 @@ impl HostMetrics {
         };
     }
 
-    /// Shows these values for a host, and no others. Two samples of a host must not have the same family and labels.
+    /// Replaces the values of a host. Two samples of a host must not have the same family and labels.
     pub fn set(&self, host: &str, samples: &[HostSample<'_>]) {
         let mut families = Arc::clone(&self.read().families);
         loop {
-            // Written before the page is held up for anybody.
+            // Rendered before the lock is taken, so that scrapes do not wait for it.
             let text = HostText::new(host, &families, samples);
             let mut pages = self.write();
             if Arc::ptr_eq(&families, &pages.families) {
                 let place = match pages.places.get(host) {
                     Some(place) => *place,
-                    None => pages.find_place(host),
+                    None => pages.allocate(host),
                 };
                 pages.put(place, Some(text));
                 return;
@@ -114,7 +113,7 @@ impl HostMetrics {
         }
     }
 
-    /// Takes a host off the page.
+    /// Removes a host from the page.
     pub fn remove(&self, host: &str) {
         let mut pages = self.write();
         if let Some(place) = pages.places.remove(host) {
@@ -123,12 +122,12 @@ impl HostMetrics {
         }
     }
 
-    /// How many hosts are on it.
+    /// Returns the number of hosts on the page.
     pub fn hosts(&self) -> usize {
         self.read().places.len()
     }
 
-    /// The page as it is now, in parts.
+    /// Returns a snapshot of the page, in parts.
     pub fn page(&self) -> Page {
         let mut pages = self.write();
         pages.complete();
@@ -157,7 +156,7 @@ impl HostMetrics {
 }
 
 impl Pages {
-    fn find_place(&mut self, host: &str) -> Place {
+    fn allocate(&mut self, host: &str) -> Place {
         let place = self.free.pop().unwrap_or_else(|| {
             let full = self
                 .blocks
@@ -187,14 +186,14 @@ impl Pages {
         let old = std::mem::replace(&mut block.hosts[place.slot], text);
         let new = block.hosts[place.slot].as_ref();
         for (family, part) in block.parts.iter_mut().enumerate() {
-            // What stays as it was stays compressed.
+            // Unchanged parts stay compressed.
             if lines(old.as_ref(), family) != lines(new, family) {
                 *part = None;
             }
         }
     }
 
-    /// Puts the parts together that changed: once for all that changed between two scrapes.
+    /// Renders the changed parts: once for all changes between two scrapes.
     fn complete(&mut self) {
         for block in &mut self.blocks {
             for (family, part) in block.parts.iter_mut().enumerate() {
@@ -212,7 +211,7 @@ impl HostText {
     fn new(host: &str, families: &[HostFamily], samples: &[HostSample<'_>]) -> Self {
         let mut by_family: Vec<Vec<&HostSample<'_>>> = vec![Vec::new(); families.len()];
         for sample in samples {
-            // A family that is not there any more has no place.
+            // The family may have been removed.
             if let Some(of) = by_family.get_mut(sample.family) {
                 of.push(sample);
             }
@@ -295,12 +294,12 @@ fn pack(plain: &[u8]) -> Packed {
     crc.update(plain);
     let mut deflate = Compress::new(Compression::fast(), false);
     let mut bytes = Vec::with_capacity(plain.len() / 8 + 64);
-    let mut taken = 0;
-    // It is done when it had room left over after all was taken.
+    let mut consumed = 0;
+    // Finished when all input was consumed and the output buffer still has room.
     loop {
-        let status = deflate.compress_vec(&plain[taken..], &mut bytes, FlushCompress::Sync);
-        taken = usize::try_from(deflate.total_in()).unwrap_or(plain.len());
-        let done = taken == plain.len() && bytes.len() < bytes.capacity();
+        let status = deflate.compress_vec(&plain[consumed..], &mut bytes, FlushCompress::Sync);
+        consumed = usize::try_from(deflate.total_in()).unwrap_or(plain.len());
+        let done = consumed == plain.len() && bytes.len() < bytes.capacity();
         if done || !matches!(status, Ok(Status::Ok | Status::BufError)) {
             break;
         }
@@ -313,12 +312,12 @@ fn pack(plain: &[u8]) -> Packed {
     }
 }
 
-/// A page in parts, of which each is shared with whoever else reads it.
+/// A page in parts. Readers share the parts.
 #[derive(Debug, Clone)]
 pub struct Page(Vec<Arc<Part>>);
 
 impl Page {
-    /// Puts a text before the rest.
+    /// Prepends a text.
     #[must_use]
     pub fn after(mut self, text: Bytes) -> Self {
         let plain = Part {
@@ -329,14 +328,15 @@ impl Page {
         self
     }
 
-    /// As text.
+    /// Returns the page as plain text.
     pub fn plain(self) -> Vec<Bytes> {
         self.0.iter().map(|part| part.plain.clone()).collect()
     }
 
-    /// As one gzip member. What was never compressed before is compressed now: keep it off the async threads.
+    /// Returns the page as one gzip member. Parts that were never compressed are compressed now: do not call this on
+    /// async threads.
     pub fn gzip(self) -> Vec<Bytes> {
-        // No name, no time, unknown system.
+        // gzip header: no name, no time, unknown operating system.
         let mut bytes = vec![Bytes::from_static(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255])];
         let mut crc = Crc::new();
         for part in &self.0 {
@@ -344,7 +344,7 @@ impl Page {
             bytes.push(packed.bytes.clone());
             crc.combine(&packed.crc);
         }
-        // An empty last block.
+        // The final block, empty.
         let mut end = vec![0x03, 0x00];
         end.extend(crc.sum().to_le_bytes());
         end.extend(crc.amount().to_le_bytes());

@@ -1,4 +1,4 @@
-//! Messages to people.
+//! The metrics of messages to notifiers.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,14 +8,14 @@ use prometheus::{IntCounterVec, IntGauge, Registry};
 use super::register::{counters, gauge};
 use super::whole;
 
-/// What became of a message at a notifier.
+/// The result of an attempt to deliver a message to a notifier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MessageResult {
-    /// It was told.
+    /// It was delivered.
     Sent,
-    /// It could not be told, and is tried again.
+    /// The delivery failed and will be retried.
     Failed,
-    /// It was given up.
+    /// The message was given up.
     Dropped,
 }
 
@@ -31,7 +31,7 @@ impl MessageResult {
     }
 }
 
-/// Shows what became of messages. Cheap to clone.
+/// Counts messages by notifier and result. Cheap to clone.
 #[derive(Clone)]
 pub struct Messages {
     total: IntCounterVec,
@@ -45,25 +45,21 @@ impl Messages {
             total: counters(
                 r,
                 "messages_total",
-                "Messages to people: sent, failed (and tried again) and dropped, by notifier.",
+                "Messages by notifier and result: sent, failed (to be retried) or dropped.",
                 &["notifier", "result"],
             )?,
-            pending: gauge(
-                r,
-                "messages_pending",
-                "Messages to people that wait to be sent.",
-            )?,
+            pending: gauge(r, "messages_pending", "Messages that wait to be sent.")?,
             known: Arc::default(),
         })
     }
 
-    /// Shows these notifiers, at 0 where nothing is known of them yet, and no others.
+    /// Exposes exactly these notifiers, with 0 where nothing was counted yet.
     pub fn preregister<'a>(&self, notifiers: impl IntoIterator<Item = &'a str>) {
         let notifiers: BTreeSet<String> = notifiers.into_iter().map(str::to_owned).collect();
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         for result in MessageResult::ALL {
-            for gone in known.difference(&notifiers) {
-                let _ = self.total.remove_label_values(&[gone, result.as_str()]);
+            for removed in known.difference(&notifiers) {
+                let _ = self.total.remove_label_values(&[removed, result.as_str()]);
             }
             for notifier in &notifiers {
                 self.total.with_label_values(&[notifier, result.as_str()]);
@@ -72,10 +68,9 @@ impl Messages {
         *known = notifiers;
     }
 
-    /// Counts.
     pub fn count(&self, notifier: &str, result: MessageResult) {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        // One that is gone must not come back by its last message.
+        // The last message of a removed notifier must not bring its series back.
         if known.contains(notifier) {
             self.inc(notifier, result);
         }
@@ -87,7 +82,7 @@ impl Messages {
             .inc();
     }
 
-    /// Counts a message that went before these notifiers alone had it.
+    /// Counts a message that was dropped although only these notifiers had delivered it.
     pub(super) fn dropped(&self, settled: &BTreeSet<String>) {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         for notifier in known.difference(settled) {
@@ -95,7 +90,7 @@ impl Messages {
         }
     }
 
-    /// Shows how many wait.
+    /// Sets the number of messages that wait.
     pub fn pending(&self, messages: usize) {
         self.pending.set(whole(messages));
     }

@@ -1,7 +1,7 @@
-//! promansible's own metrics, on a registry that is passed in.
+//! promansible's own metrics, on a registry supplied by the caller.
 //!
-//! Every label value that can be known is there at zero from the start. Labels come from the configuration, the
-//! inventory and enums only, never from the text of an alert; those of checks hold what their role reported.
+//! Every label value that can be known exists at zero from the start. Labels come only from the configuration, the
+//! inventory and enums, never from the text of an alert; labels of checks come from the reports of their roles.
 
 mod checks;
 mod event;
@@ -44,10 +44,10 @@ use crate::model::findings::{Declared, Findings};
 use crate::model::guards::{Hold, Holds};
 use crate::model::run::{Outcome, RUN, Run, Skip, Trigger};
 
-/// The codes that the receiver answers with.
+/// The status codes that the receiver returns.
 pub const RECEIVER_CODES: [u16; 6] = [200, 400, 403, 413, 415, 503];
 
-/// Handles to all metrics. Cheap to clone.
+/// All metrics. Cheap to clone.
 #[derive(Clone)]
 pub struct Metrics {
     registry: Registry,
@@ -85,7 +85,7 @@ pub struct Metrics {
     objects_in_conflict: IntGauge,
     bindings: Known,
     roles: Known,
-    /// When roles last ended well that are gone, until they come back.
+    /// The last successes of roles that are not configured any more, until they return.
     unshown: Arc<Mutex<BTreeMap<(String, String), f64>>>,
 }
 
@@ -101,59 +101,59 @@ impl Metrics {
             connections_limited: counter(
                 r,
                 "connections_limited_total",
-                "Times that receiver.max_connections were open, so that one that waited for its client had to go, or a further one to wait.",
+                "Times that receiver.max_connections was reached, so that an idle connection was closed or a new one had to wait.",
             )?,
             rejected: rejected::register(r)?,
             notifications: counters(
                 r,
                 "notifications_total",
-                "Notifications received, by the status code of the answer.",
+                "Notifications received, by status code of the response.",
                 &["code"],
             )?,
             misdirected: counters(
                 r,
                 "misdirected_notifications_total",
-                "POST requests to a path that takes no notifications, by who sent them.",
+                "POST requests to a path that does not accept notifications, by sender.",
                 &["sender"],
             )?,
             alerts_received: counters(
                 r,
                 "alerts_received_total",
-                "Alerts in the notifications that were accepted.",
+                "Alerts in accepted notifications.",
                 &["status"],
             )?,
             alerts_truncated: counter(
                 r,
                 "alerts_truncated_total",
-                "Alerts that Alertmanager left out of its notifications because of max_alerts.",
+                "Alerts that Alertmanager left out of notifications because of max_alerts.",
             )?,
             alerts_unhandled: counter(
                 r,
                 "alerts_unhandled_total",
-                "Alerts that Alertmanager left out of its notifications and that could not be fetched from it either.",
+                "Alerts that Alertmanager left out of notifications and that could not be fetched from it either.",
             )?,
             decisions: counters(
                 r,
                 "decisions_total",
-                "What was made of each alert and binding: run, or the reason why not.",
+                "Decisions for each alert and binding: run, or the reason for skipping.",
                 &["binding", "decision"],
             )?,
             runs: counters(
                 r,
                 "runs_total",
-                "Runs that ended. A run of several roles counts once for each.",
+                "Finished runs. A run of several roles counts once for each.",
                 &["role", "trigger", "outcome"],
             )?,
             run_hosts: counters(
                 r,
                 "run_hosts_total",
-                "Hosts of runs that ended. A run of several roles counts once for each.",
+                "Hosts of finished runs. A run of several roles counts once for each.",
                 &["role", "trigger", "outcome"],
             )?,
             run_duration: histograms(
                 r,
                 "run_duration_seconds",
-                "How long runs took, from their start to their end.",
+                "Duration of runs, from start to end.",
                 "role",
                 &[
                     1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0,
@@ -162,24 +162,24 @@ impl Metrics {
             run_queue: histograms(
                 r,
                 "run_queue_seconds",
-                "How long runs were queued, from the decision to their start.",
+                "Time that runs were queued, from the decision to the start.",
                 "role",
                 &[
                     0.01, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0,
                 ],
             )?,
-            queued: gauge(r, "runs_queued", "Runs that wait.")?,
-            running: gauge(r, "runs_running", "Runs that are under way.")?,
+            queued: gauge(r, "runs_queued", "Runs in the queue.")?,
+            running: gauge(r, "runs_running", "Runs in progress.")?,
             last_success: gauges(
                 r,
                 "role_last_success_timestamp_seconds",
-                "When a role last ended well on a host.",
+                "Timestamp of the last successful run of a role on a host.",
                 &["role", "host"],
             )?,
             alert_to_resolved: histograms(
                 r,
                 "alert_to_resolved_seconds",
-                "How long alerts that had a run were firing.",
+                "Time from the start to the end of alerts that had a run.",
                 "binding",
                 &[
                     10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0, 7200.0, 14400.0,
@@ -189,15 +189,15 @@ impl Metrics {
             reload_successful: gauge(
                 r,
                 "config_last_reload_successful",
-                "Whether the last attempt to read the configuration succeeded.",
+                "Whether the last attempt to reload the configuration succeeded.",
             )?,
             reload_success_time: float(
                 r,
                 "config_last_reload_success_timestamp_seconds",
-                "When the configuration was last read with success.",
+                "Timestamp of the last successful reload of the configuration.",
             )?,
             inventory: InventoryMetrics::register(r)?,
-            store_size: gauge(r, "store_size_bytes", "The size of the store's file.")?,
+            store_size: gauge(r, "store_size_bytes", "Size of the store's file.")?,
             store_quarantined: gauge(
                 r,
                 "store_quarantined_rows",
@@ -206,7 +206,7 @@ impl Metrics {
             commit_duration: histogram(
                 r,
                 "store_commit_duration_seconds",
-                "How long the store's commits took, fsync included.",
+                "Duration of the store's commits, including fsync.",
                 &[
                     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0,
                 ],
@@ -214,7 +214,7 @@ impl Metrics {
             commit_batch: histogram(
                 r,
                 "store_commit_batch_size",
-                "How many operations shared one commit.",
+                "Operations per commit.",
                 &[
                     1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0,
                 ],
@@ -222,14 +222,14 @@ impl Metrics {
             events_rejected: counter(
                 r,
                 "run_events_rejected_total",
-                "Lines from Ansible's callback that were not understood.",
+                "Lines of the Ansible callback plugin that could not be parsed.",
             )?,
             checks: CheckCollector::register(r)?,
             facts: FactMetrics::register(r)?,
             facts_stale_after: float(
                 r,
                 "facts_stale_after_seconds",
-                "From which age on the facts of a host are old news: facts.stale_after.",
+                "Age from which the facts of a host count as stale: facts.stale_after.",
             )?,
             sd_files: SdFiles::register(r)?,
             schedules: Schedules::register(r)?,
@@ -238,7 +238,7 @@ impl Metrics {
             objects_in_conflict: gauge(
                 r,
                 "objects_in_conflict",
-                "Bindings and schedules that were made over the API and take no part, because they do not go together with the configuration file.",
+                "Bindings and schedules made over the API that are ignored because they clash with the configuration file.",
             )?,
             bindings: Known::default(),
             roles: Known::default(),
@@ -253,7 +253,7 @@ impl Metrics {
         let info = gauges(
             &self.registry,
             "build_info",
-            "A constant 1, labelled with what was built.",
+            "A constant 1, labelled with the version, the revision and the Rust version.",
             &["version", "revision", "rustversion"],
         )?;
         info.with_label_values(&[
@@ -280,7 +280,7 @@ impl Metrics {
         Ok(())
     }
 
-    /// Shows these bindings and roles, at 0 where nothing happened yet, and no others.
+    /// Exposes exactly these bindings and roles, with 0 where nothing was counted yet.
     pub fn preregister<'a>(
         &self,
         bindings: impl IntoIterator<Item = &'a str>,
@@ -313,12 +313,12 @@ impl Metrics {
         }
     }
 
-    /// Takes off what is of other bindings and roles.
+    /// Removes the series of other bindings and roles.
     fn forget_others(&self, bindings: &BTreeSet<String>, roles: &BTreeSet<String>) {
-        let mut of_decisions = bindings.clone();
-        // Of alerts for which there is no binding.
-        of_decisions.insert(String::new());
-        keep_only(&self.decisions, "binding", &of_decisions);
+        let mut decision_labels = bindings.clone();
+        // Alerts without a binding have an empty label.
+        decision_labels.insert(String::new());
+        keep_only(&self.decisions, "binding", &decision_labels);
         keep_only(&self.alert_to_resolved, "binding", bindings);
         keep_only(&self.runs, "role", roles);
         keep_only(&self.run_hosts, "role", roles);
@@ -350,24 +350,24 @@ impl Metrics {
         });
     }
 
-    /// Shows reported figures as these declarations say, those from before too.
+    /// Applies the declarations of checks to all reports, including earlier ones.
     pub fn declare(&self, declared: &Declared) {
         self.checks.declare(declared);
     }
 
-    /// Shows what is paused, held and open.
+    /// Sets the gauges of pauses, holds, storms and circuits.
     pub fn guards(&self, book: &Holds) {
         self.guards.book(book);
     }
 
-    /// Shows how many queued runs wait for a person.
+    /// Sets the number of queued runs that wait for a person.
     pub fn held(&self, held: &BTreeMap<Hold, usize>) {
         self.guards.held(held);
     }
 
-    /// Counts what is on disk.
-    pub fn count(&self, happened: &MetricEvent) {
-        match happened {
+    /// Counts an event that was committed to disk.
+    pub fn count(&self, event: &MetricEvent) {
+        match event {
             MetricEvent::Alert(status) => self
                 .alerts_received
                 .with_label_values(&[status.as_str()])
@@ -411,7 +411,7 @@ impl Metrics {
                 findings,
             } => self.reported(role, host, *at, findings.clone()),
             MetricEvent::Finished(run) => self.finished(run),
-            // It is gone already if it was never shown.
+            // Fails only if the series was never exposed.
             MetricEvent::Forgotten { role, host } => {
                 self.checks.forget(role, host);
                 let _ = self.last_success.remove_label_values(&[role, host]);
@@ -422,7 +422,7 @@ impl Metrics {
                 binding,
                 roles,
                 verdict,
-            } => self.guards.fell(binding, roles, *verdict),
+            } => self.guards.count_verdict(binding, roles, *verdict),
             MetricEvent::ScheduleMissed { schedule, times } => {
                 self.schedules.missed(schedule, *times)
             }
@@ -458,7 +458,7 @@ impl Metrics {
                     .with_label_values(&[role, trigger, result.outcome.as_str()])
                     .inc();
             }
-            // A run that never started took no time.
+            // A run that never started has no duration.
             if let Some(started) = run.started_at {
                 let took = (ended - started).to_std().unwrap_or_default();
                 self.run_duration
@@ -468,7 +468,7 @@ impl Metrics {
         }
     }
 
-    /// Shows when a role last ended well on a host.
+    /// Sets the time of a role's last success on a host.
     pub fn last_success(&self, role: &str, host: &str, at: DateTime<Utc>) {
         if self.roles.has(role) {
             let shown = self.last_success.with_label_values(&[role, host]);
@@ -478,18 +478,18 @@ impl Metrics {
         unshown.insert((role.to_owned(), host.to_owned()), seconds(at));
     }
 
-    /// Shows what a role reported before this start: it was counted then.
+    /// Exposes a report from before this start without counting it again.
     pub fn reported(&self, role: &str, host: &str, at: DateTime<Utc>, findings: Findings) {
         self.checks.report(role, host, seconds(at), findings);
     }
 
-    /// Shows facts that were gathered before this start: they were counted then.
+    /// Exposes facts from before this start without counting them again.
     pub fn show_facts(&self, of: &HostFacts) {
         self.facts.show(of);
     }
 
-    /// Chooses which host metrics are shown, and yields whether that is another choice than before. If it is, no host is
-    /// shown until its facts are given again.
+    /// Selects the exposed host metrics. Returns whether the selection changed; if so, no host is exposed until its
+    /// facts are set again.
     pub fn choose_facts(&self, options: &HostOptions) -> bool {
         let other = self.facts.options() != *options;
         if other {
@@ -498,88 +498,85 @@ impl Metrics {
         other
     }
 
-    /// Shows from which age on facts are old news.
+    /// Sets the age from which facts count as stale.
     pub fn facts_stale_after(&self, age: Duration) {
         self.facts_stale_after.set(age.as_secs_f64());
     }
 
-    /// The metrics of all hosts.
+    /// Returns the metrics of all hosts.
     pub fn hosts_page(&self) -> Page {
         self.facts.page()
     }
 
-    /// Shows how many bindings and schedules take no part.
+    /// Sets the number of bindings and schedules that are ignored.
     pub fn objects_in_conflict(&self, objects: usize) {
         self.objects_in_conflict.set(whole(objects));
     }
 
-    /// The schedules.
     pub fn schedules(&self) -> &Schedules {
         &self.schedules
     }
 
-    /// Messages to people.
     pub fn messages(&self) -> &Messages {
         &self.messages
     }
 
-    /// The files of scrape targets.
     pub fn sd_files(&self) -> &SdFiles {
         &self.sd_files
     }
 
-    /// Counts that as many connections are open as may be.
+    /// Counts an event in which the limit of connections was reached.
     pub fn connections_limited(&self) {
         self.connections_limited.inc();
     }
 
-    /// Counts alerts that were left out and could not be fetched.
+    /// Counts truncated alerts that could not be fetched.
     pub fn alerts_unhandled(&self, alerts: u64) {
         self.alerts_unhandled.inc_by(alerts);
     }
 
-    /// Counts a notification's answer.
+    /// Counts the response to a notification.
     pub fn notification(&self, code: u16) {
         self.notifications
             .with_label_values(&[code.to_string()])
             .inc();
     }
 
-    /// Counts a request that was refused before anything looked at it.
+    /// Counts a request that was rejected before it was processed.
     pub fn rejected(&self, why: Rejected) {
         self.rejected.with_label_values(&[why.as_str()]).inc();
     }
 
-    /// Counts what was posted to a path that takes no notifications.
+    /// Counts a POST request to a path that does not accept notifications.
     pub fn misdirected(&self, sender: Sender) {
         self.misdirected.with_label_values(&[sender.as_str()]).inc();
     }
 
-    /// Shows how many runs wait and are under way.
+    /// Sets the number of queued and of running runs.
     pub fn queue(&self, queued: usize, running: usize) {
         self.queued.set(whole(queued));
         self.running.set(whole(running));
     }
 
-    /// Observes a commit of so many operations.
+    /// Observes a commit and its number of operations.
     pub fn committed(&self, took: Duration, operations: usize) {
         self.commit_duration.observe(took.as_secs_f64());
         #[allow(clippy::cast_precision_loss)] // a batch is small
         self.commit_batch.observe(operations as f64);
     }
 
-    /// Shows how many rows of the store were set aside.
+    /// Sets the number of quarantined rows of the store.
     pub fn quarantined(&self, rows: u64) {
         self.store_quarantined
             .set(i64::try_from(rows).unwrap_or(i64::MAX));
     }
 
-    /// How many rows of the store were set aside.
+    /// Returns the number of quarantined rows of the store.
     pub fn quarantined_rows(&self) -> usize {
         usize::try_from(self.store_quarantined.get()).unwrap_or(0)
     }
 
-    /// Shows whether the configuration could be read.
+    /// Records an attempt to reload the configuration.
     pub fn config_read(&self, ok: bool, now: DateTime<Utc>) {
         self.reload_successful.set(i64::from(ok));
         if ok {
@@ -587,22 +584,21 @@ impl Metrics {
         }
     }
 
-    /// Whether the configuration could be read when it was last asked for.
+    /// Returns whether the last attempt to reload the configuration succeeded.
     pub fn is_config_read(&self) -> bool {
         self.reload_successful.get() == 1
     }
 
-    /// The inventory.
     pub fn inventory(&self) -> &InventoryMetrics {
         &self.inventory
     }
 
-    /// Counts lines of the callback that were not understood.
+    /// Counts lines of the callback plugin that could not be parsed.
     pub fn events_rejected(&self, lines: u64) {
         self.events_rejected.inc_by(lines);
     }
 
-    /// All families, for an encoder.
+    /// Returns all families, for an encoder.
     pub fn gather(&self, store_size_bytes: u64) -> Vec<prometheus::proto::MetricFamily> {
         self.store_size
             .set(i64::try_from(store_size_bytes).unwrap_or(i64::MAX));

@@ -1,4 +1,4 @@
-//! Making a metric and registering it: a line each in the table of [`crate::metrics::Metrics`].
+//! Helpers that create and register one metric each, for the table in [`crate::metrics::Metrics`].
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -63,7 +63,7 @@ pub(super) fn histograms(
     register(r, HistogramVec::new(options, &[label]))
 }
 
-/// Takes out the series whose label has a value that is none of these.
+/// Removes the series whose label has none of these values.
 pub(super) fn keep_only<B: MetricVecBuilder>(
     metrics: &MetricVec<B>,
     label: &str,
@@ -78,15 +78,15 @@ pub(super) fn keep_only<B: MetricVecBuilder>(
                 .get(label)
                 .is_some_and(|value| !known.contains(*value))
             {
-                // It can only have gone meanwhile.
+                // Fails only if the series was removed in the meantime.
                 let _ = metrics.remove(&labels);
             }
         }
     }
 }
 
-/// The values that a label may have, once that is known. What else there is belongs to a configuration that is gone: a run
-/// that ended late must not bring its series back.
+/// The values that a label may have, once they are known. Other values belong to an earlier configuration: a run that
+/// ends late must not bring its series back.
 #[derive(Clone, Default)]
 pub(super) struct Known(Arc<RwLock<Option<BTreeSet<String>>>>);
 
@@ -95,7 +95,7 @@ impl Known {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(values);
     }
 
-    /// Whether this value is shown.
+    /// Returns whether this value is exposed.
     pub(super) fn has(&self, value: &str) -> bool {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         known.as_ref().is_none_or(|known| known.contains(value))

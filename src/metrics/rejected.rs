@@ -1,32 +1,32 @@
-//! Requests that were refused before anything looked at them, by the reason.
+//! The metric of requests that were rejected before they were processed, by reason.
 
 use prometheus::{IntCounterVec, Registry};
 
 use super::register::counters;
 
-/// Why a request is refused before anything looks at it.
+/// The reason to reject a request before it is processed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rejected {
-    /// It brings nothing that says who asks.
+    /// The request has no credentials.
     NoCredentials,
     /// The password, the token or the scheme is wrong.
     WrongCredentials,
-    /// Its caller has not the scope that it needs.
+    /// The caller lacks the required scope.
     Forbidden,
-    /// More passwords wait to be compared than may.
+    /// Too many passwords wait to be verified.
     TooManyPasswords,
-    /// More requests come than `rate_limit` allows.
+    /// `rate_limit` is exceeded.
     RateLimit,
-    /// It names no host, several, or one that may be another site's.
+    /// The `Host` header is missing, repeated, or possibly that of another site.
     Host,
-    /// The bodies, or the answers, of all requests together are too large.
+    /// The bodies or the responses of all requests together are too large.
     Memory,
-    /// Its HTTP/2 connection has too many requests at once before a caller of it is known.
+    /// The HTTP/2 connection has too many concurrent requests before its caller is known.
     Streams,
 }
 
 impl Rejected {
-    /// Every reason, in the order in which they are looked at.
+    /// Every reason, in the order of the checks.
     pub const ALL: [Self; 8] = [
         Self::Streams,
         Self::Host,
@@ -38,7 +38,7 @@ impl Rejected {
         Self::Memory,
     ];
 
-    /// Its name in the label.
+    /// Returns the label value.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::NoCredentials => "no_credentials",
@@ -57,7 +57,7 @@ pub(super) fn register(registry: &Registry) -> Result<IntCounterVec, prometheus:
     let rejected = counters(
         registry,
         "requests_rejected_total",
-        "Requests and sign-ins that were refused before anything looked at them, by the reason.",
+        "Requests and sign-ins that were rejected before they were processed, by reason.",
         &["reason"],
     )?;
     for why in Rejected::ALL {

@@ -1,4 +1,4 @@
-//! The schedules.
+//! The metrics of schedules.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +12,7 @@ use crate::model::schedule::Progress;
 
 const SCHEDULE: &[&str] = &["schedule"];
 
-/// Shows when each schedule comes next, came last, and what it missed. Cheap to clone.
+/// The next start, the last run and the missed times of each schedule. Cheap to clone.
 #[derive(Clone)]
 pub struct Schedules {
     next: GaugeVec,
@@ -31,7 +31,7 @@ impl Schedules {
                 GaugeVec::new(
                     opts(
                         "schedule_next_run_timestamp_seconds",
-                        "When a schedule comes next, jitter included; no series while it is paused or not enabled.",
+                        "Next start of a schedule, including jitter; no series while it is paused or not enabled.",
                     ),
                     SCHEDULE,
                 ),
@@ -41,7 +41,7 @@ impl Schedules {
                 GaugeVec::new(
                     opts(
                         "schedule_last_run_timestamp_seconds",
-                        "When a run of a schedule was last queued; 0 if there was none yet.",
+                        "Timestamp of the last queued run of a schedule; 0 if there was none.",
                     ),
                     SCHEDULE,
                 ),
@@ -61,7 +61,7 @@ impl Schedules {
                 IntCounterVec::new(
                     opts(
                         "schedule_missed_total",
-                        "Times of a schedule that passed without a run of their own.",
+                        "Scheduled times that passed without a run of their own.",
                     ),
                     SCHEDULE,
                 ),
@@ -70,15 +70,15 @@ impl Schedules {
         })
     }
 
-    /// Shows these schedules, at 0 where nothing is known of them yet, and no others.
+    /// Exposes exactly these schedules, with 0 where nothing was counted yet.
     pub fn preregister<'a>(&self, schedules: impl IntoIterator<Item = &'a str>) {
         let schedules: BTreeSet<String> = schedules.into_iter().map(str::to_owned).collect();
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        for gone in known.difference(&schedules) {
-            let _ = self.next.remove_label_values(&[gone]);
-            let _ = self.last.remove_label_values(&[gone]);
-            let _ = self.paused.remove_label_values(&[gone]);
-            let _ = self.missed.remove_label_values(&[gone]);
+        for removed in known.difference(&schedules) {
+            let _ = self.next.remove_label_values(&[removed]);
+            let _ = self.last.remove_label_values(&[removed]);
+            let _ = self.paused.remove_label_values(&[removed]);
+            let _ = self.missed.remove_label_values(&[removed]);
         }
         for schedule in &schedules {
             self.last.with_label_values(&[schedule]);
@@ -88,8 +88,13 @@ impl Schedules {
         *known = schedules;
     }
 
-    /// Shows how a schedule stands. `next` is `None` if it is not in force.
-    pub fn stands(&self, schedule: &str, progress: Option<&Progress>, next: Option<DateTime<Utc>>) {
+    /// Sets the state of a schedule. `next` is `None` while it is paused or not enabled.
+    pub fn set_state(
+        &self,
+        schedule: &str,
+        progress: Option<&Progress>,
+        next: Option<DateTime<Utc>>,
+    ) {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if !known.contains(schedule) {
             return;

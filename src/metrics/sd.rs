@@ -1,4 +1,4 @@
-//! The files of scrape targets.
+//! The metrics of the files with scrape targets.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,7 +9,7 @@ use prometheus::{IntGaugeVec, Opts, Registry};
 use super::register::{name, register};
 use super::whole;
 
-/// Shows whether each file is as it should be. Cheap to clone.
+/// The state of each file. Cheap to clone.
 #[derive(Clone)]
 pub struct SdFiles {
     targets: IntGaugeVec,
@@ -32,20 +32,20 @@ impl SdFiles {
             )?,
             successful: gauges(
                 "sd_file_last_write_successful",
-                "Whether a file of service_discovery.files could be brought up to date when it was last tried.",
+                "Whether the last attempt to update a file of service_discovery.files succeeded.",
             )?,
             known: Arc::default(),
         })
     }
 
-    /// Shows these files, at 0 where nothing was said of them yet, and no others.
+    /// Exposes exactly these files, with 0 where nothing was recorded yet.
     pub fn preregister<'a>(&self, paths: impl IntoIterator<Item = &'a Path>) {
         let paths = paths.into_iter();
         let paths: BTreeSet<String> = paths.map(|path| path.display().to_string()).collect();
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        for gone in known.difference(&paths) {
-            let _ = self.targets.remove_label_values(&[gone]);
-            let _ = self.successful.remove_label_values(&[gone]);
+        for removed in known.difference(&paths) {
+            let _ = self.targets.remove_label_values(&[removed]);
+            let _ = self.successful.remove_label_values(&[removed]);
         }
         for path in &paths {
             self.targets.with_label_values(&[path]);
@@ -54,7 +54,7 @@ impl SdFiles {
         *known = paths;
     }
 
-    /// Shows with how many targets a file was brought up to date; `None` if it could not be.
+    /// Records an attempt to write a file: the number of its targets, or `None` if the attempt failed.
     pub fn written(&self, path: &Path, targets: Option<usize>) {
         let path = path.display().to_string();
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,15 +1,14 @@
-//! Who posts what may be a notification.
+//! The senders of requests that look like notifications.
 
-/// A program, as its `User-Agent` says.
+/// A program, identified by its `User-Agent`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sender {
     /// Prometheus's Alertmanager.
     Alertmanager,
     /// Grafana's own alerting.
     Grafana,
-    /// Prometheus, which takes promansible for an Alertmanager.
+    /// Prometheus, configured to use promansible as an Alertmanager.
     Prometheus,
-    /// Another.
     Other,
 }
 
@@ -22,7 +21,7 @@ impl Sender {
         Self::Other,
     ];
 
-    /// Its name.
+    /// Returns the label value.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Alertmanager => "alertmanager",

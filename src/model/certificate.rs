@@ -1,8 +1,9 @@
-//! X.509 certificates: those that are trusted as themselves, and the names in them.
+//! X.509 certificates: explicitly listed certificates, and the names in certificates.
 //!
-//! `openssl req -x509` makes a certificate that is an authority's, and people give it to a server or to a client, and to the
-//! other side as the file of authorities. webpki takes no authority's certificate for anybody's own. Go and curl take one that
-//! stands in the file itself, and so do we: by its bytes. Its time, its purpose and its names count as those of any other.
+//! `openssl req -x509` creates a CA certificate, and people install it on a server or a client, and on the other side
+//! as the CA file. webpki rejects a CA certificate as an end-entity certificate. Go and curl accept one that is listed
+//! in the CA file itself, and so do we, by comparing its bytes. Its validity, purpose and names are checked like those
+//! of any other certificate.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -14,25 +15,23 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 use x509_parser::time::ASN1Time;
 
-/// Certificates that are trusted: as authorities, and as themselves.
+/// Trusted certificates, as CAs and as end-entity certificates.
 #[derive(Debug, Clone)]
 pub struct Trusted {
-    /// What they are as authorities.
+    /// The certificates as CAs.
     pub roots: RootCertStore,
     listed: Vec<CertificateDer<'static>>,
 }
 
-/// What a certificate is shown for.
+/// The purpose for which a peer presents a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// To be a server.
     Server,
-    /// To be a client.
     Client,
 }
 
 impl Trusted {
-    /// No certificate yet.
+    /// Creates an empty set.
     pub fn empty() -> Self {
         Self {
             roots: RootCertStore::empty(),
@@ -40,29 +39,29 @@ impl Trusted {
         }
     }
 
-    /// Adds one. *Errors*: it is none that webpki can read.
+    /// Adds a certificate. *Errors*: webpki cannot parse it.
     pub fn add(&mut self, certificate: CertificateDer<'static>) -> Result<(), rustls::Error> {
         self.roots.add(certificate.clone())?;
         self.listed.push(certificate);
         Ok(())
     }
 
-    /// Adds those of them that can be read.
+    /// Adds the certificates that can be parsed, and ignores the others.
     pub fn add_readable(&mut self, certificates: Vec<CertificateDer<'static>>) {
         for certificate in certificates {
             let _ = self.add(certificate);
         }
     }
 
-    /// The certificates that are trusted as themselves.
+    /// Returns the certificates that are accepted as end-entity certificates.
     pub fn listed(&self) -> &[CertificateDer<'static>] {
         &self.listed
     }
 }
 
-/// Why a certificate is refused, in words.
+/// Describes why a certificate was rejected.
 pub fn refusal(error: &rustls::Error) -> String {
-    const OWN: &str = "the certificate says that it is an authority's: only one that stands in the file of authorities itself is taken so";
+    const OWN: &str = "the certificate is a CA certificate: it is accepted only if the CA file lists this very certificate";
     match error {
         rustls::Error::InvalidCertificate(CertificateError::Other(other)) => {
             let why = other.0.to_string();
@@ -76,19 +75,19 @@ pub fn refusal(error: &rustls::Error) -> String {
     }
 }
 
-/// The same of a handshake that failed.
+/// Describes why a handshake failed.
 pub fn handshake_refusal(error: &std::io::Error) -> String {
     let inner = error.get_ref().and_then(|e| e.downcast_ref());
     inner.map_or_else(|| error.to_string(), refusal)
 }
 
-/// Whether a certificate that is trusted as itself is good now, for this purpose. Its names are not looked at.
+/// Checks whether a listed certificate is valid now and for this purpose. Names are not checked.
 pub fn check_listed(
     certificate: &CertificateDer<'_>,
     purpose: Purpose,
     now: UnixTime,
 ) -> Result<(), rustls::Error> {
-    // Refuses what webpki refuses of every certificate, such as critical extensions that it does not know.
+    // Rejects what webpki rejects in every certificate, such as unknown critical extensions.
     ParsedCertificate::try_from(certificate)?;
     let (_, parsed) =
         X509Certificate::from_der(certificate).map_err(|_| CertificateError::BadEncoding)?;
@@ -108,7 +107,7 @@ pub fn check_listed(
     }
 }
 
-/// A certificate that says nothing of its purpose is for all of them.
+/// Returns whether a certificate allows a purpose. Without usage extensions, every purpose is allowed.
 fn serves(parsed: &X509Certificate<'_>, purpose: Purpose) -> Result<bool, CertificateError> {
     let bad = |_| CertificateError::BadEncoding;
     let usage = parsed.key_usage().map_err(bad)?;
@@ -133,20 +132,20 @@ fn serves(parsed: &X509Certificate<'_>, purpose: Purpose) -> Result<bool, Certif
 pub enum NameType {
     /// A DNS name.
     Dns,
-    /// An address of mail.
+    /// An email address.
     Email,
     /// A URI, such as a SPIFFE ID.
     Uri,
     /// An IP address.
     Ip,
-    /// The common name of its subject.
+    /// The common name of the subject.
     Common,
 }
 
 impl NameType {
     const ALL: [Self; 5] = [Self::Dns, Self::Email, Self::Uri, Self::Ip, Self::Common];
 
-    /// As OpenSSL writes it before a name.
+    /// Returns OpenSSL's prefix for this type.
     const fn as_str(self) -> &'static str {
         match self {
             Self::Dns => "DNS",
@@ -161,13 +160,11 @@ impl NameType {
 /// A name in a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Name {
-    /// Its type.
     pub of: NameType,
-    /// The name.
     pub text: String,
 }
 
-/// The names by which a client's certificate may be known: its subject alternative names, then its common name.
+/// Returns the names of a client's certificate: its subject alternative names, then its common name.
 pub fn names(certificate: &CertificateDer<'_>) -> Vec<Name> {
     let Ok((_, parsed)) = X509Certificate::from_der(certificate) else {
         return Vec::new();
@@ -205,8 +202,8 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
     Some(IpAddr::from(<[u8; 16]>::try_from(bytes).ok()?))
 }
 
-/// A name that the configuration gives scopes to: `DNS:name`, `email:name`, `URI:name`, `IP:address`, `CN:name`, or a name alone,
-/// whose form says its type.
+/// A name in the configuration that gets scopes: `DNS:name`, `email:name`, `URI:name`, `IP:address`, `CN:name`, or a
+/// bare name, whose form determines its type.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WantedName {
     text: String,
@@ -222,7 +219,7 @@ impl fmt::Display for WantedName {
 }
 
 impl WantedName {
-    /// Reads it. *Errors*: what would be right.
+    /// Parses a name. *Errors*: the expected form.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         const EMPTY: &str = "want a name such as DNS:monitoring.example, URI:spiffe://example/monitoring or CN:monitoring";
         let typed = text.split_once(':').and_then(|(prefix, name)| {
@@ -248,8 +245,8 @@ impl WantedName {
         })
     }
 
-    /// Whether it is one of a certificate's names. A common name is one where it is asked for by its type, or where the
-    /// certificate has no other.
+    /// Returns whether a certificate has this name. A common name matches only if the configuration uses the prefix
+    /// `CN:`, or if the certificate has no other names.
     pub fn is_in(&self, names: &[Name]) -> bool {
         let is_only = names.iter().all(|name| name.of == NameType::Common);
         names.iter().any(|name| match name.of {
@@ -261,7 +258,7 @@ impl WantedName {
     }
 }
 
-/// The type of a name of which it is not said.
+/// Guesses the type of a bare name from its form.
 fn form(text: &str) -> NameType {
     if text.parse::<IpAddr>().is_ok() {
         NameType::Ip
@@ -298,7 +295,7 @@ mod tests {
             ("URI:urn:a", names(&[(Uri, "urn:a")]), true),
             ("a@b", names(&[(Email, "a@b")]), true),
             ("email:A@b", names(&[(Email, "a@b")]), false),
-            // A common name, where there is no other, or where it is asked for.
+            // A common name matches if there is no other name, or with the prefix.
             ("prom", names(&[(Common, "prom")]), true),
             ("prom", names(&[(Dns, "x"), (Common, "prom")]), false),
             ("CN:prom", names(&[(Dns, "x"), (Common, "prom")]), true),

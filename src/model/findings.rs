@@ -1,62 +1,63 @@
-//! What roles report beside how they ended: findings, and the figures in them that a role declares for `/metrics`.
+//! Findings that roles report in addition to their outcome, and the declared values in them that become metrics.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-/// What a role reports of a host: names to any JSON.
+/// A role's report on a host: names with any JSON values.
 pub type Findings = Map<String, Value>;
 
-/// The most bytes that the findings of one role on one host may have, as JSON. The callback holds itself to it too.
+/// The maximum size of the findings of one role on one host, as JSON. The callback plugin enforces it too. *Units*:
+/// bytes.
 pub const MAX_FINDINGS_BYTES: usize = 16 * 1024;
 
-/// The most series that one report of one role on one host becomes.
+/// The maximum number of series from one report of one role on one host.
 pub const MAX_SERIES: usize = 100;
 
-/// The most characters of a label's value.
+/// The maximum number of characters in a label value.
 pub const MAX_LABEL_CHARS: usize = 200;
 
-/// A finding that is a figure: what `meta/promansible.yml` of a role says of it.
+/// The declaration of a numeric finding in the role's `meta/promansible.yml`.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Check {
-    /// What the figure means, as a sentence.
+    /// The HELP text, a sentence.
     pub help: String,
-    /// The labels that it has besides role and host.
+    /// The labels besides `role` and `host`.
     pub labels: Vec<String>,
 }
 
 /// The checks of one role, by name.
 pub type Checks = BTreeMap<String, Check>;
 
-/// Role → its checks. Roles without any are not in it.
+/// Role → its checks. Roles without checks are omitted.
 pub type Declared = BTreeMap<String, Checks>;
 
-/// One series of a check, but for its role and host.
+/// One series of a check, without its role and host.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
     /// The check's name.
     pub check: String,
-    /// A value for each label that is declared, in that order.
+    /// The values of the declared labels, in the same order.
     pub labels: Vec<String>,
-    /// The figure; finite.
+    /// A finite number.
     pub value: f64,
 }
 
-/// What declarations make of findings.
+/// The declared values in findings.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Figures {
-    /// At most [`MAX_SERIES`], no two of the same check with the same labels.
+    /// At most [`MAX_SERIES`] samples, no two of them with the same check and labels.
     pub samples: Vec<Sample>,
-    /// How many values were none of what is declared, stood twice, or were too many.
+    /// The number of values that were not as declared, duplicates, or too many.
     pub rejected: u64,
 }
 
-/// Whether findings are too large to be kept.
+/// Returns whether findings are too large to be stored.
 pub fn is_too_large(findings: &Findings) -> bool {
     serde_json::to_vec(findings).is_ok_and(|json| json.len() > MAX_FINDINGS_BYTES)
 }
 
-/// The figures in a role's findings. What is not declared is none, and is no defect either.
+/// Extracts the declared values from a role's findings. Undeclared findings are ignored and not counted as rejected.
 pub fn figures(checks: &Checks, findings: &Findings) -> Figures {
     let mut figures = Figures::default();
     for (name, check) in checks {
@@ -106,7 +107,7 @@ fn number(value: &Value) -> Option<f64> {
     match value {
         Value::Bool(yes) => Some(f64::from(u8::from(*yes))),
         Value::Number(number) => number.as_f64().filter(|number| number.is_finite()),
-        // Until ansible-core 2.18 whatever a template makes of a number is a text.
+        // Up to ansible-core 2.18, a number that comes from a template is a string.
         Value::String(text) => text.parse().ok().filter(|number: &f64| number.is_finite()),
         _ => None,
     }

@@ -1,10 +1,10 @@
-//! Who asks for something, and what for he may.
+//! The identity of a caller and its scopes.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What somebody may do.
+/// A permission of a caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
@@ -12,15 +12,15 @@ pub enum Scope {
     Metrics,
     /// Post notifications.
     Receive,
-    /// Everything else: look at all there is, run roles, change what is kept.
+    /// Everything else: read all data, run roles, change stored objects.
     Operate,
 }
 
 impl Scope {
-    /// Every scope, in the order in which they are shown.
+    /// Every scope, in display order.
     pub const ALL: [Self; 3] = [Self::Metrics, Self::Receive, Self::Operate];
 
-    /// Its name in the configuration.
+    /// Returns the name in the configuration.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Metrics => "metrics",
@@ -29,7 +29,7 @@ impl Scope {
         }
     }
 
-    /// The scope of this name.
+    /// Returns the scope of this name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|scope| scope.as_str() == name)
     }
@@ -46,14 +46,14 @@ impl fmt::Display for Scope {
 pub struct Scopes(u8);
 
 impl Scopes {
-    /// All of them.
+    /// All scopes.
     pub const ALL: Self = Self(0b111);
 
     const fn bit(scope: Scope) -> u8 {
         1 << scope as u8
     }
 
-    /// Whether this set allows it. Who operates may do everything: he could make it happen anyway.
+    /// Returns whether this set allows a scope. `operate` allows everything, because it could cause everything anyway.
     pub const fn allow(self, scope: Scope) -> bool {
         self.0 & (Self::bit(scope) | Self::bit(Scope::Operate)) != 0
     }
@@ -65,26 +65,26 @@ impl FromIterator<Scope> for Scopes {
     }
 }
 
-/// By what somebody proved who he is.
+/// The method by which a caller was authenticated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AuthMethod {
-    /// Nobody has to say who he is.
+    /// No authentication is required.
     Nothing,
     /// A user's password.
     Password,
-    /// The cookie of a user who signed in by the portal's form.
+    /// The session cookie of a user who signed in to the portal.
     Session,
     /// A bearer token.
     Token,
     /// A client certificate.
     Certificate,
-    /// The word of a reverse proxy that is trusted.
+    /// A header from a trusted reverse proxy.
     Proxy,
 }
 
 impl AuthMethod {
-    /// Its name in lists.
+    /// Returns the name in API responses.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Nothing => "nothing",
@@ -97,20 +97,20 @@ impl AuthMethod {
     }
 }
 
-/// Who made a request.
+/// The caller of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// The user's, token's or certificate's name; `None` where nobody has to say who he is.
+    /// The name of the user, token or certificate; `None` if no authentication is required.
     pub name: Option<String>,
-    /// How that is known.
+    /// The method of authentication.
     pub proof: AuthMethod,
-    /// What he may do.
+    /// The caller's scopes.
     pub scopes: Scopes,
 }
 
 impl Identity {
-    /// Somebody who did not have to say who he is.
-    pub const fn anybody() -> Self {
+    /// Returns the identity of every caller if no authentication is required.
+    pub const fn unauthenticated() -> Self {
         Self {
             name: None,
             proof: AuthMethod::Nothing,
@@ -118,8 +118,8 @@ impl Identity {
         }
     }
 
-    /// Somebody of whom nothing is known, and who may do nothing that is asked for.
-    pub fn nobody() -> Self {
+    /// Returns the identity of an unauthenticated caller without any scope.
+    pub fn anonymous() -> Self {
         Self {
             name: None,
             proof: AuthMethod::Nothing,
@@ -127,7 +127,7 @@ impl Identity {
         }
     }
 
-    /// His name, or by which way he came.
+    /// Returns the caller's name, or `way` if there is none.
     pub fn name_or<'a>(&'a self, way: &'a str) -> &'a str {
         self.name.as_deref().unwrap_or(way)
     }

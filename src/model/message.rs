@@ -1,4 +1,4 @@
-//! Messages to people: what happened that somebody should know. A message is whole: it is rendered without the store.
+//! Messages to people about events. A message is complete: it can be rendered without the store.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -6,98 +6,83 @@ use serde::{Deserialize, Serialize};
 use crate::model::run::{Outcome, Run, RunId};
 use crate::util::sanitize::{line, one_line};
 
-/// Something that somebody should know.
+/// A message about an event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
-    /// Its number in the store; 0 until it is kept.
+    /// The number in the store; 0 until it is stored.
     pub id: u64,
-    /// When it happened.
+    /// The time of the event.
     pub at: DateTime<Utc>,
-    /// What happened.
     #[serde(flatten)]
     pub matter: MessageEvent,
 }
 
-/// What happened.
+/// The event that a message reports.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum MessageEvent {
     /// A run failed.
     RunFailed {
-        /// The run.
         run: RunId,
         /// How it ended.
         outcome: Outcome,
-        /// Its roles.
         roles: Vec<String>,
-        /// The hosts on which it did not end well.
+        /// The hosts on which it did not succeed.
         hosts: Vec<String>,
-        /// The binding that made it, if an alert did.
+        /// The binding that created the run, if an alert triggered it.
         binding: Option<String>,
-        /// The schedule that made it, if one did.
+        /// The schedule that created the run, if any.
         schedule: Option<String>,
-        /// Why, as far as it is known.
+        /// The reason, if it is known.
         why: Option<String>,
     },
-    /// A run ended well, and its alert fires all the same.
+    /// A run succeeded, but its alert is still firing.
     #[serde(rename = "ineffective")]
     RemediationIneffective {
-        /// The binding.
         binding: String,
         /// The alert type.
         alertname: String,
-        /// The host.
         host: String,
-        /// The run.
         run: RunId,
-        /// The episode: the alert's fingerprint and since when it fires.
+        /// The episode: the alert's fingerprint and its start.
         episode: String,
     },
-    /// Something is not run until a person lets it.
+    /// Something is held until a person releases it.
     Held {
         /// What is held.
         what: HoldTarget,
-        /// The reason, as a word.
+        /// The reason, as an identifier.
         reason: String,
         /// The reason, as a sentence.
         why: String,
     },
-    /// A run waits for somebody's consent.
+    /// A run waits for approval.
     #[serde(rename = "approval")]
     ApprovalWanted {
-        /// The run.
         run: RunId,
-        /// Its roles.
         roles: Vec<String>,
-        /// Its hosts.
         hosts: Vec<String>,
-        /// The binding that made it.
+        /// The binding that created the run.
         binding: Option<String>,
-        /// When it lapses.
+        /// When the run expires without approval.
         until: Option<DateTime<Utc>>,
     },
-    /// Somebody tries a notifier.
-    Test {
-        /// The notifier.
-        notifier: String,
-    },
+    /// A test of a notifier.
+    Test { notifier: String },
 }
 
-/// What is held.
+/// The object that is held.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HoldTarget {
-    /// A binding.
     Binding(String),
-    /// A role.
     Role(String),
-    /// A host.
     Host(String),
     /// Everything.
     All,
 }
 
-/// What a receiver of messages may choose among.
+/// The kind of a message, by which notifiers select messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// [`MessageEvent::RunFailed`].
@@ -108,12 +93,12 @@ pub enum Kind {
     Held,
     /// [`MessageEvent::ApprovalWanted`].
     Approval,
-    /// [`MessageEvent::Test`], which is sent to one notifier and chosen by none.
+    /// [`MessageEvent::Test`], which is sent to one notifier and cannot be selected.
     Test,
 }
 
 impl Kind {
-    /// Every kind that can be chosen.
+    /// Every kind that can be selected.
     pub const ALL: [Self; 4] = [
         Self::RunFailed,
         Self::Ineffective,
@@ -121,7 +106,7 @@ impl Kind {
         Self::Approval,
     ];
 
-    /// Its name in the configuration, and a message's `event`.
+    /// Returns the name in the configuration, which is also the `event` of a message.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::RunFailed => "run_failed",
@@ -134,12 +119,12 @@ impl Kind {
 }
 
 impl Message {
-    /// One that is not kept yet.
+    /// Creates a message that is not stored yet.
     pub fn new(matter: MessageEvent, at: DateTime<Utc>) -> Self {
         Self { id: 0, at, matter }
     }
 
-    /// That a run failed; `None` if it did not, or if somebody ended it.
+    /// Creates the message about a failed run; `None` if it did not fail, or if it was canceled or interrupted.
     pub fn of_run(run: &Run) -> Option<Self> {
         let outcome = run.outcome?;
         if !matches!(
@@ -170,7 +155,7 @@ impl Message {
         Some(Self::new(matter, run.finished_at?))
     }
 
-    /// Its kind.
+    /// Returns the kind of the message.
     pub const fn kind(&self) -> Kind {
         match self.matter {
             MessageEvent::RunFailed { .. } => Kind::RunFailed,
@@ -181,7 +166,7 @@ impl Message {
         }
     }
 
-    /// The run that it is about, if it is about one.
+    /// Returns the run that the message is about, if any.
     pub const fn run(&self) -> Option<RunId> {
         match self.matter {
             MessageEvent::RunFailed { run, .. }
@@ -191,8 +176,8 @@ impl Message {
         }
     }
 
-    /// In one line, as the subject of a letter. It may hold text from alerts and inventories: data, to be escaped, but never
-    /// control characters or another line.
+    /// Returns one line, for example as the subject of an email. It may contain text from alerts and inventories, which
+    /// is data to be escaped, but never control characters or further lines.
     pub fn summary(&self) -> String {
         let summary = match &self.matter {
             MessageEvent::RunFailed {
@@ -207,7 +192,7 @@ impl Message {
                 host,
                 run,
                 ..
-            } => format!("Run {run} ended well, but {alertname} still fires on {host}"),
+            } => format!("Run {run} succeeded, but {alertname} is still firing on {host}"),
             MessageEvent::Held { what, reason, .. } => format!("{what} is held: {reason}"),
             MessageEvent::ApprovalWanted {
                 run, roles, hosts, ..
@@ -216,16 +201,16 @@ impl Message {
                 list(roles),
                 list(hosts)
             ),
-            MessageEvent::Test { notifier } => format!("A test of the notifier {notifier}"),
+            MessageEvent::Test { notifier } => format!("Test of the notifier {notifier}"),
         };
         one_line(&summary)
     }
 
-    /// What is known beyond the summary, one for each thing. A text of several lines stays so, and its further lines are
-    /// indented: none can look like another thing.
+    /// Returns further details, one item each. The lines of a multi-line text after the first are indented, so that
+    /// none can look like another item.
     pub fn details(&self) -> Vec<String> {
         let mut lines = Vec::new();
-        let mut say = |what: &str, text: &Option<String>| {
+        let mut add = |what: &str, text: &Option<String>| {
             if let Some(text) = text {
                 let text: Vec<String> = text.lines().map(line).collect();
                 lines.push(format!("{what}: {}", text.join("\n  ")));
@@ -238,28 +223,28 @@ impl Message {
                 why,
                 ..
             } => {
-                say("Binding", binding);
-                say("Schedule", schedule);
-                say("Why", why);
+                add("Binding", binding);
+                add("Schedule", schedule);
+                add("Why", why);
             }
             MessageEvent::RemediationIneffective {
                 binding, episode, ..
             } => {
-                say("Binding", &Some(binding.clone()));
-                say("Episode", &Some(episode.clone()));
+                add("Binding", &Some(binding.clone()));
+                add("Episode", &Some(episode.clone()));
             }
-            MessageEvent::Held { why, .. } => say("Why", &Some(why.clone())),
+            MessageEvent::Held { why, .. } => add("Why", &Some(why.clone())),
             MessageEvent::ApprovalWanted { binding, until, .. } => {
-                say("Binding", binding);
-                say("It lapses at", &until.map(|at| at.to_rfc3339()));
+                add("Binding", binding);
+                add("Expires at", &until.map(|at| at.to_rfc3339()));
             }
-            MessageEvent::Test { .. } => lines.push("Nothing happened.".to_owned()),
+            MessageEvent::Test { .. } => lines.push("This is only a test.".to_owned()),
         }
         lines
     }
 }
 
-/// How many names of a list are said.
+/// The maximum number of names listed.
 const NAMED: usize = 5;
 
 fn list(names: &[String]) -> String {

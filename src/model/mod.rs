@@ -1,4 +1,4 @@
-//! The types that promansible thinks in, and what follows from them alone. Nothing here does I/O.
+//! The domain types and the pure logic on them. Nothing here does I/O.
 
 pub mod alert;
 pub mod argument_spec;

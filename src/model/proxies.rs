@@ -1,8 +1,8 @@
-//! Reverse proxies before promansible, and what their headers say of a request.
+//! Reverse proxies in front of promansible, and the headers that they set.
 //!
-//! Anybody can send such a header. One counts only where the TCP connection comes from a proxy that the configuration trusts,
-//! and of a list of addresses only what trusted proxies added. Whoever sends the request, the headers are taken out of it, so
-//! that nothing behind this believes one.
+//! Any client can send such headers. They count only if the TCP connection comes from a proxy that the configuration
+//! trusts, and in a list of addresses only the part added by trusted proxies counts. The headers are always removed
+//! from the request, so that no later code trusts them.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -11,39 +11,39 @@ use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::model::identity::Scopes;
 
-/// Which proxies are trusted, and in which words they speak.
+/// The trusted proxies and their headers.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Proxies {
-    /// Where they are; nowhere.
+    /// The addresses of the proxies; none by default.
     pub trusted: Vec<Network>,
-    /// Which headers they set.
-    pub headers: Spoken,
-    /// How they say who the user is, if they do.
+    /// The kind of headers that the proxies set.
+    pub headers: HeaderKind,
+    /// The header that names the user, if the proxies authenticate users.
     pub user: Option<ProxyUser>,
 }
 
-/// The headers that proxies set. Only one kind counts: a proxy passes on the other as its client sent it.
+/// The kind of headers that proxies set. Only one kind counts: a proxy forwards the other as its client sent it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Spoken {
+pub enum HeaderKind {
     /// `X-Forwarded-For`, `-Proto`, `-Host`, `-Prefix`.
     #[default]
     XForwarded,
-    /// `Forwarded`, as RFC 7239 has it.
+    /// `Forwarded` (RFC 7239).
     Forwarded,
 }
 
-/// A user whom a proxy has signed in.
+/// The authentication of users by a proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProxyUser {
     /// The header that names the user.
     pub header: HeaderName,
-    /// What a user may do who is not named; nothing.
+    /// The scopes of users who are not listed; none by default.
     pub scopes: Scopes,
-    /// What those may do who are.
+    /// The scopes of the listed users.
     pub users: BTreeMap<String, Scopes>,
 }
 
-/// Addresses that begin alike.
+/// A network of IP addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network {
     address: IpAddr,
@@ -51,7 +51,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// Reads an address or `ADDRESS/BITS`.
+    /// Parses an address or `ADDRESS/BITS`.
     pub fn parse(text: &str) -> Option<Self> {
         let (address, bits) = match text.split_once('/') {
             Some((address, bits)) => (address, Some(bits)),
@@ -65,11 +65,11 @@ impl Network {
             Some(_) => return None,
         };
         let network = Self { address, bits };
-        // An address beyond its own network is a typing error.
+        // Host bits that are not zero are a typing error.
         (bits <= most && network.key(address) == Self::number(address)).then_some(network)
     }
 
-    /// Whether it holds this address.
+    /// Returns whether the network contains an address.
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         let is_alike = self.address.is_ipv4() == address.is_ipv4();
@@ -83,37 +83,37 @@ impl Network {
         }
     }
 
-    /// The bits of an address that count.
+    /// Returns the network part of an address.
     fn key(&self, address: IpAddr) -> u128 {
         let mask = u128::MAX.checked_shl(128 - u32::from(self.bits));
         Self::number(address) & mask.unwrap_or_default()
     }
 }
 
-/// What a trusted proxy says of a request.
+/// The claims of a trusted proxy about a request.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Claims {
-    /// Where its client is.
+    /// The address of the client.
     pub address: Option<SocketAddr>,
-    /// Whether that spoke TLS.
+    /// Whether the client used TLS.
     pub is_tls: Option<bool>,
-    /// Which host it asked for.
+    /// The host that the client requested.
     pub host: Option<HeaderValue>,
-    /// Below which path the proxy shows promansible, without a slash at its end.
+    /// The path prefix under which the proxy serves promansible, without a trailing slash.
     pub prefix: Option<String>,
-    /// Which user the proxy signed in.
-    pub user: ProxySaid,
+    /// The user whom the proxy authenticated.
+    pub user: ProxyUserClaim,
 }
 
-/// What a proxy says of the user.
+/// The claim of a proxy about the user.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum ProxySaid {
-    /// Nothing.
+pub enum ProxyUserClaim {
+    /// The header is missing or empty.
     #[default]
     Nothing,
-    /// The name.
+    /// The name of the user.
     User(String),
-    /// Something else than one name.
+    /// The header is not a single valid name.
     Unclear,
 }
 
@@ -125,7 +125,7 @@ const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 impl Proxies {
-    /// Takes the headers of proxies out of a request. What they say counts if the peer is trusted.
+    /// Removes the headers of proxies from a request, and returns their claims if the peer is trusted.
     pub fn take(&self, headers: &mut HeaderMap, peer: IpAddr) -> Claims {
         let claims = if self.trust(peer) {
             self.claims(headers)
@@ -141,7 +141,7 @@ impl Proxies {
         claims
     }
 
-    /// Whether this address is a proxy's that may say who the user is.
+    /// Returns whether this address is a proxy that may authenticate users.
     pub fn vouch(&self, peer: IpAddr) -> bool {
         self.user.is_some() && self.trust(peer)
     }
@@ -152,31 +152,32 @@ impl Proxies {
     }
 
     fn claims(&self, headers: &HeaderMap) -> Claims {
-        let said = match self.headers {
-            Spoken::XForwarded => x_forwarded(headers),
-            Spoken::Forwarded => forwarded(headers),
+        let values = match self.headers {
+            HeaderKind::XForwarded => x_forwarded(headers),
+            HeaderKind::Forwarded => forwarded(headers),
         };
         let valid_host = |host: &String| {
             let is_host = |b: u8| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b);
             !host.is_empty() && host.bytes().all(is_host)
         };
         Claims {
-            address: self.client(&said.chain),
-            is_tls: said.proto.and_then(|proto| match &*proto {
+            address: self.client(&values.chain),
+            is_tls: values.proto.and_then(|proto| match &*proto {
                 "https" => Some(true),
                 "http" => Some(false),
                 _ => None,
             }),
-            host: said
+            host: values
                 .host
                 .filter(valid_host)
                 .and_then(|host| HeaderValue::from_str(&host).ok()),
-            prefix: said.prefix.and_then(|prefix| path_prefix(&prefix)),
+            prefix: values.prefix.and_then(|prefix| path_prefix(&prefix)),
             user: self.user_of(headers),
         }
     }
 
-    /// The last address of the chain that is no proxy of ours. Whatever stands before it, its client may have made up.
+    /// Returns the last address of the chain that is not a trusted proxy. Earlier addresses may be forged by that
+    /// client.
     fn client(&self, chain: &[String]) -> Option<SocketAddr> {
         let mut client = None;
         for text in chain.iter().rev() {
@@ -189,28 +190,28 @@ impl Proxies {
         client
     }
 
-    fn user_of(&self, headers: &HeaderMap) -> ProxySaid {
+    fn user_of(&self, headers: &HeaderMap) -> ProxyUserClaim {
         const LONGEST: usize = 256;
         let Some(user) = &self.user else {
-            return ProxySaid::Nothing;
+            return ProxyUserClaim::Nothing;
         };
         let mut values = headers.get_all(&user.header).iter();
         let (first, more) = (values.next(), values.next());
         let name = match (first.map(HeaderValue::to_str), more) {
-            (None, _) => return ProxySaid::Nothing,
+            (None, _) => return ProxyUserClaim::Nothing,
             (Some(Ok(name)), None) => name.trim(),
-            _ => return ProxySaid::Unclear,
+            _ => return ProxyUserClaim::Unclear,
         };
         match name.len() {
-            // A proxy that asks nobody passes the variable on, and that is empty.
-            0 => ProxySaid::Nothing,
-            1..=LONGEST => ProxySaid::User(name.to_owned()),
-            _ => ProxySaid::Unclear,
+            // A proxy that did not authenticate the request forwards its variable, which is empty.
+            0 => ProxyUserClaim::Nothing,
+            1..=LONGEST => ProxyUserClaim::User(name.to_owned()),
+            _ => ProxyUserClaim::Unclear,
         }
     }
 }
 
-/// A path below which everything is: `/a/b`, or empty. `None` where it is no such path.
+/// Parses a path prefix: `/a/b`, or empty. Returns `None` if it is not a valid prefix.
 pub fn path_prefix(text: &str) -> Option<String> {
     let path = text.trim_end_matches('/');
     let is_part = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
@@ -222,7 +223,7 @@ pub fn path_prefix(text: &str) -> Option<String> {
     (is_path && path.len() <= 256).then(|| path.to_owned())
 }
 
-/// An address with or without a port, as proxies write it.
+/// Parses an address with or without a port, as proxies write it.
 fn address(text: &str) -> Option<SocketAddr> {
     let text = text.trim();
     if let Ok(address) = text.parse::<IpAddr>() {
@@ -234,16 +235,16 @@ fn address(text: &str) -> Option<SocketAddr> {
     text.parse().ok()
 }
 
-/// What headers say, as text. Of a list the last element is the nearest proxy's.
+/// The values of the headers as text. The last element of a list is from the nearest proxy.
 #[derive(Default)]
-struct Said {
+struct Values {
     chain: Vec<String>,
     proto: Option<String>,
     host: Option<String>,
     prefix: Option<String>,
 }
 
-/// The elements of a header that may come several times.
+/// Returns the elements of a header that may be repeated.
 fn elements(headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
     let values = headers.get_all(name).iter();
     let texts = values.map(|value| value.to_str().unwrap_or("?"));
@@ -253,7 +254,7 @@ fn elements(headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
         .collect()
 }
 
-/// Splits a text, but not inside quotation marks.
+/// Splits a text, except inside quotation marks.
 fn quoted_split(text: &str, by: char) -> Vec<&str> {
     let (mut parts, mut begin) = (Vec::new(), 0);
     let (mut is_quoted, mut is_escaped) = (false, false);
@@ -273,9 +274,9 @@ fn quoted_split(text: &str, by: char) -> Vec<&str> {
     parts
 }
 
-fn x_forwarded(headers: &HeaderMap) -> Said {
+fn x_forwarded(headers: &HeaderMap) -> Values {
     let last = |name| elements(headers, name).pop();
-    Said {
+    Values {
         chain: elements(headers, &FOR),
         proto: last(&PROTO).map(|proto| proto.to_ascii_lowercase()),
         host: last(&HOST),
@@ -283,27 +284,27 @@ fn x_forwarded(headers: &HeaderMap) -> Said {
     }
 }
 
-fn forwarded(headers: &HeaderMap) -> Said {
-    let mut said = Said::default();
+fn forwarded(headers: &HeaderMap) -> Values {
+    let mut values = Values::default();
     for element in elements(headers, &FORWARDED) {
-        // What the nearest proxy does not say is not said.
-        (said.proto, said.host) = (None, None);
+        // Only the values of the nearest proxy count.
+        (values.proto, values.host) = (None, None);
         let mut client = "unknown".to_owned();
         for pair in quoted_split(&element, ';') {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let value = value.trim().trim_matches('"').to_owned();
             match name.trim().to_ascii_lowercase().as_str() {
                 "for" => client = value,
-                "proto" => said.proto = Some(value.to_ascii_lowercase()),
-                "host" => said.host = Some(value),
+                "proto" => values.proto = Some(value.to_ascii_lowercase()),
+                "host" => values.host = Some(value),
                 _ => {}
             }
         }
-        said.chain.push(client);
+        values.chain.push(client);
     }
-    // There is no such word in RFC 7239; proxies that take a path away say it beside that.
-    said.prefix = elements(headers, &PREFIX).pop();
-    said
+    // RFC 7239 has no parameter for the prefix; proxies that strip a path send this header in addition.
+    values.prefix = elements(headers, &PREFIX).pop();
+    values
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A run and how it ends; a decision and its reasons. The words that every room shares.
+//! Runs and their outcomes, and the types that all modules share.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,10 +11,10 @@ pub use crate::model::skip::{Skip, SkippedHost};
 pub use crate::model::task::{TaskEvent, TaskStatus};
 use crate::model::verdict::Verdicts;
 
-/// Trusted variables for a role, as JSON.
+/// Variables for a role, as JSON.
 pub type Vars = serde_json::Map<String, serde_json::Value>;
 
-/// A run's number, counted up from 1 and never used twice in one store.
+/// The number of a run, counted from 1 and never reused in one store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RunId(pub u64);
@@ -25,49 +25,49 @@ impl fmt::Display for RunId {
     }
 }
 
-/// What made a run.
+/// The cause of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Trigger {
     /// An alert that a binding matched.
     Alert,
-    /// A schedule's time.
+    /// A scheduled time.
     Schedule,
     /// A person.
-    AdHocRun,
+    Manual,
 }
 
 impl Trigger {
     /// Every trigger, for metrics that must exist at zero.
-    pub const ALL: [Self; 3] = [Self::Alert, Self::Schedule, Self::AdHocRun];
+    pub const ALL: [Self; 3] = [Self::Alert, Self::Schedule, Self::Manual];
 
-    /// Its label value.
+    /// Returns the label value.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Alert => "alert",
             Self::Schedule => "schedule",
-            Self::AdHocRun => "manual",
+            Self::Manual => "manual",
         }
     }
 }
 
-/// How a run ended, for one host or as a whole.
+/// The outcome of a run, for one host or as a whole.
 ///
-/// The order is the order of severity: a run as a whole ends as the worst of its hosts.
+/// Ordered by severity: the outcome of a run is the worst of its hosts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// Every task ended well.
+    /// Every task succeeded.
     Successful,
     /// A host could not be reached.
     Unreachable,
-    /// A task failed, or Ansible said nothing of the host.
+    /// A task failed, or Ansible reported nothing for the host.
     Failed,
-    /// It was ended by a person, or because its alerts resolved before it began.
+    /// A person canceled the run, or its alerts resolved before it started.
     Canceled,
-    /// promansible stopped, or was killed, while it ran.
+    /// promansible stopped or was killed during the run.
     Interrupted,
-    /// It was ended because its time was up.
+    /// The run exceeded its timeout and was terminated.
     Timeout,
 }
 
@@ -82,7 +82,7 @@ impl Outcome {
         Self::Interrupted,
     ];
 
-    /// Its label value.
+    /// Returns the label value.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Successful => "successful",
@@ -101,20 +101,20 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Where a run is on its way.
+/// The state of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// It waits for its batch window, its hosts or a free place.
+    /// The run waits for its batch window, its hosts or a free slot.
     Queued,
-    /// `ansible-playbook` is under way.
+    /// `ansible-playbook` is running.
     Running,
-    /// It has an outcome.
+    /// The run has an outcome.
     Finished,
 }
 
 impl State {
-    /// Its name in the API and on the command line.
+    /// Returns the name in the API and on the command line.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Queued => "queued",
@@ -124,169 +124,163 @@ impl State {
     }
 }
 
-/// What a run does, apart from where: everything that must be equal for two alerts to share one run.
+/// The work of a run, without its hosts: everything that must be equal for two alerts to share a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[allow(clippy::struct_excessive_bools)] // switches of Ansible's, independent of each other
 pub struct Work {
-    /// The roles, in their order.
+    /// The roles in order.
     pub roles: Vec<String>,
-    /// Whether it runs on the controller itself instead of inventory hosts.
+    /// Whether the run is on the controller instead of inventory hosts.
     #[serde(default)]
     pub controller: bool,
-    /// Variables for the roles. What stands in the configuration file is trusted and may be templates.
+    /// Variables for the roles. Those from the configuration file are trusted and may be templates.
     #[serde(default)]
     pub vars: Vars,
-    /// Whether they are data, which Ansible must not template: all that came over the API is.
+    /// Whether the variables are data that Ansible must not evaluate: all variables from the API are.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub inert_vars: bool,
     /// Whether tasks run as another user.
     pub r#become: bool,
     /// Whether facts are gathered before the first role.
     pub gather_facts: bool,
-    /// Whether only to say what would change (`--check --diff`).
+    /// Whether the run only reports what would change (`--check --diff`).
     #[serde(default)]
     pub check: bool,
-    /// How long it may take.
+    /// The maximum duration.
     #[serde(rename = "timeout_seconds", with = "seconds")]
     pub timeout: Duration,
-    /// Whether it may meet another run on the same host.
+    /// Whether the run may overlap with another run on the same host.
     #[serde(default)]
     pub allow_overlap: bool,
-    /// Whether it is queued again after an interruption.
+    /// Whether the run is queued again after an interruption.
     #[serde(default)]
     pub rerun_on_interrupt: bool,
-    /// Which of Ansible's tasks run, and how much it says of them.
+    /// The selection of tasks, and Ansible's verbosity.
     #[serde(flatten)]
     pub narrowing: Narrowing,
 }
 
-/// Which of the roles' tasks run (`--tags`, `--skip-tags`), and how much Ansible says of them (`-v`).
+/// The selection of the roles' tasks (`--tags`, `--skip-tags`), and Ansible's verbosity (`-v`).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Narrowing {
-    /// Only tasks with one of these tags, and those that are tagged `always`; empty means all.
+    /// Only tasks with one of these tags or the tag `always`; empty means all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
-    /// No task with one of these tags.
+    /// No tasks with one of these tags.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skip_tags: Vec<String>,
-    /// How many times `-v`, from 0 to 4.
+    /// The number of `-v` options, from 0 to 4.
     #[serde(default, skip_serializing_if = "is_default")]
     pub verbosity: u8,
 }
 
-/// The name that stands for the controller wherever a host is named.
+/// The host name of the controller.
 pub const CONTROLLER: &str = "localhost";
 
-/// One `ansible-playbook` process: roles × hosts, with one trigger.
+/// A run: one `ansible-playbook` process for roles × hosts, with one trigger.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Run {
-    /// Its number.
     pub id: RunId,
-    /// What made it.
     pub trigger: Trigger,
-    /// The binding that made it, if an alert did.
+    /// The binding that created the run, if an alert triggered it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub binding: Option<String>,
-    /// The schedule that made it, or whose work a person asked for.
+    /// The schedule that created the run, or that a person started manually.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<String>,
-    /// The time of the schedule that it is for.
+    /// The scheduled time that the run is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_at: Option<DateTime<Utc>>,
-    /// Who asked for it: a user, a token or a certificate, where that is known.
+    /// The user, token or certificate that requested the run, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_by: Option<String>,
-    /// What it does.
     pub work: Work,
-    /// The exact inventory names of the hosts it touches, in the order in which they were asked for.
+    /// The exact inventory names of the hosts, in the requested order.
     pub hosts: Vec<String>,
-    /// Host → the name that stands for its machine, where that is another: several inventory names may be one machine.
-    /// Known since it started.
+    /// Host → name of its machine, if it differs: several inventory names may be one machine. Set at the start of the
+    /// run.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub machines: BTreeMap<String, String>,
-    /// Where it is on its way.
     pub state: State,
-    /// When it was decided.
+    /// The time of the decision.
     pub created_at: DateTime<Utc>,
-    /// It does not start before: its batch window is open until then, or a start that came to nothing is to be tried again.
+    /// The earliest start: the end of the batch window, or the retry of a start that failed before any task.
     pub ready_at: DateTime<Utc>,
-    /// How many of its starts came to nothing: Ansible ended before any task began.
+    /// The number of failed starts: Ansible ended before any task began.
     #[serde(default, skip_serializing_if = "is_default")]
     pub vain_starts: u32,
-    /// When it started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<DateTime<Utc>>,
-    /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<DateTime<Utc>>,
-    /// How it ended; `None` until it is finished.
+    /// The outcome; `None` until the run is finished.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
-    /// How it ended on each host.
+    /// The result on each host.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub results: BTreeMap<String, HostResult>,
-    /// Why it ended so, where the outcome alone does not say it.
+    /// The reason for the outcome, if the outcome alone does not explain it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// What it has to do with the guards, if an alert made it.
+    /// The step of the binding, if an alert triggered the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remedy: Option<RemediationStep>,
-    /// The consent that it needs, where it needs some.
+    /// The approval, if the run needs one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<Approval>,
-    /// Hosts that it leaves out, and why.
+    /// The skipped hosts, with reasons.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub spared: Vec<SkippedHost>,
-    /// Whether it helped, by its episodes.
+    /// The verdicts on its episodes.
     #[serde(default, skip_serializing_if = "Verdicts::is_empty")]
     pub verdicts: Verdicts,
-    /// Whether it is the binding's `on_resolved`: its alerts have resolved.
+    /// Whether this is the binding's `on_resolved` run: its alerts have resolved.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub on_resolved: bool,
-    /// The run that this one repeats: it was interrupted, or a person asked for it.
+    /// The run that this one repeats, after an interruption or on request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rerun_of: Option<RunId>,
-    /// Which replica may execute it; `None` means any.
+    /// The replica that may execute the run; `None` means any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<String>,
-    /// How many bytes of output Ansible wrote, kept or not.
+    /// The size of Ansible's output, stored or not. *Units*: bytes.
     #[serde(default)]
     pub output_bytes: u64,
-    /// How many events were left out because of `runs.events_limit`.
+    /// The number of events dropped because of `runs.events_limit`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub events_dropped: u64,
 }
 
-/// A run as one step of a binding.
+/// The step of a binding that a run executes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemediationStep {
-    /// Which of the binding's steps it is, from 1.
+    /// The number of the step, from 1.
     pub step: u32,
-    /// Of how many.
+    /// The number of steps in the binding.
     pub steps: u32,
-    /// How long its alerts have to resolve after it.
+    /// How long its alerts may take to resolve after the run.
     #[serde(rename = "verify_within_seconds", with = "seconds")]
     pub verify_within: Duration,
-    /// Whether it tries an open role out, on one host.
+    /// Whether the run tests a suspended role on one host.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub probe: bool,
 }
 
-/// A person's consent to a run.
+/// The approval of a run by a person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Approval {
-    /// Until when it can be given.
+    /// When the request for approval expires.
     pub until: DateTime<Utc>,
-    /// Who gave it.
+    /// The user who approved the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
-    /// When.
+    /// The time of the approval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<DateTime<Utc>>,
 }
 
 impl Approval {
-    /// Whether it is still to be given.
+    /// Returns whether the approval is still pending.
     pub const fn is_wanted(&self) -> bool {
         self.at.is_none()
     }
@@ -296,12 +290,12 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-/// What Ansible's statistics say of one host.
+/// Ansible's statistics for one host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostResult {
-    /// How the run ended there.
+    /// The outcome on this host.
     pub outcome: Outcome,
-    /// Tasks that ended well, changed or not.
+    /// Tasks that succeeded, with or without changes.
     #[serde(default)]
     pub ok: u64,
     /// Tasks that changed something.
@@ -310,19 +304,19 @@ pub struct HostResult {
     /// Tasks that failed.
     #[serde(default)]
     pub failed: u64,
-    /// Times it could not be reached.
+    /// The number of times the host could not be reached.
     #[serde(default)]
     pub unreachable: u64,
     /// Tasks that were skipped.
     #[serde(default)]
     pub skipped: u64,
-    /// What went wrong first, in Ansible's or our words.
+    /// The first error, from Ansible or promansible.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }
 
 impl HostResult {
-    /// A host that ended so, with nothing counted.
+    /// Creates a result without any counts.
     pub fn bare(outcome: Outcome, message: Option<String>) -> Self {
         Self {
             outcome,
@@ -339,7 +333,7 @@ impl HostResult {
 /// The label value of a decision to run.
 pub const RUN: &str = "run";
 
-/// A duration as a JSON number of seconds.
+/// Serializes a duration as a JSON number of seconds.
 pub mod seconds {
     use std::time::Duration;
 

@@ -1,46 +1,46 @@
-//! Why something is not run.
+//! The reasons for not running.
 
 use serde::{Deserialize, Serialize};
 
-/// Why an alert × binding is not run.
+/// The reason why an alert × binding is not run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Skip {
-    /// No binding's matchers match the alert.
+    /// No binding matches the alert.
     NoBinding,
-    /// The alert is resolved, or its episode already was.
+    /// The alert is resolved, or its episode was already resolved.
     Resolved,
     /// This episode already has its run under this binding.
     Duplicate,
-    /// The host that is named is not in the inventory.
+    /// The named host is not in the inventory.
     UnknownHost,
-    /// More than one host of the inventory answers to the name.
+    /// The name matches more than one host of the inventory.
     AmbiguousHost,
-    /// The name is a group's.
+    /// The name is that of a group.
     GroupName,
     /// The target's group is not in the inventory.
     UnknownGroup,
     /// The target's group has no hosts.
     EmptyTarget,
-    /// The host's inventory name could be read as a pattern by Ansible.
+    /// Ansible could read the host's inventory name as a pattern.
     UnsafeHostName,
-    /// The binding's `limit` leaves none of its hosts.
+    /// The binding's `limit` excludes all hosts.
     OutsideLimit,
     /// The alert lacks the label that names the host.
     MissingLabel,
-    /// A label or annotation has a name that Ansible keeps for itself (`__…`).
+    /// A label or annotation has a name that is reserved by Ansible (`__…`).
     ReservedLabel,
-    /// The alert's text could be a template, and this ansible-core may take it for one.
+    /// The alert's text could be a template, and this ansible-core may evaluate it.
     TemplateText,
-    /// The queue is full; Alertmanager is told to come again.
+    /// The queue is full; Alertmanager will retry.
     QueueFull,
-    /// It ran on the host a short while ago (`cooldown`).
+    /// The role ran on the host recently (`cooldown`).
     Cooldown,
-    /// It ran on the host as often as it may (`attempts`).
+    /// The role has used all its attempts on the host (`attempts`).
     AttemptsExhausted,
-    /// A person has put the host on hold.
+    /// The host is on hold.
     HostHeld,
-    /// It is outside of the binding's `active_times`, or in its `mute_times`.
+    /// The time is outside of the binding's `active_times`, or in its `mute_times`.
     Muted,
     /// The role failed too often in a row (`circuit`).
     CircuitOpen,
@@ -73,12 +73,12 @@ impl Skip {
         Self::Observe,
     ];
 
-    /// Whether it says no more than that everything is as it should be.
+    /// Returns whether the reason is part of normal operation.
     pub const fn is_routine(self) -> bool {
         matches!(self, Self::NoBinding | Self::Resolved | Self::Duplicate)
     }
 
-    /// Its label value.
+    /// Returns the label value.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::NoBinding => "no_binding",
@@ -105,13 +105,12 @@ impl Skip {
     }
 }
 
-/// A host that a run leaves out, although its alert or its schedule names it.
+/// A host that a run skips, although its alert or its schedule names it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SkippedHost {
-    /// The host.
     pub host: String,
     /// The reason, a label value.
     pub reason: Skip,
-    /// The same as a sentence.
+    /// The reason as a sentence.
     pub why: String,
 }

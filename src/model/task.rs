@@ -1,60 +1,56 @@
-//! What is told of one task on one host.
+//! The result of one task on one host.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::model::findings::Findings;
 
-/// One thing that Ansible's callback told us while a run was under way, in its order.
+/// A task result reported by Ansible's callback plugin during a run.
 ///
 /// *Shape* in the store and the API: `{"at", "host", "role", "task", "action", "status", "duration_seconds", "message",
 /// "findings"}`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TaskEvent {
-    /// When it was told.
+    /// The time of the report.
     pub at: DateTime<Utc>,
-    /// The host.
     pub host: String,
-    /// The role that the task belongs to, if any.
+    /// The role of the task, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
-    /// The task's name.
     pub task: String,
-    /// The module.
+    /// The name of the module.
     pub action: String,
-    /// How the task ended on the host.
     pub status: TaskStatus,
-    /// How long it took there.
+    /// The duration on the host.
     #[serde(default)]
     pub duration_seconds: f64,
-    /// What the task said, cut to a few hundred characters.
+    /// The message of the task, truncated to a few hundred characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// What the role reports of the host by this task.
+    /// The findings that the role reports with this task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub findings: Option<Findings>,
 }
 
-/// How a task ended on a host, in Ansible's words.
+/// The status of a task on a host, in Ansible's terms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TaskStatus {
-    /// It ended well and changed nothing.
+    /// The task succeeded without changes.
     Ok,
-    /// It ended well and changed something.
+    /// The task succeeded and changed something.
     Changed,
-    /// Its condition did not hold.
+    /// The condition of the task was false.
     Skipped,
-    /// It failed.
     Failed,
-    /// It failed, and the play says to go on.
+    /// The task failed, and the play ignores the error.
     Ignored,
-    /// The host did not answer.
+    /// The host could not be reached.
     Unreachable,
 }
 
 impl TaskStatus {
-    /// Its name.
+    /// Returns Ansible's name of the status.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",

@@ -1,16 +1,16 @@
-//! Whether a run that ended well helped: its alert resolved in time, or it fires on. Pure.
+//! Verdicts: whether the alert of a successful run resolved in time or kept firing. Pure.
 
 use serde::{Deserialize, Serialize};
 
-/// What became of an episode after a successful run for it.
+/// The verdict on an episode after a successful run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    /// It resolved within `verify_within`.
+    /// The alert resolved within `verify_within`.
     Effective,
-    /// It still fired then.
+    /// The alert was still firing then.
     Ineffective,
-    /// Nothing was heard of it since the run.
+    /// No notification was received since the run.
     Unknown,
 }
 
@@ -18,7 +18,7 @@ impl Verdict {
     /// Every verdict, for metrics that must exist at zero.
     pub const ALL: [Self; 3] = [Self::Effective, Self::Ineffective, Self::Unknown];
 
-    /// Its label value.
+    /// Returns the label value.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Effective => "effective",
@@ -28,19 +28,19 @@ impl Verdict {
     }
 }
 
-/// How often each verdict fell.
+/// The number of verdicts of each kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Verdicts {
-    /// Of so many episodes it is yet to be seen.
+    /// Episodes without a verdict yet.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub pending: u64,
-    /// So many resolved in time.
+    /// Episodes that resolved in time.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub effective: u64,
-    /// So many fired on.
+    /// Episodes that kept firing.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub ineffective: u64,
-    /// Of so many nothing was heard.
+    /// Episodes without any notification since the run.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unknown: u64,
 }
@@ -51,7 +51,7 @@ const fn is_zero(n: &u64) -> bool {
 }
 
 impl Verdicts {
-    /// Counts one that fell.
+    /// Counts a verdict.
     pub const fn add(&mut self, verdict: Verdict) {
         match verdict {
             Verdict::Effective => self.effective += 1,
@@ -60,7 +60,7 @@ impl Verdicts {
         }
     }
 
-    /// Adds all of another.
+    /// Adds the counts of another.
     pub const fn add_all(&mut self, other: &Self) {
         self.pending += other.pending;
         self.effective += other.effective;
@@ -68,12 +68,12 @@ impl Verdicts {
         self.unknown += other.unknown;
     }
 
-    /// Whether there is none.
+    /// Returns whether all counts are zero.
     pub const fn is_empty(&self) -> bool {
         self.pending + self.effective + self.ineffective + self.unknown == 0
     }
 
-    /// How much of what is known helped, from 0 to 1; `None` where nothing is known.
+    /// Returns the effective share of the known verdicts, from 0 to 1; `None` if there are none.
     #[allow(clippy::cast_precision_loss)] // a share
     pub fn share_effective(&self) -> Option<f64> {
         let known = self.effective + self.ineffective;
@@ -81,13 +81,11 @@ impl Verdicts {
     }
 }
 
-/// What was heard of an episode when it was asked for.
+/// The answer to a query for the state of an episode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Heard {
-    /// It fires.
+pub enum AlertObservation {
     Firing,
-    /// It does not.
     Resolved,
-    /// There was nobody to ask, or no answer.
+    /// There was nothing to query, or no answer.
     Nothing,
 }

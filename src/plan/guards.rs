@@ -1,4 +1,4 @@
-//! What the guards leave of a choice to run.
+//! Applies the guards to a choice to run.
 
 use chrono::{DateTime, Utc};
 
@@ -8,7 +8,7 @@ use crate::model::run::{Skip, SkippedHost};
 use crate::plan::Choice;
 use crate::plan::step_of;
 
-/// Runs a step on those of these hosts on which it may start, or says why on none.
+/// Chooses the hosts on which a step may start, or the reason to skip all of them.
 pub(super) fn choose(
     binding: &Binding,
     state: &State,
@@ -23,11 +23,11 @@ pub(super) fn choose(
     let (mut free, refused) = loop {
         let (free, refused) = partition_hosts(binding, state, step, (hosts, about.as_deref()), now);
         let exhausted = |r: &(String, Refused)| r.1.reason == Skip::AttemptsExhausted;
-        let goes_on = free.is_empty()
+        let try_next_step = free.is_empty()
             && refused.iter().all(exhausted)
             && binding.limits.attempts.then == Then::NextStep
             && step_of(binding, step + 1).is_some();
-        if !goes_on {
+        if !try_next_step {
             break (free, refused);
         }
         step += 1;
@@ -42,12 +42,12 @@ pub(super) fn choose(
     let probe = match state.book.gate(roles, now) {
         CircuitState::Open(refused) => return skip(refused),
         CircuitState::Closed => false,
-        CircuitState::Probe => {
+        CircuitState::HalfOpen => {
             for host in free.drain(1..) {
                 let refused = Refused {
                     reason: Skip::CircuitOpen,
                     until: None,
-                    why: "the role is tried out on one host first".to_owned(),
+                    why: "the role is tested on one host first".to_owned(),
                 };
                 spared.push(spare((host, refused)));
             }
@@ -70,7 +70,7 @@ pub(super) fn choose(
     }
 }
 
-/// Why a binding is out of force at this time, if it is.
+/// Returns why a binding is inactive at this time, or `None` if it is active.
 pub fn closed(binding: &Binding, now: DateTime<Utc>) -> Option<Refused> {
     let closed = binding.windows.closed(now)?;
     Some(Refused {
@@ -80,7 +80,7 @@ pub fn closed(binding: &Binding, now: DateTime<Utc>) -> Option<Refused> {
     })
 }
 
-/// Why a step may not start on a host at this time, if so.
+/// Returns why a step may not start on a host at this time, or `None` if it may.
 pub fn refused(
     binding: &Binding,
     state: &State,
@@ -101,22 +101,22 @@ fn partition_hosts(
     (hosts, about): (&[String], Option<&str>),
     now: DateTime<Utc>,
 ) -> (Vec<String>, Vec<(String, Refused)>) {
-    let (mut free, mut out) = (Vec::new(), Vec::new());
+    let (mut free, mut refusals) = (Vec::new(), Vec::new());
     for host in hosts {
         let counted = about.unwrap_or(host);
         match refused(binding, state, step, counted, now) {
             None => free.push(host.clone()),
-            Some(refused) => out.push((host.clone(), refused)),
+            Some(refused) => refusals.push((host.clone(), refused)),
         }
     }
-    (free, out)
+    (free, refusals)
 }
 
-/// One refusal for all hosts: the first reason, and the first time at which one of them may be free.
+/// Merges the refusals of all hosts into one: the first reason, and the earliest time at which a host may be free.
 fn merge_refusals((host, first): &(String, Refused), others: &[(String, Refused)]) -> Refused {
     let more = match others.len() {
         0 => String::new(),
-        n => format!(", and {n} more hosts are refused too"),
+        n => format!(", and {n} more are skipped too"),
     };
     let untils = others.iter().filter_map(|(_, refused)| refused.until);
     Refused {

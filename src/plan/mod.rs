@@ -1,5 +1,5 @@
-//! What is to be done about an alert. Pure: no I/O, no clock, no randomness; the same input gives the same decisions,
-//! which is why `explain` can show them without running anything.
+//! Decides what to do about an alert. Pure: no I/O, no clock, no randomness. The same input gives the same decisions,
+//! so `explain` can show them without running anything.
 
 mod guards;
 mod target;
@@ -18,93 +18,92 @@ use crate::model::run::{RUN, RemediationStep, Skip, SkippedHost, Work};
 pub use guards::{closed, refused};
 pub use target::{hosts, hosts_within, unfound};
 
-/// Names that begin so are Ansible's own (`__ansible_unsafe`, `__ansible_vault`), or Prometheus's.
+/// The prefix of names that belong to Ansible (`__ansible_unsafe`, `__ansible_vault`) or to Prometheus.
 const RESERVED_PREFIX: &str = "__";
 
-/// The label that names the host by custom.
+/// The label that names the host by convention.
 const INSTANCE: &str = "instance";
 
-/// As much of it tells one host from another. *Units*: bytes.
+/// The part of this label that is used to distinguish hosts. *Units*: bytes.
 const ABOUT_LIMIT: usize = 256;
 
-/// How long after its end a firing notification of an episode is taken for a late one, of the other Alertmanager of a
-/// pair for example. One that comes later is believed: an Alertmanager that hears nothing from its Prometheus for a
-/// while resolves what still fires, and tells it again with the same `startsAt`.
+/// How long after an episode's end a firing notification counts as late, for example from the other Alertmanager of a
+/// pair. A later one is believed: an Alertmanager that loses contact with its Prometheus resolves alerts that still
+/// fire, and sends them again with the same `startsAt`.
 pub const LATE: TimeDelta = TimeDelta::hours(1);
 
-/// What is known of an alert's episode before this notification.
+/// The history of an alert's episode before this notification.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EpisodeHistory {
-    /// When it was heard that the episode has ended.
+    /// When a notification reported the end of the episode.
     pub resolved_at: Option<DateTime<Utc>>,
-    /// Binding → how far it has come under it. A run that ended unstarted because the episode resolved is none.
-    pub under: BTreeMap<String, StepProgress>,
+    /// Binding → its progress. A run that never started because the episode resolved does not count.
+    pub progress: BTreeMap<String, StepProgress>,
 }
 
-/// How far an episode has come under a binding.
+/// The progress of an episode under a binding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StepProgress {
-    /// The last step that ran or runs for it, from 1.
+    /// The last step that ran or is running, from 1.
     pub step: u32,
-    /// What that makes of the next.
-    pub standing: StepState,
+    /// Whether the next step is due.
+    pub state: StepState,
 }
 
-/// What a step makes of the next one.
+/// The state of a step, which decides about the next one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StepState {
-    /// It is queued or under way, or it is yet to be seen or heard whether it helped.
+    /// The step is queued or running, or has no verdict yet.
     Open,
-    /// There is to be no next one.
+    /// No further step will follow.
     Done,
-    /// It did not help: the next one is due if the episode still fires.
+    /// The step did not help: the next one is due if the episode still fires.
     Next,
 }
 
 impl EpisodeHistory {
-    /// Whether the episode has ended, so that whoever says that it fires is late.
+    /// Returns whether the episode has ended, so that a firing notification is late.
     pub fn is_over(&self, now: DateTime<Utc>) -> bool {
         is_over(self.resolved_at, now)
     }
 }
 
-/// Whether an episode of which this end was heard is over.
+/// Returns whether an episode with this reported end is over.
 pub fn is_over(resolved_at: Option<DateTime<Utc>>, now: DateTime<Utc>) -> bool {
     resolved_at.is_some_and(|at| now - at < LATE)
 }
 
-/// What was made of one alert × binding.
+/// The decision for one alert × binding.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decision {
-    /// The binding; `None` only for [`Skip::NoBinding`].
+    /// `None` only for [`Skip::NoBinding`].
     pub binding: Option<Arc<Binding>>,
-    /// Run it, or not.
     pub choice: Choice,
 }
 
-/// Run it, or skip it for a named reason.
+/// A decision to run, or to skip for a named reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Choice {
-    /// Run on exactly these hosts: inventory names, or the controller's.
+    /// Run on exactly these hosts: inventory names, or that of the controller.
     Run {
         /// Never empty.
         hosts: Vec<String>,
-        /// The host that it is about, where it runs on the controller instead.
+        /// The host that the alert is about, if the run is on the controller instead.
         about: Option<String>,
-        /// Which step of the binding, from 1.
+        /// The step of the binding, from 1.
         step: u32,
-        /// Whether it is on one host only, to try out a role that failed too often.
+        /// Whether the run tests a role that failed too often, on one host only.
         probe: bool,
-        /// Hosts that are left out, and why.
+        /// Skipped hosts, with reasons.
         spared: Vec<SkippedHost>,
     },
     /// Do not run.
     Skip {
         /// The reason, a label value.
         reason: Skip,
-        /// The same as a sentence.
+        /// The reason as a sentence.
         why: String,
-        /// When to look again, if nothing is heard before.
+        /// When to decide again, unless a notification arrives earlier.
         until: Option<DateTime<Utc>>,
     },
 }
@@ -118,7 +117,7 @@ impl Choice {
         }
     }
 
-    /// The label value: `run`, or the reason for skipping.
+    /// Returns the label value: `run`, or the reason for skipping.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Run { .. } => RUN,
@@ -128,13 +127,13 @@ impl Choice {
 }
 
 impl Decision {
-    /// The binding's name; empty where none matched.
+    /// Returns the binding's name; empty if none matched.
     pub fn binding_name(&self) -> &str {
         self.binding.as_ref().map_or("", |b| b.name.as_str())
     }
 }
 
-/// Decides one alert against every binding that matches it, in the order of the configuration; never empty.
+/// Decides one alert for every matching binding, in the order of the configuration. The result is never empty.
 pub fn decide(
     config: &Config,
     inventory: &Inventory,
@@ -147,7 +146,7 @@ pub fn decide(
     decide_under(&bindings, inventory, state, alert, past, now)
 }
 
-/// The bindings that match an alert, in the order of the configuration, up to one that says `stop`.
+/// Returns the bindings that match an alert, in the order of the configuration, up to the first with `stop`.
 pub fn matching(config: &Config, alert: &Alert) -> Vec<Arc<Binding>> {
     let mut matching = Vec::new();
     for binding in &config.bindings {
@@ -161,7 +160,7 @@ pub fn matching(config: &Config, alert: &Alert) -> Vec<Arc<Binding>> {
     matching
 }
 
-/// Decides one alert against these bindings, which match it; never empty.
+/// Decides one alert for these bindings, which match it. The result is never empty.
 pub fn decide_under(
     bindings: &[Arc<Binding>],
     inventory: &Inventory,
@@ -231,7 +230,7 @@ fn choose(
         return Choice::skip(
             Skip::TemplateText,
             format!(
-                "{shown:?} could be a template, and an ansible-core before 2.19 may take it for one"
+                "{shown:?} could be a template, and an ansible-core before 2.19 may evaluate it"
             ),
         );
     }
@@ -244,7 +243,7 @@ fn choose(
     }
 }
 
-/// What an alert is about that is handled on the controller: there, too, the limits are those of each host.
+/// Returns the host that an alert handled on the controller is about: its limits are still per host.
 fn about(binding: &Binding, inventory: &Inventory, alert: &Alert) -> Option<String> {
     let controller = binding.target == Target::Controller;
     let label = alert.labels.get(INSTANCE).filter(|_| controller)?;
@@ -252,17 +251,17 @@ fn about(binding: &Binding, inventory: &Inventory, alert: &Alert) -> Option<Stri
     Some(subject(inventory, label)).filter(|name| !name.is_empty())
 }
 
-/// The step that is due, from 1; `None` if none is.
+/// Returns the step that is due, from 1; `None` if none is.
 fn step(binding: &Binding, past: &EpisodeHistory) -> Option<u32> {
-    let Some(under) = past.under.get(&binding.name) else {
+    let Some(under) = past.progress.get(&binding.name) else {
         return Some(1);
     };
     let next = under.step + 1;
-    let due = under.standing == StepState::Next && step_of(binding, next).is_some();
+    let due = under.state == StepState::Next && step_of(binding, next).is_some();
     due.then_some(next)
 }
 
-/// A step by its number, from 1.
+/// Returns a step by its number, from 1.
 pub fn step_of(binding: &Binding, number: u32) -> Option<&Step> {
     let index = usize::try_from(number).ok()?.checked_sub(1)?;
     binding.steps.get(index)
@@ -277,20 +276,20 @@ fn reserved_name(alert: &Alert) -> Option<&str> {
         .map(String::as_str)
 }
 
-/// Everything that a role is told of an alert and that comes from outside.
+/// Returns all text of an alert that is passed to roles and comes from outside.
 fn texts(alert: &Alert) -> impl Iterator<Item = &str> {
     let sets = alert.labels.iter().chain(&alert.annotations);
     let texts = sets.flat_map(|(name, value)| [name.as_str(), value.as_str()]);
     texts.chain([alert.generator_url.as_str()])
 }
 
-/// What the runs of a binding's step do, apart from where. Alerts share a run only if this is equal.
+/// Returns the work of a binding's step, without its hosts. Alerts share a run only if their work is equal.
 pub fn work(binding: &Binding, step: u32) -> Work {
     let roles = step_of(binding, step).map(|step| step.roles.clone());
     work_of(binding, roles.unwrap_or_default())
 }
 
-/// What a binding's runs do when its alerts have resolved.
+/// Returns the work of a binding's `on_resolved` run.
 pub fn work_on_resolved(binding: &Binding) -> Work {
     work_of(binding, binding.on_resolved.clone())
 }
@@ -311,7 +310,7 @@ fn work_of(binding: &Binding, roles: Vec<String>) -> Work {
     }
 }
 
-/// What a run of this step has to do with the guards.
+/// Returns the data of a step that the guards need.
 pub fn remedy(binding: &Binding, step: u32, probe: bool) -> RemediationStep {
     RemediationStep {
         step,
@@ -321,8 +320,8 @@ pub fn remedy(binding: &Binding, step: u32, probe: bool) -> RemediationStep {
     }
 }
 
-/// The decisions for a whole notification, for a reader who has no store: each alert with its decisions, in their
-/// order, as if nothing were known of the past but what this notification says.
+/// Decides a whole notification without a store: returns each alert with its decisions, in order, as if this
+/// notification were all that is known.
 pub fn explain<'a>(
     config: &Config,
     inventory: &Inventory,
@@ -343,7 +342,7 @@ pub fn explain<'a>(
         .collect()
 }
 
-/// What is known of an episode after these decisions.
+/// Updates the history of an episode with these decisions.
 pub fn record(
     past: &mut EpisodeHistory,
     alert: &Alert,
@@ -357,9 +356,10 @@ pub fn record(
     }
     for decision in decisions {
         if let Choice::Run { step, .. } = decision.choice {
-            let standing = StepState::Open;
-            let under = StepProgress { step, standing };
-            past.under.insert(decision.binding_name().to_owned(), under);
+            let state = StepState::Open;
+            let progress = StepProgress { step, state };
+            past.progress
+                .insert(decision.binding_name().to_owned(), progress);
         }
     }
 }

@@ -1,13 +1,13 @@
-//! From a target and an alert to exact inventory names. Nothing is ever widened: what is unclear is an error.
+//! Resolves a target and an alert to exact inventory names. Targets are never widened: ambiguity is an error.
 
 use crate::config::{Binding, Config, Target};
 use crate::model::alert::{Alert, Status};
 use crate::model::inventory::{Inventory, Unresolved, resolve_group, resolve_label, resolve_name};
 use crate::model::run::{CONTROLLER, Skip};
 
-/// The exact inventory names that a target means, for an alert if there is one: at least one.
+/// Returns the exact inventory names of a target, for an alert if there is one. The result is never empty.
 ///
-/// *Errors*: those of the lookups, and `missing_label` where the target asks for an alert's label that is not there.
+/// *Errors*: those of the lookups, and `missing_label` if the alert lacks the label that the target uses.
 pub fn hosts(
     target: &Target,
     inventory: &Inventory,
@@ -20,7 +20,7 @@ pub fn hosts(
             let value = value.filter(|value| !value.is_empty());
             let value = value.ok_or_else(|| Unresolved {
                 reason: Skip::MissingLabel,
-                why: format!("the alert has no label {label:?}, which is to name the host"),
+                why: format!("the alert has no label {label:?} to name the host"),
             })?;
             Ok(vec![resolve_label(inventory, value)?.to_owned()])
         }
@@ -32,8 +32,8 @@ pub fn hosts(
     }
 }
 
-/// The first target of these alerts that the inventory does not have: an unknown host or group, or an empty one. With `wider`,
-/// only one that this other inventory has.
+/// Returns the first target of these alerts that is missing in the inventory: an unknown host or group, or an empty
+/// group. With `wider`, only targets that the other inventory has.
 pub fn unfound(
     config: &Config,
     inventory: &Inventory,
@@ -43,15 +43,15 @@ pub fn unfound(
     let firing = alerts.iter().filter(|alert| alert.status == Status::Firing);
     let mut missing = firing.flat_map(|alert| {
         bindings(config, alert).filter_map(move |binding| {
-            let lost = hosts(&binding.target, inventory, Some(alert)).err()?;
-            let there = |wider| hosts(&binding.target, wider, Some(alert)).is_ok();
-            (is_missing(&lost) && wider.is_none_or(there)).then_some(lost)
+            let missing_target = hosts(&binding.target, inventory, Some(alert)).err()?;
+            let exists = |wider| hosts(&binding.target, wider, Some(alert)).is_ok();
+            (is_missing(&missing_target) && wider.is_none_or(exists)).then_some(missing_target)
         })
     });
     missing.next()
 }
 
-/// The bindings that an alert is for.
+/// Iterates over the bindings that match an alert, up to the first with `stop`.
 fn bindings<'a>(config: &'a Config, alert: &'a Alert) -> impl Iterator<Item = &'a Binding> {
     let matching = config.bindings.iter().map(AsRef::as_ref);
     let mut matching =
@@ -69,9 +69,9 @@ fn is_missing(unresolved: &Unresolved) -> bool {
     missing.contains(&unresolved.reason)
 }
 
-/// The same, narrowed to these hosts: all, where none is named. Those of the target stay in their order.
+/// Like [`hosts`], restricted to the hosts in `limit` unless it is empty. Keeps the order of the target.
 ///
-/// *Errors*: those of [`hosts`], and `outside_limit` where nothing is left.
+/// *Errors*: those of [`hosts`], and `outside_limit` if no host is left.
 pub fn hosts_within(
     target: &Target,
     limit: &[String],

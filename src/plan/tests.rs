@@ -63,7 +63,7 @@ fn at(minutes: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(1_800_000_000, 0).unwrap() + TimeDelta::minutes(minutes)
 }
 
-/// `binding: decision hosts`, one for each decision.
+/// One line `binding: decision hosts` for each decision.
 fn decided(alert: &Alert, past: &EpisodeHistory) -> Vec<String> {
     decide(
         &config(),
@@ -196,11 +196,11 @@ fn text_that_an_old_ansible_could_take_for_a_template_stops_the_alert() {
 fn the_past_decides_first() {
     let mut one = alert(&[("sev", "a"), ("instance", "nowhere")]);
     let under = |binding: &str| {
-        let standing = StepState::Open;
-        BTreeMap::from([(binding.to_owned(), StepProgress { step: 1, standing })])
+        let state = StepState::Open;
+        BTreeMap::from([(binding.to_owned(), StepProgress { step: 1, state })])
     };
     let ran = EpisodeHistory {
-        under: under("first"),
+        progress: under("first"),
         ..EpisodeHistory::default()
     };
     assert_eq!(
@@ -209,9 +209,9 @@ fn the_past_decides_first() {
     );
     let over = |minutes_ago: i64| EpisodeHistory {
         resolved_at: Some(at(-minutes_ago)),
-        under: under("named"),
+        progress: under("named"),
     };
-    // A clock that was set back makes nothing fire again.
+    // A clock that was set back does not make an episode fire again.
     for late in [-90, 0, 59] {
         let decided = decided(&one, &over(late));
         assert_eq!(decided, ["first: resolved", "named: resolved"], "{late}");
@@ -323,7 +323,7 @@ proptest! {
             }
         }
         prop_assert!(runs.values().all(|n| *n == 1), "{runs:?}");
-        // The same again gives the same: nothing but the input decides.
+        // A repetition gives the same result: only the input decides.
         prop_assert_eq!(explained, explain(&config, &inventory, &State::default(), &notification, at(0)));
     }
 }

@@ -1,6 +1,6 @@
-//! Keeps the configuration that is in force: what the file says, and beside it what was made over the API.
+//! Manages the configuration that is in force: the file, merged with the objects that were created over the API.
 //!
-//! One change at a time. A change is on disk before it is in force, and in force before it is answered.
+//! Changes are made one at a time. A change is on disk before it is in force, and in force before the request is answered.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,44 +9,44 @@ use tokio::sync::{Mutex, watch};
 
 use crate::ansible::roles_fingerprint;
 use crate::config::{
-    self, Config, ManagedConflict, ManagedError, ManagedKind, ManagedObjects, Roles,
+    self, Config, ManagedConflict, ManagedError, ManagedKind, Roles, StoredObject,
 };
 use crate::metrics::Metrics;
 use crate::store::{Expect, Store, StoreError};
 use crate::util::clock;
 use crate::util::shutdown::Shutdown;
 
-/// How often the roles' folders are looked at; a change over the API and a run by hand look at once.
-const FOLLOW: Duration = Duration::from_secs(5);
+/// How often the roles' folders are checked; a change over the API and an ad-hoc run check them at once.
+const ROLES_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Why a change did not happen.
+/// Why a change was rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError {
-    /// What was typed is no such object.
+    /// The request body is not a valid object.
     #[error(transparent)]
     Typed(#[from] ManagedError),
-    /// It stands in the configuration file.
-    #[error("the {0} {1:?} stands in the configuration file: change it there")]
+    /// The object is defined in the configuration file.
+    #[error("the {0} {1:?} is defined in the configuration file: change it there")]
     Provisioned(ManagedKind, String),
-    /// The name in the path and the one in the body differ.
-    #[error("name: it is {0:?} and cannot become {1:?}: make a new one, and remove this")]
+    /// The name in the path differs from the name in the body.
+    #[error("name: {0:?} cannot be renamed to {1:?}: create a new object, and remove this one")]
     Renamed(String, String),
-    /// The store could not do it.
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// What the file says, with the roles as they were last listed.
+/// The configuration file, with the roles as last listed.
 struct InFile {
     config: Arc<Config>,
-    /// The fingerprint of the roles' folders then; `None` before they were listed again for the first time.
+    /// The fingerprint of the roles' folders at that time; `None` if they were listed only when the file was read.
     roles: Option<u64>,
 }
 
-/// The configuration that is in force. Cheap to clone.
+/// A handle to the configuration that is in force. Cheap to clone.
 #[derive(Clone)]
 pub struct ConfigManager {
-    /// What the file says; held while a change is made.
+    /// The file; locked while a change is made.
     file: Arc<Mutex<InFile>>,
     in_force: Arc<watch::Sender<Arc<Config>>>,
     store: Store,
@@ -54,10 +54,10 @@ pub struct ConfigManager {
 }
 
 impl ConfigManager {
-    /// Puts what is kept beside what the file says.
+    /// Merges the stored objects into the file configuration, and puts the result in force.
     pub async fn new(file: Config, store: Store, metrics: Metrics) -> Result<Self, StoreError> {
         let file = Arc::new(file);
-        let in_force = with_kept(&file, &store).await?;
+        let in_force = with_stored_objects(&file, &store).await?;
         let keeper = Self {
             file: Arc::new(Mutex::new(InFile {
                 config: Arc::clone(&file),
@@ -71,24 +71,25 @@ impl ConfigManager {
         Ok(keeper)
     }
 
-    /// What is in force, and when that changes.
+    /// Subscribes to the configuration in force.
     pub fn watch(&self) -> watch::Receiver<Arc<Config>> {
         self.in_force.subscribe()
     }
 
-    /// Puts another file's in force. `before` is done once nothing more can go wrong, and before anybody sees it.
+    /// Puts another file configuration in force. Calls `before` once nothing can fail any more, and before the new
+    /// configuration is visible.
     ///
-    /// *Errors*: the store's; the old one stays.
+    /// *Errors*: the store failed; the old configuration stays in force.
     pub async fn replace_file(
         &self,
         file: Config,
         before: impl FnOnce(),
     ) -> Result<(), StoreError> {
-        let mut held = self.file.lock().await;
+        let mut locked = self.file.lock().await;
         let file = Arc::new(file);
-        let in_force = with_kept(&file, &self.store).await?;
+        let in_force = with_stored_objects(&file, &self.store).await?;
         before();
-        *held = InFile {
+        *locked = InFile {
             config: file,
             roles: None,
         };
@@ -96,19 +97,19 @@ impl ConfigManager {
         Ok(())
     }
 
-    /// Follows the roles' folders until shutdown.
+    /// Keeps the list of roles current until shutdown.
     pub async fn follow(self, mut shutdown: Shutdown) {
-        while !shutdown.is_asked() {
+        while !shutdown.is_requested() {
             self.follow_roles().await;
             tokio::select! {
-                () = tokio::time::sleep(FOLLOW) => {}
-                () = shutdown.asked() => {}
+                () = tokio::time::sleep(ROLES_INTERVAL) => {}
+                () = shutdown.requested() => {}
             }
         }
     }
 
-    /// Lists the roles again if something changed in their folders, so that one that was just put there can be used. The
-    /// configuration file is not read.
+    /// Lists the roles again if their folders changed, so that a role that was just added can be used. Does not read the
+    /// configuration file.
     pub async fn follow_roles(&self) {
         self.list_roles(&mut *self.file.lock().await).await;
     }
@@ -127,7 +128,7 @@ impl ConfigManager {
         let mut roles = match listed {
             Ok(roles) => roles,
             Err(e) => {
-                tracing::warn!(error = %e.without_lines(), "the roles cannot be listed again; those that were known stay");
+                tracing::warn!(error = %e.without_lines(), "the roles cannot be listed; the previous list stays in force");
                 return;
             }
         };
@@ -139,44 +140,45 @@ impl ConfigManager {
             roles,
             ..Config::clone(&file.config)
         });
-        match with_kept(&new, &self.store).await {
+        match with_stored_objects(&new, &self.store).await {
             Ok(in_force) => {
                 file.config = new;
                 self.put_in_force(in_force);
-                tracing::info!("the roles have changed, and are listed again");
+                tracing::info!("the roles have changed: the new list is in force");
             }
             Err(e) => {
                 file.roles = None;
-                tracing::error!(error = %e, "the roles have changed, and cannot be put in force yet");
+                tracing::error!(error = %e, "the roles have changed, but the new list cannot be put in force yet");
             }
         }
     }
 
-    /// What was made over the API, whether it takes part or not.
+    /// Returns an object that was created over the API, also if it is ignored because of a conflict.
     pub async fn kept(
         &self,
         kind: ManagedKind,
         name: &str,
-    ) -> Result<Option<ManagedObjects>, StoreError> {
-        let mut kept = self.store.objects().await?.into_iter();
-        Ok(kept.find(|kept| kept.kind == kind && kept.name == name))
+    ) -> Result<Option<StoredObject>, StoreError> {
+        let mut objects = self.store.objects().await?.into_iter();
+        Ok(objects.find(|object| object.kind == kind && object.name == name))
     }
 
-    /// Makes a binding or schedule, or (`name`) changes the one of this name.
+    /// Creates a binding or schedule, or changes the one named `name`.
     ///
-    /// *Errors*: what is in force is as it was before. After one of the store's the change may be on disk all the same, where
-    /// what is kept could not be read again: it is then in force after the next change, reload or start.
+    /// *Errors*: the configuration in force is unchanged. After an error of the store the change may be on disk
+    /// nevertheless, if the stored objects could not be read again: it is then in force after the next change, reload or
+    /// start.
     pub async fn put(
         &self,
         kind: ManagedKind,
         name: Option<&str>,
         json: &[u8],
         expect: Expect,
-    ) -> Result<ManagedObjects, ChangeError> {
-        let mut held = self.file.lock().await;
-        self.list_roles(&mut held).await;
-        let file = Arc::clone(&held.config);
-        let (object, json) = file.read_kept(kind, json)?;
+    ) -> Result<StoredObject, ChangeError> {
+        let mut locked = self.file.lock().await;
+        self.list_roles(&mut locked).await;
+        let file = Arc::clone(&locked.config);
+        let (object, json) = file.parse_managed(kind, json)?;
         let new = object.name().to_owned();
         if let Some(name) = name
             && name != new
@@ -186,12 +188,12 @@ impl ConfigManager {
         not_provisioned(&file, kind, &new)?;
         object.check_vars(&file.roles)?;
         let now = clock::now();
-        let kept = self.store.put_object(kind, new, json, expect, now).await?;
+        let stored = self.store.put_object(kind, new, json, expect, now).await?;
         self.read_again(&file).await?;
-        Ok(kept)
+        Ok(stored)
     }
 
-    /// Takes one away.
+    /// Removes a binding or schedule.
     ///
     /// *Errors*: as [`put`](Self::put).
     pub async fn remove(
@@ -200,8 +202,8 @@ impl ConfigManager {
         name: &str,
         expect: Expect,
     ) -> Result<(), ChangeError> {
-        let held = self.file.lock().await;
-        let file = Arc::clone(&held.config);
+        let locked = self.file.lock().await;
+        let file = Arc::clone(&locked.config);
         let removed = self
             .store
             .remove_object(kind, name.to_owned(), expect)
@@ -215,7 +217,7 @@ impl ConfigManager {
     }
 
     async fn read_again(&self, file: &Arc<Config>) -> Result<(), StoreError> {
-        let in_force = with_kept(file, &self.store).await?;
+        let in_force = with_stored_objects(file, &self.store).await?;
         self.put_in_force(in_force);
         Ok(())
     }
@@ -228,10 +230,10 @@ impl ConfigManager {
                 kind = conflict.kind.as_str(),
                 name = conflict.name,
                 why = conflict.why,
-                "made over the API, and takes no part"
+                "an object made over the API is ignored"
             );
         }
-        // Every label value that the configuration brings is there before anything can count by it.
+        // All label values of the configuration are registered before a counter can use them.
         let bindings = config.bindings.iter().map(|binding| binding.name.as_str());
         let own = config.roles.alert.iter().chain(&config.roles.routine);
         let used = used(&config).filter(|role| config.roles.collection.contains(role));
@@ -248,7 +250,7 @@ impl ConfigManager {
     }
 }
 
-/// The roles that bindings and schedules name.
+/// Returns the roles that bindings and schedules name.
 fn used(config: &Config) -> impl Iterator<Item = &String> {
     let bindings = config.bindings.iter().flat_map(|binding| {
         let steps = binding.steps.iter().flat_map(|step| &step.roles);
@@ -258,8 +260,8 @@ fn used(config: &Config) -> impl Iterator<Item = &String> {
     bindings.chain(schedules.flat_map(|schedule| &schedule.work.roles))
 }
 
-/// Keeps what is known of roles that are used and not there: a tree that is just being changed must not take a binding out
-/// of force. If they stay away, their runs say so.
+/// Keeps the previous data of roles that are used but missing: a folder that is being updated must not put a binding out of
+/// force. If the roles stay missing, their runs fail with that error.
 fn keep_used(roles: &mut Roles, in_force: &Config) {
     for name in used(in_force) {
         if roles.about(name).next().is_some() {
@@ -267,7 +269,7 @@ fn keep_used(roles: &mut Roles, in_force: &Config) {
         }
         let old = &in_force.roles;
         for about in old.about(name) {
-            tracing::warn!(role = name, folder = %about.folder.display(), "a role that is used is not there any more");
+            tracing::warn!(role = name, folder = %about.folder.display(), "a role that a binding or schedule uses no longer exists");
         }
         roles.about.extend(old.about(name).cloned());
         for (names, old) in [
@@ -280,11 +282,11 @@ fn keep_used(roles: &mut Roles, in_force: &Config) {
     }
 }
 
-/// What a file says, and beside it what is kept, which may be much to read.
-async fn with_kept(file: &Arc<Config>, store: &Store) -> Result<Config, StoreError> {
-    let kept = store.objects().await?;
+/// Merges the stored objects into a file configuration. Runs on a blocking thread, because there may be many objects.
+async fn with_stored_objects(file: &Arc<Config>, store: &Store) -> Result<Config, StoreError> {
+    let objects = store.objects().await?;
     let file = Arc::clone(file);
-    let read = tokio::task::spawn_blocking(move || file.with_kept(&kept));
+    let read = tokio::task::spawn_blocking(move || file.with_managed(&objects));
     read.await.map_err(|_| StoreError::Closed)
 }
 

@@ -1,4 +1,4 @@
-//! What a keeper needs of every host's facts, in memory, and read again only where they are newer.
+//! Values derived from the facts of every host, cached in memory and computed again only for newer facts.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,10 +9,10 @@ use crate::model::facts::{self, Facts, HostFacts};
 use crate::model::sd::{Exposed, FactValues};
 use crate::store::{Store, StoreError};
 
-/// Of more hosts than this, facts are read in one go.
+/// The facts of up to this many hosts are read one by one; of more hosts, all facts are read at once.
 const FEW: usize = 64;
 
-/// Host → when its facts were gathered, and what was made of them.
+/// Host → when its facts were gathered, and the value derived from them.
 #[derive(Debug)]
 pub struct FactsCache<T>(HashMap<String, (DateTime<Utc>, T)>);
 
@@ -23,35 +23,37 @@ impl<T> Default for FactsCache<T> {
 }
 
 impl<T: Send + 'static> FactsCache<T> {
-    /// Each host, and what was made of its facts.
+    /// Iterates over the hosts and their values.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &T)> {
-        self.0.iter().map(|(host, (_, made))| (host.as_str(), made))
+        self.0
+            .iter()
+            .map(|(host, (_, value))| (host.as_str(), value))
     }
 
-    /// Puts in what was made of the facts of a host that somebody else has read.
-    pub fn put(&mut self, of: &HostFacts, made: T) {
-        self.0.insert(of.host.clone(), (of.gathered_at, made));
+    /// Inserts the value derived from the facts of a host.
+    pub fn put(&mut self, of: &HostFacts, value: T) {
+        self.0.insert(of.host.clone(), (of.gathered_at, value));
     }
 
-    /// Forgets everything, so that it is made anew.
+    /// Forgets everything, so that all values are computed again.
     pub fn clear(&mut self) {
         self.0.clear();
     }
 
-    /// Reads the facts that are newer than those at hand, and drops those that are gone.
+    /// Computes the values of newer facts, and drops those of hosts without facts.
     pub async fn refresh(
         &mut self,
         store: &Store,
         make: impl Fn(Facts<'_>) -> T + Send + Sync + 'static,
     ) -> Result<(), StoreError> {
         let list = store.facts_list().await?;
-        let there: HashMap<&str, DateTime<Utc>> = list
+        let gathered: HashMap<&str, DateTime<Utc>> = list
             .iter()
             .map(|of| (of.host.as_str(), of.gathered_at))
             .collect();
         self.0
-            .retain(|host, (at, _)| there.get(host.as_str()) == Some(at));
-        let missing: Vec<String> = there
+            .retain(|host, (at, _)| gathered.get(host.as_str()) == Some(at));
+        let missing: Vec<String> = gathered
             .into_keys()
             .filter(|host| !self.0.contains_key(*host))
             .map(str::to_owned)
@@ -60,8 +62,8 @@ impl<T: Send + 'static> FactsCache<T> {
         if missing.len() <= FEW {
             for host in missing {
                 if let Some(of) = store.facts_of(host).await? {
-                    let found_of = of_host(&of);
-                    self.0.insert(of.host, found_of);
+                    let value = of_host(&of);
+                    self.0.insert(of.host, value);
                 }
             }
             return Ok(());
@@ -69,9 +71,9 @@ impl<T: Send + 'static> FactsCache<T> {
         let all = Arc::new(Mutex::new(HashMap::new()));
         let found = Arc::clone(&all);
         let take = move |of: HostFacts| {
-            let found_of = of_host(&of);
+            let value = of_host(&of);
             let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
-            found.insert(of.host, found_of);
+            found.insert(of.host, value);
         };
         store.each_facts(take).await?;
         self.0 = std::mem::take(&mut *all.lock().unwrap_or_else(PoisonError::into_inner));
@@ -79,24 +81,24 @@ impl<T: Send + 'static> FactsCache<T> {
     }
 }
 
-/// What the keepers need of every host's facts, made while they are read at the start anyway.
+/// The values of both caches, computed while the store reads all facts at the start anyway.
 #[derive(Debug)]
 pub struct StartupFacts {
     wanted: Exposed,
     both: Mutex<Both>,
 }
 
-/// By what else hosts are known, and what of their facts is exposed.
+/// The aliases of hosts, and their exposed facts.
 pub type Both = (FactsCache<BTreeSet<String>>, FactsCache<FactValues>);
 
 impl StartupFacts {
-    /// Begins; `wanted` is what the configuration exposes.
+    /// Creates empty caches; `wanted` is what the configuration exposes.
     pub fn new(wanted: Exposed) -> Self {
         let both = Mutex::default();
         Self { wanted, both }
     }
 
-    /// Takes what is needed of the facts of a host; from several threads at once.
+    /// Computes and stores the values of a host. May be called from several threads at once.
     pub fn see(&self, of: &HostFacts) {
         let facts = Facts::new(&of.facts);
         let (aliases, values) = (facts::aliases(facts), self.wanted.of_facts(facts));
@@ -105,7 +107,7 @@ impl StartupFacts {
         both.1.put(of, values);
     }
 
-    /// What was made of all of them.
+    /// Returns the filled caches.
     pub fn done(self) -> Both {
         self.both
             .into_inner()

@@ -1,7 +1,7 @@
-//! Keeps facts current: shows them as the configuration chooses, and has them gathered when their time has come.
+//! Keeps facts current: exports those that the configuration selects, and has them gathered when they are due.
 //!
-//! Gathering is a run like any other, of the role [`GATHER_ROLE`]: it waits for busy hosts, it is in the history, and what comes
-//! of it is kept because every run's facts are.
+//! Gathering is an ordinary run of the role [`GATHER_ROLE`]: it waits for busy hosts and is in the history. Its facts are
+//! stored as the facts of every run are.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,20 +17,18 @@ use crate::store::Store;
 use crate::util::clock;
 use crate::util::shutdown::Shutdown;
 
-/// How long to leave it alone after it could not be done.
+/// The pause after facts could not be gathered.
 const RETRY: Duration = Duration::from_secs(30);
 
-/// What the keeper needs.
+/// The collector, with its dependencies.
 pub struct FactsCollector {
-    /// Where facts and runs are.
     pub store: Store,
     /// The configuration that is in force.
     pub config: watch::Receiver<Arc<Config>>,
-    /// Knows the inventory.
     pub inventory: InventoryWatcher,
-    /// Shows them.
+    /// Exports the facts.
     pub metrics: Metrics,
-    /// Becomes true when promansible is to end.
+    /// Becomes true when promansible is shutting down.
     pub shutdown: Shutdown,
 }
 
@@ -38,29 +36,29 @@ impl FactsCollector {
     /// Works until shutdown.
     pub async fn run(mut self) {
         let mut shutdown = self.shutdown.clone();
-        while !shutdown.is_asked() {
+        while !shutdown.is_requested() {
             let config = Arc::clone(&self.config.borrow_and_update());
-            self.choose(&config).await;
+            self.export_selected(&config).await;
             let next = match config.facts.every {
                 Some(every) => Some(self.gather(&config, every).await),
                 None => None,
             };
             tokio::select! {
-                () = shutdown.asked() => {}
+                () = shutdown.requested() => {}
                 _ = self.config.changed() => {}
                 () = sleep_until(next) => {}
             }
         }
     }
 
-    /// Shows what is chosen now. At the start the store has shown everything already.
-    async fn choose(&self, config: &Config) {
+    /// Exports the facts that are selected now. At the start the store has exported them already.
+    async fn export_selected(&self, config: &Config) {
         self.metrics.facts_stale_after(config.facts.stale_after);
         if !self.metrics.choose_facts(&config.facts.metrics) {
             return;
         }
         let metrics = self.metrics.clone();
-        let standing = self.inventory.standing();
+        let standing = self.inventory.status();
         if let Err(e) = self
             .store
             .each_facts(move |facts| {
@@ -70,11 +68,11 @@ impl FactsCollector {
             })
             .await
         {
-            tracing::error!(error = %e, "the host metrics cannot be shown anew");
+            tracing::error!(error = %e, "the host metrics cannot be updated");
         }
     }
 
-    /// Has facts gathered if it is time, and says when to look again.
+    /// Has facts gathered if they are due. Returns when to check again.
     async fn gather(&self, config: &Config, every: Duration) -> DateTime<Utc> {
         match self.try_gather(config, every).await {
             Ok(next) => next,
@@ -103,7 +101,7 @@ impl FactsCollector {
             .await;
         let (run, next) = queued.map_err(|e| e.to_string())?;
         if let Some(run) = run {
-            tracing::info!(run = run.0, "facts are to be gathered");
+            tracing::info!(run = run.0, "fact gathering queued");
         }
         Ok(next)
     }
@@ -111,10 +109,10 @@ impl FactsCollector {
 
 async fn sleep_until(at: Option<DateTime<Utc>>) {
     match at {
-        // A clock that was set back must not let it wait for as long.
+        // If the clock was set back, the wait must not become longer by as much.
         Some(at) => {
-            let left = (at - clock::now()).to_std().unwrap_or_default();
-            tokio::time::sleep(left.min(Duration::from_mins(1))).await;
+            let remaining = (at - clock::now()).to_std().unwrap_or_default();
+            tokio::time::sleep(remaining.min(Duration::from_mins(1))).await;
         }
         None => std::future::pending().await,
     }

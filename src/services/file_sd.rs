@@ -1,7 +1,7 @@
-//! Writes the scrape targets into the files that Prometheus watches (`service_discovery.files`).
+//! Writes the scrape targets to the files that Prometheus watches (`service_discovery.files`).
 //!
-//! A file is replaced as a whole, by renaming another one onto it, and only when its content is another. What cannot be
-//! written is tried again; until then the last content stays, and so it does while the hosts are not known.
+//! A file is replaced atomically, by renaming a temporary file, and only if its content changed. A write that fails is
+//! tried again; until then, and while the hosts are unknown, the file keeps its content.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -16,18 +16,18 @@ use tokio::sync::watch;
 use crate::config::{Config, TargetsFile};
 use crate::metrics::Metrics;
 use crate::model::sd::View;
-use crate::services::target_index::{self, Keeping, TargetIndex};
+use crate::services::target_index::{self, Dependencies, TargetIndex};
 use crate::util::shutdown::Shutdown;
 use crate::util::supervisor::Tasks;
 
-/// When to try again what could not be written.
+/// The pause before a failed write is tried again.
 const RETRY: Duration = Duration::from_secs(10);
 
-/// Prometheus is another user.
+/// The mode of a new file: Prometheus runs as another user.
 const MODE: u32 = 0o644;
 
-/// Starts keeping the hosts, and the files that tell of them; `tasks` gets what then runs until the end.
-pub fn start(hosts: Keeping, metrics: &Metrics, tasks: &mut Tasks) -> TargetIndex {
+/// Starts the target index and the writer of the files. Both run in `tasks` until shutdown.
+pub fn start(hosts: Dependencies, metrics: &Metrics, tasks: &mut Tasks) -> TargetIndex {
     let (config, shutdown) = (hosts.config.clone(), hosts.shutdown.clone());
     let (discovery, keeper) = target_index::keep(hosts);
     tasks.spawn("scrape targets", keeper);
@@ -49,10 +49,10 @@ struct Files {
 }
 
 impl Files {
-    /// Keeps the files as they should be. What is there at the end stays.
+    /// Keeps the files current until shutdown, and leaves them in place then.
     async fn run(mut self) {
         let mut shutdown = self.shutdown.clone();
-        let mut said = Said::default();
+        let mut logged = Logged::default();
         loop {
             let config = Arc::clone(&self.config.borrow_and_update());
             let view = self.discovery.latest();
@@ -60,17 +60,17 @@ impl Files {
             self.metrics
                 .sd_files()
                 .preregister(files.iter().map(|file| &*file.path));
-            said.keep(files);
+            logged.keep(files);
             let mut failed = false;
-            // A view from before a reload has other labels than the filters may ask for.
+            // A view from before a reload may lack labels that the filters use.
             let exposed = &config.service_discovery.exposed;
             if let Some(view) = view.filter(|view| view.exposed() == exposed) {
                 for file in files {
-                    failed |= !self.write(&view, file, &mut said).await;
+                    failed |= !self.write(&view, file, &mut logged).await;
                 }
             }
             tokio::select! {
-                () = shutdown.asked() => return,
+                () = shutdown.requested() => return,
                 () = self.discovery.changed() => {}
                 Ok(()) = self.config.changed() => {}
                 () = tokio::time::sleep(RETRY), if failed => {}
@@ -78,9 +78,9 @@ impl Files {
         }
     }
 
-    /// Writes one, and yields whether it is as it should be.
-    async fn write(&self, view: &Arc<View>, file: &Arc<TargetsFile>, said: &mut Said) -> bool {
-        said.unknown_group(file, view.unknown_group(&file.filter));
+    /// Writes one file. Returns whether it is up to date.
+    async fn write(&self, view: &Arc<View>, file: &Arc<TargetsFile>, logged: &mut Logged) -> bool {
+        logged.unknown_group(file, view.unknown_group(&file.filter));
         let (view, of) = (Arc::clone(view), Arc::clone(file));
         let written = tokio::task::spawn_blocking(move || {
             let targets = view.targets(&of.filter, &of.endpoint);
@@ -89,25 +89,25 @@ impl Files {
         let written = written.await.unwrap_or_else(|e| Err(io::Error::other(e)));
         let targets = written.as_ref().ok().map(|(_, targets)| *targets);
         self.metrics.sd_files().written(&file.path, targets);
-        said.written(file, &written);
+        logged.written(file, &written);
         written.is_ok()
     }
 }
 
-/// What was said of each file, so that it is said once.
+/// The messages that were logged for each file, so that each is logged once.
 #[derive(Default)]
-struct Said {
+struct Logged {
     errors: HashMap<PathBuf, String>,
     unknown_groups: HashMap<PathBuf, String>,
     paths: HashSet<PathBuf>,
 }
 
-impl Said {
-    /// Forgets what was said of files that are none any more.
+impl Logged {
+    /// Forgets files that are no longer configured.
     fn keep(&mut self, files: &[Arc<TargetsFile>]) {
         let paths: HashSet<PathBuf> = files.iter().map(|file| file.path.clone()).collect();
-        for gone in self.paths.difference(&paths) {
-            tracing::info!(path = %gone.display(), "scrape targets are not written here any more; the file stays as it is");
+        for removed in self.paths.difference(&paths) {
+            tracing::info!(path = %removed.display(), "scrape targets are no longer written to this file; its content is kept");
         }
         self.errors.retain(|path, _| paths.contains(path));
         self.unknown_groups.retain(|path, _| paths.contains(path));
@@ -123,7 +123,7 @@ impl Said {
             .unknown_groups
             .insert(file.path.clone(), group.to_owned());
         if before.as_deref() != Some(group) {
-            tracing::warn!(path = %file.path.display(), group, "the inventory has no such group: nothing of it becomes a scrape target");
+            tracing::warn!(path = %file.path.display(), group, "the inventory has no such group: it adds no scrape targets to the file");
         }
     }
 
@@ -131,15 +131,15 @@ impl Said {
         let path = file.path.display();
         match written {
             Ok((new, targets)) => {
-                let mended = self.errors.remove(&file.path).is_some();
-                if *new || mended {
+                let recovered = self.errors.remove(&file.path).is_some();
+                if *new || recovered {
                     tracing::info!(%path, targets, "scrape targets written");
                 }
             }
             Err(e) => {
                 let error = e.to_string();
                 if self.errors.get(&file.path) != Some(&error) {
-                    tracing::error!(%path, error, "scrape targets cannot be written; what is there stays, and it is tried again");
+                    tracing::error!(%path, error, "scrape targets cannot be written; the file keeps its content; trying again");
                     self.errors.insert(file.path.clone(), error);
                 }
             }
@@ -147,8 +147,8 @@ impl Said {
     }
 }
 
-/// Puts a content in the place of a file, so that who reads it sees the old one or the new one, whole. Yields whether it
-/// was another one.
+/// Replaces the content of a file, so that a reader sees either the old or the new content. Returns whether the content
+/// changed.
 ///
 /// *Durability*: `Ok(true)` is on disk.
 fn replace(path: &Path, content: &[u8]) -> io::Result<bool> {
@@ -175,13 +175,13 @@ fn replace(path: &Path, content: &[u8]) -> io::Result<bool> {
 
 fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     match fs::remove_file(path) {
-        // What a crash left behind.
+        // A temporary file that a crash left behind.
         Ok(()) => {}
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         Err(e) => return Err(e),
     }
     let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
-    // Whatever the umask is.
+    // Regardless of the umask.
     file.set_permissions(Permissions::from_mode(mode))?;
     file.write_all(content)?;
     file.sync_all()

@@ -1,18 +1,20 @@
-//! Keeps the inventory current: reads it through `ansible-inventory`, and again whenever its sources change.
+//! Keeps the inventory current: reads it with `ansible-inventory`, and reads it again whenever its sources change.
 //!
-//! A notification asks for a [fresh](InventoryKeeper::fresh) inventory: a host that was added a moment ago is to be
-//! found. Looking at the sources' files is cheap; only if they changed is Ansible asked. What an inventory script says
-//! can change without any file changing, so it is read again after `ansible.inventory_refresh` too.
+//! A notification needs a [fresh](InventoryWatcher::fresh) inventory, so that a host that was added a moment ago is found.
+//! Checking the files of the sources is cheap; Ansible is started only if they changed. The output of an inventory script
+//! can change without a change of any file, so the inventory is also read again after `ansible.inventory_refresh`.
 //!
-//! While it cannot be read, no run starts: `ansible-playbook` reads the same sources, so a run would fail. Where a script is
-//! slow or fails, and no file has changed, alerts are decided by the last good inventory for `ansible.inventory_max_age`. After
-//! that, and at once where a source was changed to what cannot be read, Alertmanager is told to come again.
+//! While the inventory cannot be read, no run starts: `ansible-playbook` reads the same sources, so a run would fail. If a
+//! script is slow or fails, and no file has changed, alerts are decided with the last good inventory for
+//! `ansible.inventory_max_age`. After that, or at once if a changed source cannot be read, Alertmanager is asked to send
+//! the notification again.
 //!
-//! An inventory that lost most of its hosts at once is believed only when it has been read so for a while
-//! (`ansible.inventory_shrink`). Until then alerts and runs go by what it says, the runs of missing hosts wait, and scrape
-//! targets and what is kept of hosts stay as they were.
+//! An inventory that lost most of its hosts at once is believed only after it has been read like that for a while
+//! (`ansible.inventory_shrink`). Until then alerts and runs use it, runs of the missing hosts wait, and scrape targets and
+//! stored data of hosts are left as they were.
 //!
-//! Hosts that are enrolled in the store join what was read, without asking Ansible again: [`InventoryWatcher::enrolled`].
+//! Hosts that are enrolled in the store are merged with the hosts that were read, without starting Ansible again:
+//! [`InventoryWatcher::enrolled`].
 
 mod log;
 mod merge;
@@ -39,51 +41,51 @@ use reading::{Version, done};
 use shrink::Doubt;
 pub use status::{InventoryStatus, Shrunk, Trouble, Unavailable};
 
-/// How long a look at the sources' files is good for.
-const LOOK: Duration = Duration::from_millis(250);
+/// How long a check of the sources' files is valid.
+const CHECK_VALID: Duration = Duration::from_millis(250);
 
-/// How often they are looked at although nobody asks.
+/// How often the files are checked without a request.
 const POLL: Duration = Duration::from_secs(10);
 
-/// Facts come host by host; what comes within this time is looked at once.
+/// Facts arrive host by host: those that arrive within this time are read together.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// How long a notification waits for an inventory that is being read. Alertmanager waits ten seconds at least.
+/// How long a notification waits for an inventory that is being read. Alertmanager waits for at least ten seconds.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The inventory, or why there is none to decide by.
+/// The inventory, or the reason why none can be used.
 type State = Result<Arc<Inventory>, Unavailable>;
 
-/// A handle to the keeper. Cheap to clone.
+/// A handle to the watcher task. Cheap to clone.
 #[derive(Clone)]
 pub struct InventoryWatcher {
     standing: watch::Receiver<InventoryStatus>,
     looks: mpsc::Sender<oneshot::Sender<()>>,
     enrolments: mpsc::Sender<oneshot::Sender<()>>,
-    /// When the files were last looked at, in milliseconds since `started`; 0 if never.
+    /// When the files were last checked. *Units*: milliseconds since `started`; 0 if never.
     looked_millis: Arc<AtomicU64>,
     started: Instant,
 }
 
 impl InventoryWatcher {
-    /// The inventory as last read, as long as alerts may be decided by it.
+    /// Returns the inventory as last read, as long as alerts may be decided with it.
     ///
-    /// *Errors*: why there is none, or why it cannot be relied upon.
+    /// *Errors*: why there is none, or why it must not be used.
     pub fn latest(&self) -> State {
         self.standing.borrow().usable(Instant::now())
     }
 
-    /// All that is known of it.
-    pub fn standing(&self) -> InventoryStatus {
+    /// Returns the complete status of the inventory.
+    pub fn status(&self) -> InventoryStatus {
         self.standing.borrow().clone()
     }
 
-    /// Tells when that changes.
+    /// Subscribes to changes of the status.
     pub fn watch(&self) -> Subscription {
         Subscription(self.standing.clone())
     }
 
-    /// Tells that hosts were enrolled or removed, and waits until the inventory shows it.
+    /// Reports that hosts were enrolled or removed, and waits until the inventory reflects it.
     pub async fn enrolled(&self) {
         let (done, shown) = oneshot::channel();
         if self.enrolments.send(done).await.is_ok() {
@@ -91,51 +93,52 @@ impl InventoryWatcher {
         }
     }
 
-    /// The inventory, read again if its sources changed. If that takes long or fails, the last one, as for [`Self::latest`].
+    /// Returns the inventory, read again if its sources changed; if that takes long or fails, the same as [`Self::latest`].
     pub async fn fresh(&self) -> State {
-        self.look().await;
+        self.check_sources().await;
         self.latest()
     }
 
-    /// The inventory as `ansible-playbook` would read it too: what starts a run goes by nothing else.
+    /// Returns the inventory as `ansible-playbook` would read it now. Runs are started only with this one.
     ///
-    /// *Errors*: also if it could not be read the last time.
+    /// *Errors*: as [`Self::latest`], and also if the last attempt to read it failed.
     pub async fn current(&self) -> State {
-        self.look().await;
+        self.check_sources().await;
         self.standing.borrow().current()
     }
 
-    /// Has the sources looked at, unless that was done just now, and waits for a reading, but not for long.
-    async fn look(&self) {
+    /// Has the sources checked, unless that was done just now, and waits up to [`PATIENCE`] if they are read again.
+    async fn check_sources(&self) {
         let looked = Duration::from_millis(self.looked_millis.load(Ordering::Relaxed));
         let known = self.standing.borrow().current().is_ok();
-        if !known || looked.is_zero() || self.started.elapsed().saturating_sub(looked) > LOOK {
+        if !known || looked.is_zero() || self.started.elapsed().saturating_sub(looked) > CHECK_VALID
+        {
             let (done, looked) = oneshot::channel();
-            let look = async {
+            let request = async {
                 if self.looks.send(done).await.is_ok() {
                     let _ = looked.await;
                 }
             };
-            let _ = tokio::time::timeout(PATIENCE, look).await;
+            let _ = tokio::time::timeout(PATIENCE, request).await;
         }
     }
 }
 
-/// Sees the inventory come and go.
+/// A subscription to changes of the inventory's status.
 pub struct Subscription(watch::Receiver<InventoryStatus>);
 
 impl Subscription {
-    /// Whether there is an inventory to start runs by.
+    /// Returns whether runs can be started with the current inventory.
     pub fn is_current(&mut self) -> bool {
         self.0.borrow_and_update().current().is_ok()
     }
 
-    /// The hosts as far as they are believed: those of the last good inventory, and those that are missing and in doubt.
+    /// Returns the believed inventory: the last good one, with the missing hosts whose loss is in doubt.
     pub fn believed(&mut self) -> Option<Arc<Inventory>> {
         self.0.borrow_and_update().believed.clone()
     }
 
-    /// Waits for a change after the last look. *Cancel safety*: may be dropped at any time.
+    /// Waits for a change since the status was last read. *Cancel safety*: may be dropped at any time.
     pub async fn changed(&mut self) {
         if self.0.changed().await.is_err() {
             std::future::pending::<()>().await;
@@ -143,28 +146,30 @@ impl Subscription {
     }
 }
 
-/// What the keeper needs.
-pub struct Keeping {
+/// The dependencies of the watcher task.
+pub struct Dependencies {
     /// The configuration that is in force.
     pub config: watch::Receiver<Arc<Config>>,
-    /// Starts `ansible-inventory`, by that configuration.
+    /// Starts `ansible-inventory` with that configuration.
     pub ansible: watch::Receiver<Arc<Ansible>>,
-    /// Keeps the last inventory for the next start.
+    /// Stores the last inventory for the next start of promansible.
     pub store: Store,
-    /// Shows whether reading succeeded.
+    /// Exports whether reading succeeded.
     pub metrics: Metrics,
-    /// The inventory that was kept, with its sources' fingerprint.
+    /// The stored inventory, with the fingerprint of its sources.
     pub saved: Option<(u64, Bytes)>,
-    /// By what else hosts are known, as far as that was read already.
+    /// The aliases of hosts, as far as they were read already.
     pub aliases: FactsCache<BTreeSet<String>>,
-    /// Becomes true when promansible is to end.
+    /// Becomes true when promansible is shutting down.
     pub shutdown: Shutdown,
 }
 
-/// The handle, and what keeps the inventory until the end.
+/// Returns the handle, and the task that keeps the inventory current until shutdown.
 ///
-/// An inventory that was kept is in force at once if its sources' files are as they were; it is read again all the same.
-pub fn keep(mut keeping: Keeping) -> (InventoryWatcher, impl Future<Output = ()> + Send + 'static) {
+/// A stored inventory is used at once if the files of its sources are unchanged; it is read again in any case.
+pub fn keep(
+    mut keeping: Dependencies,
+) -> (InventoryWatcher, impl Future<Output = ()> + Send + 'static) {
     let (publish, standing) = watch::channel(InventoryStatus::default());
     let (looks, requests) = mpsc::channel(1024);
     let (enrolments, enrolled) = mpsc::channel(64);
@@ -204,47 +209,48 @@ pub fn keep(mut keeping: Keeping) -> (InventoryWatcher, impl Future<Output = ()>
 }
 
 struct Keeper {
-    keeping: Keeping,
+    keeping: Dependencies,
     publish: watch::Sender<InventoryStatus>,
-    /// What was last read.
+    /// The inventory as last read from the sources.
     files: Option<Inventory>,
-    /// What was last read and believed, also before this start.
+    /// The last inventory that was read and believed, which may be from before this start.
     believed: Option<Inventory>,
-    /// Since when what was read is not believed, if it is not.
+    /// Set while what was read is not believed.
     doubt: Option<Doubt>,
-    /// What is missing then.
+    /// The hosts that are missing then.
     shrunk: Option<Shrunk>,
-    /// Why it could not be read the last time, if it could not.
+    /// Why the last attempt to read it failed, if it did.
     trouble: Option<Trouble>,
-    /// When it was last read with success.
+    /// When it was last read successfully.
     read_at: Option<chrono::DateTime<chrono::Utc>>,
-    /// What the store was last told.
+    /// The last update that the store accepted.
     fleet: Arc<Fleet>,
-    /// Enrolled hosts that a person removed, until what is known of them is forgotten.
+    /// Enrolled hosts that were removed and whose data is not deleted yet.
     removed: BTreeSet<String>,
-    /// The hosts in the store.
+    /// The enrolled hosts, from the store.
     enrolled: Vec<Arc<EnrolledHost>>,
-    /// Whether these are all, as far as is known.
+    /// Whether the last attempt to read all enrolled hosts succeeded.
     enrolled_known: bool,
-    /// What hosts call themselves.
+    /// The names and addresses that hosts report of themselves.
     aliases: FactsCache<BTreeSet<String>>,
-    /// Both together, as last published.
+    /// `files` with enrolled hosts and aliases, as last published.
     last: Option<Arc<Inventory>>,
-    /// The same of what is believed.
+    /// `believed` with enrolled hosts and aliases, as last published.
     last_believed: Option<Arc<Inventory>>,
     looked_millis: Arc<AtomicU64>,
     started: Instant,
-    /// Of the sources, when they were last read with success.
+    /// The fingerprint of the sources when they were last read successfully.
     fingerprint: Option<u64>,
-    /// Of the sources, when reading them last failed, if it did since.
+    /// The fingerprint of the sources when reading failed, if it has failed since.
     failed: Option<u64>,
-    /// When it is read again, whatever the files say.
+    /// When it is read again even if no file has changed.
     next_read: Instant,
     version: Version,
 }
 
 impl Keeper {
-    /// Reading goes on beside looking: who only asks whether the files changed does not wait for Ansible.
+    /// Runs until shutdown. Reading and checking run concurrently: a request that finds the files unchanged does not wait
+    /// for Ansible.
     async fn run(
         mut self,
         mut requests: mpsc::Receiver<oneshot::Sender<()>>,
@@ -256,13 +262,13 @@ impl Keeper {
         let mut facts_due = None;
         self.read_aliases().await;
         self.take_saved().await;
-        // An inventory that was kept may be old, whatever the files say.
+        // A stored inventory may be old even if the files are unchanged.
         let mut reading = Some(self.start_reading());
         let mut waiting: Vec<oneshot::Sender<()>> = Vec::new();
         loop {
             tokio::select! {
-                // Dropping a reading ends its processes.
-                () = shutdown.asked() => return,
+                // Dropping `reading` ends its processes.
+                () = shutdown.requested() => return,
                 read = done(&mut reading) => {
                     reading = None;
                     self.take(read).await;
@@ -272,32 +278,32 @@ impl Keeper {
                 }
                 request = requests.recv() => {
                     let Some(request) = request else { return };
-                    // One look is good for all who asked before it.
-                    let mut asked = vec![request];
+                    // One check serves all requests that were made before it.
+                    let mut requested = vec![request];
                     while let Ok(request) = requests.try_recv() {
-                        asked.push(request);
+                        requested.push(request);
                     }
-                    let stale = self.look().await;
+                    let stale = self.sources_changed().await;
                     if stale && reading.is_none() {
                         reading = Some(self.start_reading());
                     }
                     if stale {
                         waiting.retain(|waiting| !waiting.is_closed());
-                        waiting.append(&mut asked);
+                        waiting.append(&mut requested);
                     } else {
-                        for request in asked {
+                        for request in requested {
                             let _ = request.send(());
                         }
                     }
                 }
                 changed = enrolled.recv() => {
                     let Some(done) = changed else { return };
-                    let mut told = vec![done];
+                    let mut waiting_for_merge = vec![done];
                     while let Ok(done) = enrolled.try_recv() {
-                        told.push(done);
+                        waiting_for_merge.push(done);
                     }
                     self.take_enrolled().await;
-                    for done in told {
+                    for done in waiting_for_merge {
                         let _ = done.send(());
                     }
                 }
@@ -311,7 +317,7 @@ impl Keeper {
                     }
                 }
                 () = tokio::time::sleep(POLL), if reading.is_none() => {
-                    if self.look().await {
+                    if self.sources_changed().await {
                         reading = Some(self.start_reading());
                     }
                 }
@@ -328,11 +334,11 @@ impl Keeper {
         }
     }
 
-    /// Whether the sources are not as they were when they were last read, or there is no inventory.
-    async fn look(&mut self) -> bool {
+    /// Returns whether the sources changed since they were last read, or were never read.
+    async fn sources_changed(&mut self) -> bool {
         let now = self.started.elapsed();
         let fingerprint = Some(self.fingerprint_now().await);
-        // What could not be read as it is now is tried again in its time, not with every notification.
+        // Sources that could not be read in their present state are tried again after `RETRY`, not with every notification.
         let stale = self.failed.or(self.fingerprint) != fingerprint;
         if !stale {
             let millis = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);

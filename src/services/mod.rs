@@ -1,4 +1,4 @@
-//! The long-lived background tasks. They meet in the store, never in each other.
+//! The long-lived background tasks. They work together through the store.
 
 pub mod config_manager;
 pub mod facts_cache;

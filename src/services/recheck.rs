@@ -1,8 +1,8 @@
-//! Looks again at alerts whose time has come: whether their run helped, whether the next step is due, and what a guard
-//! refused for a time.
+//! Rechecks alerts when they are due: whether their run helped, whether the next step is due, and decisions that a guard
+//! deferred.
 //!
-//! What is due stands in the store, so that a restart forgets none of it. Where an Alertmanager can be asked it is, before
-//! anything is decided: the end of an alert may never be told.
+//! The due times are in the store, so that none is lost in a restart. If an Alertmanager is configured, it is asked before
+//! each decision, because the notification that an alert has resolved may never arrive.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,45 +13,43 @@ use tokio::sync::watch;
 use crate::clients::alertmanager::{Alertmanager, AlertmanagerError, Firing};
 use crate::config::Config;
 use crate::model::alert::EpisodeKey;
-use crate::model::verdict::Heard;
+use crate::model::verdict::AlertObservation;
 use crate::services::inventory_watcher::InventoryWatcher;
 use crate::store::{DueEpisode, Store, StoreError};
 use crate::util::clock;
 use crate::util::shutdown::Shutdown;
 
-/// How many episodes are looked at in one transaction.
+/// The most episodes that are rechecked in one transaction.
 const SLICE: usize = 1000;
 
-/// What comes together is looked at together.
+/// How long to gather changes before a recheck.
 const GATHER: Duration = Duration::from_millis(100);
 
-/// How long at most until the clock is looked at, for it may be set.
+/// The longest pause until the clock is read again, because it may be set.
 const IDLE: Duration = Duration::from_mins(1);
 
-/// How long to leave alone what could not be done.
+/// The pause after a recheck failed.
 const RETRY: TimeDelta = TimeDelta::seconds(15);
 
-/// How long after its start an Alertmanager may not have been told of all that fires. Prometheus tells it again after a minute
-/// (`--rules.alert.resend-delay`) and its own evaluation.
+/// How long after its start an Alertmanager may not know all firing alerts. Prometheus sends them again after a minute
+/// (`--rules.alert.resend-delay`) and the next evaluation.
 const SETTLING: TimeDelta = TimeDelta::minutes(5);
 
-/// How long an Alertmanager that does not answer is waited for, before it is decided without it.
+/// How long a decision waits for an Alertmanager that does not answer.
 const PATIENCE: TimeDelta = TimeDelta::minutes(10);
 
-/// Who looks.
+/// The recheck task, with its dependencies.
 pub struct Recheck {
-    /// Where it stands what is due.
     pub store: Store,
     /// The configuration that is in force.
     pub config: watch::Receiver<Arc<Config>>,
-    /// Knows the inventory.
     pub inventory: InventoryWatcher,
-    /// When to end.
+    /// Becomes true when promansible is shutting down.
     pub shutdown: Shutdown,
 }
 
 impl Recheck {
-    /// Looks until promansible ends.
+    /// Works until shutdown.
     pub async fn run(mut self) {
         let mut changed = self.store.changed();
         loop {
@@ -60,13 +58,13 @@ impl Recheck {
             let next = match self.pass(&config).await {
                 Ok(next) => next,
                 Err(why) => {
-                    tracing::warn!(why, "alerts cannot be looked at again now");
+                    tracing::warn!(why, "alerts cannot be rechecked now; trying again");
                     Some(clock::now() + RETRY)
                 }
             };
             let pause = next.map_or(IDLE, |at| (at - clock::now()).to_std().unwrap_or_default());
             tokio::select! {
-                () = self.shutdown.asked() => return,
+                () = self.shutdown.requested() => return,
                 () = tokio::time::sleep(pause.clamp(GATHER, IDLE)) => {}
                 changed = changed.changed() => {
                     if changed.is_err() {
@@ -79,23 +77,23 @@ impl Recheck {
         }
     }
 
-    /// Looks at all that is due, a slice at a time. Yields when to look again.
+    /// Rechecks all due episodes, a slice at a time. Returns when the next one is due.
     async fn pass(&self, config: &Arc<Config>) -> Result<Option<DateTime<Utc>>, String> {
-        let told = |e: StoreError| e.to_string();
+        let failed = |e: StoreError| e.to_string();
         loop {
             let now = clock::now();
-            let due = self.store.due(now, SLICE).await.map_err(told)?;
+            let due = self.store.due(now, SLICE).await.map_err(failed)?;
             if due.episodes.is_empty() {
                 return Ok(due.next);
             }
             let inventory = self.inventory.current().await.map_err(|e| e.brief())?;
             let all = due.episodes.len();
-            let heard = hear(config, due.episodes, now).await;
+            let heard = query_alertmanager(config, due.episodes, now).await;
             let waits = heard.len() < all;
             self.store
                 .follow_up(heard, Arc::clone(config), inventory, now)
                 .await
-                .map_err(told)?;
+                .map_err(failed)?;
             if waits {
                 return Ok(Some(now + RETRY));
             }
@@ -103,55 +101,62 @@ impl Recheck {
     }
 }
 
-/// What is heard of each, asked from Alertmanager where there is one. Without those of which it cannot say it yet.
-async fn hear(
+/// Returns the state of each episode, from Alertmanager if one is configured. Leaves out episodes whose state is not
+/// certain yet.
+async fn query_alertmanager(
     config: &Config,
     due: Vec<DueEpisode>,
     now: DateTime<Utc>,
-) -> Vec<(EpisodeKey, Heard)> {
-    let told = match &config.alertmanager {
+) -> Vec<(EpisodeKey, AlertObservation)> {
+    let response = match &config.alertmanager {
         None => None,
         Some(settings) => {
-            let told = ask(&Alertmanager::new(settings)).await;
-            if let Err(why) = &told {
-                tracing::warn!(error = %why, "Alertmanager cannot be asked what fires");
+            let response = ask(&Alertmanager::new(settings)).await;
+            if let Err(why) = &response {
+                tracing::warn!(error = %why, "Alertmanager cannot be asked for firing alerts");
             }
-            Some(told.ok())
+            Some(response.ok())
         }
     };
     let heard = |of: DueEpisode| {
-        let heard = match &told {
-            None => Some(Heard::Nothing),
-            Some(told) => heard(told.as_ref(), &of, now),
+        let heard = match &response {
+            None => Some(AlertObservation::Nothing),
+            Some(response) => state_of(response.as_ref(), &of, now),
         };
         Some((of.key, heard?))
     };
     due.into_iter().filter_map(heard).collect()
 }
 
-/// What an Alertmanager tells.
-struct Told {
+/// The firing alerts of an Alertmanager, and when it was started.
+struct Response {
     firing: Firing,
     up_since: DateTime<Utc>,
 }
 
-async fn ask(alertmanager: &Alertmanager) -> Result<Told, AlertmanagerError> {
-    Ok(Told {
+async fn ask(alertmanager: &Alertmanager) -> Result<Response, AlertmanagerError> {
+    Ok(Response {
         firing: alertmanager.firing().await?,
         up_since: alertmanager.up_since().await?,
     })
 }
 
-/// What it tells of one; `None` if that is to be waited for. One that was started after the alert was last heard of may not have
-/// been told of it again yet.
-fn heard(told: Option<&Told>, of: &DueEpisode, now: DateTime<Utc>) -> Option<Heard> {
-    match told {
-        Some(told) if told.firing.contains(&of.key) => Some(Heard::Firing),
-        Some(told) if told.up_since <= of.last_seen || now - told.up_since >= SETTLING => {
-            Some(Heard::Resolved)
+/// Returns the state of one episode; `None` if it is not certain yet. An Alertmanager that was started after the alert was
+/// last reported may not have received it again yet.
+fn state_of(
+    response: Option<&Response>,
+    of: &DueEpisode,
+    now: DateTime<Utc>,
+) -> Option<AlertObservation> {
+    match response {
+        Some(response) if response.firing.contains(&of.key) => Some(AlertObservation::Firing),
+        Some(response)
+            if response.up_since <= of.last_seen || now - response.up_since >= SETTLING =>
+        {
+            Some(AlertObservation::Resolved)
         }
         _ if now - of.since < PATIENCE => None,
-        _ => Some(Heard::Nothing),
+        _ => Some(AlertObservation::Nothing),
     }
 }
 
@@ -174,19 +179,31 @@ mod tests {
             since: at(1000),
             last_seen: at(900),
         };
-        let told = |fires: bool, up_since| Told {
+        let response = |fires: bool, up_since| Response {
             firing: fires.then_some(of.key).into_iter().collect(),
             up_since: at(up_since),
         };
-        let heard = |told: Option<Told>, now| heard(told.as_ref(), &of, at(now));
-        assert_eq!(heard(Some(told(true, 1000)), 1001), Some(Heard::Firing));
-        assert_eq!(heard(Some(told(false, 900)), 1001), Some(Heard::Resolved));
-        assert_eq!(heard(Some(told(false, 901)), 1001), None);
-        assert_eq!(heard(Some(told(false, 901)), 1201), Some(Heard::Resolved));
-        // One that is started again and again, or does not answer, is not waited for for ever.
-        assert_eq!(heard(Some(told(false, 1500)), 1599), None);
-        assert_eq!(heard(Some(told(false, 1500)), 1600), Some(Heard::Nothing));
-        assert_eq!(heard(None, 1599), None);
-        assert_eq!(heard(None, 1600), Some(Heard::Nothing));
+        let state = |response: Option<Response>, now| state_of(response.as_ref(), &of, at(now));
+        assert_eq!(
+            state(Some(response(true, 1000)), 1001),
+            Some(AlertObservation::Firing)
+        );
+        assert_eq!(
+            state(Some(response(false, 900)), 1001),
+            Some(AlertObservation::Resolved)
+        );
+        assert_eq!(state(Some(response(false, 901)), 1001), None);
+        assert_eq!(
+            state(Some(response(false, 901)), 1201),
+            Some(AlertObservation::Resolved)
+        );
+        // The wait for one that is started again and again, or does not answer, is limited.
+        assert_eq!(state(Some(response(false, 1500)), 1599), None);
+        assert_eq!(
+            state(Some(response(false, 1500)), 1600),
+            Some(AlertObservation::Nothing)
+        );
+        assert_eq!(state(None, 1599), None);
+        assert_eq!(state(None, 1600), Some(AlertObservation::Nothing));
     }
 }

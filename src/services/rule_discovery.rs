@@ -1,7 +1,7 @@
-//! Knows the alerting rules: it reads the rule files, and asks Prometheus, when somebody wants to know and not before.
+//! Discovers the alerting rules, on request only: reads the rule files and asks Prometheus.
 //!
-//! A file is read again where it changed. What Prometheus said holds for a short while; where it cannot be asked, that is
-//! said, with since when, and the files are shown all the same.
+//! A file is read again if it changed. A response of Prometheus is cached for a short time. If Prometheus cannot be asked,
+//! the result says so, with the time of the first failure, and still has the rules of the files.
 
 mod files;
 mod prometheus;
@@ -18,46 +18,44 @@ use crate::config::{Config, Prometheus};
 use crate::util::clock;
 use files::Files;
 
-/// How long an answer of Prometheus holds.
-const HOLDS: Duration = Duration::from_secs(30);
+/// How long a response of Prometheus is cached.
+const CACHED: Duration = Duration::from_secs(30);
 
-/// How long one holds that did not come: who repairs Prometheus wants to see it, and nobody waits for it each time.
-const FAILURE_HOLDS: Duration = Duration::from_secs(5);
+/// How long a failed request is cached: short, so that a repair shows soon, but not every request waits for the time-out.
+const FAILURE_CACHED: Duration = Duration::from_secs(5);
 
-/// What is known of alerting rules.
+/// The alerting rules that were found.
 #[derive(Debug, Clone, Default)]
 pub struct Known {
     /// The rules: those of files first, then those that Prometheus has loaded.
     pub rules: Vec<Arc<Rule>>,
-    /// Files that could not be read, or are no rule files.
+    /// Files that could not be read or are not rule files.
     pub problems: Vec<Problem>,
-    /// How Prometheus is; `None` unless it is configured.
+    /// The state of Prometheus; `None` unless it is configured.
     pub prometheus: Option<Health>,
 }
 
-/// What is wrong with a rule file, or with a pattern of them.
+/// A problem with a rule file or with a pattern of `prometheus.rule_files`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
     /// The file or the pattern.
     pub file: String,
-    /// What is wrong.
     pub why: String,
 }
 
-/// Whether Prometheus tells its rules.
+/// Whether the rules of Prometheus could be fetched.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Health {
-    /// Where it is.
     pub url: String,
-    /// Whether it answered.
+    /// Whether the last request succeeded.
     pub available: bool,
-    /// Why not.
+    /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
-    /// Since when: since it was first asked in vain.
+    /// When a request first failed, if the last one did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<DateTime<Utc>>,
-    /// When it was last asked.
+    /// When it was last requested.
     pub asked_at: DateTime<Utc>,
 }
 
@@ -65,26 +63,26 @@ pub struct Health {
 #[derive(Clone)]
 pub struct RuleDiscovery {
     config: watch::Receiver<Arc<Config>>,
-    /// Held while files are read and Prometheus is asked, so that many who want to know are one who asks.
+    /// Locked while files are read and Prometheus is asked, so that concurrent calls cause one request.
     memory: Arc<Mutex<Memory>>,
 }
 
 #[derive(Default)]
 struct Memory {
     files: Files,
-    asked: Option<Asked>,
+    cached: Option<Cached>,
 }
 
-/// What Prometheus last said.
-struct Asked {
+/// The last response of Prometheus.
+struct Cached {
     settings: Prometheus,
-    holds_until: Instant,
+    valid_until: Instant,
     health: Health,
     rules: Vec<Arc<Rule>>,
 }
 
 impl RuleDiscovery {
-    /// One that knows nothing yet.
+    /// Creates a handle; nothing is read yet.
     pub fn new(config: watch::Receiver<Arc<Config>>) -> Self {
         Self {
             config,
@@ -92,9 +90,9 @@ impl RuleDiscovery {
         }
     }
 
-    /// What is known now. It takes no longer than `prometheus.timeout` and the reading of changed files.
+    /// Returns the present rules. Takes no longer than `prometheus.timeout` and reading the changed files.
     ///
-    /// *Cancel safety*: may be dropped at any time; the next who asks begins anew.
+    /// *Cancel safety*: may be dropped at any time; the next call begins anew.
     pub async fn look(&self) -> Known {
         let settings = self.config.borrow().prometheus.clone();
         let mut memory = self.memory.lock().await;
@@ -104,46 +102,46 @@ impl RuleDiscovery {
             files.refresh(&patterns);
             files
         });
-        let old = memory.asked.take();
-        let (read, asked) = tokio::join!(read, ask(&settings, old));
+        let old = memory.cached.take();
+        let (read, cached) = tokio::join!(read, ask(&settings, old));
         memory.files = read.unwrap_or_default();
-        memory.asked = asked;
+        memory.cached = cached;
         let mut known = Known {
             rules: memory.files.rules().cloned().collect(),
             problems: memory.files.problems(),
             prometheus: None,
         };
-        if let Some(asked) = &memory.asked {
-            known.rules.extend(asked.rules.iter().cloned());
-            known.prometheus = Some(asked.health.clone());
+        if let Some(cached) = &memory.cached {
+            known.rules.extend(cached.rules.iter().cloned());
+            known.prometheus = Some(cached.health.clone());
         }
         known
     }
 }
 
-/// What Prometheus says, or said if that still holds; `None` if it is not to be asked.
-async fn ask(settings: &Prometheus, old: Option<Asked>) -> Option<Asked> {
+/// Returns the response of Prometheus, or the cached one if it is still valid; `None` if no URL is configured.
+async fn ask(settings: &Prometheus, old: Option<Cached>) -> Option<Cached> {
     let url = settings.url.as_ref()?;
     let old = old.filter(|old| old.settings == *settings);
     if old
         .as_ref()
-        .is_some_and(|old| Instant::now() < old.holds_until)
+        .is_some_and(|old| Instant::now() < old.valid_until)
     {
         return old;
     }
-    let said = prometheus::rules(url, settings).await;
+    let fetched = prometheus::rules(url, settings).await;
     let asked_at = clock::now();
     let failing_since = old.and_then(|old| old.health.since);
-    let (holds, rules, why) = match said {
-        Ok(rules) => (HOLDS, rules.into_iter().map(Arc::new).collect(), None),
-        Err(why) => (FAILURE_HOLDS, Vec::new(), Some(why)),
+    let (lifetime, rules, why) = match fetched {
+        Ok(rules) => (CACHED, rules.into_iter().map(Arc::new).collect(), None),
+        Err(why) => (FAILURE_CACHED, Vec::new(), Some(why)),
     };
     if let Some(why) = why.as_ref().filter(|_| failing_since.is_none()) {
-        tracing::warn!(%url, error = why, "Prometheus does not tell its rules");
+        tracing::warn!(%url, error = why, "the alerting rules of Prometheus cannot be fetched");
     }
-    Some(Asked {
+    Some(Cached {
         settings: settings.clone(),
-        holds_until: Instant::now() + holds,
+        valid_until: Instant::now() + lifetime,
         health: Health {
             url: url.to_string(),
             available: why.is_none(),

@@ -1,8 +1,8 @@
-//! Starts the runs of the schedules when their times come.
+//! Queues the runs of the schedules when they are due.
 //!
-//! What is due is decided by [`crate::model::schedule`] inside the store's transaction. Here is the timer: one shot of
-//! tokio-cron-scheduler at the next time at which anything can be due. It goes by the wall clock, so that a machine that slept, or
-//! whose clock was put right, does not wait for what has passed.
+//! [`crate::model::schedule`] decides inside the store's transaction what is due. This module has the timer: one shot of
+//! tokio-cron-scheduler at the next time at which anything can be due. It uses the wall clock, so that a machine that was
+//! suspended, or whose clock was corrected, does not wait for a time that has passed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,41 +20,39 @@ use crate::store::{Store, StoreError};
 use crate::util::clock;
 use crate::util::shutdown::Shutdown;
 
-/// How long to leave it alone after it could not be done.
+/// The pause after a schedule could not be checked.
 const RETRY: TimeDelta = TimeDelta::seconds(5);
 
-/// How long at most until the clock is looked at. The timer waits for a time by that clock, and one that was set to a far year
-/// for a while would be waited for until then.
-const CLOCK_IS_LOOKED_AT: Duration = Duration::from_mins(1);
+/// The longest pause until the clock is read again. The timer waits for a time of that clock: if the clock was wrong when
+/// the timer was set, the timer would fire much too late.
+const CLOCK_CHECK: Duration = Duration::from_mins(1);
 
-/// How far the clock may go back before every schedule is looked at anew.
+/// How far the clock may be set back before every schedule is checked again.
 const SET_BACK: TimeDelta = TimeDelta::seconds(5);
 
-/// What the scheduler needs.
+/// The scheduler, with its dependencies.
 pub struct Scheduler {
-    /// Where schedules and runs are.
     pub store: Store,
     /// The configuration that is in force.
     pub config: watch::Receiver<Arc<Config>>,
-    /// Knows the inventory.
     pub inventory: InventoryWatcher,
-    /// Shows the schedules.
+    /// Exports the state of the schedules.
     pub metrics: Metrics,
-    /// Is told the names of schedules that a person has just paused or let go on.
+    /// Receives the names of schedules that were just paused or resumed.
     pub touched: mpsc::Receiver<String>,
-    /// Becomes true when promansible is to end.
+    /// Becomes true when promansible is shutting down.
     pub shutdown: Shutdown,
 }
 
-/// When a schedule is to be looked at again.
-struct Look {
+/// When a schedule must be checked again.
+struct NextCheck {
     schedule: Arc<Schedule>,
     at: Option<DateTime<Utc>>,
-    /// Whether it is to be looked at when the queue changes.
+    /// Whether it must be checked when the queue changes.
     waits: bool,
 }
 
-/// What is known of the time since the schedules were last looked at.
+/// What happened since the schedules were last checked.
 struct Since {
     now: DateTime<Utc>,
     /// Whether the clock was set back.
@@ -62,19 +60,19 @@ struct Since {
     queue_changed: bool,
 }
 
-/// Which schedules are to be looked at: those that are new or were changed, those whose time has come, those that wait
-/// for the queue, and all of them if what their times were reckoned from was wrong.
-fn to_look_at<'a>(
+/// Returns the schedules to check: those that are new, changed or due, those that wait for a change of the queue, and all
+/// of them if the clock was set back, because their times were computed from a wrong clock.
+fn to_check<'a>(
     schedules: &'a [Arc<Schedule>],
-    looks: &BTreeMap<String, Look>,
+    checks: &BTreeMap<String, NextCheck>,
     since: &Since,
 ) -> Vec<&'a Arc<Schedule>> {
     let is_due = |schedule: &&Arc<Schedule>| {
-        looks.get(&schedule.name).is_none_or(|look| {
+        checks.get(&schedule.name).is_none_or(|check| {
             since.set_back
-                || !Arc::ptr_eq(&look.schedule, schedule)
-                || look.at.is_some_and(|at| at <= since.now)
-                || (look.waits && since.queue_changed)
+                || !Arc::ptr_eq(&check.schedule, schedule)
+                || check.at.is_some_and(|at| at <= since.now)
+                || (check.waits && since.queue_changed)
         })
     };
     schedules.iter().filter(is_due).collect()
@@ -86,9 +84,9 @@ impl Scheduler {
         let mut timer = Timer::new();
         let mut shutdown = self.shutdown.clone();
         let mut queue = self.store.changed();
-        let mut looks: BTreeMap<String, Look> = BTreeMap::new();
+        let mut checks: BTreeMap<String, NextCheck> = BTreeMap::new();
         let mut before = clock::now();
-        while !shutdown.is_asked() {
+        while !shutdown.is_requested() {
             let config = Arc::clone(&self.config.borrow_and_update());
             let queue_changed = queue.has_changed().unwrap_or(false);
             queue.borrow_and_update();
@@ -99,45 +97,45 @@ impl Scheduler {
                 queue_changed,
             };
             before = now;
-            self.keep_only(&config, &mut looks).await;
-            for schedule in to_look_at(&config.schedules, &looks, &since) {
-                if shutdown.is_asked() {
+            self.keep_only(&config, &mut checks).await;
+            for schedule in to_check(&config.schedules, &checks, &since) {
+                if shutdown.is_requested() {
                     break;
                 }
-                let look = self.look_at(&config, schedule).await;
-                looks.insert(schedule.name.clone(), look);
+                let next = self.check(&config, schedule).await;
+                checks.insert(schedule.name.clone(), next);
             }
-            let next = looks.values().filter_map(|look| look.at).min();
+            let next = checks.values().filter_map(|check| check.at).min();
             timer.set(next).await;
-            let waits = looks.values().any(|look| look.waits);
+            let waits = checks.values().any(|check| check.waits);
             tokio::select! {
-                () = shutdown.asked() => {}
+                () = shutdown.requested() => {}
                 changed = self.config.changed() => if changed.is_err() { return },
-                Some(name) = self.touched.recv() => { looks.remove(&name); }
+                Some(name) = self.touched.recv() => { checks.remove(&name); }
                 () = timer.fired() => {}
-                () = tokio::time::sleep(CLOCK_IS_LOOKED_AT) => {}
+                () = tokio::time::sleep(CLOCK_CHECK) => {}
                 changed = queue.changed(), if waits => if changed.is_err() { return } else { queue.mark_changed() },
             }
         }
         timer.stop().await;
     }
 
-    /// Forgets schedules that are gone.
-    async fn keep_only(&self, config: &Config, looks: &mut BTreeMap<String, Look>) {
+    /// Deletes the state of removed schedules.
+    async fn keep_only(&self, config: &Config, checks: &mut BTreeMap<String, NextCheck>) {
         let schedules = config.schedules.iter();
         let known: BTreeSet<String> = schedules.map(|schedule| schedule.name.clone()).collect();
-        // At the start nothing was looked at yet, and some may have gone while promansible was away.
-        let before = looks.len();
-        looks.retain(|name, _| known.contains(name));
-        if (looks.len() < before || before == 0)
+        // At the start nothing was checked yet, and schedules may have been removed while promansible was not running.
+        let before = checks.len();
+        checks.retain(|name, _| known.contains(name));
+        if (checks.len() < before || before == 0)
             && let Err(e) = self.store.forget_schedules_but(known).await
         {
-            tracing::error!(error = %e, "schedules that are gone are not forgotten yet");
+            tracing::error!(error = %e, "the state of removed schedules cannot be deleted yet");
         }
     }
 
-    /// Starts what is due of a schedule, and says when to look again.
-    async fn look_at(&self, config: &Config, schedule: &Arc<Schedule>) -> Look {
+    /// Queues the runs of a schedule that are due. Returns when to check again.
+    async fn check(&self, config: &Config, schedule: &Arc<Schedule>) -> NextCheck {
         let hosts = self.hosts(schedule).await;
         let limit = config.runs.queue_limit;
         let now = clock::now();
@@ -158,15 +156,15 @@ impl Scheduler {
                         schedule = name,
                         times = ticked.missed,
                         why,
-                        "times of a schedule were missed"
+                        "scheduled times were missed"
                     );
                 }
                 self.metrics
                     .schedules()
-                    .stands(name, ticked.progress.as_ref(), ticked.next);
-                // Hosts come back without the queue changing.
+                    .set_state(name, ticked.progress.as_ref(), ticked.next);
+                // Hosts can become available without a change of the queue.
                 let soon = (ticked.waits && hosts.is_err()).then(|| now + RETRY);
-                Look {
+                NextCheck {
                     at: soon.into_iter().chain(ticked.look_at).min(),
                     waits: ticked.waits,
                     schedule,
@@ -174,9 +172,9 @@ impl Scheduler {
             }
             Err(e) => {
                 if !matches!(e, StoreError::Closed) {
-                    tracing::error!(schedule = name, error = %e, "the schedule could not be looked at");
+                    tracing::error!(schedule = name, error = %e, "the schedule could not be checked; trying again");
                 }
-                Look {
+                NextCheck {
                     at: Some(now + RETRY),
                     waits: false,
                     schedule,
@@ -185,7 +183,7 @@ impl Scheduler {
         }
     }
 
-    /// Whom its run would touch now, or why that is not known.
+    /// Returns the hosts that a run would have now, or why they cannot be determined.
     async fn hosts(&self, schedule: &Schedule) -> Result<Vec<String>, String> {
         let inventory = if schedule.work.controller {
             self.inventory.latest().unwrap_or_default()
@@ -197,9 +195,9 @@ impl Scheduler {
     }
 }
 
-/// One shot at a time.
+/// A timer with one shot at a time.
 struct Timer {
-    /// Runs from the first time on that it is needed: it looks at the clock twice a second.
+    /// Started when it is first needed, because it reads the clock twice a second.
     scheduler: Option<JobScheduler>,
     fired: mpsc::Sender<()>,
     shots: mpsc::Receiver<()>,
@@ -226,7 +224,7 @@ impl Timer {
         Ok(self.scheduler.insert(scheduler).clone())
     }
 
-    /// Sets it to this time, or to none.
+    /// Sets the timer to this time, or clears it.
     async fn set(&mut self, at: Option<DateTime<Utc>>) {
         if self.set.map(|(_, at)| at) == at {
             return;
@@ -234,14 +232,14 @@ impl Timer {
         if let Some((shot, _)) = self.set.take()
             && let Some(scheduler) = &self.scheduler
         {
-            // One that has fired is gone already.
+            // A shot that has fired is removed already.
             let _ = scheduler.remove(&shot).await;
         }
         let Some(at) = at else { return };
         match self.shoot_at(at).await {
             Ok(shot) => self.set = Some((shot, at)),
             Err(e) => {
-                tracing::error!(error = %e, "the timer cannot be set: looking again soon");
+                tracing::error!(error = %e, "the timer cannot be set; trying again soon");
                 let fired = self.fired.clone();
                 tokio::spawn(async move {
                     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -252,14 +250,14 @@ impl Timer {
     }
 
     async fn shoot_at(&mut self, at: DateTime<Utc>) -> Result<uuid::Uuid, JobSchedulerError> {
-        // It counts in whole seconds, and what is early finds nothing due.
+        // The scheduler counts in whole seconds: rounded up, because a shot that is early finds nothing due.
         let wait = (at - clock::now()).to_std().unwrap_or_default();
         let wait = Duration::from_secs(wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
         let fired = self.fired.clone();
         let job = Job::new_one_shot_async(wait, move |_, _| {
             let fired = fired.clone();
             Box::pin(async move {
-                // Once is enough, however many wait.
+                // One message is enough.
                 let _ = fired.try_send(());
             })
         })?;
@@ -315,11 +313,11 @@ mod tests {
             set_back: true,
             ..quiet()
         };
-        let look = |n: usize, at: Option<DateTime<Utc>>, waits| {
+        let check = |n: usize, at: Option<DateTime<Utc>>, waits| {
             let schedule = Arc::clone(&schedules[n]);
             (
                 schedule.name.clone(),
-                Look {
+                NextCheck {
                     schedule,
                     at,
                     waits,
@@ -327,50 +325,55 @@ mod tests {
             )
         };
         let (later, past) = (at("2038-01-19T00:00:00Z"), at("2026-11-25T09:00:00Z"));
-        let mut changed = look(0, Some(later), false);
+        let mut changed = check(0, Some(later), false);
         changed.1.schedule = Arc::new(Schedule::clone(&schedules[0]));
-        for (what, looks, since, due) in [
+        for (what, checks, since, due) in [
             ("new ones", vec![], quiet(), "ab"),
             (
                 "nothing yet",
-                vec![look(0, Some(later), false), look(1, None, false)],
+                vec![check(0, Some(later), false), check(1, None, false)],
                 quiet(),
                 "",
             ),
             (
                 "one is new",
-                vec![look(0, Some(later), false)],
+                vec![check(0, Some(later), false)],
                 quiet(),
                 "b",
             ),
             (
                 "its time has come",
-                vec![look(0, Some(past), false), look(1, Some(now), true)],
+                vec![check(0, Some(past), false), check(1, Some(now), true)],
                 quiet(),
                 "ab",
             ),
             (
                 "the queue",
-                vec![look(0, Some(later), true), look(1, Some(later), false)],
+                vec![check(0, Some(later), true), check(1, Some(later), false)],
                 queue_changed(),
                 "a",
             ),
             (
-                "waits in vain",
-                vec![look(0, Some(later), true), look(1, None, true)],
+                "waits, queue unchanged",
+                vec![check(0, Some(later), true), check(1, None, true)],
                 quiet(),
                 "",
             ),
             (
                 "the clock",
-                vec![look(0, Some(later), false), look(1, None, false)],
+                vec![check(0, Some(later), false), check(1, None, false)],
                 set_back(),
                 "ab",
             ),
-            ("changed", vec![changed, look(1, None, false)], quiet(), "a"),
+            (
+                "changed",
+                vec![changed, check(1, None, false)],
+                quiet(),
+                "a",
+            ),
         ] {
-            let looks: BTreeMap<String, Look> = looks.into_iter().collect();
-            let names = to_look_at(&schedules, &looks, &since);
+            let checks: BTreeMap<String, NextCheck> = checks.into_iter().collect();
+            let names = to_check(&schedules, &checks, &since);
             let names: String = names
                 .iter()
                 .map(|schedule| schedule.name.as_str())

@@ -1,8 +1,8 @@
-//! Keeps the scrape targets ready: what is known of every host, put together anew when the inventory, the facts or the
-//! configuration change, so that nobody who asks waits for the store.
+//! Keeps the scrape targets in memory: a view of all hosts that is rebuilt when the inventory, the facts or the
+//! configuration change, so that a request never waits for the store.
 //!
-//! While the inventory cannot be read or is not believed, and before it was read with the variables that are exposed, its
-//! hosts stay: they do not vanish because a file is broken or a cloud does not answer.
+//! While the inventory cannot be read or is not believed, and until it was read with the exposed variables, the view is not
+//! changed: hosts do not vanish because a file is broken or a cloud does not answer.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use crate::services::inventory_watcher::InventoryWatcher;
 use crate::store::{Store, StoreError};
 use crate::util::shutdown::Shutdown;
 
-/// Facts come host by host; what comes within this time is put together once.
+/// Facts arrive host by host: those that arrive within this time cause one rebuild.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// When to try again to read facts from a store that is broken.
+/// The pause after facts could not be read from the store.
 const RETRY: Duration = Duration::from_secs(10);
 
 /// A handle to the view. Cheap to clone.
@@ -30,41 +30,40 @@ const RETRY: Duration = Duration::from_secs(10);
 pub struct TargetIndex(watch::Receiver<Option<Arc<View>>>);
 
 impl TargetIndex {
-    /// The view as it is; `None` as long as there never was one.
+    /// Returns the current view; `None` until the first one is built.
     pub fn latest(&mut self) -> Option<Arc<View>> {
         self.0.borrow_and_update().clone()
     }
 
-    /// Waits for another view than the last that was looked at. *Cancel safety*: may be dropped at any time.
+    /// Waits for a newer view than the last one that [`Self::latest`] returned. *Cancel safety*: may be dropped at any
+    /// time.
     pub async fn changed(&mut self) {
         if self.0.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 
-    /// Waits for the view of this inventory. *Cancel safety*: may be dropped at any time.
+    /// Waits until the view is built from this inventory. *Cancel safety*: may be dropped at any time.
     pub async fn of(&mut self, inventory: &Arc<Inventory>) {
         let is_it = |view: &Option<Arc<View>>| view.as_ref().is_some_and(|v| v.is_of(inventory));
         let _ = self.0.wait_for(is_it).await;
     }
 }
 
-/// What the keeper needs.
-pub struct Keeping {
+/// The dependencies of the task that rebuilds the view.
+pub struct Dependencies {
     /// The configuration that is in force.
     pub config: watch::Receiver<Arc<Config>>,
-    /// Knows the hosts.
     pub inventory: InventoryWatcher,
-    /// Has the facts.
     pub store: Store,
-    /// What is known already of the facts that the configuration exposes.
+    /// The exposed facts, as far as they were read already.
     pub facts: FactsCache<FactValues>,
-    /// Becomes true when promansible is to end.
+    /// Becomes true when promansible is shutting down.
     pub shutdown: Shutdown,
 }
 
-/// The handle, and what keeps the view until the end.
-pub fn keep(mut keeping: Keeping) -> (TargetIndex, impl Future<Output = ()> + Send + 'static) {
+/// Returns the handle, and the task that keeps the view current until shutdown.
+pub fn keep(mut keeping: Dependencies) -> (TargetIndex, impl Future<Output = ()> + Send + 'static) {
     let (publish, view) = watch::channel(None);
     let config = Arc::clone(&keeping.config.borrow());
     let keeper = Keeper {
@@ -77,9 +76,9 @@ pub fn keep(mut keeping: Keeping) -> (TargetIndex, impl Future<Output = ()> + Se
 }
 
 struct Keeper {
-    keeping: Keeping,
+    keeping: Dependencies,
     publish: watch::Sender<Option<Arc<View>>>,
-    /// What the facts were read for.
+    /// The facts and variables that `facts` was read for.
     exposed: Exposed,
     facts: FactsCache<FactValues>,
 }
@@ -91,29 +90,29 @@ impl Keeper {
         let mut facts = self.keeping.store.facts_changed();
         let mut config = self.keeping.config.clone();
         loop {
-            // Seen before the look, so that what comes meanwhile is looked at after it.
+            // Marked as seen before the rebuild, so that a change during the rebuild causes another one.
             let believed = inventory.believed();
             facts.mark_unchanged();
             config.mark_unchanged();
-            let looked = self.look(believed).await;
-            if let Err(e) = &looked {
-                tracing::error!(error = %e, "the facts cannot be read: scrape targets stay as they are");
+            let rebuilt = self.rebuild(believed).await;
+            if let Err(e) = &rebuilt {
+                tracing::error!(error = %e, "the facts cannot be read: scrape targets are not updated");
             }
             tokio::select! {
-                () = shutdown.asked() => return,
+                () = shutdown.requested() => return,
                 () = inventory.changed() => {}
                 Ok(()) = facts.changed() => {}
                 Ok(()) = config.changed() => {}
-                () = tokio::time::sleep(RETRY), if looked.is_err() => {}
+                () = tokio::time::sleep(RETRY), if rebuilt.is_err() => {}
             }
             tokio::select! {
-                () = shutdown.asked() => return,
+                () = shutdown.requested() => return,
                 () = tokio::time::sleep(PAUSE) => {}
             }
         }
     }
 
-    async fn look(&mut self, inventory: Option<Arc<Inventory>>) -> Result<(), StoreError> {
+    async fn rebuild(&mut self, inventory: Option<Arc<Inventory>>) -> Result<(), StoreError> {
         let config = Arc::clone(&self.keeping.config.borrow());
         let exposed = &config.service_discovery.exposed;
         if self.exposed != *exposed {
@@ -126,7 +125,7 @@ impl Keeper {
         let Some(inventory) = inventory else {
             return Ok(());
         };
-        // One from the store has none, and one from before a reload others.
+        // An inventory from the store has no variables, and one from before a reload may have others.
         if inventory.kept_vars() != exposed.vars {
             return Ok(());
         }

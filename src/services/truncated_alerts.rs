@@ -1,9 +1,10 @@
 //! Fetches the alerts that Alertmanager left out of a notification because of its `max_alerts`.
 //!
-//! A notification waits a moment for them, so that in the usual case its answer means that they are durable too. What takes
-//! longer goes on in the background, for a while: Alertmanager has to be answered, and comes again after its
-//! `repeat_interval` anyhow. What could not be fetched is counted, logged, and shown in the portal until its group is
-//! fetched, comes whole, or is a day old. All of it is in memory: after a restart the next notification tells the same.
+//! The response to a notification waits a moment for the fetch, so that usually these alerts are durable too when
+//! Alertmanager gets it. A longer fetch continues in the background for a while: Alertmanager needs a response, and sends
+//! the group again after its `repeat_interval` anyway. Alerts that could not be fetched are counted, logged, and shown in
+//! the portal until the group is fetched, arrives complete, or is a day old. The state is in memory only: after a restart
+//! the next notification restores it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,32 +27,32 @@ use crate::util::clock;
 use crate::util::shutdown::Shutdown;
 use crate::util::supervisor::catch_panic;
 
-/// How long a notification's answer waits.
+/// How long the response to a notification waits for the fetch.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long to try. What has not come by then comes with the next notification of its group.
-const TRYING: Duration = Duration::from_mins(10);
+/// How long a fetch is tried. After that, the next notification of the group starts a new one.
+const RETRY_FOR: Duration = Duration::from_mins(10);
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// How many groups are remembered; a further one is counted and logged only.
+/// The most groups that are remembered; a further one is only counted and logged.
 const GROUPS: usize = 1000;
 
-/// How much is remembered of all of them together: what is needed to fetch their alerts. *Units*: bytes.
+/// The most memory for what all groups need to fetch their alerts. *Units*: bytes.
 const GROUPS_BYTES: usize = 32 << 20;
 
-/// How much of a text is shown. *Units*: bytes.
+/// The longest text that is shown. *Units*: bytes.
 const SHOWN: usize = 1024;
 
-/// So many are fetched at once.
+/// The most groups that are fetched at once.
 const AT_ONCE: usize = 4;
 
-/// How often old warnings are looked for.
+/// How often old warnings are deleted.
 const PRUNE: Duration = Duration::from_mins(10);
 
-/// How long a warning stays that nothing takes away.
-const KEPT: TimeDelta = TimeDelta::hours(24);
+/// How long a warning is shown if no fetch resolves it.
+const KEEP: TimeDelta = TimeDelta::hours(24);
 
 /// Alerts of a group that were not handled.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,13 +63,13 @@ pub struct UnfetchedAlerts {
     pub alerts: u64,
     /// Why they could not be fetched.
     pub why: String,
-    /// Since when.
+    /// When the first attempt failed.
     pub since: DateTime<Utc>,
-    /// Whether it is still tried.
+    /// Whether fetching is still tried.
     pub trying: bool,
 }
 
-/// A handle. Cheap to clone.
+/// A handle to the fetcher. Cheap to clone.
 #[derive(Clone)]
 pub struct TruncatedAlerts {
     store: Store,
@@ -78,11 +79,11 @@ pub struct TruncatedAlerts {
     shutdown: Shutdown,
     groups: Arc<Mutex<BTreeMap<Key, State>>>,
     places: Arc<Semaphore>,
-    /// Whether old warnings are looked for.
+    /// Whether the task that deletes old warnings runs.
     prunes: Arc<AtomicBool>,
 }
 
-/// A hash of the receiver and the group: they come from outside, and may be of any length.
+/// A hash of the receiver and the group, which come from outside and may have any length.
 type Key = [u8; SHA256_OUTPUT_LEN];
 
 fn key(notification: &Notification) -> Key {
@@ -96,15 +97,15 @@ fn key(notification: &Notification) -> Key {
     key
 }
 
-/// What is needed of a notification to fetch what it lacks.
-struct Cut {
+/// The part of a notification that is needed to fetch its missing alerts.
+struct Truncated {
     /// Without its alerts.
     notification: Notification,
-    /// The alerts that it told.
-    told: BTreeSet<AlertIdentity>,
+    /// The alerts that the notification contained.
+    received: BTreeSet<AlertIdentity>,
 }
 
-impl Cut {
+impl Truncated {
     fn of(notification: &Notification) -> Self {
         Self {
             notification: Notification {
@@ -115,7 +116,7 @@ impl Cut {
                 external_url: notification.external_url.clone(),
                 alerts: Vec::new(),
             },
-            told: notification.alerts.iter().map(identity).collect(),
+            received: notification.alerts.iter().map(identity).collect(),
         }
     }
 
@@ -123,23 +124,23 @@ impl Cut {
         let of = &self.notification;
         let labels = of.group_labels.iter().map(|(n, v)| n.len() + v.len() + 64);
         let texts = of.receiver.len() + of.group_key.len() + of.external_url.len();
-        texts + labels.sum::<usize>() + self.told.len() * 64
+        texts + labels.sum::<usize>() + self.received.len() * 64
     }
 }
 
 #[derive(Default)]
 struct State {
-    /// Whether somebody fetches.
+    /// Whether a fetch is under way.
     fetching: bool,
-    /// Whether the group was told of again since he began.
+    /// Whether another truncated notification of this group arrived since the fetch started.
     again: bool,
-    /// How much is remembered to fetch it.
+    /// The memory that the fetch needs. *Units*: bytes.
     bytes: usize,
     unhandled: Option<UnfetchedAlerts>,
 }
 
 impl TruncatedAlerts {
-    /// One that knows of nothing.
+    /// Creates a handle without any groups.
     pub fn new(
         store: Store,
         config: watch::Receiver<Arc<Config>>,
@@ -159,9 +160,10 @@ impl TruncatedAlerts {
         }
     }
 
-    /// Takes note of a notification that was admitted, and fetches what it lacks. Returns when that is done, or soon.
+    /// Records a notification that was admitted, and fetches its missing alerts. Returns when that is done, or after
+    /// a short wait.
     ///
-    /// *Cancel safety*: what was begun goes on.
+    /// *Cancel safety*: a fetch that was started continues.
     pub async fn see(&self, notification: &Arc<Notification>) {
         let key = key(notification);
         if notification.truncated_alerts == 0 {
@@ -174,21 +176,21 @@ impl TruncatedAlerts {
             }
             return;
         }
-        let cut = Cut::of(notification);
-        if !self.begin(&key, &cut) {
+        let truncated = Truncated::of(notification);
+        if !self.begin(&key, &truncated) {
             return;
         }
-        let keeper = self.clone();
+        let fetcher = self.clone();
         let fetching = tokio::spawn(async move {
-            if let Err(why) = catch_panic(keeper.fetch(&key, &cut)).await {
+            if let Err(why) = catch_panic(fetcher.fetch(&key, &truncated)).await {
                 tracing::error!(error = why, "the task that fetches alerts panicked");
-                keeper.failed(&key, &cut.notification, &why, false);
+                fetcher.failed(&key, &truncated.notification, &why, false);
             }
         });
         let _ = tokio::time::timeout(PATIENCE, fetching).await;
     }
 
-    /// What was not handled, the oldest first.
+    /// Returns the alerts that were not handled, the oldest first.
     pub fn unhandled(&self, now: DateTime<Utc>) -> Vec<UnfetchedAlerts> {
         let mut groups = self.groups();
         prune(&mut groups, now);
@@ -204,11 +206,11 @@ impl TruncatedAlerts {
         self.groups.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the caller is to fetch.
-    fn begin(&self, key: &Key, cut: &Cut) -> bool {
+    /// Returns whether the caller must start a fetch.
+    fn begin(&self, key: &Key, truncated: &Truncated) -> bool {
         if self.config.borrow().alertmanager.is_none() {
             let why = "alertmanager.url is not configured".to_owned();
-            self.failed(key, &cut.notification, &why, false);
+            self.failed(key, &truncated.notification, &why, false);
             return false;
         }
         let mut groups = self.groups();
@@ -216,25 +218,25 @@ impl TruncatedAlerts {
         let others = groups.iter().filter(|(other, _)| *other != key);
         let bytes: usize = others.map(|(_, state)| state.bytes).sum();
         let is_full = groups.len() >= GROUPS && !groups.contains_key(key);
-        if is_full || bytes + cut.bytes() > GROUPS_BYTES {
+        if is_full || bytes + truncated.bytes() > GROUPS_BYTES {
             drop(groups);
-            let why = "too many other groups wait for the same".to_owned();
-            self.failed(key, &cut.notification, &why, false);
+            let why = "too many other groups wait for their truncated alerts".to_owned();
+            self.failed(key, &truncated.notification, &why, false);
             return false;
         }
         let state = groups.entry(*key).or_default();
         state.again = state.fetching;
         if !state.fetching {
-            state.bytes = cut.bytes();
+            state.bytes = truncated.bytes();
         }
         !std::mem::replace(&mut state.fetching, true)
     }
 
-    async fn fetch(&self, key: &Key, cut: &Cut) {
-        let until = Instant::now() + TRYING;
+    async fn fetch(&self, key: &Key, truncated: &Truncated) {
+        let until = Instant::now() + RETRY_FOR;
         let mut pause = FIRST_PAUSE;
         loop {
-            let why = match self.fetch_once(cut).await {
+            let why = match self.fetch_once(truncated).await {
                 Ok(()) => {
                     let mut groups = self.groups();
                     let again = groups
@@ -249,25 +251,28 @@ impl TruncatedAlerts {
                 Err(why) => why,
             };
             let mut ending = self.shutdown.clone();
-            let is_over = Instant::now() + pause > until || self.shutdown.is_asked();
-            self.failed(key, &cut.notification, &why, !is_over);
+            let is_over = Instant::now() + pause > until || self.shutdown.is_requested();
+            self.failed(key, &truncated.notification, &why, !is_over);
             if is_over {
                 return;
             }
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                () = ending.asked() => {}
+                () = ending.requested() => {}
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
-    /// One try. The error is a sentence.
-    async fn fetch_once(&self, cut: &Cut) -> Result<(), String> {
-        let Cut { notification, told } = cut;
+    /// Fetches the missing alerts once and admits them. The error is a sentence.
+    async fn fetch_once(&self, truncated: &Truncated) -> Result<(), String> {
+        let Truncated {
+            notification,
+            received,
+        } = truncated;
         let config = Arc::clone(&self.config.borrow());
         let settings = config.alertmanager.as_ref();
-        let settings = settings.ok_or("alertmanager.url is not configured any more")?;
+        let settings = settings.ok_or("alertmanager.url is no longer configured")?;
         let place = self.places.acquire().await.map_err(|e| e.to_string())?;
         let alertmanager = Alertmanager::new(settings);
         let group = alertmanager.group(&notification.receiver, &notification.group_labels);
@@ -276,10 +281,10 @@ impl TruncatedAlerts {
         let mut missing = Vec::new();
         for alert in group {
             match alert {
-                Ok(alert) if told.contains(&identity(&alert)) => {}
+                Ok(alert) if received.contains(&identity(&alert)) => {}
                 Ok(alert) => missing.push(alert),
                 Err(odd) => {
-                    tracing::warn!(error = %odd, "an alert that Alertmanager left out is not handled");
+                    tracing::warn!(error = %odd, "an alert that Alertmanager left out cannot be handled");
                     self.metrics.alerts_unhandled(1);
                 }
             }
@@ -341,7 +346,7 @@ impl TruncatedAlerts {
             state.bytes = 0;
         }
         state.unhandled = Some(UnfetchedAlerts {
-            group: shown(&group(notification)),
+            group: shown(&group_matchers(notification)),
             alerts,
             why: shown(why),
             since: since.unwrap_or_else(clock::now),
@@ -354,7 +359,8 @@ impl TruncatedAlerts {
         }
     }
 
-    /// Forgets warnings in their time, whether anybody looks or not.
+    /// Starts the task that deletes old warnings, unless it runs: they must also be deleted if [`Self::unhandled`] is never
+    /// called.
     fn prune_later(&self) {
         if self.prunes.swap(true, Ordering::Relaxed) {
             return;
@@ -377,15 +383,15 @@ impl TruncatedAlerts {
     }
 }
 
-/// Forgets what is a day old.
+/// Deletes warnings that are a day old.
 fn prune(groups: &mut BTreeMap<Key, State>, now: DateTime<Utc>) {
     groups.retain(|_, state| {
-        let is_old = |of: &UnfetchedAlerts| now - of.since >= KEPT;
+        let is_old = |of: &UnfetchedAlerts| now - of.since >= KEEP;
         state.fetching || !state.unhandled.as_ref().is_none_or(is_old)
     });
 }
 
-/// As much of a text as is shown.
+/// Returns the text, cut to [`SHOWN`] bytes.
 fn shown(text: &str) -> String {
     let end = text.floor_char_boundary(SHOWN);
     let mark = if end < text.len() { "…" } else { "" };
@@ -394,13 +400,13 @@ fn shown(text: &str) -> String {
 
 type AlertIdentity = (crate::model::alert::Fingerprint, i64);
 
-/// An episode, as far as Alertmanager's API tells it: it has no nanoseconds.
+/// Identifies an episode by what Alertmanager's API returns: milliseconds, not nanoseconds.
 fn identity(alert: &Alert) -> AlertIdentity {
     (alert.fingerprint, alert.starts_at.timestamp_millis())
 }
 
-/// The labels of the group, as a person knows them.
-fn group(notification: &Notification) -> String {
+/// Returns the labels of the group as matchers.
+fn group_matchers(notification: &Notification) -> String {
     let labels = notification.group_labels.iter();
     let labels: Vec<_> = labels
         .map(|(name, value)| format!("{name}={value:?}"))
@@ -412,7 +418,7 @@ fn group(notification: &Notification) -> String {
 mod tests {
     use super::*;
 
-    fn told(group_key: &str) -> Notification {
+    fn notification(group_key: &str) -> Notification {
         Notification {
             receiver: "r".into(),
             group_key: group_key.into(),
@@ -426,15 +432,18 @@ mod tests {
     #[test]
     fn a_group_is_remembered_by_a_hash_and_shown_by_its_beginning() {
         let long = "x".repeat(8 << 20);
-        let (one, other) = (told(&format!("{long}1")), told(&format!("{long}2")));
+        let (one, other) = (
+            notification(&format!("{long}1")),
+            notification(&format!("{long}2")),
+        );
         assert_ne!(key(&one), key(&other));
         assert_eq!(key(&one), key(&one.clone()));
-        assert!(shown(&group(&one)).len() <= SHOWN + "…".len());
-        assert!(Cut::of(&one).bytes() > 16 << 20);
+        assert!(shown(&group_matchers(&one)).len() <= SHOWN + "…".len());
+        assert!(Truncated::of(&one).bytes() > 16 << 20);
         // What ends the receiver does not begin the group.
-        let mut moved = told("bc");
+        let mut moved = notification("bc");
         moved.receiver = "a".into();
-        let mut other = told("c");
+        let mut other = notification("c");
         other.receiver = "ab".into();
         assert_ne!(key(&moved), key(&other));
     }
@@ -454,9 +463,9 @@ mod tests {
             ..State::default()
         };
         let mut groups = BTreeMap::from([([0; 32], state(false)), ([1; 32], state(true))]);
-        prune(&mut groups, since + KEPT - TimeDelta::seconds(1));
+        prune(&mut groups, since + KEEP - TimeDelta::seconds(1));
         assert_eq!(groups.len(), 2);
-        prune(&mut groups, since + KEPT);
+        prune(&mut groups, since + KEEP);
         assert_eq!(groups.into_keys().collect::<Vec<_>>(), [[1; 32]]);
     }
 }

@@ -1,111 +1,110 @@
-//! Why an operation of the store did not happen.
+//! The errors of the store's operations.
 
 use crate::config::ManagedKind;
 use crate::model::run::RunId;
 
-/// How many hosts can be enrolled: what a start and each change read, and every run is told.
+/// The maximum number of enrolled hosts: every start, every change and every run reads all of them.
 pub const HOSTS_LIMIT: u64 = 10_000;
 
-/// How many bindings and schedules together can be made over the API: each alert and each start reads all of them.
+/// The maximum number of bindings and schedules made over the API: each alert and each start reads all of them.
 pub const OBJECTS_LIMIT: u64 = 2_000;
 
-/// Why an operation did not happen.
+/// The error of an operation.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// redb or the disk failed. The caller answers 503; the store reopens itself and may be tried again. If the disk
-    /// failed while a commit was written and cannot be read either, the operation may turn out to be on disk: sent
-    /// again it is a `duplicate`, or [`StoreError::Finished`], [`StoreError::HostEnrolled`], or a second run by hand.
+    /// redb or the disk failed. The caller responds with 503; the store reopens itself, and the operation may be
+    /// retried. If the disk failed during a commit and cannot be read either, the operation may turn out to be on disk:
+    /// a retry is then a `duplicate`, or [`StoreError::Finished`], [`StoreError::HostEnrolled`], or a second manual
+    /// run.
     #[error("the store is broken: {0}")]
     Broken(String),
-    /// A value cannot be read: the file was damaged, or written by something else.
+    /// A value cannot be read: the file is damaged, or was written by another program.
     #[error("the store holds a value that cannot be read: {0}")]
     Corrupt(String),
-    /// The queue cannot take these runs. Nothing was kept; the caller answers 503.
+    /// The queue has no room for these runs. Nothing was stored; the caller responds with 503.
     #[error(
         "the queue is full: {queued} {what} are queued, {wanted} more are wanted and {key} is {limit}"
     )]
     QueueFull {
         /// Runs, or alerts.
         what: &'static str,
-        /// How many of them wait.
+        /// The number in the queue.
         queued: usize,
-        /// How many would be added.
+        /// The number to be added.
         wanted: usize,
-        /// The limit.
         limit: usize,
-        /// The limit's name in the configuration.
+        /// The configuration key of the limit.
         key: &'static str,
     },
-    /// The history is larger than it may be, and nothing of it may be deleted now. Nothing was kept; the caller answers 503.
+    /// The history exceeds its limit, and nothing in it may be deleted now. Nothing was stored; the caller responds
+    /// with 503.
     #[error(
-        "the history takes {holds} bytes, more than storage.retention.size allows ({limit}), and the rest of it is open runs and alerts that fire: raise storage.retention.size, or see to it that fewer alerts come"
+        "the history takes {holds} bytes, more than storage.retention.size allows ({limit}), and the rest is open runs and firing alerts: raise storage.retention.size, or reduce the number of alerts"
     )]
     HistoryFull {
-        /// How many bytes it takes.
+        /// The size of the history in bytes.
         holds: u64,
-        /// The limit.
         limit: u64,
     },
-    /// The operation panicked: a defect of promansible. Nothing was kept.
-    #[error("a defect of promansible, please report it: {0}")]
+    /// The operation panicked because of a bug. Nothing was stored.
+    #[error("internal error, please report it: {0}")]
     Defect(String),
-    /// A person holds a host of the run.
+    /// A host of the run is on hold.
     #[error("{0}: release it first, or leave it out")]
     HostHeld(String),
-    /// The run waits for nobody's consent.
+    /// The run does not wait for approval.
     #[error("run {0} does not wait for approval")]
     NoApprovalWanted(RunId),
-    /// There is no such run.
+    /// The run does not exist.
     #[error("there is no run {0}")]
     NoSuchRun(RunId),
-    /// The run that is to be repeated, or another one for one of its alerts, has not ended.
+    /// The run to repeat, or another run for one of its alerts, has not ended.
     #[error("run {0} has not ended yet: wait for its end, or cancel it first")]
     RunsStill(RunId),
-    /// Nothing is known any more of the alerts that a run was about.
+    /// The alerts of the run are no longer in the history.
     #[error(
-        "the alerts of run {0} are not in the history any more, so its roles cannot be told of them: run the roles by hand"
+        "the alerts of run {0} are no longer in the history, so its roles cannot receive them: run the roles manually"
     )]
     AlertsGone(RunId),
-    /// The binding that made a run is not in force, or does not have these roles any more.
+    /// The binding of the run is no longer active, or no longer has these roles.
     #[error(
-        "the binding {0:?} that made it is not in force any more, or has no such step: run the roles by hand"
+        "the binding {0:?} of this run is no longer active, or has no such step: run the roles manually"
     )]
     BindingGone(String),
     /// The run has already ended.
     #[error("run {0} has already ended")]
     Finished(RunId),
-    /// A host of this name is enrolled already.
-    #[error("{0} is enrolled already: remove it first, or take another name")]
+    /// A host of this name is already enrolled.
+    #[error("{0} is already enrolled: remove it first, or use another name")]
     HostEnrolled(String),
     /// No host of this name is enrolled.
     #[error("no host named {0:?} is enrolled")]
     HostNotEnrolled(String),
-    /// No more hosts can be enrolled.
+    /// The limit of enrolled hosts is reached.
     #[error(
-        "{HOSTS_LIMIT} hosts are enrolled, and no more can be: have the others in a source of the inventory"
+        "the limit of {HOSTS_LIMIT} enrolled hosts is reached: add further hosts to a source of the inventory"
     )]
     TooManyHosts,
-    /// A binding or schedule of this name was made already.
-    #[error("there is a {0} {1:?} already: change it, or take another name")]
+    /// A binding or schedule of this name already exists.
+    #[error("the {0} {1:?} already exists: change it, or use another name")]
     ObjectExists(ManagedKind, String),
     /// No binding or schedule of this name was made over the API.
     #[error("no {0} {1:?} was made over the API")]
     NoSuchObject(ManagedKind, String),
-    /// It was changed since it was read.
+    /// The object was changed since it was read.
     #[error(
-        "the {kind} {name:?} was changed meanwhile, and is at revision {revision} now: read it again"
+        "the {kind} {name:?} was changed in the meantime and is now at revision {revision}: read it again"
     )]
     ObjectChanged {
         /// Binding or schedule.
         kind: ManagedKind,
-        /// Its name.
         name: String,
-        /// As it is now.
+        /// The current revision.
         revision: u64,
     },
-    /// No more bindings and schedules can be made.
+    /// The limit of bindings and schedules is reached.
     #[error(
-        "{OBJECTS_LIMIT} bindings and schedules were made over the API, and no more can be: have the others in the configuration file"
+        "the limit of {OBJECTS_LIMIT} bindings and schedules made over the API is reached: add further ones to the configuration file"
     )]
     TooManyObjects,
     /// The store was closed.

@@ -1,11 +1,12 @@
 //! The store: runs, the queue, episodes, events and output in one redb file.
 //!
-//! [`Store`] is the whole interface, one method for each whole operation, and no redb type is seen above it. One thread
-//! owns all writing: it drains what is waiting into one transaction, commits it with an fsync, and only then answers
-//! (group commit). Readers work on snapshots and never wait for it.
+//! [`Store`] is the whole interface, with one method for each complete operation. No redb type is visible above it. One
+//! thread does all writing: it drains the waiting operations into one transaction, commits it with an fsync, and only
+//! then
+//! replies (group commit). Readers work on snapshots and never wait for it.
 //!
-//! An operation that answered `Ok` is on disk. One that answered `Err` has changed nothing, with one exception that
-//! [`StoreError::Broken`] names.
+//! An operation that returned `Ok` is on disk. One that returned `Err` has changed nothing, with one exception
+//! documented at [`StoreError::Broken`].
 
 mod disk;
 mod engine;
@@ -42,10 +43,10 @@ pub use engine::offline::{OfflineView, peek, peek_aliases};
 pub use engine::open::{Opened, open, open_seeing};
 pub use error::{HOSTS_LIMIT, OBJECTS_LIMIT, StoreError};
 pub use ops::audit::{AuditAction, AuditEntry, AuditPage};
-pub use ops::due::{Due, DueEpisode};
+pub use ops::due::{DueEpisode, DueEpisodes};
 pub use ops::facts::{ChangedAt, FactsOf};
 pub use ops::fleet::{DepartedHosts, Fleet};
-pub use ops::messages::{MESSAGE_TTL, Pending, Told as DeliveryOutcome, Tries};
+pub use ops::messages::{DeliveryOutcome, MESSAGE_TTL, Pending, Tries};
 pub use ops::objects::Expect;
 use ops::operation::{ClosureOperation, Message, Operation};
 pub use ops::restart::{FailedStart, RerunRequest};
@@ -58,7 +59,7 @@ pub use types::{
 pub use views::alerts::{EpisodePage, RunBrief};
 pub use views::listing::{Order, Page, RunFilter};
 pub use views::search::Text;
-pub use views::tail::{OutputPiece, TailChunk, Told};
+pub use views::tail::{OutputPiece, RunOffset, TailChunk};
 
 /// The store. Cheap to clone.
 #[derive(Clone)]
@@ -77,12 +78,12 @@ pub struct Store {
 }
 
 impl Store {
-    /// Decides a notification and keeps what was decided, in one transaction.
+    /// Decides a notification and stores the decisions, in one transaction.
     ///
-    /// *Durability*: `Ok` is on disk. *Cancel safety*: if the caller goes away it may be committed all the same; sent
-    /// again it yields `duplicate`.
+    /// *Durability*: `Ok` is on disk. *Cancel safety*: if the future is dropped, the operation may still be committed;
+    /// sent again it yields `duplicate`.
     ///
-    /// *Errors*: `QueueFull`, and `HistoryFull` of alerts that are not known yet; nothing was kept.
+    /// *Errors*: `QueueFull`, and `HistoryFull` for alerts that are not known yet; nothing was stored.
     pub async fn admit(
         &self,
         notification: Arc<Notification>,
@@ -98,12 +99,12 @@ impl Store {
         .await
     }
 
-    /// Queues a run that somebody asked for, on these hosts: at least one. `started_by` is his name, where it is known.
+    /// Queues a manual run on these hosts: at least one. `started_by` is the name of the user, if known.
     ///
-    /// *Durability*: `Ok` is on disk. *Cancel safety*: if the caller goes away it may be queued all the same, and asked
-    /// for again it is a second run: unlike an alert it has nothing to be known by.
+    /// *Durability*: `Ok` is on disk. *Cancel safety*: if the future is dropped, the run may still be queued. A
+    /// repeated request is a second run: unlike an alert it has no identity.
     ///
-    /// *Errors*: `QueueFull` where `queue_limit` runs wait; nothing was kept.
+    /// *Errors*: `QueueFull` if `queue_limit` runs wait; nothing was stored.
     pub async fn queue_manual(
         &self,
         work: Work,
@@ -119,10 +120,11 @@ impl Store {
         .await
     }
 
-    /// Queues a gathering of facts by this work on these hosts, if `every` has passed since the last and that has ended.
-    /// Yields the run, if there is one, and when to ask again.
+    /// Queues a run that gathers facts on these hosts, if `every` has passed since the last one and that has ended.
+    /// Returns the run, if there is one, and when to call again.
     ///
-    /// *Durability*: `Ok` is on disk; the time of the last gathering is kept with it, so that a restart asks no sooner.
+    /// *Durability*: `Ok` is on disk, and so is the time of the last gathering: a restart does not shorten the
+    /// interval.
     ///
     /// *Errors*: as for [`Store::queue_manual`].
     pub async fn queue_facts(
@@ -139,13 +141,13 @@ impl Store {
         .await
     }
 
-    /// Hands out the oldest run that can start now: its window closed, none of its hosts busy, and no older run
-    /// waiting for one of them, and nothing that holds it. What a guard of this configuration refuses leaves the run: hosts,
-    /// or all of it.
+    /// Claims the oldest run that can start now: its batch window is closed, none of its hosts is busy, no older run
+    /// waits for one of them, and nothing holds it. Hosts that a guard of this configuration refuses are removed from
+    /// the run; a run without hosts ends.
     ///
-    /// *Durability*: the run is on disk as running before this returns, so it is never handed out twice.
+    /// *Durability*: the run is on disk as running before this returns, so it is never claimed twice.
     ///
-    /// *Cancel safety*: none. Whoever drops this may own a run without knowing it.
+    /// *Cancel safety*: none. If the future is dropped, a run may be claimed without an owner.
     pub async fn claim(
         &self,
         config: Arc<Config>,
@@ -155,7 +157,7 @@ impl Store {
             .await
     }
 
-    /// Keeps what a running run has told so far. Events beyond `events_limit` and output beyond its limit are counted
+    /// Appends events and output of a running run. Events beyond `events_limit` and output beyond its limit are counted
     /// and dropped.
     pub async fn append(
         &self,
@@ -170,10 +172,10 @@ impl Store {
         .await
     }
 
-    /// Ends a running run, and keeps what was reported unless it ran in check mode. If it was interrupted and its binding
-    /// asks for it, it is queued again as a new run.
+    /// Ends a running run, and stores its findings unless it ran in check mode. If it was interrupted and its binding
+    /// says so, it is queued again as a new run.
     ///
-    /// *Errors*: on `Broken` the caller tries again; a run that is never finished is `interrupted` at the next start.
+    /// *Errors*: on `Broken` the caller retries; a run that is never finished becomes `interrupted` at the next start.
     pub async fn finish(
         &self,
         run: RunId,
@@ -184,17 +186,18 @@ impl Store {
             .await
     }
 
-    /// Puts a claimed run back that was not begun: it keeps its place in the queue, unless somebody has canceled it.
+    /// Returns a claimed run that was not started to the queue. It keeps its place, unless it was canceled.
     ///
-    /// *Errors*: on `Broken` the caller tries again, or ends it with [`Store::finish`].
+    /// *Errors*: on `Broken` the caller retries, or ends the run with [`Store::finish`].
     pub async fn put_back(&self, run: RunId, now: DateTime<Utc>) -> Result<(), StoreError> {
         self.write(move |tables, state| ops::queue::put_back(tables, state, run, now))
             .await
     }
 
-    /// Deletes what is older than the retention time, and the oldest beyond the retention size; a slice at a time, so
-    /// that nobody waits long. Queued and running runs stay, and firing episodes for which something was or is to be done.
-    /// Yields what was deleted since this was last asked for: the writer deletes by itself what is beyond the size.
+    /// Deletes data older than the retention time, and the oldest data beyond the retention size, one slice at a time
+    /// so that other operations do not wait long. Queued and running runs are kept, and so are firing episodes with a
+    /// run or a pending decision. Returns what was deleted since the last call: the writer deletes data beyond the size
+    /// on its own.
     pub async fn retain(
         &self,
         retention: crate::config::Storage,
@@ -204,20 +207,21 @@ impl Store {
             .await
     }
 
-    /// Keeps the inventory, as [`Inventory::to_json`] wrote it, with the fingerprint of its sources, for the next start.
+    /// Stores the inventory, as written by [`Inventory::to_json`], with the fingerprint of its sources, for the next
+    /// start.
     pub async fn save_inventory(&self, fingerprint: u64, json: Bytes) -> Result<(), StoreError> {
         self.write(move |tables, _| engine::open::save_inventory(tables, fingerprint, &json))
             .await
     }
 
-    /// Forgets when roles last ended well on hosts that have left the inventory and what they reported of them, and takes
-    /// that off the metrics.
+    /// Deletes the last successes and the findings on hosts that have left the inventory, and removes them from the
+    /// metrics.
     pub async fn forget_hosts_but(&self, known: BTreeSet<String>) -> Result<(), StoreError> {
         self.write(move |tables, state| ops::finish::forget_hosts_but(tables, state, &known))
             .await
     }
 
-    /// Ends the writer after everything that was asked of it before. The file is then clean, and free.
+    /// Stops the writer after all earlier operations. The file is then clean and unlocked.
     pub async fn close(&self) {
         let (reply, closed) = oneshot::channel();
         if self.writer.send(Message::Close(reply)).await.is_ok() {
@@ -225,17 +229,17 @@ impl Store {
         }
     }
 
-    /// Changes whenever the queue does.
+    /// Returns a channel that changes whenever the queue does.
     pub fn changed(&self) -> watch::Receiver<u64> {
         self.changed.clone()
     }
 
-    /// Changes whenever facts of a host came or went.
+    /// Returns a channel that changes whenever facts of a host are stored or deleted.
     pub fn facts_changed(&self) -> watch::Receiver<u64> {
         self.facts_changed.clone()
     }
 
-    /// Why it cannot be written to, as far as is known; `None` if it can be.
+    /// Returns why the store is not writable, as far as is known; `None` if it is writable.
     pub fn trouble(&self) -> Option<String> {
         if self.writer.is_closed() {
             return Some(StoreError::Closed.to_string());
@@ -247,31 +251,31 @@ impl Store {
         if let Some(why) = trouble {
             return Some(StoreError::Broken(why.to_string()).to_string());
         }
-        let is_there = self.current().is_some() || *self.resting.borrow();
-        (!is_there).then(|| StoreError::Broken("it is being opened again".to_owned()).to_string())
+        let is_open = self.current().is_some() || *self.resting.borrow();
+        (!is_open).then(|| StoreError::Broken("it is being reopened".to_owned()).to_string())
     }
 
-    /// Whether it can be written to, as far as is known.
+    /// Returns whether the store is writable, as far as is known.
     pub fn is_open(&self) -> bool {
         self.trouble().is_none()
     }
 
-    /// Where the file is.
+    /// Returns the path of the file.
     pub fn path(&self) -> &std::path::Path {
         &self.path
     }
 
-    /// A random name that this file got when it was made.
+    /// Returns the random identifier that the file got when it was created.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// The size of the file in bytes.
+    /// Returns the size of the file in bytes.
     pub fn size_bytes(&self) -> u64 {
         std::fs::metadata(&*self.path).map_or(0, |m| m.len())
     }
 
-    /// Hands an operation to the writer, and waits until what it did is on disk.
+    /// Sends an operation to the writer, and waits until its changes are on disk.
     async fn write<T: Send + 'static>(
         &self,
         work: impl FnMut(&mut Tables<'_>, &mut WriterState) -> Result<T, StoreError> + Send + 'static,
@@ -279,7 +283,7 @@ impl Store {
         self.write_weighing(0, work).await
     }
 
-    /// The same of an operation that adds so many bytes from outside.
+    /// Like [`write`](Self::write), for an operation that adds about `weight` bytes from outside.
     async fn write_weighing<T: Send + 'static>(
         &self,
         weight: usize,
@@ -295,7 +299,7 @@ impl Store {
         answer.await.map_err(|_| StoreError::Closed)?
     }
 
-    /// Hands an operation to the writer, if there is room for it, and waits for nothing.
+    /// Sends an operation to the writer without waiting, and drops it if the channel is full.
     fn send_unawaited(
         &self,
         work: impl FnMut(&mut Tables<'_>, &mut WriterState) -> Result<(), StoreError> + Send + 'static,

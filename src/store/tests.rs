@@ -17,17 +17,17 @@ use crate::metrics::Metrics;
 use crate::model::alert::{Alert, Fingerprint, Status};
 use crate::model::run::{HostResult, Outcome, TaskStatus};
 
-/// What fails.
+/// The kind of failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Disk {
     #[default]
     Fsyncs,
     FsyncsAndWrites,
-    /// It begins with an fsync; from then on nothing works.
+    /// The failure begins with an fsync; after that nothing works.
     Everything,
 }
 
-/// Lets so many calls pass and then so many fail.
+/// Lets a number of calls succeed, and then a number of calls fail.
 #[derive(Debug, Default)]
 struct Faults(Mutex<Fault>);
 
@@ -163,7 +163,7 @@ guards: {attempts: {max: 0}, storm: {max_hosts: 0}}
         }
     }
 
-    /// The same store, closed and opened again.
+    /// Closes and reopens the store.
     pub(super) async fn reopen(self) -> Self {
         self.store.close().await;
         let metrics = Metrics::new(Registry::new()).unwrap();
@@ -245,7 +245,7 @@ guards: {attempts: {max: 0}, storm: {max_hosts: 0}}
     }
 }
 
-/// Asks until the answer is not that the store is broken.
+/// Retries until the store is not broken any more.
 async fn patiently<T, F: Future<Output = Result<T, StoreError>>>(mut ask: impl FnMut() -> F) -> T {
     loop {
         match ask().await {
@@ -258,7 +258,7 @@ async fn patiently<T, F: Future<Output = Result<T, StoreError>>>(mut ask: impl F
     }
 }
 
-/// A notification's way through the store, while the disk fails once; whatever fails is asked again.
+/// Processes a notification while the disk fails once; failed operations are retried.
 async fn one_run_is_one_run(disk: Disk, pass: u32, fail: u32) -> bool {
     let fixture = Fixture::new();
     let store = &fixture.store;
@@ -306,7 +306,7 @@ async fn one_run_is_one_run(disk: Disk, pass: u32, fail: u32) -> bool {
     }
     let met = fixture.faults.are_over();
     fixture.faults.plan(disk, 0, 0);
-    // What was in doubt is known after the next operation.
+    // The doubt is resolved after the next operation.
     patiently(|| fixture.admit()).await;
     let runs = patiently(|| store.runs(RunFilter::default(), None, 10))
         .await
@@ -345,7 +345,7 @@ async fn a_disk_that_fails_for_a_moment_neither_loses_nor_doubles_anything() {
 #[tokio::test]
 async fn a_disk_that_is_gone_for_a_while_neither_loses_nor_doubles_anything() {
     let mut pass = 0;
-    // One failure for the commit; the others for opening the file again, which then has to wait.
+    // One failure for the commit; the others for reopening the file, which then has to wait.
     while one_run_is_one_run(Disk::Everything, pass, 2).await {
         pass += 1;
     }

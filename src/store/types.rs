@@ -1,4 +1,4 @@
-//! What the operations of the store answer.
+//! The results of the store's operations.
 
 use std::collections::BTreeMap;
 
@@ -11,45 +11,44 @@ use crate::model::findings::Findings;
 use crate::model::run::{HostResult, Outcome, Run, RunId};
 use crate::plan::Choice;
 
-/// What was made of a notification.
+/// The decisions on a notification.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admitted {
-    /// Every alert × binding, in order.
+    /// The decisions for every alert × binding, in order.
     pub decisions: Vec<AdmittedDecision>,
     /// Queued runs that ended because their last alert resolved.
     pub canceled: Vec<RunId>,
 }
 
-/// What was made of one alert × binding.
+/// The decision for one alert × binding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdmittedDecision {
-    /// The alert's place in the notification.
+    /// The index of the alert in the notification.
     pub alert: usize,
-    /// The binding's name; empty where none matched.
+    /// The name of the binding; empty if none matched.
     pub binding: String,
-    /// The choice.
     pub choice: Choice,
-    /// The run that now handles it.
+    /// The run that handles the alert now.
     pub run: Option<RunId>,
 }
 
-/// A run that was handed to the caller, who must [`Store::finish`] it.
+/// A claimed run. The caller must [`Store::finish`] it.
 #[derive(Debug)]
 pub struct Claimed {
-    /// The run, now running.
+    /// The run, in state running.
     pub run: Run,
-    /// The alerts that it is about, each with the hosts that it names.
+    /// The run's alerts, each with its hosts.
     pub alerts: Vec<(Alert, Vec<String>)>,
-    /// Becomes `Some(who)` when somebody cancels the run.
+    /// Becomes `Some(who)` when the run is canceled.
     pub cancel: watch::Receiver<Option<String>>,
 }
 
-/// The answer to [`Store::claim`].
+/// The result of [`Store::claim`].
 #[derive(Debug)]
 pub enum Claim {
     /// A run to start.
     Run(Box<Claimed>),
-    /// Nothing can start now; look again at this time, or when [`Store::changed`] says so.
+    /// Nothing can start now. Try again at this time, or when [`Store::changed`] changes.
     Nothing {
         /// When the next batch window closes.
         next: Option<DateTime<Utc>>,
@@ -59,49 +58,47 @@ pub enum Claim {
 /// How a run ended.
 #[derive(Debug, Clone)]
 pub struct Ended {
-    /// As a whole.
+    /// The outcome of the run.
     pub outcome: Outcome,
-    /// On each host.
+    /// The result on each host.
     pub results: BTreeMap<String, HostResult>,
-    /// Why, where the outcome alone does not say it.
+    /// The reason, if the outcome alone does not explain it.
     pub message: Option<String>,
-    /// What roles with declared checks reported, once for each role and host.
+    /// The findings of roles with declared checks, once for each role and host.
     pub findings: Vec<RoleFindings>,
 }
 
-/// What a role reported of a host in one run.
+/// The findings of a role on a host in one run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RoleFindings {
-    /// The role.
     pub role: String,
-    /// The host.
     pub host: String,
-    /// When it last reported.
+    /// The time of the last report.
     pub at: DateTime<Utc>,
-    /// All that it reported.
+    /// All reported findings.
     pub findings: Findings,
 }
 
-/// The answer to [`Store::cancel`].
+/// The result of [`Store::cancel`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Canceled {
-    /// It was queued and has ended as `canceled`.
+    /// The run was queued and has ended as `canceled`.
     Ended,
-    /// It is under way and is being ended.
+    /// The run is in progress and is being terminated.
     Ending,
 }
 
-/// What a run is told of an episode: used by readers of one run.
+/// An episode as seen from a run, for readers of one run.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct EpisodeOfRun {
     /// The alert's fingerprint.
     pub fingerprint: crate::model::alert::Fingerprint,
-    /// When it began to fire.
+    /// The start of the alert.
     pub starts_at: DateTime<Utc>,
-    /// What the run kept of it.
+    /// The run's record of the episode.
     #[serde(flatten)]
     pub of_run: RunEpisode,
-    /// The episode, unless retention has taken it.
+    /// The episode, unless retention has deleted it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub episode: Option<Episode>,
 }

@@ -1,14 +1,15 @@
-//! Work that takes its time, in the midst of async code.
+//! Blocking work inside async code.
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 
-/// Does what waits for a disk or computes for long. Other tasks of this thread go to other threads meanwhile.
+/// Runs work that blocks on a disk or computes for long. The other tasks of this thread move to other threads
+/// meanwhile.
 pub(crate) fn in_place<T>(work: impl FnOnce() -> T) -> T {
     match Handle::try_current() {
         Ok(runtime) if runtime.runtime_flavor() == RuntimeFlavor::MultiThread => {
             tokio::task::block_in_place(work)
         }
-        // There are no others.
+        // There are no other threads.
         _ => work(),
     }
 }

@@ -1,15 +1,13 @@
-//! What was built, of which revision.
+//! The version, revision and compiler of this build.
 
-/// The version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The git revision, or `unknown` where it was not built from a checkout.
+/// The git revision, or `unknown` if the build was not made from a checkout.
 pub const REVISION: &str = env!("PROMANSIBLE_REVISION");
 
-/// The compiler's version.
 pub const RUST_VERSION: &str = env!("PROMANSIBLE_RUSTC");
 
-/// All of it, as `--version` prints it.
+/// The long version string that `--version` prints.
 pub const LONG: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     " (revision ",

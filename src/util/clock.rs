@@ -1,9 +1,9 @@
-//! The clock. Only the edges call it; everything below them is handed the time.
+//! The system clock. Only the outer layers read it; everything below takes the time as an argument.
 
 use chrono::{DateTime, Utc};
 
-/// The time now, in UTC.
-#[allow(clippy::disallowed_methods)] // this is the one place that reads it
+/// Returns the current time in UTC.
+#[allow(clippy::disallowed_methods)] // this is the only place that reads the clock
 pub fn now() -> DateTime<Utc> {
     Utc::now()
 }

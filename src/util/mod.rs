@@ -1,4 +1,4 @@
-//! Small helpers without knowledge of promansible: time, units, text, tasks. No module here uses another layer.
+//! Small helpers that know nothing about promansible: time, units, text, tasks. No module here uses another layer.
 
 pub(crate) mod blocking;
 pub mod build;

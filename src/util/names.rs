@@ -1,45 +1,45 @@
-//! Names that people give: of bindings, schedules and roles. What is refused is refused where it is typed.
+//! The names of bindings, schedules and roles, which people choose. A bad name is rejected where it is entered.
 
-/// How many characters the name of a binding or a schedule may have.
+/// The maximum length of the name of a binding or schedule, in characters.
 pub const MAX_CHARS: usize = 64;
 
-/// How many bytes the name of a folder may have.
+/// The maximum length of a folder's name, in bytes.
 const MAX_ROLE_BYTES: usize = 255;
 
-/// Beside letters and digits.
+/// The allowed characters other than letters and digits.
 const PUNCTUATION: &str = "_.:-+@#=() ";
 
-/// What would be right.
-pub const HELP: &str = "use 1 to 64 letters, digits and _ . : - + @ # = ( ), with single spaces between words, and begin with neither . nor - (it becomes a label of metrics and a part of addresses)";
+/// The help for a bad name of a binding or schedule.
+pub const HELP: &str = "use 1 to 64 letters, digits and _ . : - + @ # = ( ), with single spaces between words, and do not begin with . or - (the name is used in metric labels and URLs)";
 
-/// What would be right for a role.
-pub const ROLE_HELP: &str = "name its folder with letters, digits and _ . : - + @ # = ( ), and begin with neither . nor - (other characters mean something else to Ansible)";
+/// The help for a bad name of a role.
+pub const ROLE_HELP: &str = "name its folder with letters, digits and _ . : - + @ # = ( ), and do not begin with . or - (other characters have a special meaning in Ansible)";
 
-/// Why a text cannot be the name of a binding or a schedule, as the rest of a sentence.
+/// Returns why a text is not a valid name of a binding or schedule, as the rest of a sentence.
 pub fn defect(name: &str) -> Option<String> {
     if name.chars().count() > MAX_CHARS {
         let count = name.chars().count();
         return Some(format!(
-            "has {count} characters, and {MAX_CHARS} is the most"
+            "has {count} characters; at most {MAX_CHARS} are allowed"
         ));
     }
     wrong_character(name)
 }
 
-/// Why a text cannot be the name of a role, as the rest of a sentence.
+/// Returns why a text is not a valid name of a role, as the rest of a sentence.
 ///
-/// Ansible takes such a name as it is: commas part it, `~` and `$` lead to other folders, braces make it a template.
+/// Ansible interprets such a name: commas split it, `~` and `$` lead to other folders, braces make it a template.
 pub fn role_defect(name: &str) -> Option<String> {
     if name.len() > MAX_ROLE_BYTES {
         let length = name.len();
         return Some(format!(
-            "has {length} bytes, and a folder's name has {MAX_ROLE_BYTES} at most"
+            "has {length} bytes; a folder name has at most {MAX_ROLE_BYTES}"
         ));
     }
     wrong_character(name)
 }
 
-/// Letters and digits of any script are good.
+/// Allows letters and digits of any script.
 fn wrong_character(name: &str) -> Option<String> {
     let Some(first) = name.chars().next() else {
         return Some("is empty".to_owned());
@@ -50,10 +50,10 @@ fn wrong_character(name: &str) -> Option<String> {
     if let Some(bad) = name.chars().find(|c| !good(*c)) {
         let is_shown = bad.is_ascii_graphic();
         return Some(if is_shown {
-            format!("holds the character {bad}")
+            format!("contains the character {bad}")
         } else {
             format!(
-                "holds U+{:04X}, which is not seen or steers what shows it",
+                "contains U+{:04X}, which is invisible or a control character",
                 u32::from(bad)
             )
         });
@@ -62,13 +62,13 @@ fn wrong_character(name: &str) -> Option<String> {
         return Some(format!("begins with {first}"));
     }
     if name.starts_with(' ') || name.ends_with(' ') || name.contains("  ") {
-        return Some("begins or ends with a space, or has two in a row".to_owned());
+        return Some("begins or ends with a space, or has two spaces in a row".to_owned());
     }
     None
 }
 
-/// Whether a character beyond ASCII is seen, and by itself: neither control characters, white space, nor marks that turn
-/// text around, join it or choose its form.
+/// Whether a non-ASCII character is visible on its own. Control characters, white space, and marks that reverse text,
+/// join it or select its form are not.
 fn is_visible(c: char) -> bool {
     let invisible = matches!(
         u32::from(c),
@@ -137,50 +137,59 @@ mod tests {
     fn what_would_mean_something_to_a_reader_is_refused_with_the_reason() {
         for (name, why) in [
             ("", "is empty"),
-            (" a", "begins or ends with a space, or has two in a row"),
-            ("a ", "begins or ends with a space, or has two in a row"),
-            ("a  b", "begins or ends with a space, or has two in a row"),
+            (
+                " a",
+                "begins or ends with a space, or has two spaces in a row",
+            ),
+            (
+                "a ",
+                "begins or ends with a space, or has two spaces in a row",
+            ),
+            (
+                "a  b",
+                "begins or ends with a space, or has two spaces in a row",
+            ),
             ("-a", "begins with -"),
             (".a", "begins with ."),
-            ("a/b", "holds the character /"),
-            ("a\\b", "holds the character \\"),
-            ("{{ a }}", "holds the character {"),
-            ("a,b", "holds the character ,"),
-            ("a$HOME", "holds the character $"),
-            ("~root", "holds the character ~"),
-            ("a\"b", "holds the character \""),
-            ("a<b", "holds the character <"),
+            ("a/b", "contains the character /"),
+            ("a\\b", "contains the character \\"),
+            ("{{ a }}", "contains the character {"),
+            ("a,b", "contains the character ,"),
+            ("a$HOME", "contains the character $"),
+            ("~root", "contains the character ~"),
+            ("a\"b", "contains the character \""),
+            ("a<b", "contains the character <"),
             (
                 "a\nb",
-                "holds U+000A, which is not seen or steers what shows it",
+                "contains U+000A, which is invisible or a control character",
             ),
             (
                 "a\0",
-                "holds U+0000, which is not seen or steers what shows it",
+                "contains U+0000, which is invisible or a control character",
             ),
             (
                 "a\u{9b}b",
-                "holds U+009B, which is not seen or steers what shows it",
+                "contains U+009B, which is invisible or a control character",
             ),
             (
                 "a\u{202e}b",
-                "holds U+202E, which is not seen or steers what shows it",
+                "contains U+202E, which is invisible or a control character",
             ),
             (
                 "a\u{200b}b",
-                "holds U+200B, which is not seen or steers what shows it",
+                "contains U+200B, which is invisible or a control character",
             ),
             (
                 "a\u{a0}b",
-                "holds U+00A0, which is not seen or steers what shows it",
+                "contains U+00A0, which is invisible or a control character",
             ),
             (
                 "a\u{fffd}b",
-                "holds U+FFFD, which is not seen or steers what shows it",
+                "contains U+FFFD, which is invisible or a control character",
             ),
             (
                 "a\u{e0041}b",
-                "holds U+E0041, which is not seen or steers what shows it",
+                "contains U+E0041, which is invisible or a control character",
             ),
         ] {
             assert_eq!(defect(name).as_deref(), Some(why), "{name:?}");
@@ -189,7 +198,7 @@ mod tests {
         assert!(role_defect(&"磁".repeat(86)).is_some());
         assert_eq!(
             defect(&"a".repeat(65)).as_deref(),
-            Some("has 65 characters, and 64 is the most")
+            Some("has 65 characters; at most 64 are allowed")
         );
     }
 }

@@ -1,15 +1,15 @@
-//! How many files and connections the process may have open.
+//! The limit on the open files and connections of the process.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// As many as the largest sensible `receiver.max_connections` takes. Not more: there are programs that close every number
-/// up to the limit before they start another, and runs inherit it.
+/// Enough for the largest sensible `receiver.max_connections`. Not more, because runs inherit the limit, and some
+/// programs close every file descriptor up to the limit before they start another program.
 const ENOUGH: u64 = 65_536;
 
-/// Raises the limit as far as is allowed without being root, and is useful.
+/// Raises the limit as far as it is useful, and possible without being root.
 ///
-/// The usual one of 1,024 is there for the sake of programs that call `select`. Connections alone would take all of it, and
-/// nothing would be left for the store, and for starting runs.
+/// The usual limit of 1,024 exists for programs that call `select`. Connections alone could use all of it, and leave
+/// nothing for the store and for starting runs.
 pub(crate) fn raise_limit() -> std::io::Result<()> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     let wanted = hard.min(ENOUGH);

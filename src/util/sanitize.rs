@@ -1,13 +1,13 @@
-//! Text from outside, as a person may see it. What would drive a terminal, begin a line of its own or turn the reading order
-//! around is replaced, on terminals, on pages and in messages alike.
+//! Makes text from outside safe to display. Characters that control a terminal, start a new line or reverse the reading
+//! order are replaced, on terminals, on pages and in messages alike.
 
 use std::fmt::Write as _;
 
-/// Stands where something cannot be shown.
+/// Replaces a character that cannot be shown.
 pub const REPLACEMENT: char = '\u{fffd}';
 
-/// Whether a character is nothing but itself: no control character (C0, DEL, C1), no end of a line, and none of the marks
-/// that set the direction of writing.
+/// Whether a character is safe to show: not a control character (C0, DEL, C1), a line separator or a mark that sets the
+/// direction of writing.
 pub fn is_visible(c: char) -> bool {
     let turns_around = matches!(
         c,
@@ -17,22 +17,22 @@ pub fn is_visible(c: char) -> bool {
     !c.is_control() && !turns_around && !ends_a_line
 }
 
-/// A text within a line. Every character stays one character.
+/// Returns a text for the inside of a line. Replaces each unsafe character with one character.
 pub fn within_line(text: &str) -> String {
-    shown(text, is_visible)
+    replace_unsafe(text, is_visible)
 }
 
-/// A line that may have tabs. Every character stays one character.
+/// Returns a line that may contain tabs. Replaces each unsafe character with one character.
 pub fn line(text: &str) -> String {
-    shown(text, |c| c == '\t' || is_visible(c))
+    replace_unsafe(text, |c| c == '\t' || is_visible(c))
 }
 
-/// Whole lines: their ends and tabs stay.
+/// Returns whole lines. Newlines and tabs stay.
 pub fn lines(text: &str) -> String {
-    shown(text, |c| matches!(c, '\n' | '\t') || is_visible(c))
+    replace_unsafe(text, |c| matches!(c, '\n' | '\t') || is_visible(c))
 }
 
-/// A text of any number of lines in one.
+/// Returns a text of several lines as one line.
 pub fn one_line(text: &str) -> String {
     let spaced = |c: char| match c {
         '\n' | '\r' | '\t' | '\u{85}' | '\u{2028}' | '\u{2029}' => ' ',
@@ -42,7 +42,7 @@ pub fn one_line(text: &str) -> String {
     text.chars().map(spaced).collect()
 }
 
-/// The beginning of a text within a line.
+/// Returns at most the first `longest` characters of a text, for the inside of a line.
 pub fn beginning(text: &str, longest: usize) -> String {
     let mut beginning: String = text.chars().take(longest).collect();
     if text.chars().nth(longest).is_some() {
@@ -51,11 +51,11 @@ pub fn beginning(text: &str, longest: usize) -> String {
     within_line(&beginning)
 }
 
-/// JSON whose strings show nothing but visible characters: the others stand there escaped, and the value is the same.
+/// Returns JSON with the unsafe characters of its strings escaped. The value stays the same.
 pub fn json(json: &str) -> String {
     let mut shown = String::with_capacity(json.len());
     for c in json.chars() {
-        // Between strings JSON has no such characters but these.
+        // Outside of strings, JSON contains no other such characters than these.
         if matches!(c, '\n' | '\r' | '\t') || is_visible(c) {
             shown.push(c);
         } else {
@@ -69,7 +69,7 @@ pub fn json(json: &str) -> String {
     shown
 }
 
-fn shown(text: &str, stays: impl Fn(char) -> bool) -> String {
+fn replace_unsafe(text: &str, stays: impl Fn(char) -> bool) -> String {
     let shown = |c| if stays(c) { c } else { REPLACEMENT };
     text.chars().map(shown).collect()
 }

@@ -1,11 +1,11 @@
-//! Files that hold secrets: who else may read them.
+//! Reads files that hold secrets, and rejects those that every user of the machine can read or write.
 
 use std::fs::{File, Metadata};
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-/// More than any key or list of users has.
+/// The maximum size of a secret file, in bytes: larger than any key or list of users.
 const LARGEST: u64 = 1 << 20;
 
 const OTHERS_READ: u32 = 0o004;
@@ -14,33 +14,34 @@ const OTHERS_WRITE: u32 = 0o002;
 
 const ANYONE_RUNS: u32 = 0o111;
 
-/// Why a file that holds a secret is not taken.
+/// Why a file that holds a secret is rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretFileError {
-    /// It is not there, or not for us.
+    /// It does not exist, or cannot be read.
     #[error("{0} cannot be read: {1}")]
     Unreadable(String, std::io::Error),
     /// Every user of the machine can read it.
     #[error("{0} holds a secret, and everyone on this machine can read it: chmod o= {0}")]
     WorldReadable(String),
-    /// Every user of the machine can put something else there.
+    /// Every user of the machine can replace the content.
     #[error("{0}: everyone on this machine can write it: chmod o= {0}")]
     WorldWritable(String),
-    /// It is no such file.
-    #[error("{0} has more than {LARGEST} bytes, which no secret has")]
+    /// It is larger than the maximum.
+    #[error("{0} is larger than {LARGEST} bytes, too large for a secret")]
     TooLarge(String),
     /// It is not UTF-8.
-    #[error("{0} does not hold a text")]
+    #[error("{0} is not UTF-8 text")]
     NoText(String),
 }
 
-/// Refuses a file that every user of the machine can read or write.
+/// Rejects a file that every user of the machine can read or write.
 pub fn check(path: &Path) -> Result<(), SecretFileError> {
     let unreadable = |e| SecretFileError::Unreadable(path.display().to_string(), e);
     check_mode(path, &std::fs::metadata(path).map_err(unreadable)?)
 }
 
-/// The same for a file that may be a program which prints the secret, as Ansible's password files may: that is no secret.
+/// Like [`check`], for a file that may be a program that prints the secret, as Ansible's password files may. The
+/// program itself is not a secret.
 pub fn check_unless_program(path: &Path) -> Result<(), SecretFileError> {
     let unreadable = |e| SecretFileError::Unreadable(path.display().to_string(), e);
     let metadata = std::fs::metadata(path).map_err(unreadable)?;
@@ -50,22 +51,22 @@ pub fn check_unless_program(path: &Path) -> Result<(), SecretFileError> {
     check_mode(path, &metadata)
 }
 
-/// Reads a file that holds a secret, and refuses one that every user of the machine can read or write before it is read.
+/// Reads a file that holds a secret. Before reading, rejects a file that every user of the machine can read or write.
 pub fn read(path: &Path) -> Result<Vec<u8>, SecretFileError> {
     let (file, metadata) = open(path)?;
     check_mode(path, &metadata)?;
     read_all(path, file)
 }
 
-/// The text of such a file without the white space around it.
+/// Reads a file that holds a secret, as text without leading and trailing white space.
 pub fn read_text(path: &Path) -> Result<String, SecretFileError> {
     let text = String::from_utf8(read(path)?);
     let text = text.map_err(|_| SecretFileError::NoText(path.display().to_string()))?;
     Ok(text.trim().to_owned())
 }
 
-/// Reads a file that may hold a secret, and says how it would be refused if it did. One that everyone can write is refused
-/// in any case: what stands in it decides who comes in.
+/// Reads a file that may hold a secret. Also returns the error with which it would be rejected if it did. A file that
+/// everyone can write is always rejected, because its content decides who gets access.
 pub fn read_open(path: &Path) -> Result<(Vec<u8>, Option<SecretFileError>), SecretFileError> {
     let (file, metadata) = open(path)?;
     check_writers(path, &metadata)?;

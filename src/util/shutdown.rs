@@ -1,36 +1,36 @@
-//! The word that promansible is to end, and everybody who waits for it.
+//! The shutdown signal inside the process: one trigger, many listeners.
 
 use tokio::sync::watch;
 
-/// Says it.
+/// Sends the shutdown signal.
 #[derive(Debug)]
 pub struct Trigger(watch::Sender<bool>);
 
-/// Hears it. Cheap to clone.
+/// Receives the shutdown signal. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Shutdown(watch::Receiver<bool>);
 
-/// A trigger and what hears it.
+/// Returns a trigger and its listener.
 pub fn channel() -> (Trigger, Shutdown) {
     let (sender, receiver) = watch::channel(false);
     (Trigger(sender), Shutdown(receiver))
 }
 
 impl Trigger {
-    /// Says it, once and for all.
-    pub fn pull(&self) {
+    /// Requests the shutdown. This cannot be undone.
+    pub fn request(&self) {
         self.0.send_replace(true);
     }
 }
 
 impl Shutdown {
-    /// Whether it was said.
-    pub fn is_asked(&self) -> bool {
+    /// Whether the shutdown was requested.
+    pub fn is_requested(&self) -> bool {
         *self.0.borrow()
     }
 
-    /// Waits until it is said, or until nobody can say it any more. *Cancel safety*: may be dropped at any time.
-    pub async fn asked(&mut self) {
+    /// Waits until the shutdown is requested, or the trigger is dropped. *Cancel safety*: may be dropped at any time.
+    pub async fn requested(&mut self) {
         let _ = self.0.wait_for(|asked| *asked).await;
     }
 }

@@ -1,11 +1,11 @@
-//! What a person may have meant who typed a name that is not known.
+//! Suggestions for misspelled names.
 
 use std::fmt::Write as _;
 
-/// How many known names are listed.
+/// The maximum number of known names to list.
 const SHOWN: usize = 30;
 
-/// `did you mean "x"?`, if one of the known names is near, and in any case the known names.
+/// Returns the known names, after `did you mean "x"?` if one of them is similar.
 pub fn did_you_mean<S: AsRef<str>>(typed: &str, known: &[S], intro: &str) -> String {
     let mut names = known
         .iter()
@@ -22,7 +22,7 @@ pub fn did_you_mean<S: AsRef<str>>(typed: &str, known: &[S], intro: &str) -> Str
     }
 }
 
-/// The known name that a person most likely meant, if any is near.
+/// Returns the known name that was most likely meant, if one is similar.
 pub fn nearest<'a, S: AsRef<str>>(typed: &str, known: &'a [S]) -> Option<&'a str> {
     known
         .iter()
@@ -40,11 +40,11 @@ pub fn nearest<'a, S: AsRef<str>>(typed: &str, known: &'a [S]) -> Option<&'a str
         .map(|(_, name)| name)
 }
 
-/// How many names are searched for a slip. Alerts can come by the thousand, each with an unknown name.
+/// The maximum number of names to compare. Thousands of alerts can arrive, each with an unknown name.
 const SEARCHED: usize = 2_000;
 
-/// The known name that is the same but for upper and lower case, or else but for one character that is other, too much, too
-/// little or in its neighbour's place. A digit is no slip: web1 and web2 are two hosts.
+/// Returns the known name that differs only in case, or else only by one changed, added, missing or swapped character.
+/// Different digits are not a typing error: web1 and web2 are two hosts.
 pub fn slip<'a>(typed: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let mut near = None;
     for name in known.take(SEARCHED) {

@@ -1,7 +1,7 @@
-//! Tasks that must not end before they are asked to: the first one that does ends the process.
+//! Tasks that must run until the shutdown: the first one that ends earlier ends the process.
 //!
-//! Without that, promansible would go on without its scheduler or its worker while everything else looked well. A service
-//! manager starts it again, and what was to be done is in the store.
+//! Otherwise promansible would continue without its scheduler or its worker, and look healthy. The service manager
+//! restarts it, and all pending work is in the store.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -11,13 +11,12 @@ use tokio::task::{Id, JoinError, JoinSet};
 
 use crate::util::test_faults;
 
-/// A task ended that should not have.
+/// A task ended before the shutdown.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.say())]
 pub struct UnexpectedEnd {
-    /// The task's name.
     pub task: &'static str,
-    /// What it said when it panicked; `None` if it just ended.
+    /// The panic message; `None` if the task returned.
     pub panic: Option<String>,
 }
 
@@ -25,16 +24,16 @@ impl UnexpectedEnd {
     fn say(&self) -> String {
         let how = match &self.panic {
             Some(why) => format!("panicked: {why}"),
-            None => "ended, and nobody had asked it to".to_owned(),
+            None => "ended unexpectedly".to_owned(),
         };
         format!(
-            "the task {:?} {how}. This is a defect of promansible: report it, with the log",
+            "the task {:?} {how}. This is a bug in promansible: report it with the log",
             self.task
         )
     }
 }
 
-/// A set of tasks, each with a name. Dropping it aborts them.
+/// A set of named tasks. Dropping it aborts them.
 #[derive(Debug, Default)]
 pub struct Tasks {
     running: JoinSet<()>,
@@ -42,7 +41,6 @@ pub struct Tasks {
 }
 
 impl Tasks {
-    /// Starts a task.
     pub fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         let handle = self.running.spawn(test_faults::exposed(name, task));
         self.names.insert(handle.id(), name);
@@ -56,15 +54,15 @@ impl Tasks {
         }
     }
 
-    /// Waits until all have ended, because they were asked to.
+    /// Waits until all tasks have ended after the shutdown was requested.
     ///
-    /// *Errors*: the first one that panicked instead.
+    /// *Errors*: the first task that panicked instead.
     pub async fn all_end(&mut self) -> Result<(), UnexpectedEnd> {
         let mut all = Ok(());
         while let Some(ended) = self.running.join_next_with_id().await {
             let ended = self.name(ended);
             if ended.panic.is_some() {
-                tracing::error!(error = %ended, "a task failed at its end");
+                tracing::error!(error = %ended, "a task panicked during shutdown");
                 all = all.and(Err(ended));
             }
         }
@@ -74,7 +72,7 @@ impl Tasks {
     fn name(&mut self, ended: Result<(Id, ()), JoinError>) -> UnexpectedEnd {
         let (id, panic) = match ended {
             Ok((id, ())) => (id, None),
-            Err(e) => (e.id(), Some(why(e))),
+            Err(e) => (e.id(), Some(panic_message(e))),
         };
         UnexpectedEnd {
             task: self.names.remove(&id).unwrap_or_default(),
@@ -83,19 +81,19 @@ impl Tasks {
     }
 }
 
-/// What a task said that did not come to its end.
-pub fn why(e: JoinError) -> String {
+/// Returns the panic message of a task, or that it was aborted.
+pub fn panic_message(e: JoinError) -> String {
     match e.try_into_panic() {
         Ok(panic) => words(&*panic),
         Err(e) => e.to_string(),
     }
 }
 
-/// Does the work. *Errors*: what it said when it panicked.
+/// Runs the work. *Errors*: the message of its panic.
 pub async fn catch_panic<F: Future>(work: F) -> Result<F::Output, String> {
     let mut work = std::pin::pin!(work);
     std::future::poll_fn(|cx| {
-        // Whoever gets the error must not look at what the work left half done.
+        // The caller must not use state that the work left half done.
         match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {
             Ok(polled) => polled.map(Ok),
             Err(panic) => std::task::Poll::Ready(Err(words(&*panic))),
@@ -121,7 +119,7 @@ mod tests {
         let mut tasks = Tasks::default();
         for name in ["worker", "scheduler"] {
             let mut ending = ending.clone();
-            tasks.spawn(name, async move { ending.asked().await });
+            tasks.spawn(name, async move { ending.requested().await });
         }
         tasks.spawn("notifier", async {
             let empty: [u8; 0] = [];
@@ -131,7 +129,7 @@ mod tests {
         let ended = tasks.first_end().await;
         assert_eq!(
             ended.to_string(),
-            "the task \"notifier\" panicked: no such place: 7. This is a defect of promansible: report it, with the log"
+            "the task \"notifier\" panicked: no such place: 7. This is a bug in promansible: report it with the log"
         );
         tasks.spawn("facts", async {});
         let ended = tasks.first_end().await;
@@ -143,11 +141,11 @@ mod tests {
         let (trigger, ending) = shutdown::channel();
         let mut tasks = Tasks::default();
         let mut asked = ending.clone();
-        tasks.spawn("worker", async move { asked.asked().await });
+        tasks.spawn("worker", async move { asked.requested().await });
         let one_ends =
             tokio::time::timeout(std::time::Duration::from_millis(50), tasks.first_end());
         assert!(one_ends.await.is_err(), "nothing ended");
-        trigger.pull();
+        trigger.request();
         assert_eq!(tasks.all_end().await, Ok(()));
         tasks.spawn("worker", async {
             assert!(std::hint::black_box(false), "at the end");

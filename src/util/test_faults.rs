@@ -1,9 +1,9 @@
-//! Faults that a test asks for. A release build has none of them.
+//! Faults that tests inject. Release builds have none of them.
 //!
-//! `PROMANSIBLE_TEST_FAULTS` names a folder. As soon as it holds a file `panic-NAME`, the task of this name removes that and
-//! panics; as long as it holds a file `hang-NAME`, the thread of this name hangs.
+//! `PROMANSIBLE_TEST_FAULTS` names a folder. When it contains a file `panic-NAME`, the task NAME removes the file and
+//! panics; while it contains a file `hang-NAME`, the thread NAME hangs.
 
-/// Does the work, and panics in the midst of it when a test asks for that.
+/// Runs the work, and panics in the middle of it when a test requests that.
 #[cfg(debug_assertions)]
 pub(crate) async fn exposed<F: Future>(name: &str, work: F) -> F::Output {
     let Some(file) = file("panic", name) else {
@@ -20,13 +20,13 @@ pub(crate) async fn exposed<F: Future>(name: &str, work: F) -> F::Output {
     }
 }
 
-/// Does the work.
+/// Runs the work.
 #[cfg(not(debug_assertions))]
 pub(crate) fn exposed<F: Future>(_: &str, work: F) -> F {
     work
 }
 
-/// Hangs as long as a test asks for that, as a thread does whose disk does not answer.
+/// Hangs while a test requests that, like a thread whose disk does not respond.
 #[cfg(debug_assertions)]
 pub(crate) fn hang(name: &str) {
     let Some(file) = file("hang", name) else {

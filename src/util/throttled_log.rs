@@ -1,9 +1,9 @@
-//! Log lines that anybody on the network can cause: one in a while, with the number of those that were left out.
+//! Limits the rate of log lines that anyone on the network can cause, and counts the suppressed ones.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Lets one line through in each period.
+/// Allows one line in each period.
 #[derive(Debug)]
 pub struct ThrottledLog {
     period: Duration,
@@ -17,7 +17,6 @@ struct State {
 }
 
 impl ThrottledLog {
-    /// One line in each `period`.
     pub const fn new(period: Duration) -> Self {
         let state = State {
             last: None,
@@ -29,7 +28,7 @@ impl ThrottledLog {
         }
     }
 
-    /// Whether a line may be logged now: then, how many were not since the last.
+    /// Returns the number of suppressed lines since the last one if a line may be logged now; otherwise `None`.
     pub fn take(&self, now: Instant) -> Option<u64> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let is_early = |last: Instant| now.saturating_duration_since(last) < self.period;

@@ -1,4 +1,4 @@
-//! Durations and sizes as Prometheus writes them.
+//! Durations and sizes in the format of Prometheus.
 //!
 //! *Source*: `model.ParseDuration` of prometheus/common; the retention sizes of Prometheus's storage page ("based on
 //! powers-of-2, so 1KB is 1024B").
@@ -11,7 +11,7 @@ use thiserror::Error;
 const SECOND: u64 = 1_000;
 const DAY: u64 = 24 * 60 * 60 * SECOND;
 
-/// Units of time in milliseconds, in the order in which they must stand.
+/// Units of time in milliseconds, in the required order.
 const TIME_UNITS: [(&str, u64); 7] = [
     ("y", 365 * DAY),
     ("w", 7 * DAY),
@@ -31,40 +31,40 @@ const SIZE_UNITS: [(&str, &str, u32); 5] = [
     ("PB", "PiB", 5),
 ];
 
-/// The longest duration that Prometheus takes: as many milliseconds as fit into a signed count of nanoseconds.
+/// The longest duration that Prometheus accepts, in milliseconds: it counts nanoseconds in a signed 64-bit integer.
 const MAX_MILLIS: u64 = i64::MAX.unsigned_abs() / 1_000_000;
 
-/// Why a text is not a duration or a size.
+/// Why a text is not a duration or size.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum UnitError {
-    /// There is nothing.
+    /// The text is empty.
     #[error("it is empty")]
     Empty,
-    /// It does not begin with a digit where a number must stand.
-    #[error("a number must stand before {0:?}")]
+    /// A number is missing.
+    #[error("expected a number before {0:?}")]
     NoNumber(String),
-    /// A number stands without its unit.
+    /// A number has no unit.
     #[error("{0} has no unit")]
     NoUnit(String),
-    /// The unit is none that is known here.
+    /// The unit is unknown.
     #[error("{0:?} is not a unit")]
     UnknownUnit(String),
-    /// A unit stands twice, or after a smaller one.
-    #[error("{0:?} must stand once, and larger units before smaller ones")]
+    /// A unit is repeated, or follows a smaller one.
+    #[error("{0:?} is repeated or out of order: write each unit once, the larger ones first")]
     Order(String),
-    /// The number is larger than any that makes sense.
+    /// The value is too large.
     #[error("it is too large")]
     TooLarge,
 }
 
-/// What a duration looks like, for a person who wrote something else.
+/// The help for a bad duration.
 pub(crate) const DURATION_HELP: &str =
     "write it as Prometheus does, in whole numbers: 500ms, 10s, 5m, 1h30m, 90d, 1w, 1y";
 
-/// What a size looks like, for a person who wrote something else.
+/// The help for a bad size.
 pub(crate) const SIZE_HELP: &str = "write whole bytes, or a whole number with a unit: 65536, 512KB, 8MiB, 1GiB (1KB and 1KiB are 1024 bytes)";
 
-/// Reads `1h30m`, `90d`, `500ms` or a bare `0`.
+/// Parses `1h30m`, `90d`, `500ms` or a bare `0`.
 ///
 /// *Units*: `y` is 365 days, `w` 7 days, `d` 24 hours.
 pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
@@ -107,7 +107,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
     Ok(Duration::from_millis(millis))
 }
 
-/// Writes a duration so that [`parse_duration`] reads it back; what is below a millisecond is cut off.
+/// Formats a duration so that [`parse_duration`] accepts it. Fractions of a millisecond are cut off.
 pub fn format_duration(duration: Duration) -> String {
     let mut millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     if millis == 0 {
@@ -115,7 +115,7 @@ pub fn format_duration(duration: Duration) -> String {
     }
     let mut text = String::new();
     for (name, unit) in TIME_UNITS {
-        // As in Prometheus: years and weeks only where nothing is left over, or 90d would read 12w6d.
+        // As in Prometheus: years and weeks only if there is no remainder, or 90d would become 12w6d.
         if matches!(name, "y" | "w") && millis % unit != 0 {
             continue;
         }
@@ -127,7 +127,7 @@ pub fn format_duration(duration: Duration) -> String {
     text
 }
 
-/// Reads `65536`, `512KB`, `8MiB`, `1GiB`.
+/// Parses `65536`, `512KB`, `8MiB`, `1GiB`.
 ///
 /// *Units*: bytes; every unit is a power of 1024, with or without the `i`.
 pub fn parse_size(text: &str) -> Result<u64, UnitError> {
@@ -152,7 +152,7 @@ pub fn parse_size(text: &str) -> Result<u64, UnitError> {
         .ok_or(UnitError::TooLarge)
 }
 
-/// Writes a size so that [`parse_size`] reads it back.
+/// Formats a size so that [`parse_size`] accepts it.
 pub fn format_size(bytes: u64) -> String {
     SIZE_UNITS
         .iter()

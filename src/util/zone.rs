@@ -1,4 +1,4 @@
-//! Whose clock a time is read by.
+//! Time zones.
 
 use std::fmt;
 use std::io::ErrorKind;
@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use chrono_tz::Tz;
 
-/// A time zone of the IANA's data base, as `Asia/Shanghai`.
+/// A time zone of the IANA database, such as `Asia/Shanghai`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Zone(Tz);
 
@@ -15,25 +15,23 @@ impl Zone {
     /// The default.
     pub const UTC: Self = Self(Tz::UTC);
 
-    /// That of this machine, as Go's `time.Local` has it: by `TZ`, else by `/etc/localtime`, else UTC.
+    /// Returns the zone of this machine, like Go's `time.Local`: from `TZ`, else from `/etc/localtime`, else UTC.
     ///
-    /// *Errors*: the machine does not say which it is, as a sentence.
+    /// *Errors*: the zone is unknown, as a sentence.
     pub fn local() -> Result<Self, String> {
         let tz = std::env::var("TZ").ok();
         local(tz.as_deref(), Path::new("/etc"))
     }
 
-    /// Its name.
     pub fn name(&self) -> &'static str {
         self.0.name()
     }
 
-    /// Its rules.
     pub(crate) const fn tz(self) -> Tz {
         self.0
     }
 
-    /// Every name.
+    /// Returns the names of all zones.
     pub fn names() -> impl Iterator<Item = &'static str> {
         chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name())
     }
@@ -55,7 +53,7 @@ impl fmt::Display for Zone {
     }
 }
 
-/// A file of the data base lies in a folder of this name.
+/// The folder that contains the database.
 const DATA_BASE: &str = "zoneinfo/";
 
 fn local(tz: Option<&str>, etc: &Path) -> Result<Zone, String> {
@@ -66,14 +64,14 @@ fn local(tz: Option<&str>, etc: &Path) -> Result<Zone, String> {
     } else {
         match std::fs::canonicalize(etc.join("localtime")) {
             Ok(file) => below(&file.to_string_lossy()).or_else(|| {
-                // A copy says nothing of where it is from.
+                // A copied file does not reveal its zone.
                 std::fs::read_to_string(etc.join("timezone")).ok()
             }),
             Err(e) if e.kind() == ErrorKind::NotFound => Some(String::new()),
             Err(_) => None,
         }
     };
-    let name = name.ok_or("this machine does not say which time zone is its own")?;
+    let name = name.ok_or("the time zone of this machine is unknown")?;
     let name = name.trim();
     let name = name.strip_prefix("posix/").unwrap_or(name);
     if matches!(name, "" | "Etc/UTC") {

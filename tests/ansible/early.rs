@@ -37,7 +37,10 @@ async fn one_host_s_failure_that_ends_the_play_is_everybody_s(version: Version) 
         assert!(!bench.out("repaired").exists());
         assert_eq!(outcomes(&told), [Failed; 3], "{how}: {}", told.text());
         let web2 = told.judged(None).results["web2"].message.clone().unwrap();
-        assert!(web2.contains("before this host came to the end"), "{web2}");
+        assert!(
+            web2.contains("before this host finished its roles"),
+            "{web2}"
+        );
         assert!(web2.contains("non-zero return code"), "{web2}");
     }
 }

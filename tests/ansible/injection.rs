@@ -216,7 +216,7 @@ async fn variables_of_a_run_by_hand_are_no_templates(version: Version) {
     );
     let trap = bench.out("TRAP");
     let call = format!("{{{{ lookup('pipe', 'touch {}') }}}}", trap.display());
-    bench.trigger = Trigger::AdHocRun;
+    bench.trigger = Trigger::Manual;
     let vars = json!({"given": {"deep": [call]}, "text": call, "count": 2, "on": true});
     bench.work.vars = vars.as_object().unwrap().clone();
     let told = bench.run(&["web1"]).await;

@@ -490,7 +490,7 @@ async fn what_is_missing_is_named() {
     let hosts = ["web1".to_owned()];
     let spec = promansible::ansible::Spec {
         run: promansible::model::run::RunId(1),
-        trigger: promansible::model::run::Trigger::AdHocRun,
+        trigger: promansible::model::run::Trigger::Manual,
         binding: None,
         work: &bench.work,
         kind: promansible::ansible::RoleKind::Alert,
@@ -502,7 +502,7 @@ async fn what_is_missing_is_named() {
     assert!(matches!(error, StartError::NoProgram { .. }));
     assert_eq!(
         error.to_string(),
-        "there is no ansible-playbook in /nowhere: want it there, or `ansible.bin_dir` to name its folder"
+        "there is no ansible-playbook in /nowhere: install it there, or set `ansible.bin_dir` to its folder"
     );
     assert!(!bench.runs_dir().exists());
     fs::remove_file(bench.path("playbook/run.yml")).unwrap();

@@ -177,12 +177,12 @@ fn now(table: &mut Table, server: &Server) -> Result<(), Failure> {
         let page = client.get("/")?;
         took.push(begin.elapsed());
         if !String::from_utf8_lossy(&page.body).contains("<h1") {
-            return Err("the page Now has no heading".into());
+            return Err("the page Overview has no heading".into());
         }
     }
     let took = Samples::new(took);
     let is_quick = took.median() < Duration::from_millis(20);
-    table.goal("  the page Now", &spread(&took), "< 20 ms", is_quick);
+    table.goal("  the page Overview", &spread(&took), "< 20 ms", is_quick);
     Ok(())
 }
 

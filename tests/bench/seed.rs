@@ -11,7 +11,7 @@ use promansible::metrics::Metrics;
 use promansible::model::alert::{EpisodeKey, Limits, Notification};
 use promansible::model::inventory::Inventory;
 use promansible::model::run::{HostResult, Outcome, Run, TaskEvent, TaskStatus};
-use promansible::model::verdict::Heard;
+use promansible::model::verdict::AlertObservation;
 use promansible::store::{self, Claim, Ended, Store};
 
 use super::server::Site;
@@ -113,7 +113,7 @@ impl Seeder {
                 fingerprint: of.fingerprint,
                 starts_at_nanos: of.starts_at.timestamp_nanos_opt().unwrap_or_default(),
             };
-            (key, Heard::Resolved)
+            (key, AlertObservation::Resolved)
         });
         let (config, inventory) = (Arc::clone(&self.config), Arc::clone(&self.inventory));
         let seen = later + TimeDelta::hours(1);

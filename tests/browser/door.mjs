@@ -19,12 +19,12 @@ story("who signs in comes in, acts in his own name, and goes", async (page, read
   await page.fill("#user", "alice");
   await page.fill("#password", "wrong");
   await page.click("#sign-in");
-  await see(page, "#wrong", "The name or the password is wrong.");
+  await see(page, "#wrong", "The user name or the password is wrong.");
   assert.equal(await page.inputValue("#user"), "alice");
   assert.equal(await page.inputValue("#password"), "");
   await page.fill("#password", "hunter2");
   await page.keyboard.press("Enter");
-  await see(page, "h1", "Run once");
+  await see(page, "h1", "Run a role");
   assert.equal(page.url(), `${portal}/run`);
   await see(page, "#who", "alice");
   const [cookie] = await page.context().cookies();
@@ -34,7 +34,7 @@ story("who signs in comes in, acts in his own name, and goes", async (page, read
   await page.fill("#hosts-names", "web1");
   await page.click("#run");
   await follow(page, "#status", "successful");
-  await see(page, "#summary", "by hand of alice");
+  await see(page, "#summary", "manually by alice");
   await page.click("footer >> text=Audit");
   await see(page, "#audit tr", /alice session\s+127\.0\.0\.1:\d+\s+started run \d+: \S+ on \S+?\s*POST \/run\s+303/);
   await see(page, "#audit tr", /alice password\s+127\.0\.0\.1:\d+\s+signed in\s*POST \/login\s+303/);

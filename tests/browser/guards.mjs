@@ -21,7 +21,7 @@ story("everything is paused, every page says so, and it goes on", async (page) =
   await see(page, "#status", "held");
   await see(page, "#held", "everything is paused");
   await page.click("#resume");
-  await see(page, "h1", "Now");
+  await see(page, "h1", "Overview");
   assert.equal(await page.locator("#paused").count(), 0);
   await visit(page, `/runs/${id}`);
   await follow(page, "#status", "successful");
@@ -30,11 +30,11 @@ story("everything is paused, every page says so, and it goes on", async (page) =
 story("a run waits for a person, who approves one and rejects another", async (page) => {
   await bind({ name: "asks", matchers: ['alertname = "NeedsYou"'], roles: ["ok"], approval: { required: true, ttl: "1h" } });
   await visit(page, "/");
-  await see(page, "h1", "Now");
+  await see(page, "h1", "Overview");
   assert.equal(await page.locator("#waiting").count(), 0);
   await tell("NeedsYou", "web1");
   await follow(page, "#waiting", "ok on web1");
-  await page.click("#waiting >> text=Approve");
+  await page.click("#waiting button >> text=Approve");
   await see(page, "h1", "ok");
   await follow(page, "#status", "successful");
   await see(page, "#summary", "by the portal");
@@ -43,7 +43,7 @@ story("a run waits for a person, who approves one and rejects another", async (p
   await visit(page, "/");
   await follow(page, "#waiting", "ok on web2");
   await page.click("#waiting h3 a");
-  await see(page, "#held", "It waits for approval");
+  await see(page, "#held", "Waiting for approval");
   await page.click("#reject");
   await follow(page, "#status", "canceled");
   await see(page, "#status", "rejected by the portal");
@@ -60,7 +60,7 @@ story("a host is held, left alone, and released", async (page, reader) => {
   await page.fill("#why", "it gets a new disk");
   reader.mayBeRefused(/\/hold$/);
   await page.click("#yes");
-  await see(page, "#for-error", "a number must stand");
+  await see(page, "#for-error", "expected a number before");
   assert.equal(await page.inputValue("#why"), "it gets a new disk");
   await page.fill("#for", "2h");
   await page.click("#yes");

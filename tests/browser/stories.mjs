@@ -8,7 +8,7 @@ story("an alert type gets a role, and the alert, told again, its run", async (pa
   await see(page, "#types tr", /SiteDown\s+firing 1\s+none/);
   await page.click("#types a >> text=SiteDown");
   await see(page, "h1", "SiteDown");
-  await see(page, "#episodes", "No binding is for it");
+  await see(page, "#episodes", "No binding");
   await page.click("#bind");
   assert.equal((await page.inputValue("#matchers")).trim(), 'alertname = "SiteDown"');
   await page.fill("#name", "mend-site");
@@ -32,7 +32,7 @@ story("an alert type gets a role, and the alert, told again, its run", async (pa
 story("a role is run once on a group, and watched", async (page) => {
   halt();
   await visit(page, "/");
-  await page.click("nav >> text=Run once");
+  await page.click("nav >> text=Run a role");
   await page.selectOption("#role-1", "ok");
   await page.click("summary >> text=More roles");
   await page.selectOption("#role-2", "wait");
@@ -85,7 +85,7 @@ story("an old run is found, and its output read in its colours", async (page) =>
   assert.equal(await page.inputValue("#text"), "[web2] by fail");
   await page.fill("#text", "nothing writes this");
   await page.click("#apply");
-  await see(page, "#runs-empty", "No run is like that");
+  await see(page, "#runs-empty", "No run matches");
   assert.equal(await page.locator("#runs").count(), 0);
   await page.click("text=Show all runs");
   await page.fill("#role", "fail");

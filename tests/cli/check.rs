@@ -36,8 +36,8 @@ fn without_alertmanager_a_binding_that_waits_for_a_verdict_is_a_warning() {
     let site = || Site::new().binding("slow", "[ok]", "verify_within: 20m");
     assert_eq!(
         check(&site()),
-        "warning: no alertmanager, and whether their alerts resolved matters to the bindings slow: a verdict may \
-         stay unknown, and a next step waits for the next notification: want alertmanager: {url: http://127.0.0.1:9093}\n"
+        "warning: alertmanager is not configured, but bindings depend on whether their alerts resolved (slow): a verdict may \
+         stay unknown, and a next step waits for the next notification: set alertmanager: {url: http://127.0.0.1:9093}\n"
     );
     let asks = site().sections("alertmanager: {url: 'http://127.0.0.1:9093'}\n");
     assert_eq!(check(&asks), "");
@@ -47,7 +47,7 @@ fn without_alertmanager_a_binding_that_waits_for_a_verdict_is_a_warning() {
     let steps = "steps: [{roles: [ok]}, {roles: [wait]}]";
     fs::write(&file, text.replace("roles: [ok]", steps)).unwrap();
     let said = check_file(&file);
-    assert!(said.contains("to the bindings all: "), "{said}");
+    assert!(said.contains("their alerts resolved (all): "), "{said}");
 }
 
 #[test]
@@ -74,11 +74,11 @@ fn what_is_not_in_path_is_a_warning_and_no_defect() {
     site.remove("bin/ansible-playbook");
     assert_eq!(
         check(&site.path("bin")),
-        "warning: no ansible-playbook in PATH: want ansible.bin_dir to name the folder that holds Ansible's programs\n"
+        "warning: ansible-playbook not found in PATH: set ansible.bin_dir to the folder that contains Ansible's programs\n"
     );
     assert_eq!(
         check(&site.path("nowhere")),
-        "warning: no ansible-playbook and no ansible-inventory in PATH: want ansible.bin_dir to name the folder that holds Ansible's programs\n"
+        "warning: ansible-playbook and ansible-inventory not found in PATH: set ansible.bin_dir to the folder that contains Ansible's programs\n"
     );
     // A run gets the configuration's PATH.
     let text = std::fs::read_to_string(&file).unwrap();
@@ -161,12 +161,15 @@ fn what_cannot_be_typed_is_told_with_what_would_be_right() {
     for (args, wanted) in [
         (
             &["serve", "--web.listen-address=here"][..],
-            "want ADDRESS:PORT, such as 127.0.0.1:10942",
+            "expected ADDRESS:PORT, such as 127.0.0.1:10942",
         ),
-        (&["runs", "show", "abc"], "\"abc\" is not a run's number"),
+        (
+            &["runs", "show", "abc"],
+            "\"abc\" is not the number of a run",
+        ),
         (
             &["runs", "list", "--cursor=-1"],
-            "\"-1\" is not a run's number",
+            "\"-1\" is not the number of a run",
         ),
         (
             &["runs", "list", "--state=done"],
@@ -351,12 +354,12 @@ fn what_will_not_do_what_it_seems_to_is_a_warning() {
     assert_eq!(checked.status.code(), Some(0), "{checked:?}");
     let said = String::from_utf8(checked.stderr).unwrap();
     for want in [
-        "warning: the binding quoted: the single quotes around the value of alertname are a part of it, as for \
-         Alertmanager: want double quotes, as in alertname=\"Down\"\n",
-        "roles/ok/meta/main.yml: the role \"gone\" is in none of the folders of roles: ",
-        "playbook/ansible.cfg:2: [defaults] forks has no effect, because the argument --forks is stronger: write ansible.forks\n",
+        "warning: the binding quoted: the single quotes around the value of alertname are part of the value, as in \
+         Alertmanager: use double quotes, as in alertname=\"Down\"\n",
+        "roles/ok/meta/main.yml: the role \"gone\" is not in any role folder: ",
+        "playbook/ansible.cfg:2: [defaults] forks has no effect, because the argument --forks overrides it: set ansible.forks\n",
         "playbook/ansible.cfg:5: [ssh_connection] host_key_checking has no effect, because ANSIBLE_HOST_KEY_CHECKING in the \
-         environment of each run is stronger: if it must be so, write it into ansible.environment\n",
+         environment of each run overrides it: to override it, set the variable in ansible.environment\n",
         "promansible.yml: everyone on this machine can write it: chmod o= ",
     ] {
         assert!(said.contains(want), "{said}\nwant {want}");

@@ -222,7 +222,7 @@ fn what_is_no_inventory_is_named_with_where_it_came_from() {
         assert_eq!(
             String::from_utf8(shown.stderr).unwrap(),
             format!(
-                "promansible: {named} is no inventory: {why}; want what `ansible-inventory --list` prints\n"
+                "promansible: {named} is not an inventory: {why}; expected the output of `ansible-inventory --list`\n"
             )
         );
     }
@@ -252,7 +252,7 @@ fn one_is_not_many_and_a_long_name_is_cut_in_every_line() {
     let shown = explain(&site(), &[], sent.to_string().as_bytes());
     let text = String::from_utf8(shown.stdout).unwrap();
     assert!(
-        text.starts_with("Not decided: 1 alert that Alertmanager left out"),
+        text.starts_with("Not decided: 1 alert that Alertmanager omitted"),
         "{text}"
     );
     assert!(text.contains("\n1 alert, 1 decision to run. "), "{text}");
@@ -370,10 +370,7 @@ fn hosts_are_found_by_what_their_facts_tell_as_the_server_finds_them() {
     // While a server has the store, it is said what is not known.
     let (explained, said) = ask();
     assert!(explained.contains("unknown_host"), "{explained}");
-    assert!(
-        said.contains("what facts tell of hosts, are not known here"),
-        "{said}"
-    );
+    assert!(said.contains("facts of hosts are not included"), "{said}");
     server.stop();
     let before = std::fs::read(site.store()).unwrap();
     let (explained, said) = ask();

@@ -123,7 +123,7 @@ fn a_folder_that_cannot_be_made_is_named() {
     assert_eq!(
         refused(&below),
         format!(
-            "promansible: cannot make the folder {}: Not a directory (os error 20)\n",
+            "promansible: cannot create the folder {}: Not a directory (os error 20)\n",
             below.display()
         )
     );

@@ -171,11 +171,11 @@ fn explain_shows_what_the_guards_would_say_with_and_without_a_server() {
     let (asked, said) = explain(&url, "text");
     let line = "    fleet  run              ok on web2; without web1: web1 is held by the API: it gets a new disk; would wait: paused, approval\n";
     assert!(asked.contains(line), "{asked}");
-    let line = "    bad    circuit_open     the role fail failed on 1 different hosts in a row, and is not run\n";
+    let line = "    bad    circuit_open     the role fail failed on 1 different hosts in a row and is suspended\n";
     assert!(asked.contains(line), "{asked}");
-    let line = "    cool   cooldown         web2: run 2 began there ";
+    let line = "    cool   cooldown         web2: run 2 started there ";
     assert!(asked.contains(line), "{asked}");
-    assert!(!said.contains("what is paused"), "{said}");
+    assert!(!said.contains("pauses and holds"), "{said}");
     let (json, _) = explain(&url, "json");
     let json: Value = serde_json::from_str(&json).unwrap();
     let decision = &json["alerts"][0]["decisions"][0];
@@ -189,7 +189,7 @@ fn explain_shows_what_the_guards_would_say_with_and_without_a_server() {
         unasked.contains("ok on web1, web2; would wait: approval\n"),
         "{unasked}"
     );
-    let warning = "warning: what is paused and held is not known here: no promansible answers at";
+    let warning = "warning: pauses and holds are not included: cannot reach promansible at";
     assert!(said.contains(warning), "{said}");
     server.stop();
     let (peeked, said) = explain(nobody, "text");

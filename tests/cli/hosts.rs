@@ -95,7 +95,7 @@ fn a_host_that_takes_no_part_is_told_of() {
         let output = run(&mut command("hosts", &url(&server), &["list"]));
         assert!(output.status.success(), "{output:?}");
         let said = String::from_utf8(output.stderr).unwrap();
-        said == "warning: web3 is enrolled, but its name is that of a host in the inventory's sources, which win: \
+        said == "warning: web3 is enrolled, but its name belongs to a host in the inventory's sources, which take precedence: \
                  remove it, or rename one of them\n"
     });
 }
@@ -132,11 +132,11 @@ fn the_inventory_is_printed_for_ansible_with_and_without_a_server() {
     // Somebody has the store, and nobody answers where we ask.
     let said = refused(&inventory(&site, NOBODY, &["--list"]));
     assert!(
-        said.starts_with("promansible: no promansible answers at http://127.0.0.1:9/, but "),
+        said.starts_with("promansible: cannot reach promansible at http://127.0.0.1:9/, but "),
         "{said}"
     );
     assert!(
-        said.contains(" is in use: want --server.url to name the server"),
+        said.contains(" is in use: set --server.url to the server"),
         "{said}"
     );
 
@@ -168,7 +168,7 @@ fn a_mistake_is_said_and_nothing_is_printed() {
         &["--list", "--config.file=/nowhere.yml"],
     )));
     assert!(
-        said.contains("no promansible answers at") && said.contains("/nowhere.yml"),
+        said.contains("cannot reach promansible at") && said.contains("/nowhere.yml"),
         "{said}"
     );
     for args in [&[][..], &["--list", "--host=web1"]] {
@@ -180,7 +180,7 @@ fn a_mistake_is_said_and_nothing_is_printed() {
     let mut asked = command("inventory", NOBODY, &["--list"]);
     let said = refused(&run(asked.env("PROMANSIBLE_RUN", "store@x:inventory-1-2")));
     assert!(
-        said.starts_with("promansible: promansible itself asks for this"),
+        said.starts_with("promansible: promansible called itself while reading its inventory"),
         "{said}"
     );
 }

@@ -54,14 +54,14 @@ fn a_test_message_is_sent_at_once_and_whatever_the_notifier_wants_to_hear() {
         said,
         (
             Some(0),
-            "team took the test message\n".to_owned(),
+            "the test message to team was sent\n".to_owned(),
             String::new()
         )
     );
     let body: Value = serde_json::from_str(&taken.join().unwrap()).unwrap();
     assert_eq!(body["event"], "test");
     assert_eq!(body["notifier"], "team");
-    assert_eq!(body["summary"], "A test of the notifier team");
+    assert_eq!(body["summary"], "Test of the notifier team");
     assert!(body["key"].as_str().unwrap().starts_with("test-"), "{body}");
 }
 
@@ -71,12 +71,12 @@ fn why_it_was_not_taken_is_said() {
     let site = hook(port);
     let said = test(&site, "team");
     taken.join().unwrap();
-    let refused = "promansible: team did not take the test message: it answered 403 Forbidden\n";
+    let refused = "promansible: the test message to team failed: it answered 403 Forbidden\n";
     assert_eq!(said, (Some(1), String::new(), refused.to_owned()));
     // Nobody listens there any more.
     let (code, _, said) = test(&site, "team");
     assert_eq!(code, Some(1));
-    assert!(said.contains("did not take the test message: "), "{said}");
+    assert!(said.contains("the test message to "), "{said}");
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn a_notifier_that_is_not_there_is_answered_with_those_that_are() {
     assert_eq!(test(&site, "tame"), (Some(1), String::new(), said));
     let site = Site::new();
     let said = format!(
-        "promansible: there is no notifier \"team\": {} has none under notifiers\n",
+        "promansible: there is no notifier \"team\": {} has no notifiers\n",
         file(&site)
     );
     assert_eq!(test(&site, "team"), (Some(1), String::new(), said));

@@ -40,9 +40,9 @@ fn the_next_times_need_no_server_and_are_those_of_the_zone() {
         ),
         (
             &["0 0 * MON *"],
-            r#"month: "MON" belongs into the field day of the week"#,
+            r#"month: "MON" belongs in the field day of the week"#,
         ),
-        (&["@reboot"], r#""@reboot" is no time"#),
+        (&["@reboot"], r#""@reboot" is not supported"#),
         (
             &["@daily", "--timezone=Europe/Berln"],
             "did you mean Europe/Berlin?",

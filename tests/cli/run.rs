@@ -98,7 +98,7 @@ fn variables_come_from_files_and_from_the_command_line_which_goes_first() {
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(
-        said.ends_with("vars.yml: want variables, as NAME: VALUE\n"),
+        said.ends_with("vars.yml: expected variables, as NAME: VALUE\n"),
         "{said}"
     );
 }
@@ -133,7 +133,7 @@ fn an_interrupt_ends_the_following_and_not_the_run() {
         .unwrap();
     assert_eq!(
         said,
-        "\nrun 1 goes on; to end it: promansible runs cancel 1\n"
+        "\nrun 1 continues; to cancel it: promansible runs cancel 1\n"
     );
     site.go();
     assert_eq!(server.wait_run(1, "finished")["outcome"], "successful");

@@ -135,13 +135,13 @@ fn a_run_is_canceled_and_that_is_said() {
     let (_site, server, url) = server();
     assert_eq!(
         text(&runs(&url, &["cancel", "4"])),
-        "run 4 is canceled before it started\n"
+        "run 4 was canceled before it started\n"
     );
     let shown = text(&runs(&url, &["show", "4"]));
     assert!(!shown.contains("after"), "it never started: {shown}");
     assert_eq!(
         text(&runs(&url, &["cancel", "3"])),
-        "run 3 is being ended\n"
+        "run 3 is being canceled\n"
     );
     assert_eq!(server.wait_run(3, "finished")["outcome"], "canceled");
     assert_eq!(
@@ -177,7 +177,7 @@ fn a_server_that_is_not_there_is_named_with_what_to_do() {
         .unwrap();
     let why = error(&runs(&format!("http://{free}"), &["list"]));
     assert!(
-        why.contains(&format!("no promansible answers at http://{free}/"))
+        why.contains(&format!("cannot reach promansible at http://{free}/"))
             && why.contains("--server.url"),
         "{why}"
     );
@@ -188,7 +188,7 @@ fn a_server_that_is_not_there_is_named_with_what_to_do() {
     ] {
         let why = error(&runs(other, &["list"]));
         assert!(
-            why.contains("want an http:// or https:// address without a query, such as http://127.0.0.1:10942"),
+            why.contains("expected an http:// or https:// URL without a query, such as http://127.0.0.1:10942"),
             "{why}"
         );
     }
@@ -202,7 +202,7 @@ fn a_password_is_refused_and_not_repeated() {
             .env("PROMANSIBLE_SERVER_URL", url));
         assert_eq!(
             error(&listed),
-            "promansible: --server.url holds a user or a password: want a URL without, such as http://127.0.0.1:10942; --http.config.file names a file with basic_auth\n"
+            "promansible: --server.url contains a user or a password: use a URL without them, such as http://127.0.0.1:10942, and --http.config.file with basic_auth\n"
         );
     }
 }
@@ -223,7 +223,7 @@ fn something_else_that_answers_is_said_to_be_something_else() {
         }
     });
     let why = error(&runs(&url, &["list"]));
-    assert!(why.contains("does not answer like promansible"), "{why}");
+    assert!(why.contains("unexpected response from"), "{why}");
     assert_eq!(
         error(&runs(&url, &["list"])),
         "promansible: oops (502 Bad Gateway)\n"

@@ -99,7 +99,7 @@ fn of_promansible() -> BTreeSet<String> {
     metrics.last_success("role", "host", now());
     metrics.schedules().preregister(["schedule"]);
     metrics.messages().preregister(["notifier"]);
-    metrics.schedules().stands("schedule", None, Some(now()));
+    metrics.schedules().set_state("schedule", None, Some(now()));
     metrics.declare(&Declared::from([("role".to_owned(), Checks::new())]));
     metrics.reported("role", "host", now(), Findings::new());
     let page = TextEncoder::new().encode_to_string(&metrics.gather(0));

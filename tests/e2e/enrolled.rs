@@ -61,7 +61,9 @@ fn an_enrolled_host_is_reached_and_its_variables_are_data() -> Result<(), Failur
     let answer = http::post(promansible.port, "/api/v1/hosts", &armed.to_string())?;
     assert_eq!(answer.status, 400, "{}", answer.body);
     assert!(
-        answer.body.contains("is not taken over the API"),
+        answer
+            .body
+            .contains("over the API (not_over_api in its meta/promansible.yml)"),
         "{}",
         answer.body
     );

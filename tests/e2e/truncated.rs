@@ -38,7 +38,7 @@ fn what_a_notification_lacks_is_fetched_or_said() -> Result<(), Failure> {
     world.wait(limit, "an alert that is left out twice", || {
         Ok((unhandled()? >= 2.0 && touched()?.len() == 1).then_some(()))
     })?;
-    assert!(warned()?, "the page Now says so");
+    assert!(warned()?, "the overview page says so");
     let before = touched()?;
 
     let port = world.alertmanagers[0].port;

@@ -14,7 +14,9 @@ use promansible::model::facts::HostFacts;
 use promansible::model::findings::Findings;
 use promansible::model::inventory::EnrolledHost;
 use promansible::model::run::{Outcome, RunId};
-use promansible::store::{Expect, Order, RoleFindings, RunFilter, Store, StoreError, Text, Told};
+use promansible::store::{
+    Expect, Order, RoleFindings, RunFilter, RunOffset, Store, StoreError, Text,
+};
 use prometheus::Encoder as _;
 use serde_json::json;
 use tempfile::TempDir;
@@ -125,7 +127,11 @@ pub async fn read_everything(store: &Store, metrics: &Metrics) -> Answers {
     let mut all = Answers::new();
     for id in (1..=RUNS + 5).map(RunId) {
         note(&mut all, format!("run {id}"), store.run(id).await);
-        note(&mut all, format!("told by {id}"), store.told_by(id).await);
+        note(
+            &mut all,
+            format!("told by {id}"),
+            store.run_offset(id).await,
+        );
         let mut episodes = store.episodes_of(id).await;
         if let Ok(episodes) = &mut episodes {
             episodes.sort_by_key(|one| one.fingerprint.0);
@@ -138,7 +144,7 @@ pub async fn read_everything(store: &Store, metrics: &Metrics) -> Answers {
             format!("output of {id}"),
             store.output_of(id).await,
         );
-        let followed = store.follow(id, Told::default(), None).await;
+        let followed = store.follow(id, RunOffset::default(), None).await;
         note(&mut all, format!("follow {id}"), followed);
     }
     let text = |text: &str| Text::new(text).unwrap();

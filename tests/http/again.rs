@@ -162,7 +162,7 @@ fn how_often_it_was_started_outlives_a_kill_and_what_resolves_meanwhile_needs_no
     waits(&server);
     let message = server.run(1)["message"].as_str().unwrap().to_owned();
     assert!(
-        message.starts_with("start 1 of 2 came to nothing, and it is tried again: ")
+        message.starts_with("start 1 of 2 failed before any task and will be retried: ")
             && message.contains("cloud API: 503"),
         "{message}"
     );
@@ -298,7 +298,7 @@ fn what_stands_in_the_way_of_a_repetition_is_named() {
     let (status, why) = refused(&rerun(&server, 1, ""));
     assert_eq!(status, 409);
     assert!(
-        why.starts_with("the binding \"a\" that made it is not in force any more"),
+        why.starts_with("the binding \"a\" of this run is no longer active"),
         "{why}"
     );
 }
@@ -371,7 +371,7 @@ fn a_role_and_a_collection_that_come_later_can_be_used_at_once() {
     assert_eq!(status, 201, "{text}");
     let (status, text) = bind("c", "acme.web.restart");
     assert_eq!(status, 400);
-    assert!(text.contains("no collection has it"), "{text}");
+    assert!(text.contains("it is not in any collection"), "{text}");
     let of = "playbook/collections/ansible_collections/acme/web/roles/restart";
     site.write(
         &format!("{of}/meta/argument_specs.yml"),

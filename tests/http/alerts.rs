@@ -215,7 +215,7 @@ fn alert_types_are_known_from_files_from_prometheus_and_from_what_came() {
     let none = refused(&server, "alert-types/No%20such", 404);
     assert_eq!(
         none,
-        "no rule and no alert that came has the name \"No such\""
+        "no rule and no received alert has the name \"No such\""
     );
     assert_eq!(
         asked.load(Ordering::SeqCst),

@@ -114,7 +114,7 @@ fn what_changes_something_is_listed_with_who_did_it_and_what_became_of_it() {
         shown.starts_with("ID  WHEN ") && shown.contains("POST /api/v1/runs/99/cancel"),
         "{shown}"
     );
-    assert!(shown.ends_with("more: --cursor=2\n"), "{shown}");
+    assert!(shown.ends_with("More: --cursor=2\n"), "{shown}");
     let html = server.curl("/audit", &["-H", &ops]);
     assert!(
         html.text.contains("POST /api/v1/runs/99/cancel"),
@@ -202,7 +202,7 @@ fn the_list_says_what_was_done_and_not_what_the_variables_were() {
             "enrolled new, address 10.0.0.7, groups web, variables key",
             "removed the binding mine",
             "changed the binding mine",
-            "made the binding mine",
+            "created the binding mine",
         ]
     );
     let typed = |n: usize, field: &str| entries[n][field].as_str().unwrap_or("-").to_owned();
@@ -271,7 +271,7 @@ fn who_is_not_known_or_may_not_writes_nothing_and_is_counted() {
     let log = server.log();
     let lines: Vec<&str> = log
         .lines()
-        .filter(|line| line.contains("request refused"))
+        .filter(|line| line.contains("request rejected"))
         .collect();
     assert_eq!(lines.len(), 5, "{log}");
     assert!(lines.iter().all(|line| line.len() < 500), "{log}");

@@ -96,10 +96,10 @@ fn variables_are_checked_before_anything_is_queued() {
     assert_eq!((status, kind.as_str()), (400, "bad_data"));
     assert_eq!(
         why,
-        "vars.dns_name: it is missing, and required; want a text; \
+        "vars.dns_name: it is required but missing; want a text; \
          vars.dns_tries: found \"x\"; want a whole number; \
          vars.dns_servers[1].prot: unknown key; did you mean \"port\"? the keys here are address, port; \
-         vars.tires: check_dns does not know it; the variables are dns_name, dns_tries, dns_servers"
+         vars.tires: check_dns has no such variable; the variables are dns_name, dns_tries, dns_servers"
     );
     assert_eq!(server.data("runs")["runs"], json!([]));
     // The inventory sets it for web1, and what Ansible can convert is right.
@@ -124,7 +124,7 @@ fn a_binding_that_only_checks_makes_runs_that_only_check() {
 fn what_cannot_be_run_is_refused_with_its_field() {
     let server = Site::new().start();
     for (body, error) in [
-        ("[]", "the body is no JSON object"),
+        ("[]", "the body is not a JSON object"),
         (
             r#"{"roles":["flod"],"target":"controller"}"#,
             r#"roles: unknown role "flod"; did you mean "flood"?"#,

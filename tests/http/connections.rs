@@ -119,12 +119,12 @@ fn the_limit_of_connections_is_the_one_in_force() {
         assert_eq!(answer.expect("it is still open").status, 200);
     };
     held.iter_mut().for_each(use_again);
-    let full = "receiver.max_connections are open: further ones take";
+    let full = "receiver.max_connections are open: new connections replace";
     server.wait_for_log(full);
 
     let site = site.receiver("max_connections", "3");
     site.config_file();
-    let read = "configuration read again";
+    let read = "configuration file reloaded";
     server.signal(Signal::SIGHUP);
     server.wait_for_log(read);
     assert_eq!(server.get("/-/healthy").status, 200);

@@ -372,21 +372,21 @@ fn a_self_signed_certificate_of_a_client_is_trusted_as_itself_and_others_are_tol
     let server = start(&site);
     let by = |name: &str| status(&server, "/metrics", &with(&pki, name), &[]);
     assert_eq!((by("client"), by("stranger"), by("")), (200, 0, 0));
-    server.wait_for_log("a client certificate is refused");
+    server.wait_for_log("client certificate rejected");
     let log = server.log();
     let refused: Vec<_> = log
         .lines()
-        .filter(|line| line.contains("a client certificate is refused"))
+        .filter(|line| line.contains("client certificate rejected"))
         .collect();
     assert!(refused[0].contains("level=warn"), "{refused:?}");
-    let why = "the certificate says that it is an authority's";
+    let why = "the certificate is a CA certificate";
     assert!(refused[0].contains(why), "{refused:?}");
     // Whoever comes over and over fills no log.
     for _ in 0..20 {
         assert_eq!(by("stranger"), 0);
     }
     let log = server.log();
-    let times = log.matches("a client certificate is refused").count();
+    let times = log.matches("client certificate rejected").count();
     assert!(times <= 12, "{log}");
     // One that is not for clients, and one that has ended.
     self_signed(

@@ -16,10 +16,10 @@ fn series(server: &Server, names: &[&str]) -> Vec<String> {
 }
 
 fn reload(server: &Server) {
-    let times = server.log().matches("configuration read again").count();
+    let times = server.log().matches("configuration file reloaded").count();
     server.signal(Signal::SIGHUP);
     server.wait("read again", || {
-        server.log().matches("configuration read again").count() > times
+        server.log().matches("configuration file reloaded").count() > times
     });
 }
 

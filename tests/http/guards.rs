@@ -133,9 +133,9 @@ fn what_is_typed_wrong_is_refused_by_its_field() {
             "pause",
             "[]",
             400,
-            "the body is no JSON object: want {\"why\": \"the network is being rebuilt\"}",
+            "the body is not a JSON object: want {\"why\": \"the network is being rebuilt\"}",
         ),
-        ("pause", r#"{"why": 7}"#, 400, "why: 7 is no text"),
+        ("pause", r#"{"why": 7}"#, 400, "why: 7 is not a string"),
         (
             "pause",
             r#"{"reason": "x"}"#,
@@ -146,7 +146,7 @@ fn what_is_typed_wrong_is_refused_by_its_field() {
             "hosts/web1/hold",
             "{}",
             400,
-            "why: it is missing; say it to whoever finds the host held",
+            "why: it is missing; give the reason for the hold",
         ),
         (
             "hosts/web1/hold",

@@ -156,7 +156,7 @@ fn the_sources_win_and_the_conflict_is_shown() {
     let site = Site::new();
     let server = site.start();
     let (status, why) = error(&enroll(&server, &json!({"name": "web1"})));
-    let wanted = "web1 stands in the inventory's sources already (";
+    let wanted = "web1 is already in the inventory's sources (";
     assert!(
         status == 409 && why.starts_with(wanted) && why.contains("hosts"),
         "{why}"
@@ -164,7 +164,7 @@ fn the_sources_win_and_the_conflict_is_shown() {
     let (status, why) = error(&enroll(&server, &json!({"name": "edge"})));
     assert_eq!(
         (status, why.as_str()),
-        (409, "edge cannot be enrolled: its name is that of a group")
+        (409, "edge cannot be enrolled: its name belongs to a group")
     );
     let (status, why) = error(&enroll(&server, &json!({"name": "a", "groups": ["web1"]})));
     assert_eq!(
@@ -177,10 +177,7 @@ fn the_sources_win_and_the_conflict_is_shown() {
     let (status, why) = error(&remove(&server, "web1"));
     assert_eq!(
         (status, why.as_str()),
-        (
-            409,
-            "web1 stands in the inventory's sources: remove it there"
-        )
+        (409, "web1 is in the inventory's sources: remove it there")
     );
     enrolled(&server, &web3());
     let (status, why) = error(&enroll(&server, &web3()));
@@ -188,7 +185,7 @@ fn the_sources_win_and_the_conflict_is_shown() {
         (status, why.as_str()),
         (
             409,
-            "web3 is enrolled already: remove it first, or take another name"
+            "web3 is already enrolled: remove it first, or use another name"
         )
     );
     assert_eq!(server.metric("promansible_inventory_conflicts"), 0.0);
@@ -204,7 +201,7 @@ fn the_sources_win_and_the_conflict_is_shown() {
     let list = server.data("hosts");
     assert_eq!(
         list["conflicts"],
-        json!([{"name": "web3", "why": "its name is that of a host in the inventory's sources, which win"}])
+        json!([{"name": "web3", "why": "its name belongs to a host in the inventory's sources, which take precedence"}])
     );
     let shown = server.data("hosts/web3");
     assert_eq!(
@@ -217,7 +214,7 @@ fn the_sources_win_and_the_conflict_is_shown() {
             .unwrap()
             .starts_with("web3 is enrolled, but")
     );
-    server.wait_for_log("an enrolled host takes no part");
+    server.wait_for_log("an enrolled host is ignored");
     // Where it stands in the sources, Ansible is not told of the other one.
     let run = server.wait_run(1, "finished");
     assert_eq!(run["hosts"], json!(["web3"]));
@@ -271,11 +268,11 @@ fn what_is_no_host_is_refused_with_its_field() {
     for (host, why) in [
         (
             json!({"name": "*"}),
-            r#"name: "*" is no exact name of a host"#,
+            r#"name: "*" is not a valid host name"#,
         ),
         (
             json!({"name": "localhost"}),
-            r#"name: "localhost" means this machine; "#,
+            r#"name: "localhost" refers to this machine; "#,
         ),
         (
             json!({"name": "a", "address": "-oProxyCommand=x"}),
@@ -283,7 +280,7 @@ fn what_is_no_host_is_refused_with_its_field() {
         ),
         (
             json!({"name": "a", "vars": {"ansible_connection": "local"}}),
-            r#"vars: "ansible_connection" steers Ansible itself"#,
+            r#"vars: "ansible_connection" controls Ansible itself"#,
         ),
     ] {
         let (status, found) = error(&enroll(&server, &host));
@@ -343,7 +340,8 @@ fn an_old_ansible_is_given_no_text_that_it_could_take_for_a_template() {
     fs::write(&script, text.replace("[core 2.19.0]", "[core 2.16.3]")).unwrap();
     let server = site.start();
     let (status, why) = error(&enroll(&server, &web3()));
-    let wanted = r#"vars: "v" holds text that could be a template"#;
+    let wanted =
+        r#"vars: "v" contains text that this version of ansible-core may treat as a template"#;
     assert!(status == 400 && why.starts_with(wanted), "{why}");
     enrolled(&server, &json!({"name": "web3", "vars": {"v": "plain"}}));
 

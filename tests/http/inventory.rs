@@ -62,7 +62,7 @@ fn while_a_script_is_too_slow_alerts_are_taken_and_runs_wait() {
     assert_eq!(refused.status, 503);
     let why = refused.text();
     assert!(
-        why.contains("\"web3\"; and the inventory cannot be read"),
+        why.contains("\"web3\", and the inventory cannot be read"),
         "{why}"
     );
     // What starts something at once is refused, not guessed.
@@ -165,7 +165,7 @@ fn an_inventory_that_is_empty_for_a_moment_takes_nothing_away() {
     assert!(
         refused
             .text()
-            .contains("4 hosts are missing from the inventory at once"),
+            .contains("4 hosts disappeared from the inventory at once"),
         "{}",
         refused.text()
     );
@@ -194,7 +194,7 @@ fn an_inventory_that_is_empty_for_a_moment_takes_nothing_away() {
             server
                 .get(page)
                 .text()
-                .contains("the inventory lacks 4 of 4 hosts"),
+                .contains("the inventory has lost 4 of 4 hosts"),
             "{page}"
         );
     }
@@ -239,7 +239,7 @@ fn a_loss_that_lasts_is_believed() {
     server.wait("believed", || {
         server.metric("promansible_inventory_shrunk") == 0.0
     });
-    server.wait_for_log("the inventory is believed to have lost these hosts");
+    server.wait_for_log("the smaller inventory is now believed");
     server.wait("no targets", || targets(&server).is_empty());
     // Its alert waited for it; now it is known that it left.
     let run = server.wait_run(1, "finished");
@@ -301,7 +301,9 @@ fn an_address_that_became_another_hosts_is_not_touched() {
     );
     let why = run["results"]["web1"]["message"].as_str().unwrap();
     assert!(
-        why.contains("the inventory changed since it was decided: its alert's instance is web3's"),
+        why.contains(
+            "the inventory changed after the run was decided: its alert's instance is now web3"
+        ),
         "{why}"
     );
 }

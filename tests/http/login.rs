@@ -126,13 +126,21 @@ fn who_may_not_come_in_does_not_and_has_to_wait() {
     let site = site("");
     let server = start(&site);
     for (user, password, said) in [
-        ("alice", "wrong", "The name or the password is wrong."),
-        ("alice", "hunter 2", "The name or the password is wrong."),
-        ("nobody", " hunter 2", "The name or the password is wrong."),
+        ("alice", "wrong", "The user name or the password is wrong."),
+        (
+            "alice",
+            "hunter 2",
+            "The user name or the password is wrong.",
+        ),
+        (
+            "nobody",
+            " hunter 2",
+            "The user name or the password is wrong.",
+        ),
         (
             "bob",
             " hunter 2",
-            "bob has not the scope operate, which the portal needs.",
+            "This account has no access to the portal: it lacks the scope operate.",
         ),
     ] {
         let begin = Instant::now();

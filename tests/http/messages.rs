@@ -192,7 +192,7 @@ fn slack_and_mail_are_told_in_their_words() {
         "{text}"
     );
     assert!(
-        text.ends_with("\n<https://pm.example/runs/1|Look>"),
+        text.ends_with("\n<https://pm.example/runs/1|View>"),
         "{text}"
     );
     let (envelope, letter) = &mail.taken()[0];

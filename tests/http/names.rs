@@ -163,7 +163,7 @@ fn a_name_that_would_mean_something_else_is_refused_where_it_is_typed() {
         assert_eq!(status, 400, "{name:?}: {said}");
         let why = said["error"].as_str().unwrap();
         assert!(
-            why.starts_with("name: ") && why.contains("cannot be a binding's name: it "),
+            why.starts_with("name: ") && why.contains("is not a valid binding name: it "),
             "{why}"
         );
     }
@@ -185,7 +185,7 @@ fn a_name_that_would_mean_something_else_is_refused_where_it_is_typed() {
             said["error"]
                 .as_str()
                 .unwrap()
-                .contains("means this machine"),
+                .contains("refers to this machine"),
             "{said}"
         );
     }

@@ -29,16 +29,12 @@ fn an_empty_promansible_says_what_to_do_next() {
     );
     assert!(now.find("ended-empty").is_some() && now.find("warnings").is_none());
     let runs = Page::get(&server, "/runs");
-    assert!(
-        runs.by_id("runs-empty")
-            .text()
-            .starts_with("There is no run yet.")
-    );
+    assert!(runs.by_id("runs-empty").text().starts_with("No runs yet."));
     let runs = Page::get(&server, "/runs?state=failed");
     assert!(
         runs.by_id("runs-empty")
             .text()
-            .starts_with("No run is like that.")
+            .starts_with("No run matches.")
     );
     let host = Page::get(&server, "/hosts/web1");
     assert!(host.find("facts-empty").is_some() && host.find("runs-empty").is_some());
@@ -60,7 +56,11 @@ fn a_run_is_shown_with_what_it_did_and_why() {
     assert_eq!(page.all("h1")[0].text(), "#1 ok, fail");
     // The colours that a message brings are left out.
     assert_eq!(page.by_id("status").text(), "failed do it: said fail");
-    assert!(page.by_id("summary").text().contains("Cause binding mend"));
+    assert!(
+        page.by_id("summary")
+            .text()
+            .contains("Trigger binding mend")
+    );
     assert!(
         page.by_id("hosts")
             .text()
@@ -182,11 +182,7 @@ fn warnings_say_what_is_wrong() {
     let server = site.start_only();
     server.wait_for_log("the inventory is held");
     let now = Page::get(&server, "/");
-    assert!(
-        now.by_id("warnings")
-            .text()
-            .contains("There is no inventory.")
-    );
+    assert!(now.by_id("warnings").text().contains("No inventory."));
     assert!(
         Page::get(&server, "/hosts")
             .by_id("unavailable")

@@ -67,7 +67,7 @@ fn what_is_wrong_is_said_at_its_field_and_nothing_typed_is_lost() {
         (
             "role=ok&target=hosts&hosts=web1&vars=ansible_user%3A+x",
             "vars",
-            "steers Ansible itself",
+            "controls Ansible itself",
         ),
         (
             "role=ok&target=hosts&hosts=web1&timeout=long",
@@ -149,7 +149,7 @@ fn a_host_is_added_and_removed() {
         Page::read(&taken)
             .by_id("form-error")
             .text()
-            .contains("web1 stands in the inventory's sources already")
+            .contains("web1 is already in the inventory's sources")
     );
 
     let answer = send(

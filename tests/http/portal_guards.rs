@@ -82,12 +82,12 @@ fn a_run_that_asks_comes_first_and_is_approved_or_rejected() {
     server.deliver(&[alert("Down", "web1")]);
     let now = wait_for(&server, "/", "waiting", "run #1");
     let row = now.by_id("approval-1").text();
-    for part in ["ok on web1", "Down by the binding mend ,", "it lapses"] {
+    for part in ["ok on web1", "Down binding mend , requested", "expires"] {
         assert!(row.contains(part), "{part:?} in {row}");
     }
     assert!(now.by_id("open").text().contains("waits for approval"));
     let run = Page::get(&server, "/runs/1");
-    assert!(run.by_id("held").text().contains("It waits for approval."));
+    assert!(run.by_id("held").text().contains("Waiting for approval."));
     assert!(run.by_id("status").text().contains("held"));
     leads_to(&send(&server, "/runs/1/approve", ""), "/runs/1");
     server.wait_run(1, "finished");
@@ -104,7 +104,7 @@ fn a_run_that_asks_comes_first_and_is_approved_or_rejected() {
     );
 
     server.deliver(&[alert("Down", "web2")]);
-    let run = wait_for(&server, "/runs/2", "held", "It waits for approval.");
+    let run = wait_for(&server, "/runs/2", "held", "Waiting for approval.");
     let reject = run.by_id("reject").attribute("formaction");
     leads_to(&send(&server, &reject, ""), "/runs/2");
     assert_eq!(server.run(2)["outcome"], "canceled");
@@ -119,11 +119,11 @@ fn a_storm_is_shown_and_released() {
     server.deliver(&[alert("Down", "web1")]);
     server.wait_run(1, "finished");
     server.deliver(&[alert("Down", "web2")]);
-    let now = wait_for(&server, "/", "waiting", "all bindings are held");
+    let now = wait_for(&server, "/", "waiting", "all bindings are on hold");
     let waiting = now.by_id("waiting").text();
     assert!(
-        waiting.contains("2 hosts would have been touched, and the limit is 1")
-            && waiting.contains("1 run waits: nothing is dropped"),
+        waiting.contains("The storm guard counted 2 hosts (limit 1)")
+            && waiting.contains("1 run is waiting; none is dropped"),
         "{waiting}"
     );
     let run = Page::get(&server, "/runs/2");
@@ -144,7 +144,7 @@ fn an_open_role_is_shown_and_run_again() {
     let now = wait_for(&server, "/", "alone", "Role fail");
     let alone = now.by_id("alone").text();
     assert!(
-        alone.contains("It failed on 1 different host (web1) in a row"),
+        alone.contains("Failed on 1 host (web1) in a row"),
         "{alone}"
     );
     server.deliver(&[alert("Down", "web2")]);
@@ -168,7 +168,7 @@ fn a_host_is_held_and_released() {
     assert!(
         page.by_id("for-error")
             .text()
-            .contains("a number must stand")
+            .contains("expected a number before")
     );
     assert_eq!(page.by_id("for").attribute("value"), "two");
     assert_eq!(page.by_id("why").attribute("value"), "a disk");
@@ -186,7 +186,7 @@ fn a_host_is_held_and_released() {
     assert!(now.by_id("alone").text().contains("Host web1"));
     server.deliver(&[alert("Down", "web1")]);
     let now = wait_for(&server, "/", "firing", "host_held");
-    assert!(now.by_id("firing").text().contains("decided again"));
+    assert!(now.by_id("firing").text().contains("next decision"));
     assert_eq!(server.data("runs")["runs"], json!([]));
     leads_to(&send(&server, "/hosts/web1/release", ""), "/hosts/web1");
     server.wait_run(1, "finished");
@@ -209,34 +209,34 @@ fn a_binding_says_its_guards_and_whether_its_roles_help() {
     let page = Page::get(&server, "/bindings/mend");
     let guards = page.by_id("guards").text();
     for part in [
-        "Mode runs act",
-        "Approval not needed",
-        "Times not in nights",
-        "Cooldown 5m on each host after a start there",
-        "Attempts 3 on each host within 2h, then it stops and says so",
-        "Storm held at more than 4 hosts or more than 10 % of the inventory within 5m; all bindings together at more than 20 hosts within 10m",
-        "Circuit a role that failed on 5 different hosts in a row is not run for 30m, then tried on one",
+        "Mode run",
+        "Approval not required",
+        "Times not during nights",
+        "Cooldown 5m on each host after a start",
+        "Attempts 3 on each host within 2h, then stop",
+        "Storm runs are held at more than 4 hosts or more than 10 % of the inventory within 5m; more than 20 hosts within 10m (all bindings)",
+        "Circuit opens after a failure on 5 different hosts in a row; next retry, on one host, after 30m",
     ] {
         assert!(guards.contains(part), "{part:?} in {guards}");
     }
     assert!(page.find("helped-empty").is_some());
     assert_eq!(
         page.by_id("steps").text(),
-        "ok; its alert has 1s to resolve."
+        "ok; the alert must resolve within 1s."
     );
     let watch = Page::get(&server, "/bindings/watch").by_id("guards").text();
-    assert!(watch.contains("Mode nothing is run"), "{watch}");
+    assert!(watch.contains("Mode observe: no run starts"), "{watch}");
     assert!(
         Page::get(&server, "/alerts")
             .by_id("bindings")
             .text()
-            .contains("observes")
+            .contains("observe mode")
     );
 
     server.deliver(&[alert("Down", "web1")]);
     server.wait_run(1, "finished");
     server.deliver(&[alert("Down", "web1").resolved()]);
-    wait_for(&server, "/runs/1", "verdict", "effective");
+    wait_for(&server, "/runs/1", "verdict", "helped");
     let helped = Page::get(&server, "/bindings/mend").by_id("helped").text();
     assert!(helped.contains("ok 1 of 1 0 0"), "{helped}");
     let helped = Page::get(&server, "/roles/ok").by_id("helped").text();
@@ -248,7 +248,7 @@ fn a_binding_says_its_guards_and_whether_its_roles_help() {
             .contains("1 of 1 1 of 1")
     );
     let episodes = Page::get(&server, "/alerts/Down").by_id("episodes").text();
-    assert!(episodes.contains("run #1 effective"), "{episodes}");
+    assert!(episodes.contains("run #1 helped"), "{episodes}");
 }
 
 #[test]
@@ -265,7 +265,11 @@ fn a_form_keeps_the_guards_that_it_does_not_show() {
     );
     assert_eq!(made.status, 201, "{}", made.text());
     let page = Page::get(&server, "/bindings/kept");
-    assert!(page.by_id("steps-note").text().contains("It has 2 steps"));
+    assert!(
+        page.by_id("steps-note")
+            .text()
+            .contains("This binding has 2 steps")
+    );
     assert!(page.by_id("guards").text().contains("Cooldown 5m"));
     let chosen: Vec<String> = page
         .all("option")

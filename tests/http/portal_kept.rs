@@ -17,7 +17,7 @@ fn a_role_is_bound_to_an_alert_type_and_runs() {
     assert!(
         now.by_id("firing")
             .text()
-            .contains("No binding is for it. Bind a role"),
+            .contains("No binding. Bind a role"),
         "{}",
         now.by_id("firing").text()
     );

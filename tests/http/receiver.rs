@@ -118,7 +118,7 @@ fn packed_bodies_are_unpacked_within_the_limit() {
         (
             "identity",
             &good,
-            "the body is gzip, but no header says so: want Content-Encoding: gzip\n",
+            "the body is gzip, but its Content-Encoding does not say so: want Content-Encoding: gzip\n",
         ),
     ] {
         let refused = send(encoding, sent);

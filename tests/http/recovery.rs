@@ -72,7 +72,7 @@ fn a_run_under_which_promansible_is_asked_to_end_is_interrupted() {
 
 #[test]
 fn a_run_under_which_promansible_is_killed_is_interrupted() {
-    left_interrupted(End::Kill, "promansible ended while it was under way");
+    left_interrupted(End::Kill, "promansible ended during this run");
 }
 
 #[test]

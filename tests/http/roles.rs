@@ -147,7 +147,7 @@ fn a_long_readme_is_cut_and_a_role_of_both_kinds_is_none() {
         error(&server.get("/api/v1/roles/twin")),
         (
             409,
-            "\"twin\" is under alert/roles and under routine/roles: rename one of them".to_owned()
+            "\"twin\" is in both alert/roles and routine/roles: rename one of them".to_owned()
         )
     );
     let (status, why) = error(&server.get("/api/v1/roles/chekc_dns"));

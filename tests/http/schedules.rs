@@ -240,7 +240,7 @@ fn a_binding_that_is_made_handles_alerts_from_then_on() {
     server.stop();
     let site = site.binding("disk", "[fail]", "");
     let server = site.start();
-    server.wait_for_log("takes no part");
+    server.wait_for_log("an object made over the API is ignored");
     let all = server.data("bindings");
     assert_eq!(all["bindings"].as_array().unwrap().len(), 1);
     assert_eq!(all["bindings"][0]["source"], "file");

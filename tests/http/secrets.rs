@@ -184,7 +184,7 @@ fn no_secret_comes_out_anywhere() {
     get("/");
     server.wait_for_log("the old one stays in force");
     server.signal(nix::sys::signal::Signal::SIGHUP);
-    server.wait_for_log("the configuration is refused");
+    server.wait_for_log("the configuration is rejected");
     site.secret("web.yml", &kept);
 
     for path in [

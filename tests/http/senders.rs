@@ -90,7 +90,7 @@ fn a_notification_that_goes_astray_is_told_where_to_go_and_is_seen() {
         assert_eq!(answer.status, status, "{path}");
         let said = answer.text();
         assert!(
-            said.contains("notifications are posted to /api/v1/webhook"),
+            said.contains("post notifications to /api/v1/webhook"),
             "{said}"
         );
     }
@@ -104,14 +104,20 @@ fn a_notification_that_goes_astray_is_told_where_to_go_and_is_seen() {
     );
     assert_eq!(prometheus.status, 404);
     assert!(
-        prometheus.text().contains("promansible is no Alertmanager"),
+        prometheus
+            .text()
+            .contains("promansible is not an Alertmanager"),
         "{}",
         prometheus.text()
     );
     post(&server, "/hook", "own/1", &body);
-    server.wait_for_log("something was posted to a path that takes no notifications");
+    server.wait_for_log("POST to a path that does not accept notifications");
     let log = server.log();
-    assert_eq!(log.matches("something was posted").count(), 1, "{log}");
+    assert_eq!(
+        log.matches("POST to a path that does not accept").count(),
+        1,
+        "{log}"
+    );
     let counted = |sender: &str| {
         server.metric(&format!(
             "promansible_misdirected_notifications_total{{sender=\"{sender}\"}}"
@@ -155,7 +161,9 @@ fn who_may_only_send_notifications_is_told_where_too() {
         let answer = with(path, token);
         assert_eq!(answer.status, status);
         assert!(
-            answer.text().contains("posted to /api/v1/webhook"),
+            answer
+                .text()
+                .contains("post notifications to /api/v1/webhook"),
             "{}",
             answer.text()
         );

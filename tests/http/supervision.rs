@@ -13,9 +13,9 @@ use crate::support::{PATIENCE, Server, Site, alert};
 const TASKS: [&str; 12] = [
     "worker",
     "scheduler",
-    "inventory keeper",
-    "facts keeper",
-    "follow-up",
+    "inventory watcher",
+    "facts collector",
+    "recheck",
     "notifier",
     "courier",
     "retention",
@@ -103,7 +103,7 @@ fn a_task_that_panics_ends_the_process_and_loses_nothing() {
 #[test]
 fn a_run_whose_task_panics_fails_and_the_others_go_on() {
     let says =
-        "promansible itself failed while it carried this run out, and ended it: a test asks for it";
+        "promansible itself failed while it executed this run, and ended it: a test asks for it";
     for fault in ["panic-run", "panic-run processes"] {
         let site = Site::new().no_bindings().binding("a", "[wait]", "");
         let server = start(&site);
@@ -200,7 +200,7 @@ fn an_address_that_is_in_use_is_named_with_its_flag() {
     assert_eq!(code, 1);
     assert!(
         said.contains(&format!(
-            "cannot listen on {address} (--web.listen-address): Address already in use (os error 98). Another process listens there, probably another promansible: stop it, or give this one another --web.listen-address"
+            "cannot listen on {address} (--web.listen-address): Address already in use (os error 98). Another process, probably another promansible, listens there: stop it, or set another --web.listen-address"
         )),
         "{said}"
     );

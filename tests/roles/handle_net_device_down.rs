@@ -132,7 +132,7 @@ exec /usr/bin/ip \"$@\"
     let chosen =
         json!({"handle_net_device_down_device": "lan0", "handle_net_device_down_command": ["ls"]});
     let said = fleet.not_taken(ROLE, &["web1"], &chosen);
-    assert!(said.contains("does not take it over the API"), "{said}");
+    assert!(said.contains("does not accept it over the API"), "{said}");
 
     no_carrier(&fleet);
     refusals(&fleet);

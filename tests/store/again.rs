@@ -74,7 +74,7 @@ async fn a_vain_start_is_repeated_after_growing_pauses_and_remembered() {
     assert_eq!(waits.started_at, None);
     assert_eq!(
         waits.message.as_deref(),
-        Some("start 1 of 3 came to nothing, and it is tried again: no inventory")
+        Some("start 1 of 3 failed before any task and will be retried: no inventory")
     );
     fixture.kill_and_reopen(at(2));
     assert!(fixture.claim(at(10)).await.is_none());
@@ -223,7 +223,10 @@ async fn an_alert_that_fires_again_needs_no_run_for_its_end() {
     tell(&fixture, 1, Status::Firing, 3602 + 3601).await;
     let ended = run(&fixture, 2).await;
     assert_eq!(ended.outcome, Some(Outcome::Canceled));
-    assert_eq!(ended.message.as_deref(), Some("its alerts fire again"));
+    assert_eq!(
+        ended.message.as_deref(),
+        Some("its alerts are firing again")
+    );
     tell(&fixture, 1, Status::Resolved, 3602 + 3700).await;
     assert_eq!(run(&fixture, 3).await.work.roles, ["r2"]);
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use promansible::model::run::{Outcome, RunId};
-use promansible::store::{Change, Store, StoreError, Told};
+use promansible::store::{Change, RunOffset, Store, StoreError};
 
 use crate::fixture::{Fixture, at, ended, event, keeping, one_running};
 
@@ -10,8 +10,8 @@ use crate::fixture::{Fixture, at, ended, event, keeping, one_running};
 async fn followed(
     store: &Store,
     id: RunId,
-    from: Told,
-    upto: Option<Told>,
+    from: RunOffset,
+    upto: Option<RunOffset>,
 ) -> (Vec<String>, Vec<(u64, Vec<u8>)>) {
     let (mut tasks, mut output): (_, Vec<(u64, Vec<u8>)>) = (Vec::new(), Vec::new());
     let mut at = from;
@@ -53,16 +53,16 @@ async fn everything_is_told_once_from_wherever_one_begins() {
             .await
             .unwrap();
     }
-    let (run, told) = fixture.store.told_by(id).await.unwrap();
+    let (run, told) = fixture.store.run_offset(id).await.unwrap();
     assert_eq!((told.events, told.output_bytes), (43 * 30, 300_000));
     assert_eq!(run.id, id);
     for from in [0_u32, 1, 65_535, 65_536, 123_456, 299_999, 300_000] {
         for length in [1, 7001, 70_000, 300_000] {
-            let begin = Told {
+            let begin = RunOffset {
                 events: from / 300,
                 output_bytes: from.into(),
             };
-            let end = Told {
+            let end = RunOffset {
                 events: (from + length).min(300_000) / 300,
                 output_bytes: (from + length).min(300_000).into(),
             };
@@ -78,9 +78,12 @@ async fn everything_is_told_once_from_wherever_one_begins() {
         .finish(id, ended(&run, Outcome::Failed), at(1))
         .await
         .unwrap();
-    let (told, output) = followed(&fixture.store, id, Told::default(), None).await;
+    let (told, output) = followed(&fixture.store, id, RunOffset::default(), None).await;
     assert_eq!((told.len(), output), (43 * 30, vec![(0, all)]));
-    let none = fixture.store.follow(RunId(99), Told::default(), None).await;
+    let none = fixture
+        .store
+        .follow(RunId(99), RunOffset::default(), None)
+        .await;
     assert!(matches!(none, Err(StoreError::NoSuchRun(RunId(99)))));
     fixture.store.close().await;
 }
@@ -100,7 +103,7 @@ async fn what_was_not_kept_is_a_gap() {
         fixture.store.append(id, vec![], output, 10).await.unwrap();
     }
     for from in 0..=256_u64 {
-        let begin = Told {
+        let begin = RunOffset {
             events: 0,
             output_bytes: from,
         };
@@ -132,7 +135,7 @@ async fn whoever_watches_is_told_after_the_commit() {
         .await
         .unwrap();
     one.changed().await.unwrap();
-    assert_eq!(fixture.store.told_by(id).await.unwrap().1.events, 1);
+    assert_eq!(fixture.store.run_offset(id).await.unwrap().1.events, 1);
     let run = fixture.store.run(id).await.unwrap();
     fixture
         .store

@@ -7,7 +7,7 @@ use promansible::config::Storage;
 use promansible::model::alert::{Alert, EpisodeKey, Status};
 use promansible::model::guards::{ALL, HostHold, Pause};
 use promansible::model::run::{Outcome, Run, RunId, Skip, State, TaskEvent, TaskStatus};
-use promansible::model::verdict::{Heard, Verdicts};
+use promansible::model::verdict::{AlertObservation, Verdicts};
 use promansible::plan::Choice;
 use promansible::store::{Claimed, StoreError};
 
@@ -62,7 +62,7 @@ async fn handle(fixture: &Fixture, number: u64, host: &str, outcome: Outcome, no
 }
 
 /// What the edge does when something is due.
-async fn look(fixture: &Fixture, heard: Heard, now: i64) {
+async fn look(fixture: &Fixture, heard: AlertObservation, now: i64) {
     let due = fixture.store.due(at(now), 100).await.unwrap();
     let heard = due.episodes.into_iter().map(|of| (of.key, heard)).collect();
     let (config, inventory) = (Arc::clone(&fixture.config), inventory());
@@ -103,9 +103,9 @@ async fn a_cooldown_leaves_a_host_alone_for_its_time_and_then_helps_it() {
     assert_eq!((reason, until), (Skip::Cooldown, Some(at(300))));
     assert_eq!(word(&tell(&fixture, fires(3, "h2"), 11).await), "run");
     fixture.kill_and_reopen(at(20));
-    look(&fixture, Heard::Nothing, 299).await;
+    look(&fixture, AlertObservation::Nothing, 299).await;
     assert_eq!(decision(&fixture, 2).await.0, "cooldown");
-    look(&fixture, Heard::Nothing, 301).await;
+    look(&fixture, AlertObservation::Nothing, 301).await;
     assert_eq!(decision(&fixture, 2).await.0, "run", "without being told");
 }
 
@@ -122,7 +122,7 @@ async fn two_alerts_that_were_decided_before_either_ran_share_the_cooldown() {
     assert_eq!(second.outcome, Some(Outcome::Canceled));
     assert_eq!(second.spared[0].reason, Skip::Cooldown);
     assert_eq!(decision(&fixture, 2).await.0, "cooldown");
-    look(&fixture, Heard::Nothing, 301).await;
+    look(&fixture, AlertObservation::Nothing, 301).await;
     assert_eq!(start(&fixture, 301).await.id, RunId(3));
 }
 
@@ -150,9 +150,9 @@ async fn attempts_are_exhausted_and_come_back() {
             .await
             .1
             .unwrap()
-            .contains("it was tried there twice within 1h, and max is 2")
+            .contains("it ran there twice within 1h, and the limit is 2")
     );
-    look(&fixture, Heard::Nothing, 3601).await;
+    look(&fixture, AlertObservation::Nothing, 3601).await;
     assert_eq!(decision(&fixture, 3).await.0, "run");
     fixture.store.retain(keep, at(9 * 86_400)).await.unwrap();
     assert!(fixture.store.starts().await.unwrap().is_empty());
@@ -180,10 +180,10 @@ async fn the_next_step_runs_only_if_the_alert_fires_on() {
     let first = handle(&fixture, 1, "h1", Outcome::Successful, 0).await;
     assert_eq!(first.verdicts.pending, 1);
     assert_eq!(word(&tell(&fixture, fires(1, "h1"), 30).await), "duplicate");
-    look(&fixture, Heard::Firing, 59).await;
+    look(&fixture, AlertObservation::Firing, 59).await;
     assert_eq!(run(&fixture, 1).await.verdicts.pending, 1, "too early");
     fixture.kill_and_reopen(at(59));
-    look(&fixture, Heard::Firing, 61).await;
+    look(&fixture, AlertObservation::Firing, 61).await;
     let seen = run(&fixture, 1).await.verdicts;
     assert_eq!((seen.pending, seen.ineffective), (0, 1));
     let second = start(&fixture, 61).await;
@@ -191,7 +191,7 @@ async fn the_next_step_runs_only_if_the_alert_fires_on() {
     finish(&fixture, &second, Outcome::Successful, 70).await;
     tell(&fixture, resolves(1, "h1"), 100).await;
     assert_eq!(run(&fixture, 2).await.verdicts.effective, 1);
-    look(&fixture, Heard::Nothing, 10_000).await;
+    look(&fixture, AlertObservation::Nothing, 10_000).await;
     assert!(fixture.claim(at(10_000)).await.is_none(), "it is over");
     let counted = |labels: &str| sample(&fixture.metrics, labels);
     let one = |verdict: &str| {
@@ -210,7 +210,7 @@ async fn the_next_step_runs_only_if_the_alert_fires_on() {
 async fn a_resolved_alert_ends_the_steps_also_if_nobody_told() {
     let fixture = guarded("", TWO_STEPS);
     handle(&fixture, 1, "h1", Outcome::Successful, 0).await;
-    look(&fixture, Heard::Resolved, 61).await;
+    look(&fixture, AlertObservation::Resolved, 61).await;
     assert_eq!(run(&fixture, 1).await.verdicts.effective, 1);
     assert!(fixture.claim(at(61)).await.is_none());
     let page = fixture.store.firing(None, |_| true, None, 10).await;
@@ -221,7 +221,7 @@ async fn a_resolved_alert_ends_the_steps_also_if_nobody_told() {
 async fn of_what_nothing_is_heard_nothing_is_concluded() {
     let fixture = guarded("", TWO_STEPS);
     handle(&fixture, 1, "h1", Outcome::Successful, 10).await;
-    look(&fixture, Heard::Nothing, 71).await;
+    look(&fixture, AlertObservation::Nothing, 71).await;
     assert_eq!(run(&fixture, 1).await.verdicts.unknown, 1);
     assert!(fixture.claim(at(71)).await.is_none(), "no blind escalation");
     // It is heard of after all: so it fires on.
@@ -234,7 +234,7 @@ async fn a_notification_after_the_run_tells_that_it_did_not_help() {
     let fixture = guarded("", TWO_STEPS);
     handle(&fixture, 1, "h1", Outcome::Successful, 10).await;
     tell(&fixture, fires(1, "h1"), 40).await;
-    look(&fixture, Heard::Nothing, 71).await;
+    look(&fixture, AlertObservation::Nothing, 71).await;
     assert_eq!(run(&fixture, 1).await.verdicts.ineffective, 1);
     assert_eq!(start(&fixture, 71).await.work.roles, ["r2"]);
 }
@@ -249,7 +249,7 @@ async fn a_failed_step_is_followed_by_the_next_and_a_canceled_one_by_none() {
         "no verdict on a failure"
     );
     handle(&fixture, 2, "h2", Outcome::Canceled, 0).await;
-    look(&fixture, Heard::Firing, 61).await;
+    look(&fixture, AlertObservation::Firing, 61).await;
     let second = start(&fixture, 61).await;
     assert_eq!(
         (second.work.roles, second.hosts),
@@ -263,7 +263,7 @@ async fn a_step_that_a_guard_refuses_does_not_begin_at_the_first_again() {
     let fixture = guarded("", TWO_STEPS);
     handle(&fixture, 1, "h1", Outcome::Successful, 0).await;
     hold(&fixture, "h1", 60, Some(300)).await;
-    look(&fixture, Heard::Firing, 61).await;
+    look(&fixture, AlertObservation::Firing, 61).await;
     assert!(fixture.claim(at(61)).await.is_none());
     assert!(
         decision(&fixture, 1)
@@ -272,7 +272,7 @@ async fn a_step_that_a_guard_refuses_does_not_begin_at_the_first_again() {
             .unwrap()
             .contains("held by ann")
     );
-    look(&fixture, Heard::Firing, 301).await;
+    look(&fixture, AlertObservation::Firing, 301).await;
     assert_eq!(start(&fixture, 301).await.work.roles, ["r2"]);
 }
 
@@ -280,12 +280,12 @@ async fn a_step_that_a_guard_refuses_does_not_begin_at_the_first_again() {
 async fn a_step_that_is_refused_at_its_start_is_the_same_step_later() {
     let fixture = guarded("", TWO_STEPS);
     handle(&fixture, 1, "h1", Outcome::Successful, 0).await;
-    look(&fixture, Heard::Firing, 61).await;
+    look(&fixture, AlertObservation::Firing, 61).await;
     hold(&fixture, "h1", 62, Some(300)).await;
     assert!(fixture.claim(at(63)).await.is_none());
     assert_eq!(run(&fixture, 2).await.outcome, Some(Outcome::Canceled));
     assert_eq!(decision(&fixture, 1).await.0, "host_held");
-    look(&fixture, Heard::Firing, 301).await;
+    look(&fixture, AlertObservation::Firing, 301).await;
     assert_eq!(start(&fixture, 301).await.work.roles, ["r2"]);
 }
 
@@ -294,12 +294,12 @@ async fn a_step_that_waits_for_a_person_goes_on_when_he_lets_it() {
     let fixture = guarded("", TWO_STEPS);
     handle(&fixture, 1, "h1", Outcome::Successful, 0).await;
     hold(&fixture, "h1", 60, None).await;
-    look(&fixture, Heard::Firing, 61).await;
-    look(&fixture, Heard::Firing, 10_000).await;
+    look(&fixture, AlertObservation::Firing, 61).await;
+    look(&fixture, AlertObservation::Firing, 10_000).await;
     assert!(fixture.claim(at(10_000)).await.is_none());
     let released = fixture.store.release_host("h1".into(), at(10_001));
     assert!(released.await.unwrap());
-    look(&fixture, Heard::Firing, 10_002).await;
+    look(&fixture, AlertObservation::Firing, 10_002).await;
     assert_eq!(start(&fixture, 10_002).await.work.roles, ["r2"]);
 }
 
@@ -308,7 +308,7 @@ async fn what_was_refused_for_a_time_is_not_run_once_it_has_ended() {
     let fixture = guarded("", &format!("{ROLES}, cooldown: 5m"));
     handle(&fixture, 1, "h1", Outcome::Successful, 0).await;
     assert_eq!(word(&tell(&fixture, fires(2, "h1"), 10).await), "cooldown");
-    look(&fixture, Heard::Resolved, 301).await;
+    look(&fixture, AlertObservation::Resolved, 301).await;
     assert!(fixture.claim(at(301)).await.is_none());
     assert_eq!(word(&tell(&fixture, fires(2, "h1"), 302).await), "resolved");
 }
@@ -323,7 +323,7 @@ async fn steps_that_do_the_same_share_no_run() {
     let first = start(&fixture, 10).await;
     finish(&fixture, &first, Outcome::Successful, 11).await;
     tell(&fixture, fires(2, "h2"), 71).await;
-    look(&fixture, Heard::Firing, 72).await;
+    look(&fixture, AlertObservation::Firing, 72).await;
     let steps = [start(&fixture, 90).await, start(&fixture, 90).await].map(|run| {
         let remedy = run.remedy.unwrap();
         (run.hosts, remedy.step, remedy.verify_within.as_secs())
@@ -454,15 +454,15 @@ async fn a_role_that_keeps_failing_is_left_alone_and_tried_on_one_host() {
         "circuit_open"
     );
     fixture.kill_and_reopen(at(3));
-    look(&fixture, Heard::Nothing, 1801).await;
+    look(&fixture, AlertObservation::Nothing, 1801).await;
     let probe = start(&fixture, 1801).await;
     assert!(probe.remedy.unwrap().probe);
     assert_eq!(probe.hosts.len(), 1);
     assert!(fixture.claim(at(1801)).await.is_none(), "on one host only");
     finish(&fixture, &probe, Outcome::Failed, 1802).await;
-    look(&fixture, Heard::Nothing, 1900).await;
+    look(&fixture, AlertObservation::Nothing, 1900).await;
     assert!(fixture.claim(at(1900)).await.is_none(), "it stays open");
-    look(&fixture, Heard::Nothing, 3700).await;
+    look(&fixture, AlertObservation::Nothing, 3700).await;
     let probe = start(&fixture, 3700).await;
     finish(&fixture, &probe, Outcome::Successful, 3701).await;
     assert!(fixture.store.book().await.unwrap().streaks.is_empty());
@@ -485,7 +485,7 @@ async fn what_was_queued_before_a_role_was_left_alone_is_refused_too() {
             .await
             .unwrap()
     );
-    look(&fixture, Heard::Nothing, 4).await;
+    look(&fixture, AlertObservation::Nothing, 4).await;
     assert_eq!(start(&fixture, 4).await.hosts, ["h2"], "a person closed it");
 }
 
@@ -551,7 +551,7 @@ async fn an_approval_lapses_with_its_time_and_with_its_alert() {
     let lapsed = run(&fixture, 1).await;
     assert_eq!(
         lapsed.message.as_deref(),
-        Some("nobody approved it in time")
+        Some("it was not approved in time")
     );
 }
 
@@ -568,7 +568,7 @@ async fn outside_of_its_times_a_binding_waits() {
     };
     assert_eq!((reason, until), (Skip::Muted, Some(at(600))));
     assert_eq!(why, "it is muted by the time interval \"night\"");
-    look(&fixture, Heard::Nothing, 601).await;
+    look(&fixture, AlertObservation::Nothing, 601).await;
     assert_eq!(decision(&fixture, 1).await.0, "run");
 }
 
@@ -608,7 +608,7 @@ async fn a_held_host_is_left_alone_by_everything() {
             .await
             .unwrap()
     );
-    look(&fixture, Heard::Nothing, 7).await;
+    look(&fixture, AlertObservation::Nothing, 7).await;
     assert_eq!(decision(&fixture, 1).await.0, "run");
     assert_eq!(start(&fixture, 7).await.hosts, ["h1"]);
 }
@@ -752,11 +752,11 @@ async fn a_role_that_helped_on_one_host_of_a_group_goes_on_to_the_others() {
         word(&tell(&fixture, fires(2, "h3"), 1).await),
         "circuit_open"
     );
-    look(&fixture, Heard::Nothing, 1801).await;
+    look(&fixture, AlertObservation::Nothing, 1801).await;
     let probe = start(&fixture, 1801).await;
     assert_eq!(probe.hosts, ["h1"]);
     finish(&fixture, &probe, Outcome::Successful, 1802).await;
-    look(&fixture, Heard::Nothing, 1803).await;
+    look(&fixture, AlertObservation::Nothing, 1803).await;
     assert_eq!(start(&fixture, 1803).await.hosts, ["h1", "h2"]);
 }
 
@@ -766,7 +766,7 @@ async fn what_is_queued_is_asked_again_by_the_configuration_of_its_start() {
     tell(&fixture, fires(1, "h1"), 0).await;
     fixture.config = guarded("mode: check", ROLES).config;
     assert!(fixture.claim(at(1)).await.is_none());
-    look(&fixture, Heard::Nothing, 2).await;
+    look(&fixture, AlertObservation::Nothing, 2).await;
     let checked = start(&fixture, 2).await;
     assert!(checked.work.check);
     finish(&fixture, &checked, Outcome::Successful, 3).await;
@@ -808,10 +808,10 @@ async fn what_is_decided_again_respects_the_limit_of_the_queue() {
             .await
             .unwrap();
     }
-    look(&fixture, Heard::Nothing, 3).await;
+    look(&fixture, AlertObservation::Nothing, 3).await;
     assert_eq!(fixture.all_runs().await.len(), 1);
     start(&fixture, 4).await;
-    look(&fixture, Heard::Nothing, 64).await;
+    look(&fixture, AlertObservation::Nothing, 64).await;
     assert_eq!(fixture.all_runs().await.len(), 2);
 }
 
@@ -834,7 +834,7 @@ async fn a_verdict_goes_by_when_the_alert_ended() {
     let ended = finish(&fixture, &under_way, Outcome::Successful, 102).await;
     assert_eq!(ended.verdicts.effective, 1, "it was under way");
     handle(&fixture, 4, "h4", Outcome::Successful, 200).await;
-    look(&fixture, Heard::Resolved, 10_000).await;
+    look(&fixture, AlertObservation::Resolved, 10_000).await;
     assert_eq!(run(&fixture, 4).await.verdicts.unknown, 1, "nobody looked");
 }
 

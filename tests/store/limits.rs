@@ -6,7 +6,7 @@ use std::sync::Arc;
 use promansible::model::alert::Status;
 use promansible::model::guards::{HostHold, Pause};
 use promansible::model::run::{Outcome, Run, RunId, State};
-use promansible::model::verdict::Heard;
+use promansible::model::verdict::AlertObservation;
 use proptest::prelude::*;
 
 use crate::fixture::{Fixture, HOSTS, alert, at, built, ended, inventory};
@@ -35,7 +35,7 @@ enum Step {
     Claim,
     Finish(usize, Outcome),
     PutBack(usize),
-    Look(Heard),
+    Look(AlertObservation),
     Wait(i64),
     Jump(i64),
     Pause,
@@ -53,7 +53,11 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         Outcome::Canceled,
         Outcome::Interrupted,
     ]);
-    let heard = prop::sample::select(vec![Heard::Firing, Heard::Resolved, Heard::Nothing]);
+    let heard = prop::sample::select(vec![
+        AlertObservation::Firing,
+        AlertObservation::Resolved,
+        AlertObservation::Nothing,
+    ]);
     let step = prop_oneof![
         8 => (0..12_u64, 0..3_i64, 0..HOSTS.len(), prop::bool::weighted(0.1))
             .prop_map(|(number, since, host, over)| Step::Notify(number, since, host, over)),

@@ -68,7 +68,7 @@ async fn compare(fixture: &Fixture, model: &Model) {
         assert_eq!(run.binding, expected.binding);
         let trigger = match expected.binding {
             Some(_) => Trigger::Alert,
-            None => Trigger::AdHocRun,
+            None => Trigger::Manual,
         };
         assert_eq!(run.trigger, trigger);
         assert_eq!(
@@ -205,13 +205,7 @@ async fn play(steps: Vec<Step>) {
                     continue;
                 };
                 fixture.store.put_back(RunId(*id), now).await.unwrap();
-                let canceled = model.canceled.remove(id);
-                let run = model.runs.get_mut(id).unwrap();
-                run.state = State::Queued;
-                if canceled {
-                    run.state = State::Finished;
-                    run.outcome = Some(Outcome::Canceled);
-                }
+                model.put_back(*id);
             }
             Step::Enroll(n) => {
                 let host = crate::hosts::host(&format!("e{n}"), "a");

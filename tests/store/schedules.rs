@@ -245,7 +245,7 @@ async fn run_now_is_a_run_by_hand_of_which_the_next_time_knows() {
     let made = fixture.store.run(run).await.unwrap();
     assert_eq!(
         (made.trigger, made.schedule.as_deref(), made.due_at),
-        (Trigger::AdHocRun, Some("s"), None)
+        (Trigger::Manual, Some("s"), None)
     );
     let progress = &fixture.store.schedules().await.unwrap()["s"];
     assert_eq!(progress.last.map(|last| last.run), Some(run));

@@ -219,7 +219,7 @@ fn a_run_on_the_controller_without_alerts() {
 fn what_a_person_gives_as_variables_is_no_template() {
     let mut case = RunEnding::new();
     assert_eq!(case.vars()["greeting"], "{{ inventory_hostname }}");
-    case.trigger = Trigger::AdHocRun;
+    case.trigger = Trigger::Manual;
     let deep = json!([1, {"key": ["{{ 7 * 7 }}"]}, true, null]);
     case.work.vars.insert("deep".into(), deep);
     let vars = case.vars();

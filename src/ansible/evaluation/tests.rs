@@ -15,7 +15,7 @@ const GOOD: HostStats = HostStats {
 struct Ran {
     stats: Option<Stats>,
     alerts: BTreeMap<String, Vec<AlertData>>,
-    heard: TaskTally,
+    tally: TaskTally,
     error_excerpt: &'static str,
     cause: Cause,
 }
@@ -26,7 +26,7 @@ impl Ran {
         Self {
             stats: Some(stats.into()),
             alerts: BTreeMap::new(),
-            heard: TaskTally::default(),
+            tally: TaskTally::default(),
             error_excerpt: "",
             cause: Cause::Exited(Some(0)),
         }
@@ -38,7 +38,7 @@ impl Ran {
     }
 
     fn task(mut self, host: &str, status: TaskStatus, message: &str) -> Self {
-        self.heard.take(&TaskReport {
+        self.tally.take(&TaskReport {
             host: host.to_owned(),
             role: Some("r".to_owned()),
             task: "do it".to_owned(),
@@ -56,7 +56,7 @@ impl Ran {
             hosts: &["web1".to_owned(), "web2".to_owned()],
             alerts: &self.alerts,
             stats: self.stats.as_ref(),
-            heard: &self.heard,
+            heard: &self.tally,
             error_excerpt: self.error_excerpt,
             cause: self.cause,
         })
@@ -152,7 +152,7 @@ fn a_host_that_did_not_come_to_the_end_has_failed_whatever_was_counted() {
     assert_eq!(ran.evaluate().message.as_deref(), Some("do it: no"));
     assert_eq!(
         ran.message("web2"),
-        "the play ended before this host came to the end of its roles; elsewhere: do it: no"
+        "the play ended before this host finished its roles; on another host: do it: no"
     );
     // A role's `meta: end_play` ends with 0.
     let early = HostStats {
@@ -210,7 +210,7 @@ fn without_statistics_a_host_has_failed_and_the_last_words_say_why() {
     let mut ran = ran.code(4);
     assert_eq!(
         ran.message("web1"),
-        "Ansible reported nothing for this host (exit code 4); its last words: ERROR! no such file"
+        "Ansible reported nothing for this host (exit code 4); its last output: ERROR! no such file"
     );
     ran.cause = Cause::Exited(None);
     assert!(ran.message("web1").contains("its supervisor was killed"));

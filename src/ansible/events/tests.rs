@@ -78,7 +78,7 @@ fn findings_are_an_object_within_its_limit() {
     assert_eq!((task.findings, junk), (None, 0));
     assert_eq!(
         task.message.unwrap(),
-        "the findings are left out: they have more than 16384 bytes"
+        "findings rejected: 16385 bytes as JSON exceed the limit of 16384"
     );
 }
 

@@ -1,4 +1,4 @@
-//! What `ansible-inventory` wrote: its JSON among other lines, and why it failed, for a person.
+//! Parses the output of `ansible-inventory`: its JSON among other lines, and the reasons for a failure, for people.
 
 use serde::de::IgnoredAny;
 
@@ -6,39 +6,41 @@ use super::super::supervisor::LEFT_PROCESSES;
 use crate::ansible::error_excerpt::without_colours;
 use crate::util::sanitize;
 
-/// How many characters are shown.
+/// The most characters that are shown.
 const CHARS: usize = 2000;
 
-/// How many lines of what an inventory script complained of.
+/// The most lines that are shown of an inventory script's standard error.
 const SCRIPT_LINES: usize = 10;
 
-/// How many lines are shown where none begins a message.
+/// The most lines that are shown if none begins a message.
 const LAST_LINES: usize = 5;
 
-/// How messages begin that give reasons.
+/// The beginning of messages that give reasons.
 const WARNING: &str = "[WARNING]:";
 
-/// How the last one begins, on 2.16 and on 2.19.
+/// The beginning of the last message, in ansible-core 2.16 and 2.19.
 const ERRORS: [&str; 2] = ["ERROR!", "[ERROR]:"];
 
-/// What 2.19 begins a script's own words with.
-const SCRIPT: &str = "Standard error from inventory script:";
+/// The line before a script's standard error, in ansible-core 2.19.
+const SCRIPT_STDERR: &str = "Standard error from inventory script:";
 
-/// The last error, and then each warning before it, a line each, with what scripts said; or else the last lines.
+/// Returns the last error, then each warning before it, one per line, with the standard error of scripts; or else the last
+/// lines.
 ///
-/// ansible-core wraps a message at 80 columns before 2.19; since then it repeats it, with its causes, below an empty line.
+/// ansible-core before 2.19 wraps messages at 80 columns; since then it repeats a message, with its causes, after an empty
+/// line.
 pub(super) fn of(stderr: &[u8]) -> String {
     let text = plain(&String::from_utf8_lossy(stderr));
-    // That something outlived the program is no reason for its end.
+    // Processes that outlived the program are not the reason for its end.
     let lines = text.lines().map(str::trim_end);
     let lines: Vec<&str> = lines
         .filter(|line| !line.starts_with(LEFT_PROCESSES))
         .collect();
     let (mut warnings, mut error): (Vec<String>, Option<String>) = (Vec::new(), None);
     for (at, line) in lines.iter().enumerate() {
-        let said = line.strip_prefix(WARNING);
+        let warning = line.strip_prefix(WARNING);
         let failed = ERRORS.iter().find_map(|begin| line.strip_prefix(begin));
-        let Some(first) = said.or(failed) else {
+        let Some(first) = warning.or(failed) else {
             continue;
         };
         let message = message(first, &lines[at + 1..]);
@@ -60,7 +62,7 @@ pub(super) fn of(stderr: &[u8]) -> String {
     }
 }
 
-/// A message on one line: its first line, those that it was wrapped into, and what a script said.
+/// Returns a message on one line: its first line, the lines into which it was wrapped, and a script's standard error.
 fn message(first: &str, rest: &[&str]) -> String {
     let end = rest.iter().position(|line| begins_message(line));
     let rest = &rest[..end.unwrap_or(rest.len())];
@@ -68,10 +70,10 @@ fn message(first: &str, rest: &[&str]) -> String {
     let mut words: Vec<&str> = vec![first.trim().trim_start_matches("* ")];
     words.extend(wrapped.map(|line| line.trim()));
     let mut message = words.join(" ");
-    if let Some(at) = rest.iter().position(|line| *line == SCRIPT) {
-        let said = rest[at + 1..].iter().filter(|line| !line.is_empty());
-        let said: Vec<&str> = said.take(SCRIPT_LINES).copied().collect();
-        message = format!("{message} The script said: {}", said.join(" / "));
+    if let Some(at) = rest.iter().position(|line| *line == SCRIPT_STDERR) {
+        let stderr = rest[at + 1..].iter().filter(|line| !line.is_empty());
+        let stderr: Vec<&str> = stderr.take(SCRIPT_LINES).copied().collect();
+        message = format!("{message} The script said: {}", stderr.join(" / "));
     }
     message
 }
@@ -83,21 +85,21 @@ fn begins_message(line: &str) -> bool {
 }
 
 fn last(lines: &[&str]) -> String {
-    let said: Vec<&str> = lines
+    let lines: Vec<&str> = lines
         .iter()
         .filter(|line| !line.is_empty())
         .copied()
         .collect();
-    said[said.len().saturating_sub(LAST_LINES)..].join("\n")
+    lines[lines.len().saturating_sub(LAST_LINES)..].join("\n")
 }
 
-/// Without colours, and with nothing in it that drives a terminal or turns a line around.
+/// Returns the text without colours, terminal control characters and bidirectional overrides.
 fn plain(text: &str) -> String {
     let text = without_colours(text).replace("\r\n", "\n");
     sanitize::lines(&text)
 }
 
-/// The JSON object in what was printed. Ansible writes other lines around it where it is asked to be verbose.
+/// Returns the JSON object in the output. If Ansible is verbose, it prints other lines around it.
 pub(super) fn document(printed: Vec<u8>) -> Vec<u8> {
     let trimmed = printed.trim_ascii();
     if trimmed.starts_with(b"{") && trimmed.ends_with(b"}") {

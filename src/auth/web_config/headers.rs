@@ -1,10 +1,10 @@
-//! The headers that may be set.
+//! Reads `http_server_config.headers`.
 
 use hyper::header::{HeaderName, HeaderValue};
 
 use crate::config::{Pairs, Report, Scalar, place};
 
-/// Name, and the values that are known of it; none means that anything goes.
+/// The allowed headers, each with its allowed values; none means any value.
 const HEADERS: [(&str, &[&str]); 5] = [
     ("Strict-Transport-Security", &[]),
     ("X-Content-Type-Options", &["nosniff"]),
@@ -13,7 +13,7 @@ const HEADERS: [(&str, &[&str]); 5] = [
     ("Content-Security-Policy", &[]),
 ];
 
-/// One that is blank is not set.
+/// Reads the headers. An empty value sets no header.
 pub(super) fn read(
     typed: Pairs<Scalar>,
     report: &mut Report<'_>,
@@ -41,7 +41,7 @@ pub(super) fn read(
                 place(value.referenced),
                 format!("{known} cannot be {:?}", value.value),
                 Some(if values.is_empty() {
-                    "write it as it is to be sent, on one line".to_owned()
+                    "write the value as it is to be sent, on one line".to_owned()
                 } else {
                     format!("write {}", values.join(" or "))
                 }),

@@ -1,10 +1,10 @@
 //! The web configuration file of Prometheus's servers: TLS, client certificates, users, headers, a rate limit.
 //!
-//! Pure: text → [`WebConfig`]. The files that it names are read by [`crate::auth`].
+//! Pure: text → [`WebConfig`]. [`crate::auth`] reads the files that it names.
 //!
 //! *Source*: `docs/web-configuration.md`, `web/tls_config.go` and `web/handler.go` of prometheus/exporter-toolkit. Stricter
-//! than those: what could not be done (TLS 1.0, a curve that rustls has not) and what would let in more people than it
-//! seems to (`client_allowed_sans` that nobody is asked for) is an error.
+//! than those: unsupported settings (TLS 1.0, a curve that rustls lacks) are errors, and so are settings that admit more
+//! clients than they seem to (`client_allowed_sans` without client certificates).
 
 mod headers;
 #[cfg(test)]
@@ -20,42 +20,40 @@ use hyper::header::{HeaderName, HeaderValue};
 
 use crate::config::ConfigErrors;
 
-/// A web configuration without defects.
+/// A valid web configuration.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct WebConfig {
-    /// How TLS is spoken; `None` means that it is not.
+    /// TLS; `None` if it is off.
     pub tls: Option<Tls>,
-    /// Whether HTTP/2 is offered, by TLS alone; true.
+    /// Whether HTTP/2 is offered, with TLS only; true.
     pub http2: bool,
-    /// Headers of every answer that has not its own of that name.
+    /// Headers to add to each response that does not set them.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// User → bcrypt hash.
     pub users: BTreeMap<String, String>,
-    /// How many requests are taken.
     pub rate_limit: Option<RateLimit>,
 }
 
 /// A token bucket for all requests together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateLimit {
-    /// After which time there is room for one more.
+    /// The time after which one more request is allowed.
     pub interval: Duration,
-    /// How many may come at once.
+    /// The maximum number of requests at once.
     pub burst: u32,
 }
 
-/// How TLS is spoken.
+/// The TLS settings.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Tls {
-    /// The server's certificate, with those between it and its authority.
+    /// The server's certificate, with its intermediate certificates.
     pub cert: Pem,
-    /// Its key.
     pub key: Pem,
-    /// Who issues the certificates of clients.
+    /// The CA that issues client certificates.
     pub client_ca: Option<Pem>,
-    /// What is asked of clients; nothing.
+    /// The policy for client certificates; none.
     pub client_auth: ClientAuth,
-    /// One of these names must be in a client's certificate, if this is there.
+    /// If set, a client certificate must have one of these names.
     pub client_allowed_sans: Option<Vec<String>>,
     /// The oldest version; 1.2.
     pub min_version: Version,
@@ -65,11 +63,11 @@ pub struct Tls {
     pub cipher_suites: Vec<&'static str>,
     /// Names of key exchange groups; empty means all.
     pub curves: Vec<&'static str>,
-    /// Whether the server's order of cipher suites counts; true.
+    /// Whether the server's order of cipher suites takes precedence; true.
     pub prefer_server_cipher_suites: bool,
 }
 
-/// Where PEM text is.
+/// The place of PEM text.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Pem {
     /// In the web configuration itself.
@@ -78,34 +76,34 @@ pub enum Pem {
     File(PathBuf),
 }
 
-/// What is asked of clients, in the words of Go's `crypto/tls`.
+/// The policy for client certificates, as in Go's `crypto/tls`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientAuth {
-    /// Nothing.
+    /// Request none.
     None,
-    /// A certificate, of which nothing is checked.
+    /// Request a certificate, but verify nothing.
     Request,
-    /// The same, and nobody comes in without one.
+    /// Require a certificate, but verify nothing.
     RequireAny,
-    /// A certificate of `client_ca`, from those who have one.
+    /// Request a certificate. If the client sends one, `client_ca` must have issued it.
     VerifyIfGiven,
-    /// A certificate of `client_ca`.
+    /// Require a certificate that `client_ca` issued.
     RequireAndVerify,
 }
 
 impl ClientAuth {
-    /// Whether a certificate that is shown is a proof.
+    /// Whether client certificates are verified.
     pub const fn verifies(self) -> bool {
         matches!(self, Self::VerifyIfGiven | Self::RequireAndVerify)
     }
 
-    /// Whether nobody comes in without a certificate.
+    /// Whether clients need a certificate.
     pub const fn requires(self) -> bool {
         matches!(self, Self::RequireAny | Self::RequireAndVerify)
     }
 }
 
-/// A version of TLS that rustls has.
+/// A TLS version that rustls supports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Version {
     /// 1.2
@@ -115,23 +113,22 @@ pub enum Version {
 }
 
 impl WebConfig {
-    /// Whether nobody comes in without saying who he is.
+    /// Whether clients must authenticate.
     pub fn authenticates(&self) -> bool {
         let asks = |tls: &Tls| tls.client_auth == ClientAuth::RequireAndVerify;
         !self.users.is_empty() || self.tls.as_ref().is_some_and(asks)
     }
 
-    /// Whether the file itself holds something that not everybody may read.
+    /// Whether the file itself contains secrets.
     pub fn holds_secrets(&self) -> bool {
         let holds_key = |tls: &Tls| matches!(tls.key, Pem::Inline(_));
         !self.users.is_empty() || self.tls.as_ref().is_some_and(holds_key)
     }
 }
 
-/// Reads a web configuration. `file` is its name in errors, and relative paths start at its folder.
+/// Parses a web configuration. `file` is its name in errors; relative paths start at its folder.
 ///
-/// *Errors*: all that is wrong with its values, or the first thing that is wrong with its YAML. No line of the file is in
-/// them: it may hold a secret.
+/// *Errors*: all invalid values, or the first YAML error. The errors contain no line of the file, which may be a secret.
 pub fn parse(file: &Path, text: &str) -> Result<WebConfig, ConfigErrors> {
     text::read(file, text).map_err(ConfigErrors::without_lines)
 }

@@ -25,7 +25,7 @@ fn an_empty_file_asks_for_nothing() {
         );
         assert!(!web.authenticates() && !web.holds_secrets());
     }
-    // Not before something of a certificate is there.
+    // TLS needs at least one certificate setting.
     let web = read("tls_server_config: {min_version: TLS13}\n").unwrap();
     assert!(web.tls.is_none());
 }
@@ -43,7 +43,7 @@ fn paths_start_at_the_folder_of_the_file() {
 }
 
 #[test]
-fn a_file_goes_before_what_stands_inline() {
+fn a_file_takes_precedence_over_inline_text() {
     let text = "tls_server_config: {cert: c, cert_file: f, key: k, key_file: ''}\n";
     let web = read(text).unwrap();
     assert!(web.holds_secrets());
@@ -52,7 +52,7 @@ fn a_file_goes_before_what_stands_inline() {
 }
 
 #[test]
-fn all_that_is_known_is_taken() {
+fn all_keys_are_read() {
     let web = read(&format!(
         "tls_server_config:
   {TLS_LINES}
@@ -118,13 +118,13 @@ fn every_type_of_client_authentication_is_known() {
     ));
     assert!(
         !web.unwrap().authenticates(),
-        "who has none comes in as well"
+        "clients without a certificate are accepted as well"
     );
 }
 
 #[test]
 #[allow(clippy::too_many_lines)] // a table: one line for each defect
-fn what_is_wrong_is_said_with_its_place_and_what_would_be_right() {
+fn errors_have_their_place_and_a_fix() {
     let tls = |more: &str| format!("tls_server_config:\n  {{{TLS}{more}}}\n");
     for (text, message, help) in [
         (
@@ -139,12 +139,12 @@ fn what_is_wrong_is_said_with_its_place_and_what_would_be_right() {
         ),
         (
             tls(", min_version: TLS10"),
-            "web.yml:2:55: min_version: TLS 1.0 is broken",
+            "web.yml:2:55: min_version: TLS 1.0 is insecure",
             "TLS12 or TLS13",
         ),
         (
             tls(", max_version: TLS11"),
-            "max_version: TLS 1.1 is broken",
+            "max_version: TLS 1.1 is insecure",
             "TLS12 or TLS13",
         ),
         (
@@ -155,21 +155,21 @@ fn what_is_wrong_is_said_with_its_place_and_what_would_be_right() {
         (
             tls(", min_version: TLS13, max_version: TLS12"),
             "min_version is above max_version",
-            "leave one",
+            "omit one",
         ),
         (
             tls(", client_ca_file: c"),
-            "no client is asked for a certificate",
+            "client_ca is set, but clients are not asked for a certificate",
             "RequireAndVerifyClientCert",
         ),
         (
             tls(", client_auth_type: RequireAndVerifyClientCert"),
-            "by whom they must be issued",
+            "but no client CA is set",
             "client_ca_file",
         ),
         (
             tls(", client_allowed_sans: [a]"),
-            "would let in everybody",
+            "client_allowed_sans would have no effect",
             "client_auth_type",
         ),
         (
@@ -179,12 +179,12 @@ fn what_is_wrong_is_said_with_its_place_and_what_would_be_right() {
         ),
         (
             tls(", cipher_suites: [TLS_RSA_WITH_AES_128_CBC_SHA]"),
-            "TLS_RSA_WITH_AES_128_CBC_SHA\" is not there",
+            "TLS_RSA_WITH_AES_128_CBC_SHA\" is not supported",
             "TLS_ECDHE_RSA",
         ),
         (
             tls(", curve_preferences: [CurveP521]"),
-            "\"CurveP521\" is not there",
+            "\"CurveP521\" is not supported",
             "X25519, CurveP256",
         ),
         (
@@ -219,20 +219,20 @@ fn what_is_wrong_is_said_with_its_place_and_what_would_be_right() {
         ),
         (
             "rate_limit: {interval: 1s, burst: 0}\n".to_owned(),
-            "no request would ever be taken",
+            "every request would be rejected",
             "burst: 100",
         ),
     ] {
-        let Err(said) = read(&text) else {
+        let Err(error) = read(&text) else {
             panic!("taken: {text}")
         };
-        assert!(said.contains(message), "{said}");
-        assert!(said.contains(help), "{said}");
+        assert!(error.contains(message), "{error}");
+        assert!(error.contains(help), "{error}");
     }
 }
 
 #[test]
-fn no_secret_is_in_what_is_said() {
+fn errors_contain_no_secret() {
     for text in [
         "basic_auth_users: {alice: CANARY}\n",
         "basic_auth_users: {alice: CANARY, alice: x}\n",
@@ -241,9 +241,9 @@ fn no_secret_is_in_what_is_said() {
         "tls_server_config: {ky: CANARY}\n",
         "rate_limit: CANARY\n",
     ] {
-        let Err(said) = read(text) else {
+        let Err(error) = read(text) else {
             panic!("taken: {text}")
         };
-        assert!(!said.contains("CANARY"), "{said}");
+        assert!(!error.contains("CANARY"), "{error}");
     }
 }

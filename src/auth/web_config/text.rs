@@ -1,4 +1,4 @@
-//! The file as typed → [`WebConfig`].
+//! Parses the file: YAML → [`WebConfig`].
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -63,14 +63,14 @@ fn users(typed: Pairs<Scalar>, report: &mut Report<'_>) -> BTreeMap<String, Stri
             report.add(
                 place(name.referenced),
                 format!("{:?} cannot be a user's name", name.value),
-                Some("HTTP cannot say an empty name, nor one with a colon".to_owned()),
+                Some("HTTP allows neither an empty name nor a colon in a name".to_owned()),
             );
         }
         if !is_hash(&hash.value) {
             report.add(
                 place(hash.referenced),
-                format!("what stands for {:?} is not a bcrypt hash", name.value),
-                Some("write what `htpasswd -nBC 10 \"\" | tr -d ':\\n'` prints; it begins with $2y$ or $2b$".to_owned()),
+                format!("the value of {:?} is not a bcrypt hash", name.value),
+                Some("use the output of `htpasswd -nBC 10 \"\" | tr -d ':\\n'`; it begins with $2y$ or $2b$".to_owned()),
             );
         }
         users.insert(name.value, hash.value);
@@ -78,7 +78,7 @@ fn users(typed: Pairs<Scalar>, report: &mut Report<'_>) -> BTreeMap<String, Stri
     users
 }
 
-/// Whether it looks as bcrypt writes it, with a cost that bcrypt takes.
+/// Whether a text has the format of a bcrypt hash, with a valid cost.
 fn is_hash(text: &str) -> bool {
     let begins = ["$2a$", "$2b$", "$2y$"].iter().any(|p| text.starts_with(p));
     let parts = HashParts::from_str(text);
@@ -94,7 +94,7 @@ fn rate_limit(typed: &RateLimitText, report: &mut Report<'_>) -> Option<RateLimi
             report.add(
                 place(interval.referenced),
                 format!("rate_limit.interval is not a duration: {:?}: {e}", interval.value),
-                Some("write the time between two requests in whole numbers, such as 10ms or 1s; 0 is no limit".to_owned()),
+                Some("write the time between two requests in whole numbers, such as 10ms or 1s; 0 means no limit".to_owned()),
             );
             return None;
         }
@@ -104,8 +104,10 @@ fn rate_limit(typed: &RateLimitText, report: &mut Report<'_>) -> Option<RateLimi
     let Some(burst) = number.filter(|burst: &u32| *burst > 0) else {
         report.add(
             burst.and_then(|burst| place(burst.referenced)),
-            "rate_limit.burst is not a whole number above 0: no request would ever be taken",
-            Some("write how many requests may come at once, such as burst: 100".to_owned()),
+            "rate_limit.burst is not a whole number above 0: every request would be rejected",
+            Some(
+                "set the number of requests that may arrive at once, such as burst: 100".to_owned(),
+            ),
         );
         return None;
     };

@@ -1,4 +1,4 @@
-//! `tls_server_config` as typed → [`Tls`].
+//! Reads `tls_server_config`: YAML → [`Tls`].
 
 use std::path::{Path, PathBuf};
 
@@ -26,7 +26,7 @@ pub(super) struct TlsText {
     curve_preferences: Option<Vec<Scalar>>,
 }
 
-/// The cipher suites of TLS 1.2 that rustls has with ring, under the names that Go gives them.
+/// The TLS 1.2 cipher suites that rustls supports with ring, with their Go names.
 const SUITES: [&str; 6] = [
     "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
     "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
@@ -36,7 +36,7 @@ const SUITES: [&str; 6] = [
     "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
 ];
 
-/// Those of TLS 1.3. They may be named and make no difference: as in Go, all of them are always there.
+/// The TLS 1.3 cipher suites. Naming them has no effect: as in Go, they are always enabled.
 const SUITES_OF_13: [&str; 3] = [
     "TLS_AES_128_GCM_SHA256",
     "TLS_AES_256_GCM_SHA384",
@@ -51,14 +51,14 @@ const AUTH_TYPES: [(&str, ClientAuth); 6] = [
     ("RequireAnyClientCert", ClientAuth::RequireAny),
     ("VerifyClientCertIfGiven", ClientAuth::VerifyIfGiven),
     ("RequireAndVerifyClientCert", ClientAuth::RequireAndVerify),
-    // What the exporter-toolkit called it before.
+    // The former name in the exporter-toolkit.
     ("RequireClientCert", ClientAuth::RequireAny),
 ];
 
-/// `None` where TLS is not asked for, as the exporter-toolkit sees it.
+/// Reads the settings. Returns `None` if TLS is off by the rules of the exporter-toolkit.
 pub(super) fn read(typed: TlsText, folder: &Path, report: &mut Report<'_>) -> Option<Tls> {
     let at = |typed: &Option<Scalar>| typed.as_ref().and_then(|typed| place(typed.referenced));
-    let asked = [
+    let enabling = [
         &typed.cert,
         &typed.key,
         &typed.client_ca,
@@ -69,9 +69,9 @@ pub(super) fn read(typed: TlsText, folder: &Path, report: &mut Report<'_>) -> Op
     ];
     let place_of_ca = at(&typed.client_ca_file).or(at(&typed.client_ca));
     let place_of_auth = at(&typed.client_auth_type);
-    let first = asked.iter().find_map(|typed| filled(typed.as_ref()));
+    let first = enabling.iter().find_map(|typed| filled(typed.as_ref()));
     let whole = first.and_then(|first| place(first.referenced));
-    let is_asked = first.is_some();
+    let is_enabled = first.is_some();
     let min_version = version(
         "min_version",
         typed.min_version.as_ref(),
@@ -88,12 +88,12 @@ pub(super) fn read(typed: TlsText, folder: &Path, report: &mut Report<'_>) -> Op
         report.add(
             at(&typed.min_version),
             "min_version is above max_version: no client could connect",
-            Some("leave one of them out".to_owned()),
+            Some("omit one of them".to_owned()),
         );
     }
     let cipher_suites = suites(typed.cipher_suites.unwrap_or_default(), report);
     let curves = curves(typed.curve_preferences.unwrap_or_default(), report);
-    if !is_asked {
+    if !is_enabled {
         return None;
     }
     let client_auth = client_auth(typed.client_auth_type.as_ref(), report);
@@ -105,7 +105,7 @@ pub(super) fn read(typed: TlsText, folder: &Path, report: &mut Report<'_>) -> Op
                 whole,
                 format!("tls_server_config has neither {name}_file nor {name}"),
                 Some(format!(
-                    "name the server's {name} in PEM: {name}_file: promansible.{}",
+                    "set the server's {name} in PEM: {name}_file: promansible.{}",
                     if name == "cert" { "crt" } else { "key" }
                 )),
             );
@@ -119,22 +119,22 @@ pub(super) fn read(typed: TlsText, folder: &Path, report: &mut Report<'_>) -> Op
     if client_ca.is_some() && client_auth == ClientAuth::None {
         report.add(
             place_of_ca,
-            "a CA for clients is named, but no client is asked for a certificate",
+            "client_ca_file or client_ca is set, but clients are not asked for a certificate",
             Some("add client_auth_type: RequireAndVerifyClientCert".to_owned()),
         );
     }
     if client_ca.is_none() && client_auth.verifies() {
         report.add(
             place_of_auth,
-            "client certificates are to be verified, but nothing says by whom they must be issued",
-            Some("name the CA: client_ca_file: clients-ca.crt".to_owned()),
+            "client certificates are to be verified, but no client CA is set",
+            Some("set the CA: client_ca_file: clients-ca.crt".to_owned()),
         );
     }
     let sans = typed.client_allowed_sans;
     if let Some(sans) = sans.as_ref().filter(|_| client_auth == ClientAuth::None) {
         report.add(
             place(sans.referenced),
-            "client_allowed_sans would let in everybody: no client is asked for a certificate",
+            "client_allowed_sans would have no effect: clients are not asked for a certificate",
             Some("add client_auth_type: RequireAndVerifyClientCert, and client_ca_file".to_owned()),
         );
     }
@@ -157,7 +157,7 @@ fn filled(typed: Option<&Scalar>) -> Option<&Scalar> {
     typed.filter(|typed| !typed.value.is_empty())
 }
 
-/// A file goes before what stands in the text itself.
+/// Returns the place of PEM text. A file takes precedence over inline text.
 fn pem(file: Option<&Scalar>, inline: Option<&Scalar>, folder: &Path) -> Option<Pem> {
     if let Some(file) = filled(file) {
         let path: PathBuf = folder.join(&file.value);
@@ -177,7 +177,7 @@ fn version(
         "TLS12" => return Version::Tls12,
         "TLS13" => return Version::Tls13,
         "TLS10" | "TLS11" => format!(
-            "{key}: {} is broken, and not spoken here",
+            "{key}: {} is insecure and not supported",
             if typed.value == "TLS10" {
                 "TLS 1.0"
             } else {
@@ -216,9 +216,9 @@ fn suites(typed: Vec<Scalar>, report: &mut Report<'_>) -> Vec<&'static str> {
             Some(known) => names.push(known),
             None => report.add(
                 place(typed.referenced),
-                format!("the cipher suite {:?} is not there", typed.value),
+                format!("the cipher suite {:?} is not supported", typed.value),
                 Some(format!(
-                    "there are {}; those of TLS 1.3 are always on",
+                    "the supported ones are {}; those of TLS 1.3 are always enabled",
                     SUITES.join(", ")
                 )),
             ),
@@ -234,8 +234,8 @@ fn curves(typed: Vec<Scalar>, report: &mut Report<'_>) -> Vec<&'static str> {
             Some(known) => names.push(known),
             None => report.add(
                 place(typed.referenced),
-                format!("the curve {:?} is not there", typed.value),
-                Some(format!("there are {}", CURVES.join(", "))),
+                format!("the curve {:?} is not supported", typed.value),
+                Some(format!("the supported ones are {}", CURVES.join(", "))),
             ),
         }
     }

@@ -19,7 +19,7 @@ use hyper::Method;
 use super::Failure;
 use super::client::{Server, block_on};
 use super::colored;
-use super::guards::Told;
+use super::guards::GuardsAnswer;
 use super::print;
 use super::terminal::{self, Ink, plain};
 use crate::ansible::{Ansible, ListError, Setup};
@@ -31,34 +31,34 @@ use crate::plan;
 use crate::store::{self, OpenError};
 use crate::util::clock;
 
-/// Show what would be done about a notification, and why. Nothing is run, and no server is needed.
+/// Show what promansible would do about a notification, and why. Runs nothing, and needs no server.
 #[derive(Debug, Args)]
 pub(super) struct Explain {
     #[command(flatten)]
     server: Server,
-    /// The configuration.
+    /// The configuration file.
     #[arg(
         long = "config.file",
         value_name = "FILE",
         default_value = "config/promansible.yml"
     )]
     config_file: PathBuf,
-    /// Take the inventory from this file, as `ansible-inventory --list` prints it, instead of asking Ansible.
+    /// Read the inventory from this file, the output of `ansible-inventory --list`, instead of running Ansible.
     #[arg(long = "inventory.json", value_name = "FILE")]
     inventory_json: Option<PathBuf>,
-    /// How to print the decisions.
+    /// The output format.
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
-    /// A webhook body of Alertmanager; `-` reads standard input.
+    /// The webhook body of an Alertmanager notification; `-` reads standard input.
     #[arg(value_name = "FILE")]
     notification: PathBuf,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Format {
-    /// For a person.
+    /// Human-readable text.
     Text,
-    /// For a program.
+    /// JSON.
     Json,
 }
 
@@ -72,7 +72,7 @@ impl Explain {
         let body = read(&self.notification)?;
         let notification = Notification::parse(&body, limits).map_err(|e| {
             let why = plain(&e.to_string());
-            Failure::new(format!("{}: {why}", called(&self.notification)))
+            Failure::new(format!("{}: {why}", display_name(&self.notification)))
         })?;
         let (inventory, state) = self.known(&config)?;
         let explained = plan::explain(&config, &inventory, &state, &notification, clock::now());
@@ -87,7 +87,7 @@ impl Explain {
         })
     }
 
-    /// The inventory, and what is remembered for the guards: as the store has it, or who has the store.
+    /// Returns the inventory and the state of the guards, from the store, or from the server that uses the store.
     fn known(&self, config: &Config) -> Result<(Inventory, State), Failure> {
         if let Some(file) = &self.inventory_json {
             let inventory = Inventory::parse(&read(file)?).map_err(|e| no_inventory(file, &e))?;
@@ -108,12 +108,12 @@ impl Explain {
                 let in_use = matches!(e, OpenError::InUse(_));
                 let why = match e {
                     OpenError::InUse(path) => {
-                        format!("a running promansible has {}", path.display())
+                        format!("{} is in use by a running promansible", path.display())
                     }
                     other => other.to_string(),
                 };
                 warn(&format!(
-                    "enrolled hosts, and what facts tell of hosts, are not known here: {why}"
+                    "enrolled hosts and facts of hosts are not included: {why}"
                 ));
                 let state = if in_use {
                     self.state()?
@@ -125,19 +125,21 @@ impl Explain {
         }
     }
 
-    /// What is remembered for the guards, from the server that has the store.
+    /// Returns the state of the guards from the server that uses the store.
     fn state(&self) -> Result<State, Failure> {
-        let asked = block_on(async {
-            let told = self.server.ask_async::<Told>(Method::GET, "guards", None);
-            let told = told.await?;
+        let state = block_on(async {
+            let guards = self
+                .server
+                .ask_async::<GuardsAnswer>(Method::GET, "guards", None);
+            let guards = guards.await?;
             let started = self
                 .server
                 .ask_async::<Started>(Method::GET, "starts", None);
-            Ok::<_, Failure>(State::new(told.book, started.await?.starts))
+            Ok::<_, Failure>(State::new(guards.book, started.await?.starts))
         })?;
-        match asked {
-            Err(Failure::Said(why)) => {
-                warn(&format!("what is paused and held is not known here: {why}"));
+        match state {
+            Err(Failure::Message(why)) => {
+                warn(&format!("pauses and holds are not included: {why}"));
                 Ok(State::default())
             }
             other => other,
@@ -145,7 +147,7 @@ impl Explain {
     }
 }
 
-/// What was started where, as the server tells it.
+/// The starts on hosts, as the server reports them.
 #[derive(Deserialize)]
 struct Started {
     starts: Vec<StartHistory>,
@@ -156,7 +158,7 @@ fn warn(what: &str) {
     let _ = writeln!(std::io::stderr(), "{warning} {what}");
 }
 
-/// Asks Ansible for the inventory.
+/// Lists the inventory with Ansible.
 pub(super) fn list_inventory(config: &Config) -> Result<Inventory, Failure> {
     let (version, listed) = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -169,7 +171,7 @@ pub(super) fn list_inventory(config: &Config) -> Result<Inventory, Failure> {
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, Failure> {
-    let named = |e: std::io::Error| Failure::new(format!("{}: {e}", called(file)));
+    let named = |e: std::io::Error| Failure::new(format!("{}: {e}", display_name(file)));
     if file.as_os_str() == "-" {
         let mut bytes = Vec::new();
         std::io::stdin().read_to_end(&mut bytes).map_err(named)?;
@@ -178,8 +180,8 @@ fn read(file: &Path) -> Result<Vec<u8>, Failure> {
     std::fs::read(file).map_err(named)
 }
 
-/// How a file is called that may be standard input.
-fn called(file: &Path) -> String {
+/// Returns the name of a file that may be standard input, for messages.
+fn display_name(file: &Path) -> String {
     if file.as_os_str() == "-" {
         return "standard input".to_owned();
     }
@@ -192,19 +194,19 @@ fn no_inventory(file: &Path, error: &InventoryError) -> Failure {
         InventoryError::Shape { path, message } => plain(&format!("at {path}: {message}")),
     };
     Failure::new(format!(
-        "{} is no inventory: {why}; want what `ansible-inventory --list` prints",
-        called(file)
+        "{} is not an inventory: {why}; expected the output of `ansible-inventory --list`",
+        display_name(file)
     ))
 }
 
-/// How long the supervisor has to end a listing that a signal stops; its own limits are shorter.
+/// How long to wait for the supervisor to end a listing after a signal; its own limits are shorter.
 const ENDING: Duration = Duration::from_secs(15);
 
-/// Asks Ansible for its version and the inventory, as the server does. A signal ends the asking, and everything that was
+/// Asks Ansible for its version and the inventory, like the server. A signal ends this, and all processes that were
 /// started for it.
 async fn list(config: &Config) -> Result<(Option<(u32, u32)>, Vec<u8>), Failure> {
-    let mut signals = Ends::install()?;
-    // Only ours and with a name that nobody can foresee: Ansible takes plugins from below it.
+    let mut signals = EndSignals::install()?;
+    // Private, and with an unpredictable name: Ansible loads plugins from below it.
     let folder = tempfile::Builder::new()
         .prefix("promansible-explain-")
         .tempdir()?;
@@ -221,34 +223,34 @@ async fn list(config: &Config) -> Result<(Option<(u32, u32)>, Vec<u8>), Failure>
     let caught = tokio::select! {
         listed = async { tokio::try_join!(ansible.version(), ansible.list()) } => {
             let listed = listed.map(|(version, listed)| (version, listed.json));
-            return listed.map_err(|e| not_listed(&e));
+            return listed.map_err(|e| list_failure(&e));
         }
         caught = signals.recv() => caught,
     };
-    // The listing was dropped, so its supervisor ends it now, and removes the listing's own folder last.
+    // The listing was dropped, so its supervisor ends it now, and removes its folder last.
     tokio::select! {
-        () = emptied(&folder) => {}
+        () = wait_until_empty(&folder) => {}
         _ = signals.recv() => {}
         () = tokio::time::sleep(ENDING) => {}
     }
     Err(Failure::Signal(caught))
 }
 
-fn not_listed(error: &ListError) -> Failure {
+fn list_failure(error: &ListError) -> Failure {
     let why = terminal::output(&error.to_string(), colored(&std::io::stderr()));
     Failure::new(format!("the inventory cannot be read: {why}"))
 }
 
-async fn emptied(folder: &TempDir) {
+async fn wait_until_empty(folder: &TempDir) {
     while std::fs::read_dir(folder.path()).is_ok_and(|mut entries| entries.next().is_some()) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
-/// The signals that end us.
-struct Ends([(Signal, Signals); 3]);
+/// The signals that end this process.
+struct EndSignals([(Signal, Signals); 3]);
 
-impl Ends {
+impl EndSignals {
     fn install() -> std::io::Result<Self> {
         Ok(Self([
             (Signal::SIGINT, signal(SignalKind::interrupt())?),

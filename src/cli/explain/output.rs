@@ -1,4 +1,4 @@
-//! What is told of decisions, to a person and to a program.
+//! Formats decisions, as text and as JSON.
 
 use std::fmt::Write;
 
@@ -25,7 +25,7 @@ pub(super) fn as_text(
     if notification.truncated_alerts > 0 {
         let _ = writeln!(
             text,
-            "Not decided: {} that Alertmanager left out because of its max_alerts.\n",
+            "Not decided: {} that Alertmanager omitted because of its max_alerts.\n",
             count(notification.truncated_alerts, "alert")
         );
     }
@@ -56,7 +56,7 @@ pub(super) fn as_text(
         .count();
     let _ = writeln!(
         text,
-        "{}, {} to run. Nothing was run; what a server remembers (duplicates) is not known here.",
+        "{}, {} to run. Nothing was run; the state of a server (duplicates) is not included.",
         count(explained.len() as u64, "alert"),
         count(runs as u64, "decision")
     );
@@ -83,7 +83,7 @@ fn line(decision: &Decision, book: &Holds, width: usize, color: bool) -> String 
     format!("    {binding:<width$}  {reason} {why}")
 }
 
-/// What would be run, where, and for whom it would wait.
+/// Describes the run, its hosts, and what it would wait for.
 fn run(decision: &Decision, binding: &Binding, book: &Holds) -> String {
     let Choice::Run {
         hosts,
@@ -113,7 +113,7 @@ fn run(decision: &Decision, binding: &Binding, book: &Holds) -> String {
     text
 }
 
-/// For what a run of a binding would wait.
+/// Returns what a run of a binding would wait for.
 fn waits(binding: &Binding, book: &Holds) -> Vec<Hold> {
     let storm = [binding.name.as_str(), ALL]
         .iter()
@@ -154,16 +154,16 @@ struct DecisionDocument<'a> {
     roles: &'a [String],
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     hosts: &'a [String],
-    /// Whether the run would only say what it would change.
+    /// Whether the run would only report changes.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     check: bool,
-    /// Which step of the binding it is, where there are several.
+    /// The step of the binding, if it has several.
     #[serde(skip_serializing_if = "Option::is_none")]
     step: Option<u32>,
-    /// For what it would wait.
+    /// What the run would wait for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     waits: Vec<Hold>,
-    /// Hosts that are left out, and why.
+    /// The skipped hosts, and why.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     spared: &'a [SkippedHost],
 }

@@ -1,4 +1,4 @@
-//! What roles found, as a person reads it.
+//! Formats the findings of roles as text.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -9,13 +9,13 @@ use crate::cli::terminal::{cut, plain};
 use crate::model::findings::Findings;
 use crate::model::run::TaskEvent;
 
-/// How many characters are shown of a value.
+/// The maximum number of characters to show of a value.
 const SHOWN: usize = 200;
 
-/// How many objects are shown of a list.
+/// The maximum number of objects to show of a list.
 const ITEMS: usize = 100;
 
-/// Each host and role, and under it what it found: the later value of a name counts.
+/// Formats the findings by host and role. If a name has several values, the last one is used.
 pub(super) fn findings(events: &[TaskEvent]) -> String {
     let mut places: BTreeMap<(&str, &str), Findings> = BTreeMap::new();
     for event in events {
@@ -37,7 +37,7 @@ pub(super) fn findings(events: &[TaskEvent]) -> String {
     text
 }
 
-/// `name = value`; of a list of objects each in a line of its own.
+/// Formats `name = value`; the objects of a list are on lines of their own.
 fn finding(text: &mut String, name: &str, value: &Value) {
     let Some(objects) = objects(value) else {
         let _ = writeln!(text, "    {name} = {}", word(value));
@@ -61,7 +61,7 @@ fn objects(value: &Value) -> Option<Vec<&Map<String, Value>>> {
     list.iter().map(Value::as_object).collect()
 }
 
-/// A value within a line: quoted only where it could be taken for something else.
+/// Formats a value for the inside of a line. It is quoted only if it could be misread.
 fn word(value: &Value) -> String {
     let text = match value {
         Value::String(text) if is_clear(text) => text.clone(),
@@ -71,7 +71,7 @@ fn word(value: &Value) -> String {
     cut(&plain(&text), SHOWN + 2)
 }
 
-/// Whether a text is one word, and no number or other value.
+/// Whether a text is a single word, and not a number or other value.
 fn is_clear(text: &str) -> bool {
     let clear = |c: char| !c.is_whitespace() && !c.is_control() && !"\"=,{}[]".contains(c);
     !text.is_empty() && text.chars().all(clear) && serde_json::from_str::<Value>(text).is_err()

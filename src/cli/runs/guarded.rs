@@ -1,4 +1,4 @@
-//! What the guards have to do with a run, and whether it helped.
+//! The guards of a run, and whether it helped, as text.
 
 use crate::cli::format::second;
 use crate::cli::terminal::plain;
@@ -6,19 +6,19 @@ use crate::model::guards::Hold;
 use crate::model::run::Run;
 use crate::model::verdict::Verdicts;
 
-/// Lines of a run's head: a title and what it says.
+/// Returns lines for the head of a run: a title and a text.
 pub(super) fn lines(run: &Run, held: Option<Hold>) -> Vec<(&'static str, String)> {
     let mut lines = Vec::new();
     let binding = run.binding.as_deref().unwrap_or_default();
     match held {
         Some(Hold::Paused) => lines.push((
             "held",
-            "everything is paused; to start runs again: promansible resume".to_owned(),
+            "everything is paused; to resume: promansible resume".to_owned(),
         )),
         Some(Hold::Storm) => lines.push((
             "held",
             format!(
-                "too many hosts would be touched; to let it go: promansible release {}",
+                "too many hosts would be affected; to release: promansible release {}",
                 plain(binding)
             ),
         )),
@@ -31,7 +31,7 @@ pub(super) fn lines(run: &Run, held: Option<Hold>) -> Vec<(&'static str, String)
             _ => (
                 "approval",
                 format!(
-                    "wanted until {}: promansible runs approve {1}, or reject {1}",
+                    "required until {}: promansible runs approve {1}, or reject {1}",
                     second(approval.until),
                     run.id
                 ),
@@ -43,18 +43,18 @@ pub(super) fn lines(run: &Run, held: Option<Hold>) -> Vec<(&'static str, String)
             lines.push(("step", format!("{} of {}", remedy.step, remedy.steps)));
         }
         if remedy.probe {
-            let why = "its role failed too often, and is tried out on one host";
+            let why = "a trial on one host, because its role failed too often";
             lines.push(("probe", why.to_owned()));
         }
     }
-    let helped = long(&run.verdicts);
+    let helped = verdict_counts(&run.verdicts);
     if !helped.is_empty() {
         lines.push(("helped", helped));
     }
     lines
 }
 
-/// What a run is called that is queued.
+/// Returns the status of a queued run.
 pub(super) fn status(held: Hold) -> &'static str {
     match held {
         Hold::Paused => "held (paused)",
@@ -63,7 +63,7 @@ pub(super) fn status(held: Hold) -> &'static str {
     }
 }
 
-/// Whether it helped, in a word or two.
+/// Returns whether a run helped, in a word or two.
 pub(super) fn short(verdicts: &Verdicts) -> String {
     let known = verdicts.effective + verdicts.ineffective;
     match (known, verdicts.effective) {
@@ -76,12 +76,12 @@ pub(super) fn short(verdicts: &Verdicts) -> String {
     }
 }
 
-fn long(verdicts: &Verdicts) -> String {
+fn verdict_counts(verdicts: &Verdicts) -> String {
     let parts = [
         (verdicts.effective, "effective"),
         (verdicts.ineffective, "ineffective"),
         (verdicts.unknown, "unknown"),
-        (verdicts.pending, "yet to be seen"),
+        (verdicts.pending, "pending"),
     ];
     let parts = parts.iter().filter(|(number, _)| *number > 0);
     let parts: Vec<String> = parts.map(|(n, word)| format!("{n} {word}")).collect();
@@ -102,14 +102,17 @@ mod tests {
         };
         for (verdicts, brief, whole) in [
             (of(0, 0, 0, 0), "", ""),
-            (of(0, 0, 0, 2), "pending", "2 yet to be seen"),
+            (of(0, 0, 0, 2), "pending", "2 pending"),
             (of(0, 0, 1, 0), "unknown", "1 unknown"),
             (of(2, 0, 1, 0), "yes", "2 effective, 1 unknown"),
-            (of(0, 1, 0, 1), "no", "1 ineffective, 1 yet to be seen"),
+            (of(0, 1, 0, 1), "no", "1 ineffective, 1 pending"),
             (of(1, 2, 0, 0), "1 of 3", "1 effective, 2 ineffective"),
         ] {
             assert_eq!(
-                (short(&verdicts).as_str(), long(&verdicts).as_str()),
+                (
+                    short(&verdicts).as_str(),
+                    verdict_counts(&verdicts).as_str()
+                ),
                 (brief, whole)
             );
         }

@@ -13,57 +13,57 @@ use crate::model::run::{Outcome, RunId, State, Trigger};
 use crate::store::Order;
 use crate::util::clock;
 
-/// Which runs, and how to print them.
+/// List runs.
 #[derive(Debug, Args)]
 pub(super) struct List {
-    /// Only those in this state.
+    /// Only runs in this state.
     #[arg(long, value_parser = PossibleValuesParser::new(STATES.map(State::as_str)))]
     state: Option<String>,
-    /// Only those that ended so.
+    /// Only runs with this outcome.
     #[arg(long, value_parser = PossibleValuesParser::new(Outcome::ALL.map(Outcome::as_str)))]
     outcome: Option<String>,
-    /// Only those that were made by this.
+    /// Only runs with this trigger.
     #[arg(long, value_parser = PossibleValuesParser::new(Trigger::ALL.map(Trigger::as_str)))]
     trigger: Option<String>,
-    /// Only those of this binding.
+    /// Only runs of this binding.
     #[arg(long)]
     binding: Option<String>,
-    /// Only those of this schedule.
+    /// Only runs of this schedule.
     #[arg(long)]
     schedule: Option<String>,
-    /// Only those of this role.
+    /// Only runs of this role.
     #[arg(long)]
     role: Option<String>,
-    /// Only those that touch this host.
+    /// Only runs on this host.
     #[arg(long)]
     host: Option<String>,
-    /// Only those that are about alerts of this type.
+    /// Only runs for alerts with this alertname.
     #[arg(long)]
     alertname: Option<String>,
-    /// Only those that were made then or later: RFC 3339 or Unix seconds.
+    /// Only runs created at this time or later: RFC 3339 or Unix seconds.
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     since: Option<String>,
-    /// Only those that were made then or earlier.
+    /// Only runs created at this time or earlier.
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     until: Option<String>,
-    /// Only those with this text in their output, in whatever case.
+    /// Only runs with this text in their output, ignoring case.
     #[arg(long)]
     text: Option<String>,
-    /// Which come first.
+    /// The sort order.
     #[arg(long, value_parser = PossibleValuesParser::new(ORDERS.map(Order::as_str)))]
     sort: Option<String>,
-    /// How many, at most 1000.
+    /// The number of entries, at most 1000.
     #[arg(long, default_value_t = 20)]
     limit: u32,
-    /// Where to go on, as an earlier list said.
+    /// The cursor that the previous page printed.
     #[arg(long, value_name = "ID", value_parser = run_id)]
     cursor: Option<u64>,
-    /// How to print them.
+    /// The output format.
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
 }
 
-/// What [`State`] can be.
+/// All values of [`State`].
 const STATES: [State; 3] = [State::Queued, State::Running, State::Finished];
 
 const ORDERS: [Order; 2] = [Order::Newest, Order::Oldest];

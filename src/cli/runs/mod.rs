@@ -23,7 +23,7 @@ use crate::model::run::{Run, RunId, TaskEvent};
 use crate::util::clock;
 use list::List;
 
-/// Look at runs, cancel, approve, reject or repeat one, on a running server.
+/// List, show, cancel, approve, reject or repeat runs on a running server.
 #[derive(Debug, Args)]
 pub(super) struct Runs {
     #[command(flatten)]
@@ -34,9 +34,9 @@ pub(super) struct Runs {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(super) enum Format {
-    /// For a person.
+    /// Human-readable text.
     Text,
-    /// As the API gives it.
+    /// JSON, as in the API.
     Json,
 }
 
@@ -44,56 +44,56 @@ pub(super) enum Format {
 enum Verb {
     /// List runs.
     List(Box<List>),
-    /// Show one run: why, where, what each task did.
+    /// Show one run: its cause, its hosts and the results of its tasks.
     Show {
-        /// The run's number.
+        /// The number of the run.
         #[arg(value_parser = run_id)]
         id: u64,
-        /// How to print it.
+        /// The output format.
         #[arg(long, value_enum, default_value = "text")]
         format: Format,
     },
-    /// Print what Ansible wrote.
+    /// Print the output of Ansible.
     Output {
-        /// The run's number.
+        /// The number of the run.
         #[arg(value_parser = run_id)]
         id: u64,
     },
-    /// End a run, whether it waits or is under way.
+    /// Cancel a queued or running run.
     Cancel {
-        /// The run's number.
+        /// The number of the run.
         #[arg(value_parser = run_id)]
         id: u64,
     },
-    /// Repeat a run that has ended: for its alerts, if it had some; else on the same hosts with the same variables.
+    /// Repeat a run that has ended: for its alerts, if it had any; otherwise on the same hosts with the same variables.
     #[command(after_help = RERUN)]
     Rerun {
-        /// The run's number.
+        /// The number of the run.
         #[arg(value_parser = run_id)]
         id: u64,
-        /// A variable in the place of the old one; secret ones of a run by hand must be given again.
+        /// A variable that replaces the old one; secret variables of a manual run must be given again.
         #[arg(long = "var", value_name = "NAME=VALUE", value_parser = var)]
         vars: Vec<(String, Value)>,
     },
-    /// Consent to a run that waits for it.
+    /// Approve a run that waits for approval.
     Approve {
-        /// The run's number.
+        /// The number of the run.
         #[arg(value_parser = run_id)]
         id: u64,
     },
-    /// End a run that waits for consent.
+    /// Reject a run that waits for approval; it is ended.
     Reject {
-        /// The run's number.
+        /// The number of the run.
         #[arg(value_parser = run_id)]
         id: u64,
     },
 }
 
 const RERUN: &str = "\
-A run for alerts is repeated by its binding as it is now. The binding's cooldown and attempts do not keep it from starting: \
-you ask for it. A pause, held hosts, storms, circuits, approval and times do.";
+A run for alerts is repeated by its binding as it is now. The cooldown and attempts of the binding do not prevent the start, \
+because you request it. A pause, held hosts, storms, circuits, approval and time intervals do.";
 
-/// A run, and why it waits for a person if it does.
+/// A run, and the reason if it waits for a person.
 #[derive(Deserialize)]
 struct Shown {
     #[serde(flatten)]
@@ -117,7 +117,7 @@ struct Episode {
     hosts: Vec<String>,
     #[serde(default)]
     left_out: bool,
-    /// What is known of the alert, unless retention has taken it.
+    /// The alert's episode, unless retention has deleted it.
     #[serde(rename = "episode")]
     known: Option<Known>,
 }
@@ -162,8 +162,8 @@ impl Runs {
                     .server
                     .ask(Method::POST, &format!("runs/{id}/cancel"))?;
                 print(&match canceling.state.as_str() {
-                    "ended" => format!("run {id} is canceled before it started\n"),
-                    _ => format!("run {id} is being ended\n"),
+                    "ended" => format!("run {id} was canceled before it started\n"),
+                    _ => format!("run {id} is being canceled\n"),
                 })
             }
             Verb::Rerun { id, vars } => {
@@ -184,7 +184,7 @@ impl Runs {
                 let _: Value = self
                     .server
                     .ask(Method::POST, &format!("runs/{id}/reject"))?;
-                print(&format!("run {id} is rejected, and ended\n"))
+                print(&format!("run {id} is rejected\n"))
             }
         }
     }
@@ -192,7 +192,7 @@ impl Runs {
 
 fn run_id(text: &str) -> Result<u64, String> {
     text.parse()
-        .map_err(|_| format!("{text:?} is not a run's number"))
+        .map_err(|_| format!("{text:?} is not the number of a run"))
 }
 
 pub(super) fn print_json(value: &Value) -> Result<(), Failure> {

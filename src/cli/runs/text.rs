@@ -1,4 +1,4 @@
-//! Runs as a person reads them.
+//! Formats runs as text.
 
 use std::fmt::Write;
 
@@ -11,7 +11,7 @@ use crate::cli::table::{Cell, columns};
 use crate::cli::terminal::{Ink, cut, folded, plain};
 use crate::model::run::{HostResult, Outcome, Run, RunId, State, TaskEvent, TaskStatus};
 
-/// What a run's state is called in a list: how it ended, or where it is.
+/// Returns the status of a run in a list: its outcome, or its state.
 fn status(Shown { run, held }: &Shown) -> &'static str {
     match (run.outcome, held) {
         (Some(outcome), _) => outcome.as_str(),
@@ -40,7 +40,7 @@ fn ink_of_outcome(outcome: Outcome) -> Ink {
     }
 }
 
-/// Ansible's own colours, with what matters less dimmed.
+/// The colours of Ansible, with less important results dimmed.
 fn ink_of_task(status: TaskStatus) -> Ink {
     match status {
         TaskStatus::Ok => Ink::Green,
@@ -50,8 +50,8 @@ fn ink_of_task(status: TaskStatus) -> Ink {
     }
 }
 
-/// How long a run took, or has taken until now; nothing for one that never started.
-fn took(run: &Run, now: DateTime<Utc>) -> Option<String> {
+/// Returns how long a run took, or has been running; `None` if it never started.
+fn elapsed(run: &Run, now: DateTime<Utc>) -> Option<String> {
     let until = run.finished_at.unwrap_or(now);
     Some(duration((until - run.started_at?).as_seconds_f64()))
 }
@@ -73,7 +73,7 @@ fn time(at: DateTime<Utc>) -> String {
     at.format("%Y-%m-%d %H:%M:%S%.3f UTC").to_string()
 }
 
-/// The runs of a page, and where the next one begins.
+/// Formats the runs of a page, and the cursor of the next page.
 pub(super) fn table(
     runs: &[Shown],
     next: Option<RunId>,
@@ -81,7 +81,7 @@ pub(super) fn table(
     color: bool,
 ) -> String {
     let mut text = match runs {
-        // A search for a text looks at so many runs at a time.
+        // A search for a text is limited to a number of runs per page.
         [] if next.is_some() => "No runs so far.\n".to_owned(),
         [] => "No runs.\n".to_owned(),
         runs => table_of(runs, now, color),
@@ -100,7 +100,7 @@ fn table_of(runs: &[Shown], now: DateTime<Utc>, color: bool) -> String {
             "CREATED (UTC)",
             "TOOK",
             "HELPED",
-            "MADE BY",
+            "TRIGGER",
             "ROLES",
             "HOSTS",
         ]
@@ -112,7 +112,7 @@ fn table_of(runs: &[Shown], now: DateTime<Utc>, color: bool) -> String {
             Cell::new(&run.id.to_string()),
             Cell::inked(ink(shown), status(shown)),
             Cell::new(&run.created_at.format("%Y-%m-%d %H:%M:%S").to_string()),
-            Cell::new(took(run, now).as_deref().unwrap_or("-")),
+            Cell::new(elapsed(run, now).as_deref().unwrap_or("-")),
             Cell::new(&guarded::short(&run.verdicts)),
             Cell::new(run.binding.as_deref().unwrap_or(run.trigger.as_str())),
             Cell::new(&run.work.roles.join(",")),
@@ -132,7 +132,7 @@ pub(super) fn describe(detail: &Detail, now: DateTime<Utc>, color: bool) -> Stri
     section("alerts", &alerts(&detail.episodes));
     let run = &detail.run.run;
     section("hosts", &results(run, color));
-    section("left out", &spared(run));
+    section("skipped hosts", &skipped_hosts(run));
     section("findings", &findings(&detail.events));
     let mut tasks = tasks(&detail.events, color);
     if run.events_dropped > 0 {
@@ -157,9 +157,9 @@ fn head(shown: &Shown, now: DateTime<Utc>, color: bool) -> String {
     if let Some(message) = &run.message {
         line("because", &folded(message));
     }
-    line("made by", &made_by(run));
+    line("trigger", &made_by(run));
     if run.vain_starts > 0 {
-        let starts = format!("{} came to nothing: no task began", run.vain_starts);
+        let starts = format!("{} failed before the first task", run.vain_starts);
         line("starts", &starts);
     }
     let narrowing = &run.work.narrowing;
@@ -175,12 +175,12 @@ fn head(shown: &Shown, now: DateTime<Utc>, color: bool) -> String {
         line("verbosity", &narrowing.verbosity.to_string());
     }
     if run.work.check {
-        line("mode", "check (only says what it would change)");
+        line("mode", "check (reports changes without making them)");
     }
     line("roles", &plain(&run.work.roles.join(", ")));
     line("hosts", &hosts(&run.hosts, ", ", 20));
     line("created", &time(run.created_at));
-    let took = took(run, now);
+    let took = elapsed(run, now);
     if let Some(at) = run.started_at {
         let so_far = match (&took, run.finished_at) {
             (Some(took), None) => format!(" (running for {took})"),
@@ -208,7 +208,7 @@ fn made_by(run: &Run) -> String {
             let resolved = if run.on_resolved { ", resolved" } else { "" };
             let who = who
                 .as_ref()
-                .map_or_else(String::new, |who| format!(", asked for by {who}"));
+                .map_or_else(String::new, |who| format!(", requested by {who}"));
             format!(
                 "{trigger} (binding {}{resolved}{})",
                 plain(binding),
@@ -220,7 +220,7 @@ fn made_by(run: &Run) -> String {
     }
 }
 
-/// Each alert, and under it its labels: they say why this run was made.
+/// Formats each alert with its labels, which show why the run was made.
 fn alerts(episodes: &[Episode]) -> String {
     let mut episodes: Vec<&Episode> = episodes.iter().collect();
     episodes.sort_by_key(|e| (e.starts_at, &e.alertname, &e.hosts, e.fingerprint));
@@ -249,8 +249,8 @@ fn alerts(episodes: &[Episode]) -> String {
     text
 }
 
-/// The hosts on which a guard did not let it start.
-fn spared(run: &Run) -> String {
+/// Formats the hosts that a guard skipped.
+fn skipped_hosts(run: &Run) -> String {
     let spared = run.spared.iter();
     let rows: Vec<_> = spared
         .map(|spared| {
@@ -264,7 +264,7 @@ fn spared(run: &Run) -> String {
     columns("  ", &rows, false)
 }
 
-/// Each host with what Ansible counted, and under it what went wrong there.
+/// Formats each host with the counts of Ansible, and its error message below.
 fn results(run: &Run, color: bool) -> String {
     let rows: Vec<_> = run
         .results
@@ -295,7 +295,8 @@ fn counts(result: &HostResult) -> String {
     )
 }
 
-/// How many characters are shown of a role and a task: Ansible's own check of a role's arguments quotes the role.
+/// The maximum number of characters to show of a role and a task. The name of Ansible's own task that validates the
+/// arguments of a role contains the role.
 const TASK: usize = 80;
 
 fn tasks(events: &[TaskEvent], color: bool) -> String {

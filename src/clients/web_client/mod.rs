@@ -1,9 +1,9 @@
-//! Asks other servers by HTTP/1.1, in the clear or through TLS: Prometheus, Alertmanager, receivers of messages, and for
-//! the command line a running promansible.
+//! An HTTP/1.1 client, with or without TLS: for Prometheus, Alertmanager, webhook notifiers, and, in the command line, for a
+//! running promansible.
 //!
-//! Every exchange is bounded in time and size, on a connection of its own: servers are asked seldom, and a connection that
-//! is kept is one more thing that can have died. Redirects are not followed: a secret would go with them. Secrets are read
-//! from their files for each exchange, and are in no log line and no error.
+//! Every exchange is limited in time and size, and has a connection of its own: requests are rare, and an idle connection
+//! may have died. Redirects are not followed: they would leak secrets. Secrets are read from their files for each exchange,
+//! and never appear in log lines or errors.
 
 mod secret;
 mod tls;
@@ -31,72 +31,69 @@ use crate::config::{HttpAuth, HttpClient, Secret, format_duration, format_size};
 use crate::model::certificate;
 use crate::util::secret_file::SecretFileError;
 
-/// Who asks, as servers log it.
+/// The `User-Agent` of each request.
 const USER_AGENT: &str = concat!("promansible/", env!("CARGO_PKG_VERSION"));
 
-/// A way to ask servers. Cheap to make.
+/// An HTTP client. Cheap to create.
 #[derive(Debug, Clone)]
 pub struct WebClient {
-    /// How they want to be asked.
+    /// Authentication and TLS.
     pub http: HttpClient,
-    /// How long an exchange may take in all.
+    /// The longest time for a whole exchange.
     pub timeout: Duration,
-    /// The largest answer that is read, in bytes.
+    /// The largest accepted response body. *Units*: bytes.
     pub largest: usize,
 }
 
-/// What a server said.
+/// A response.
 #[derive(Debug)]
 pub struct Answer {
-    /// Whether it did what it was asked.
     pub status: StatusCode,
-    /// What it said of the body.
     pub headers: HeaderMap,
-    /// The body.
     pub body: Bytes,
 }
 
-/// Why there is no answer. The sentence is about the server that was asked: who tells it names it.
+/// Why there is no response. Each message is a sentence about the server; the caller names it.
 #[derive(Debug, thiserror::Error)]
 pub enum WebError {
     /// It took too long.
     #[error("it did not answer within {}", format_duration(*.0))]
     Late(Duration),
-    /// Nobody listens.
+    /// Connecting failed.
     #[error("nothing answers there: {0}")]
     Connect(io::Error),
-    /// TLS failed: another certificate than it should be, or no TLS at all.
-    #[error("no TLS with it: {}", certificate::handshake_refusal(.0))]
+    /// The TLS handshake failed: a wrong certificate, or no TLS at all.
+    #[error("TLS handshake failed: {}", certificate::handshake_refusal(.0))]
     Handshake(io::Error),
-    /// It answers something else.
+    /// The response is not HTTP.
     #[error("it does not speak HTTP: {0}")]
     Odd(hyper::Error),
-    /// Its answer broke off.
+    /// The response was cut off.
     #[error("its answer cannot be read: {0}")]
     Broken(Box<dyn std::error::Error + Send + Sync>),
-    /// Its answer is too large.
-    #[error("its answer has more than {}", format_size(*.0 as u64))]
+    /// The response is too large.
+    #[error("its answer is larger than {}", format_size(*.0 as u64))]
     Large(usize),
-    /// A secret cannot be had.
+    /// A secret cannot be read.
     #[error(transparent)]
     Secret(#[from] SecretFileError),
-    /// A certificate or key cannot be had.
+    /// A certificate or key cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The request cannot be made.
-    #[error("cannot be asked: {0}")]
+    /// The request is invalid.
+    #[error("cannot build the request: {0}")]
     Request(String),
 }
 
 impl WebError {
-    /// Whether nobody was reached at all.
+    /// Whether the server could not be reached at all.
     pub fn is_unreached(&self) -> bool {
         matches!(self, Self::Connect(_))
     }
 }
 
 impl WebClient {
-    /// Sends a request whose URI is absolute, and reads the whole answer.
+    /// Sends a request with an absolute URI, and reads the whole response.
     ///
     /// *Cancel safety*: dropping it closes the connection.
     pub async fn send(&self, request: Request<Bytes>) -> Result<Answer, WebError> {
@@ -105,11 +102,11 @@ impl WebClient {
             .map_err(|_| WebError::Late(self.timeout))?
     }
 
-    /// Sends a request whose URI is absolute, and yields its answer as it comes.
+    /// Sends a request with an absolute URI, and returns its response as a stream.
     ///
-    /// *Cancel safety*: dropping it, or what it yields, closes the connection.
+    /// *Cancel safety*: dropping it, or the stream, closes the connection.
     pub async fn open(&self, request: Request<Bytes>) -> Result<Stream, WebError> {
-        let (answer, driver) = tokio::time::timeout(self.timeout, self.ask(request))
+        let (answer, driver) = tokio::time::timeout(self.timeout, self.start(request))
             .await
             .map_err(|_| WebError::Late(self.timeout))??;
         let (parts, body) = answer.into_parts();
@@ -123,14 +120,14 @@ impl WebClient {
         })
     }
 
-    /// Whether somebody listens at an address; whatever he speaks.
+    /// Whether a server listens at an address, with any protocol.
     pub async fn reaches(&self, url: &Uri) -> bool {
         let connected = tokio::time::timeout(self.timeout, connect(url)).await;
         matches!(connected, Ok(Ok(_)))
     }
 
     async fn exchange(&self, request: Request<Bytes>) -> Result<Answer, WebError> {
-        let (answer, _driver) = self.ask(request).await?;
+        let (answer, _driver) = self.start(request).await?;
         let (parts, body) = answer.into_parts();
         Ok(Answer {
             status: parts.status,
@@ -139,15 +136,18 @@ impl WebClient {
         })
     }
 
-    async fn ask(&self, request: Request<Bytes>) -> Result<(Response<Incoming>, Driver), WebError> {
+    async fn start(
+        &self,
+        request: Request<Bytes>,
+    ) -> Result<(Response<Incoming>, Driver), WebError> {
         let (mut parts, body) = request.into_parts();
         let url = std::mem::take(&mut parts.uri);
         let authority = url
             .authority()
             .ok_or_else(|| WebError::Request("the address names no host".to_owned()))?;
-        let word =
-            |text: &str| HeaderValue::from_str(text).map_err(|e| WebError::Request(e.to_string()));
-        parts.headers.insert(HOST, word(authority.as_str())?);
+        let host = HeaderValue::from_str(authority.as_str())
+            .map_err(|e| WebError::Request(e.to_string()))?;
+        parts.headers.insert(HOST, host);
         parts.headers.insert(
             hyper::header::USER_AGENT,
             HeaderValue::from_static(USER_AGENT),
@@ -182,15 +182,13 @@ impl WebClient {
     }
 }
 
-/// Moves a connection on. Dropping it closes the connection.
+/// The task of a connection. Dropping it closes the connection.
 type Driver = JoinSet<Result<(), hyper::Error>>;
 
-/// An answer that is read as it comes.
+/// A response that is read as it arrives.
 #[derive(Debug)]
 pub struct Stream {
-    /// Whether the server does what it was asked.
     pub status: StatusCode,
-    /// What it says of the body.
     pub headers: HeaderMap,
     body: Incoming,
     silence: Duration,
@@ -199,9 +197,9 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// The next piece; `None` at the end.
+    /// Returns the next piece; `None` at the end.
     ///
-    /// *Errors*: `Late` where nothing came for the client's timeout. *Cancel safety*: may be dropped and called again.
+    /// *Errors*: `Late` if nothing arrives within the client's timeout. *Cancel safety*: may be dropped and called again.
     pub async fn next(&mut self) -> Result<Option<Bytes>, WebError> {
         loop {
             let frame = tokio::time::timeout(self.silence, self.body.frame()).await;
@@ -215,7 +213,7 @@ impl Stream {
         }
     }
 
-    /// All that is left of it.
+    /// Reads the rest of the response.
     pub async fn rest(self) -> Result<Bytes, WebError> {
         tokio::time::timeout(self.silence, whole(self.body, self.largest))
             .await
@@ -242,28 +240,28 @@ async fn speak(
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(WebError::Odd)?;
-    // Ends with whoever holds it, also where the time is up.
+    // Ends when its owner is dropped, also on a timeout.
     let mut driver = JoinSet::new();
     driver.spawn(connection);
     let answer = sender.send_request(request).await.map_err(WebError::Odd)?;
     Ok((answer, driver))
 }
 
-/// The address of a path under another address, which may have a path of its own.
+/// Appends a path to a URL, which may have a path of its own.
 pub fn under(base: &Uri, path: &str) -> String {
     format!("{}{path}", base.to_string().trim_end_matches('/'))
 }
 
 async fn connect(url: &Uri) -> io::Result<TcpStream> {
-    let usual = if url.scheme_str() == Some("https") {
+    let default_port = if url.scheme_str() == Some("https") {
         443
     } else {
         80
     };
-    TcpStream::connect((bare_host(url), url.port_u16().unwrap_or(usual))).await
+    TcpStream::connect((bare_host(url), url.port_u16().unwrap_or(default_port))).await
 }
 
-/// Without the brackets of an IPv6 address.
+/// Returns the host of a URL, without the brackets of an IPv6 address.
 fn bare_host(url: &Uri) -> &str {
     let host = url.host().unwrap_or_default();
     host.trim_start_matches('[').trim_end_matches(']')
@@ -287,14 +285,14 @@ async fn authorization(auth: &HttpAuth) -> Result<HeaderValue, WebError> {
             (format!("{scheme} {text}"), Some(credentials))
         }
     };
-    // The library's error would say nothing of where it comes from, and ours must not say what it is.
+    // The library's error would not name the source, and ours must not contain the value.
     let mut value = HeaderValue::from_str(&value).map_err(|_| {
         let source = match secret {
             Some(Secret::File(file)) => file.display().to_string(),
             _ => "--http.config.file".to_owned(),
         };
         WebError::Request(format!(
-            "{source} holds what no HTTP header can: want one line"
+            "{source} contains characters that an HTTP header cannot contain: want one line"
         ))
     })?;
     value.set_sensitive(true);

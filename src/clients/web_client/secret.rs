@@ -1,11 +1,11 @@
-//! Secrets in files, off the async threads.
+//! Reads secrets from files, off the async threads.
 
 use std::io;
 use std::path::Path;
 
 use crate::util::secret_file::{self, SecretFileError};
 
-/// Reads a secret's text: see [`secret_file::read_text`].
+/// Reads a secret: see [`secret_file::read_text`].
 pub(super) async fn read_secret(path: &Path) -> Result<String, SecretFileError> {
     let path = path.to_owned();
     let name = path.display().to_string();

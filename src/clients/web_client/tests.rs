@@ -18,7 +18,7 @@ use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 use super::*;
 use crate::config::{ClientIdentity, TlsClient};
 
-/// A folder with an authority (`ca.pem`), and a client's certificate and key of it.
+/// A folder with a CA (`ca.pem`), and a client certificate and key that it issued.
 pub(crate) struct Pki {
     dir: TempDir,
     ca: CertifiedIssuer<'static, KeyPair>,
@@ -57,7 +57,7 @@ impl Pki {
         self.dir.path().join(name)
     }
 
-    /// TLS of a server for `server.example` that wants a client's certificate if told so.
+    /// The TLS of a server for `server.example`, which requires a client certificate if `mutual`.
     pub(crate) fn acceptor(&self, mutual: bool) -> TlsAcceptor {
         let (cert, key) = self.issue("server.example");
         let provider = Arc::new(ring::default_provider());
@@ -80,7 +80,7 @@ impl Pki {
         TlsAcceptor::from(Arc::new(config))
     }
 
-    /// A server for `server.example` that says what it was asked.
+    /// Starts a server for `server.example` that echoes the head of each request.
     async fn serve(&self, mutual: bool) -> Uri {
         let acceptor = self.acceptor(mutual);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -109,13 +109,13 @@ async fn echo(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
         }
         asked.push(byte[0]);
         if asked[0] == 0x16 {
-            return; // TLS begins so, and HTTP never does.
+            return; // TLS begins with this byte, HTTP never does.
         }
     }
     let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", asked.len());
     let _ = stream.write_all(&[head.as_bytes(), &asked].concat()).await;
     let _ = stream.flush().await;
-    // What is written is lost where the connection is closed upon unread bytes.
+    // Closing a connection with unread bytes discards what was written.
     let _ = stream.read(&mut [0]).await;
 }
 
@@ -166,7 +166,7 @@ async fn a_certificate_must_be_of_the_authority_and_have_the_name() {
     };
     let refused = ask(tls(unnamed), &url).await.unwrap_err();
     assert!(refused.contains("not valid for"), "{refused}");
-    // The system does not know the authority.
+    // The system does not know the CA.
     let system = TlsClient {
         ca_file: None,
         ..named.clone()
@@ -175,19 +175,19 @@ async fn a_certificate_must_be_of_the_authority_and_have_the_name() {
         ask(tls(system), &url)
             .await
             .unwrap_err()
-            .starts_with("no TLS with it: ")
+            .starts_with("TLS handshake failed: ")
     );
     let anyone = TlsClient {
         insecure_skip_verify: true,
         ..TlsClient::default()
     };
     assert!(ask(tls(anyone), &url).await.is_ok());
-    // Neither way round is it mistaken for the other protocol.
+    // Neither protocol is mistaken for the other.
     let http = url.to_string().replace("https", "http").parse().unwrap();
     assert!(ask(tls(named.clone()), &http).await.is_err());
     let https = plain().await.to_string().replace("http", "https");
     let refused = ask(tls(named), &https.parse().unwrap()).await.unwrap_err();
-    assert!(refused.starts_with("no TLS with it: "), "{refused}");
+    assert!(refused.starts_with("TLS handshake failed: "), "{refused}");
 }
 
 #[tokio::test]
@@ -222,7 +222,7 @@ async fn a_server_may_want_a_certificate_too() {
     let refused = ask(with("client.pem", "cert.key"), &url).await.unwrap_err();
     assert_eq!(
         refused,
-        format!("{} holds no private key in PEM", swapped.display())
+        format!("{} contains no private key in PEM", swapped.display())
     );
 }
 
@@ -294,7 +294,7 @@ async fn an_exchange_is_bounded_in_time_and_size() {
             .unwrap()
     };
     let refused = client.send(request()).await.unwrap_err();
-    assert_eq!(refused.to_string(), "its answer has more than 1KiB");
+    assert_eq!(refused.to_string(), "its answer is larger than 1KiB");
 
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", silent.local_addr().unwrap());

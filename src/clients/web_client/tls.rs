@@ -1,4 +1,4 @@
-//! From `tls_config` to what rustls wants.
+//! Builds the TLS client configuration from `tls_config`.
 
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
@@ -20,31 +20,31 @@ use crate::config::TlsClient;
 use crate::model::certificate::{self, Purpose, Trusted};
 use crate::util::secret_file::{self, SecretFileError};
 
-/// Why TLS cannot be spoken.
+/// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file of certificates cannot be used.
+    /// A certificate file cannot be used.
     #[error("{}: {}", .0.display(), .1)]
     Certificates(PathBuf, String),
-    /// A key's file cannot be read.
+    /// A key file cannot be read.
     #[error(transparent)]
     Secret(#[from] SecretFileError),
-    /// A file holds no key.
-    #[error("{} holds no private key in PEM", .0.display())]
+    /// A file contains no key.
+    #[error("{} contains no private key in PEM", .0.display())]
     Key(PathBuf),
-    /// rustls refuses it.
+    /// rustls rejects the configuration.
     #[error("TLS: {0}")]
     Refused(#[from] rustls::Error),
 }
 
-/// The system's certificate authorities, read once: those that are added later count after a restart.
+/// The system's certificate authorities. They are read once, so later ones need a restart.
 static SYSTEM: LazyLock<Trusted> = LazyLock::new(|| {
     let mut trusted = Trusted::empty();
     trusted.add_readable(rustls_native_certs::load_native_certs().certs);
     trusted
 });
 
-/// Reads the files, and builds what a client needs. It blocks.
+/// Reads the files and builds the client configuration. Blocks.
 pub fn client_config(settings: &TlsClient) -> Result<Arc<ClientConfig>, TlsError> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -95,14 +95,14 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let read = CertificateDer::pem_reader_iter(BufReader::new(open));
     let chain: Vec<_> = read
         .collect::<Result<_, _>>()
-        .map_err(|e| failed(format!("is no PEM: {e}")))?;
+        .map_err(|e| failed(format!("is not PEM: {e}")))?;
     if chain.is_empty() {
-        return Err(failed("holds no certificate in PEM".to_owned()));
+        return Err(failed("contains no certificate in PEM".to_owned()));
     }
     Ok(chain)
 }
 
-/// Servers whose certificate an authority issued, or is trusted as itself.
+/// Accepts server certificates that a CA issued or that are listed themselves.
 #[derive(Debug)]
 struct Servers {
     verifier: Arc<WebPkiServerVerifier>,
@@ -150,7 +150,7 @@ impl ServerCertVerifier for Servers {
     }
 }
 
-/// `insecure_skip_verify`: whoever answers is believed to be who he says. The handshake is still checked.
+/// `insecure_skip_verify`: accepts any server certificate. The signatures of the handshake are still checked.
 #[derive(Debug)]
 struct NoVerification(Arc<CryptoProvider>);
 

@@ -132,10 +132,10 @@ fn names_that_could_mean_something_else_are_refused() {
         assert!(why.starts_with("groups: "), "{group}: {why}");
     }
     let why = typed(&json!({"name": "web3", "groups": ["b", "a", "b"]})).unwrap_err();
-    assert_eq!(why, r#"groups: "b" stands twice"#);
+    assert_eq!(why, r#"groups: "b" is listed twice"#);
     let many: Vec<String> = (0..=GROUPS).map(|n| format!("g{n}")).collect();
     let why = typed(&json!({"name": "web3", "groups": many})).unwrap_err();
-    assert_eq!(why, "groups: 101 of them; want 100 at most");
+    assert_eq!(why, "groups: 101 groups; at most 100 are allowed");
 }
 
 #[test]
@@ -160,9 +160,11 @@ fn no_variable_chooses_a_program_of_the_controller() {
         "ansible_password",
     ] {
         let why = typed(&json!({"name": "web3", "vars": {name: "local"}})).unwrap_err();
-        let wanted = format!("vars: {name:?} steers Ansible itself");
+        let wanted = format!("vars: {name:?} controls Ansible itself");
         assert!(why.starts_with(&wanted), "{why}");
-        assert!(why.ends_with("takes ansible_port, ansible_python_interpreter, ansible_user"));
+        assert!(
+            why.ends_with("accepts are ansible_port, ansible_python_interpreter, ansible_user")
+        );
     }
     for (name, value) in [
         ("ansible_port", json!("22")),
@@ -200,7 +202,7 @@ fn no_variable_chooses_a_program_of_the_controller() {
 #[test]
 fn what_is_no_enrolment_is_said_with_its_field() {
     for (text, why) in [
-        ("[\"web3\"]", "the body is no JSON object"),
+        ("[\"web3\"]", "the body is not a JSON object"),
         ("{}", "missing field `name`"),
         (
             r#"{"name":"a","adress":"b"}"#,
@@ -210,10 +212,10 @@ fn what_is_no_enrolment_is_said_with_its_field() {
             r#"{"name":7}"#,
             "invalid type: integer `7`, expected a string",
         ),
-        (r#"{"name":"a","vars":[]}"#, "vars: found []; want"),
+        (r#"{"name":"a","vars":[]}"#, "vars: found []; expected"),
         (
             r#"{"name":"a","vars":{"x":1,"x":2}}"#,
-            "vars: the key \"x\" stands twice",
+            "vars: duplicate key \"x\"",
         ),
     ] {
         let found = enrolment(text.as_bytes()).unwrap_err().to_string();

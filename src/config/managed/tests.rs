@@ -18,9 +18,9 @@ schedules: [{name: dns, cron: '@hourly', roles: [check_dns], target: {group: all
     build("promansible.yml", yaml, &roles).unwrap()
 }
 
-fn kept(kind: ManagedKind, name: &str, json: &Value) -> ManagedObjects {
+fn kept(kind: ManagedKind, name: &str, json: &Value) -> StoredObject {
     let at = DateTime::UNIX_EPOCH;
-    ManagedObjects {
+    StoredObject {
         kind,
         name: name.to_owned(),
         json: json.to_string(),
@@ -32,7 +32,7 @@ fn kept(kind: ManagedKind, name: &str, json: &Value) -> ManagedObjects {
 
 fn read(kind: ManagedKind, json: &str) -> Result<(ManagedObject, String), String> {
     config()
-        .read_kept(kind, json.as_bytes())
+        .parse_managed(kind, json.as_bytes())
         .map_err(|e| e.to_string())
 }
 
@@ -76,7 +76,7 @@ fn what_is_wrong_is_said_with_its_field() {
         (
             ManagedKind::Binding,
             "[]",
-            r#"the body is no JSON object: want {"name": …}"#,
+            r#"the body is not a JSON object: expected {"name": …}"#,
         ),
         (
             ManagedKind::Binding,
@@ -86,7 +86,7 @@ fn what_is_wrong_is_said_with_its_field() {
         (
             ManagedKind::Binding,
             r#"{"name": "a", "name": "b"}"#,
-            "the body is not JSON: the key \"name\" stands twice at line 1 column 26",
+            "the body is not JSON: duplicate key \"name\" at line 1 column 26",
         ),
         (
             ManagedKind::Schedule,
@@ -96,12 +96,12 @@ fn what_is_wrong_is_said_with_its_field() {
         (
             ManagedKind::Schedule,
             r#"{"name": "a", "cron": "0 0 30 2 *", "roles": ["check_dns"], "target": "controller"}"#,
-            "cron: \"0 0 30 2 *\" is not a cron expression: this time never comes; say a day that its month has",
+            "cron: \"0 0 30 2 *\" is not a cron expression: this time never occurs; choose a day that exists in that month",
         ),
         (
             ManagedKind::Schedule,
             r#"{"name": "a", "cron": "@daily", "roles": ["check_dns"], "target": {"alerting_host": "x"}}"#,
-            "target: there is no alert that names the host; say where it runs: ",
+            "target: there is no alert to take the host from; set where it runs: ",
         ),
         (
             ManagedKind::Schedule,
@@ -116,7 +116,7 @@ fn what_is_wrong_is_said_with_its_field() {
         (
             ManagedKind::Schedule,
             r#"{"name": "a", "cron": "@daily", "roles": ["check_dns"], "target": "controller", "vars": {"ansible_user": 1}}"#,
-            "vars: \"ansible_user\" steers Ansible itself",
+            "vars: \"ansible_user\" controls Ansible itself",
         ),
         (
             ManagedKind::Schedule,
@@ -132,7 +132,7 @@ fn what_is_wrong_is_said_with_its_field() {
         (
             ManagedKind::Binding,
             r#"{"name": "a  b", "roles": ["handle_disk"], "matchers": ["a=b"]}"#,
-            "name: \"a  b\" cannot be a binding's name: it ",
+            "name: \"a  b\" is not a valid binding name: it ",
         ),
         (
             ManagedKind::Binding,
@@ -142,7 +142,7 @@ fn what_is_wrong_is_said_with_its_field() {
         (
             ManagedKind::Binding,
             r#"{"name": "ab", "roles": "handle_disk", "matchers": ["a=b"]}"#,
-            "roles: want a list here; ",
+            "roles: expected a list here; ",
         ),
     ] {
         let said = read(kind, json).unwrap_err();
@@ -157,7 +157,7 @@ fn what_is_kept_joins_what_the_file_says_or_is_a_conflict() {
         kept(ManagedKind::Schedule, name, &json)
     };
     let binding = json!({"name": "dns", "matchers": ["a=b"], "roles": ["handle_disk"]});
-    let config = config().with_kept(&[
+    let config = config().with_managed(&[
         schedule("dns", "check_dns"),
         schedule("gone", "check_gone"),
         schedule("nightly", "check_dns"),
@@ -170,9 +170,10 @@ fn what_is_kept_joins_what_the_file_says_or_is_a_conflict() {
     let conflicts: Vec<String> = config.conflicts.iter().map(ToString::to_string).collect();
     assert_eq!(conflicts.len(), 2);
     assert!(
-        conflicts[0].starts_with("the schedule \"dns\" takes no part: the configuration file has")
+        conflicts[0]
+            .starts_with("the schedule \"dns\" is ignored: the configuration file already has")
     );
-    assert!(conflicts[1].starts_with("the schedule \"gone\" takes no part: roles: unknown role"));
+    assert!(conflicts[1].starts_with("the schedule \"gone\" is ignored: roles: unknown role"));
 }
 
 #[test]
@@ -184,11 +185,11 @@ fn what_yaml_takes_for_a_text_is_none_in_json() {
     };
     assert_eq!(
         with("name", json!(false)),
-        Err("name: found false; want a text".to_owned())
+        Err("name: found false; expected a string".to_owned())
     );
     assert_eq!(
         with("target", json!({"hosts": [7]})),
-        Err("target: found {\"hosts\":[7]}; want names as texts".to_owned())
+        Err("target: found {\"hosts\":[7]}; expected names as strings".to_owned())
     );
     assert_eq!(with("jitter", json!(0)), Ok(()));
     assert_eq!(with("jitter", Value::Null), Ok(()));
@@ -234,7 +235,10 @@ fn guards_are_typed_as_json_has_them() {
     assert_eq!(verbosity(Value::Null), Ok(0));
     assert!(verbosity(json!(0.5)).is_err() && verbosity(json!("3")).is_err());
     let twice = with("skip_tags", json!(["slow", "slow"])).unwrap_err();
-    assert!(twice.contains("the tag \"slow\" stands twice"), "{twice}");
+    assert!(
+        twice.contains("the tag \"slow\" is listed twice"),
+        "{twice}"
+    );
     let approval = |value| with("approval", value).map(|binding| binding.approval.is_some());
     assert_eq!(approval(json!({"required": true, "ttl": "2h"})), Ok(true));
     assert_eq!(approval(json!({"required": false})), Ok(false));

@@ -1,10 +1,10 @@
-//! A line of YAML in parts: keys, values, comments. It need not be good YAML.
+//! Splits a line of YAML into keys, values and comments. The YAML may be invalid.
 
 use std::ops::Range;
 
 use super::is_known;
 
-/// What is open where a line begins: brackets, and a quote.
+/// The open brackets and the open quote at the start of a line.
 #[derive(Default)]
 pub(super) struct Open {
     brackets: Vec<char>,
@@ -29,11 +29,11 @@ pub(super) struct Piece {
     pub(super) kind: Kind,
     pub(super) place: Range<usize>,
     pub(super) text: String,
-    /// The key of the line that it stands under.
+    /// The nearest parent key in the line.
     pub(super) nearest: Option<String>,
-    /// Whether the keys around that one are known.
+    /// Whether the other parent keys are known.
     pub(super) outer_known: bool,
-    /// Whether it stands alone where a key and a value belong.
+    /// Whether it is alone where a key and a value are expected.
     pub(super) alone: bool,
 }
 
@@ -50,16 +50,16 @@ impl Piece {
     }
 }
 
-/// A key of a line, within so many brackets.
-struct Held {
+/// A key of a line, and the depth of its brackets.
+struct OpenKey {
     depth: usize,
     key: String,
     outer_known: bool,
 }
 
-/// The keys that stand around a place of a line.
+/// The parent keys of a place in a line.
 #[derive(Default)]
-struct Keys(Vec<Held>);
+struct Keys(Vec<OpenKey>);
 
 impl Keys {
     fn close(&mut self, depth: usize) {
@@ -71,7 +71,7 @@ impl Keys {
     fn open(&mut self, depth: usize, key: String) {
         let outer = self.0.last();
         let outer_known = outer.is_none_or(|of| of.outer_known && is_known(&of.key));
-        self.0.push(Held {
+        self.0.push(OpenKey {
             depth,
             key,
             outer_known,
@@ -87,7 +87,7 @@ impl Keys {
     }
 }
 
-/// Takes a line apart. It need not be good YAML.
+/// Splits a line. The YAML may be invalid.
 pub(super) fn scan(line: &str, open: &mut Open) -> Vec<Piece> {
     let chars: Vec<char> = line.chars().collect();
     let text = |range: Range<usize>| -> String {
@@ -145,7 +145,7 @@ pub(super) fn scan(line: &str, open: &mut Open) -> Vec<Piece> {
     pieces
 }
 
-/// Whether the colon of a key is here.
+/// Whether the character is the colon of a key.
 fn is_colon(chars: &[char], at: usize) -> bool {
     chars.get(at) == Some(&':')
         && chars
@@ -173,7 +173,7 @@ fn end_of_scalar(chars: &[char], from: usize, open: &mut Open) -> usize {
     end
 }
 
-/// Behind the closing quote; at the end of the line if there is none.
+/// Returns the place after the closing quote, or the end of the line if there is none.
 fn end_of_quoted(chars: &[char], from: usize, quote: char, open: &mut Open) -> usize {
     let mut at = from;
     while at < chars.len() {

@@ -7,7 +7,7 @@ use crate::config::load_http_client;
 
 const SECRET: &str = "hunter2canary";
 
-/// What is wrong with each stands in the same line as a secret, or below it, or is the secret.
+/// The defect of each is on the line of a secret, or below it, or is the secret.
 const BAD: [&str; 46] = [
     "notifiers: [{name: a, slack: {api_url: 'https://hooks.example/SECRET'}}]",
     "notifiers: [{name: a, slack: {api_url: 'https://hooks.example/SECRET}}]",

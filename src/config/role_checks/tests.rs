@@ -8,7 +8,8 @@ use crate::config::role_metadata::about;
 
 const DATA: &str = "tests/data/config/bad_checks";
 
-/// `NAME.yml` is a role's file with one defect, and `NAME.txt` is what is said of it. `UPDATE_GOLDEN=1` writes the latter.
+/// `NAME.yml` is a role's file with one defect, and `NAME.txt` is its message. `UPDATE_GOLDEN=1` writes the
+/// latter.
 #[test]
 fn every_bad_file_of_a_role_is_refused_in_these_words() {
     let update = std::env::var_os("UPDATE_GOLDEN").is_some_and(|value| value == "1");
@@ -88,9 +89,12 @@ fn what_two_roles_share_must_be_the_same_in_both() {
     let one = up("It is up.", "[a, b]");
     assert!(build(&[&one, &up("It is up.", "[b, a]")]).is_ok());
     for (other, differs) in [
-        (up("It works.", "[a, b]"), "another help in"),
-        (up("It is up.", "[a]"), "other labels in"),
-        (up("It works.", "[]"), "another help and other labels in"),
+        (up("It works.", "[a, b]"), "a different help in"),
+        (up("It is up.", "[a]"), "different labels in"),
+        (
+            up("It works.", "[]"),
+            "a different help and different labels in",
+        ),
     ] {
         let error = build(&[&one, &other]).unwrap_err().to_string();
         assert!(error.starts_with("2.yml:1:"), "{error}");

@@ -56,7 +56,7 @@ fn a_variable_that_no_role_knows_is_refused_where_all_say_what_they_know() {
         folder
             .check(&["dns"], &json!({"dns_treis": 3, "dns_tries": "x"}))
             .unwrap_err(),
-        "vars.dns_tries: found \"x\"; want a whole number; vars.dns_treis: dns does not know it; did you mean \
+        "vars.dns_tries: found \"x\"; want a whole number; vars.dns_treis: dns has no such variable; did you mean \
          \"dns_tries\"? the variables are dns_name, dns_tries"
     );
     // The file of its own is taken alone.
@@ -69,7 +69,7 @@ fn a_variable_that_no_role_knows_is_refused_where_all_say_what_they_know() {
         .check(&["dns", "ping"], &json!({"tries": 3}))
         .unwrap_err();
     assert!(
-        both.starts_with("vars.tries: no role of these knows it; the variables are "),
+        both.starts_with("vars.tries: none of these roles has such a variable; the variables are "),
         "{both}"
     );
     // A role that does not say what it knows may know all.
@@ -90,10 +90,10 @@ fn what_is_set_elsewhere_is_not_missing() {
     ]);
     assert_eq!(
         folder.check(&["r"], &json!({})).unwrap_err(),
-        "vars.given: it is missing, and required; want a text"
+        "vars.given: it is required but missing; want a text"
     );
     assert_eq!(folder.check(&["r"], &json!({"given": 1})), Ok(()));
-    // Where more comes from is not known, but what may be given is.
+    // The source of other variables is unknown, but the accepted names are known.
     for role in ["needy", "split"] {
         assert_eq!(folder.check(&[role], &json!({})), Ok(()));
         assert!(folder.check(&[role], &json!({"others": 1})).is_err());
@@ -128,13 +128,13 @@ fn what_cannot_be_read_is_a_warning_and_checks_nothing() {
     for (role, warning) in [
         (
             "tabs",
-            "meta/argument_specs.yml:2:1: a tab indents this line",
+            "meta/argument_specs.yml:2:1: this line is indented with a tab",
         ),
         (
             "long",
-            "meta/argument_specs.yml cannot be read: it has more than 1 MiB",
+            "meta/argument_specs.yml cannot be read: it is larger than 1 MiB",
         ),
-        ("twice", "defaults/main.yml:2:1: the key \"a\" stands twice"),
+        ("twice", "defaults/main.yml:2:1: duplicate key \"a\""),
     ] {
         assert_eq!(folder.about(role).warnings, [warning]);
         assert_eq!(
@@ -149,7 +149,7 @@ fn what_cannot_be_read_is_a_warning_and_checks_nothing() {
     }
     assert_eq!(folder.about("vault").warnings, [""; 0]);
     assert_eq!(folder.check(&["vault"], &json!({})), Ok(()));
-    // What is wrong with a value is told all the same, where the spec itself can be read.
+    // A wrong value is still reported if the spec itself can be read.
     assert!(
         folder
             .check(&["twice"], &json!({"dns_tries": "x"}))
@@ -178,7 +178,7 @@ fn what_a_role_keeps_for_itself_is_not_taken() {
     };
     assert_eq!(
         refused(&["bare"], "bare_script"),
-        "vars.bare_script: bare sets it in its own vars, where it is nothing to choose; leave it out"
+        "vars.bare_script: bare sets it in its own vars, so it cannot be changed; leave it out"
     );
     assert!(refused(&["dns"], "dns_script").starts_with("vars.dns_script: dns sets it"));
     assert_eq!(
@@ -200,7 +200,7 @@ fn what_a_role_keeps_for_itself_is_not_taken() {
     roles.not_over_api = [mark].into();
     assert_eq!(
         check(&roles, json!({"dns_name": "a"})).unwrap_err(),
-        "vars.dns_name: dns does not take it over the API (not_over_api in its meta/promansible.yml); set it in the \
+        "vars.dns_name: dns does not accept it over the API (not_over_api in its meta/promansible.yml); set it in the \
          configuration file or the inventory"
     );
     let of_dependency = check(&roles, json!({"dns_nam": "a"})).unwrap_err();

@@ -1,4 +1,4 @@
-//! What fires, and the alert types: `/api/v1/alerts`, `/api/v1/alert-types`.
+//! Firing alerts and alert types: `/api/v1/alerts`, `/api/v1/alert-types`.
 
 mod episode;
 
@@ -19,16 +19,16 @@ use crate::services::rule_discovery::{Health, Problem};
 use crate::store::{Episode, StoreError};
 pub(in crate::http) use episode::cursor;
 
-/// How many alerts a page holds where nothing is said.
+/// The default number of alerts on a page.
 const PAGE: usize = 50;
 
-/// How many it holds at most.
+/// The maximum number of alerts on a page.
 const PAGE_LIMIT: usize = 1000;
 
-/// How many episodes are shown of one alert type.
+/// The number of episodes shown for an alert type.
 const EPISODES: usize = 20;
 
-/// Answers what is below `alerts` and `alert-types`.
+/// Handles `alerts` and `alert-types`.
 pub(crate) async fn answer(
     context: &Context,
     method: &Method,
@@ -36,7 +36,7 @@ pub(crate) async fn answer(
     query: &str,
 ) -> Reply {
     let reads = matches!(*method, Method::GET | Method::HEAD);
-    let answered = match parts {
+    let result = match parts {
         ["alerts" | "alert-types"] | ["alerts" | "alert-types", _] if !reads => {
             return reply::method_not_allowed("GET, HEAD");
         }
@@ -49,33 +49,33 @@ pub(crate) async fn answer(
             format_args!("there is no /api/v1/{}", parts.join("/")),
         )),
     };
-    answered.unwrap_or_else(|refused| refused)
+    result.unwrap_or_else(|error| error)
 }
 
 #[derive(Serialize)]
 struct Alerts {
     alerts: Vec<EpisodeAnswer>,
-    /// Give this as `cursor` to get the next page.
+    /// The `cursor` of the next page.
     next: Option<String>,
 }
 
 async fn firing(context: &Context, query: &str) -> Result<Reply, Reply> {
-    let asked = AlertsQuery::parse(query);
-    let asked = asked.map_err(|why| reply::error(StatusCode::BAD_REQUEST, why))?;
-    if asked.host.is_some()
+    let parsed = AlertsQuery::parse(query);
+    let parsed = parsed.map_err(|why| reply::error(StatusCode::BAD_REQUEST, why))?;
+    if parsed.host.is_some()
         && let Err(why) = context.inventory.latest()
     {
         return Err(reply::error(StatusCode::SERVICE_UNAVAILABLE, why));
     }
     let hosts = Arc::new(Hosts::new(context));
-    let (of, host) = (Arc::clone(&hosts), asked.host);
+    let (of, host) = (Arc::clone(&hosts), parsed.host);
     let takes = move |episode: &Episode| match &host {
         Some(host) => of.of(&episode.labels) == Some(host),
         None => true,
     };
     let page = context
         .store
-        .firing(asked.alertname, takes, asked.before, asked.limit)
+        .firing(parsed.alertname, takes, parsed.before, parsed.limit)
         .await
         .map_err(|e| reply::failed(&e))?;
     let next = page.next.map(cursor);
@@ -88,13 +88,13 @@ async fn firing(context: &Context, query: &str) -> Result<Reply, Reply> {
 
 async fn one_alert(context: &Context, id: &str) -> Result<Reply, Reply> {
     let key = key(id).ok_or_else(|| {
-        let why = format_args!("{id:?} is not the id of an alert in a list");
+        let why = format_args!("{id:?} is not the id of an alert");
         reply::error(StatusCode::BAD_REQUEST, why)
     })?;
     let page = context.store.episode(key).await;
     let page = page.map_err(|e| reply::failed(&e))?;
     if page.episodes.is_empty() {
-        let why = format_args!("no alert {id} is kept");
+        let why = format_args!("there is no alert {id}");
         return Err(reply::error(StatusCode::NOT_FOUND, why));
     }
     let hosts = Hosts::new(context);
@@ -111,26 +111,26 @@ struct AlertsQuery {
 
 impl AlertsQuery {
     fn parse(query: &str) -> Result<Self, String> {
-        let mut asked = Self {
+        let mut parsed = Self {
             limit: PAGE,
             ..Self::default()
         };
         for (name, value) in query::fields(query)? {
             let value = value.into_owned();
             match &*name {
-                "alertname" => asked.alertname = Some(value),
-                "host" => asked.host = Some(value),
+                "alertname" => parsed.alertname = Some(value),
+                "host" => parsed.host = Some(value),
                 "limit" => {
                     let limit = value.parse().ok();
                     let limit = limit.filter(|limit| (1..=PAGE_LIMIT).contains(limit));
-                    asked.limit = limit.ok_or_else(|| {
+                    parsed.limit = limit.ok_or_else(|| {
                         format!("limit: {value:?} is not a number from 1 to {PAGE_LIMIT}")
                     })?;
                 }
                 "cursor" => {
                     let key = key(&value);
-                    asked.before = Some(key.ok_or_else(|| {
-                        format!("cursor: {value:?} is not what an answer said as `next`")
+                    parsed.before = Some(key.ok_or_else(|| {
+                        format!("cursor: {value:?} is not the `next` of an earlier page")
                     })?);
                 }
                 _ => {
@@ -140,31 +140,30 @@ impl AlertsQuery {
                 }
             }
         }
-        Ok(asked)
+        Ok(parsed)
     }
 }
 
-/// All alert types, and how the places are that they are known from.
+/// All alert types, and the state of their sources.
 #[derive(Serialize)]
 pub(crate) struct Catalogue {
-    /// The types, by name.
+    /// Sorted by name.
     pub(crate) alert_types: Vec<AlertType>,
-    /// The places.
     #[serde(flatten)]
     pub(crate) places: Places,
 }
 
-/// How the places are that alert types are known from.
+/// The state of the sources of alert types.
 #[derive(Serialize)]
 pub(crate) struct Places {
-    /// Nothing where Prometheus is not configured.
+    /// `None` if Prometheus is not configured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) prometheus: Option<Health>,
     /// Rule files that could not be read.
     pub(crate) problems: Vec<Problem>,
 }
 
-/// Puts together what is known; those with, or those without bindings if that is asked for.
+/// Builds the catalogue; optionally only the types without, or only those with, bindings.
 pub(crate) async fn catalogue(
     context: &Context,
     unbound: Option<bool>,
@@ -173,10 +172,10 @@ pub(crate) async fn catalogue(
     let seen = context.store.alert_types().await?;
     let firing = context.store.firing_counts().await?;
     let config = Arc::clone(&context.config.borrow());
-    let together = move || {
+    let build = move || {
         let mut types = alert_types::catalogue(&known.rules, seen, &firing, &config.bindings);
         if let Some(unbound) = unbound {
-            types.retain(|of| of.bindings.is_empty() == unbound);
+            types.retain(|alert_type| alert_type.bindings.is_empty() == unbound);
         }
         Catalogue {
             alert_types: types,
@@ -186,8 +185,8 @@ pub(crate) async fn catalogue(
             },
         }
     };
-    let put = tokio::task::spawn_blocking(together).await;
-    put.map_err(|_| StoreError::Closed)
+    let built = tokio::task::spawn_blocking(build).await;
+    built.map_err(|_| StoreError::Closed)
 }
 
 async fn types(context: &Context, query: &str) -> Result<Reply, Reply> {
@@ -216,9 +215,9 @@ struct TypeDetail {
     #[serde(flatten)]
     of: AlertType,
     rules: Vec<Arc<Rule>>,
-    /// The last ones, those that began last first.
+    /// The last episodes, newest first.
     last_episodes: Vec<EpisodeAnswer>,
-    /// Of all alert types.
+    /// The sources of all alert types.
     #[serde(flatten)]
     places: Places,
 }
@@ -242,7 +241,7 @@ async fn one_type(context: &Context, name: String) -> Result<Reply, Reply> {
     if rules.is_empty() && seen.is_none() && page.episodes.is_empty() {
         return Err(reply::error(
             StatusCode::NOT_FOUND,
-            format_args!("no rule and no alert that came has the name {name:?}"),
+            format_args!("no rule and no received alert has the name {name:?}"),
         ));
     }
     let config = Arc::clone(&context.config.borrow());
@@ -268,12 +267,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_query_is_taken_whole_or_refused_by_its_field() {
-        let asked =
+    fn a_query_is_parsed_or_its_invalid_field_named() {
+        let parsed =
             AlertsQuery::parse("alertname=A+b&host=h&limit=3&cursor=00000000000000ff--5").unwrap();
-        assert_eq!(asked.alertname.as_deref(), Some("A b"));
-        assert_eq!((asked.host.as_deref(), asked.limit), (Some("h"), 3));
-        let before = asked.before.unwrap();
+        assert_eq!(parsed.alertname.as_deref(), Some("A b"));
+        assert_eq!((parsed.host.as_deref(), parsed.limit), (Some("h"), 3));
+        let before = parsed.before.unwrap();
         assert_eq!(cursor(before), "00000000000000ff--5");
         for (query, message) in [
             ("limit=0", "limit: \"0\" is not a number from 1 to 1000"),
@@ -283,7 +282,7 @@ mod tests {
             ),
             (
                 "cursor=7",
-                "cursor: \"7\" is not what an answer said as `next`",
+                "cursor: \"7\" is not the `next` of an earlier page",
             ),
             ("host=a&host=b", "host: given more than once"),
             (

@@ -1,6 +1,6 @@
-//! Starting a run by hand.
+//! Queues a manual run.
 //!
-//! 202 only after the run is on disk, queued. What it does is no matter of the request: ask for the run by its number.
+//! Returns 202 only after the queued run is on disk. The request does not wait for the run: get it by its number.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::plan;
 use crate::util::clock;
 use crate::util::suggest::did_you_mean;
 
-/// The largest body. Its variables are kept with the run, and as many runs may wait as `runs.queue_limit` says.
+/// The largest body. Its variables are kept with the run, and up to `runs.queue_limit` runs may wait. *Units*: bytes.
 pub(crate) const LARGEST: u64 = 64 << 10;
 
 #[derive(Serialize)]
@@ -28,7 +28,7 @@ struct StartAnswer {
 }
 
 pub(crate) async fn start(context: &Context, request: Request<Incoming>) -> Reply {
-    // The client may go away while the answer is made. What was begun is ended all the same, and logged.
+    // The client may disconnect meanwhile. The request is completed all the same, and logged.
     let context = context.clone();
     let answer = tokio::spawn(async move {
         let timeout = context.config.borrow().receiver.body_timeout;
@@ -44,23 +44,23 @@ pub(crate) async fn start(context: &Context, request: Request<Incoming>) -> Repl
     answer.await.unwrap_or_else(|_| {
         reply::error(
             StatusCode::INTERNAL_SERVER_ERROR,
-            "the run could not be taken; see the log",
+            "the run could not be queued; see the log",
         )
     })
 }
 
-/// The hosts that a person named in `limit`, each of which must be one of the target.
+/// Limits the hosts of the target to those in `limit`, all of which must be hosts of the target.
 fn narrowed(mut hosts: Vec<String>, limit: &[String]) -> Result<Vec<String>, ApiError> {
-    if let Some(stranger) = limit.iter().find(|host| !hosts.contains(host)) {
-        let help = did_you_mean(stranger, &hosts, "its hosts are");
-        let why = format_args!("limit: {stranger:?} is not a host of the target; {help}");
+    if let Some(unknown) = limit.iter().find(|host| !hosts.contains(host)) {
+        let help = did_you_mean(unknown, &hosts, "its hosts are");
+        let why = format_args!("limit: {unknown:?} is not a host of the target; {help}");
         return Err(ApiError::bad(why).about("limit"));
     }
     hosts.retain(|host| limit.is_empty() || limit.contains(host));
     Ok(hosts)
 }
 
-/// Queues what this JSON asks for: see [`config::manual`].
+/// Queues the run that this JSON describes: see [`config::manual`].
 pub(crate) async fn queue(context: &Context, json: &[u8]) -> Result<RunId, ApiError> {
     context.configs.follow_roles().await;
     let config = Arc::clone(&context.config.borrow());
@@ -80,8 +80,8 @@ pub(crate) async fn queue(context: &Context, json: &[u8]) -> Result<RunId, ApiEr
     let checked = roles.check_vars(&work.roles, &work.vars, &sets);
     checked.map_err(|e| ApiError::bad(&e).about(&e.first().0))?;
     vars::no_templates(&inventory, &work.vars)?;
-    let (roles, touched) = (work.roles.join(","), hosts.join(","));
-    let said = audit_note::work(&work, &hosts);
+    let (role_names, host_names) = (work.roles.join(","), hosts.join(","));
+    let summary = audit_note::work(&work, &hosts);
     let check = work.check;
     let id = context
         .store
@@ -93,14 +93,16 @@ pub(crate) async fn queue(context: &Context, json: &[u8]) -> Result<RunId, ApiEr
             clock::now(),
         )
         .await?;
-    context.note.did(format_args!("started run {id}: {said}"));
+    context
+        .note
+        .did(format_args!("started run {id}: {summary}"));
     tracing::info!(
         run = id.0,
         by = context.caller.name_or("-"),
-        roles,
-        hosts = touched,
+        roles = role_names,
+        hosts = host_names,
         check,
-        "run asked for by hand"
+        "manual run requested"
     );
     Ok(id)
 }

@@ -1,4 +1,4 @@
-//! `/api/v1/…`, in the envelope of Prometheus's HTTP API.
+//! Dispatches `/api/v1/…`. Responses use the envelope of Prometheus's HTTP API.
 
 use hyper::Method;
 

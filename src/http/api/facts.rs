@@ -1,7 +1,7 @@
-//! `/api/v1/facts`: what is known of hosts.
+//! `/api/v1/facts`: the facts of hosts.
 //!
-//! - `GET /facts`: whose facts there are. `GET /facts/HOST`: the facts. `GET /facts/HOST/changes`: what changed when.
-//! - `POST /facts`: facts that others gathered, `{"gathered_at": TIME, "facts": {HOST: {…}}}`.
+//! - `GET /facts`: the hosts with facts. `GET /facts/HOST`: the facts. `GET /facts/HOST/changes`: their changes.
+//! - `POST /facts`: imports facts that were gathered elsewhere, `{"gathered_at": TIME, "facts": {HOST: {…}}}`.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ use crate::store::{ChangedAt, FactsOf};
 use crate::util::blocking::in_place;
 use crate::util::clock;
 
-/// The largest body: the facts of a few hundred hosts. Who has more sends several.
+/// The largest body: the facts of a few hundred hosts. More hosts need several requests. *Units*: bytes.
 const LARGEST: u64 = 32 << 20;
 
 #[derive(Serialize)]
@@ -43,7 +43,7 @@ struct ChangesOf {
     changes: Vec<ChangedAt>,
 }
 
-/// Answers what is below `/api/v1/facts`; `rest` is what follows, without the slash.
+/// Handles `/api/v1/facts`; `rest` is the path after it, without the slash.
 pub(crate) async fn answer(context: &Context, request: Request<Incoming>, rest: &str) -> Reply {
     let method = request.method().clone();
     let reads = matches!(method, Method::GET | Method::HEAD);
@@ -65,7 +65,7 @@ pub(crate) async fn answer(context: &Context, request: Request<Incoming>, rest: 
 async fn list(context: &Context) -> Reply {
     match context.store.facts_list().await {
         Ok(mut hosts) => {
-            let standing = context.inventory.standing();
+            let standing = context.inventory.status();
             hosts.retain(|of| !standing.has_left(&of.host));
             reply::long_success(move || List { hosts }).await
         }
@@ -74,7 +74,7 @@ async fn list(context: &Context) -> Reply {
 }
 
 async fn show(context: &Context, host: String) -> Reply {
-    if context.inventory.standing().has_left(&host) {
+    if context.inventory.status().has_left(&host) {
         return none_of(&host);
     }
     let known = match context.store.facts_json(host.clone()).await {
@@ -94,7 +94,7 @@ async fn show(context: &Context, host: String) -> Reply {
 }
 
 async fn changes(context: &Context, host: String) -> Reply {
-    if context.inventory.standing().has_left(&host) {
+    if context.inventory.status().has_left(&host) {
         return none_of(&host);
     }
     match context.store.fact_changes(host.clone()).await {
@@ -112,7 +112,7 @@ fn none_of(host: &str) -> Reply {
     reply::error(
         StatusCode::NOT_FOUND,
         format_args!(
-            "there are no facts of {host:?}: want the name of a host of the inventory whose facts were gathered"
+            "there are no facts of {host:?}: want the name of an inventory host whose facts were gathered"
         ),
     )
 }
@@ -120,27 +120,30 @@ fn none_of(host: &str) -> Reply {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Import {
-    /// When they were gathered; now, if it is not said.
+    /// When they were gathered; now if absent.
     gathered_at: Option<DateTime<Utc>>,
     facts: BTreeMap<String, Map<String, Value>>,
 }
 
 #[derive(Serialize)]
 struct ImportAnswer {
-    /// Whose facts were kept.
+    /// The hosts whose facts were stored.
     kept: Vec<String>,
-    /// Who is not in the inventory.
+    /// The hosts that are not in the inventory.
     unknown: Vec<String>,
 }
 
 async fn import(context: &Context, request: Request<Incoming>) -> Reply {
-    match take(context, request).await {
+    match store_facts(context, request).await {
         Ok(answer) => reply::success(&answer),
         Err(refusal) => refusal.reply(),
     }
 }
 
-async fn take(context: &Context, request: Request<Incoming>) -> Result<ImportAnswer, ApiError> {
+async fn store_facts(
+    context: &Context,
+    request: Request<Incoming>,
+) -> Result<ImportAnswer, ApiError> {
     let timeout = context.config.borrow().receiver.body_timeout;
     let body = json::body(request, LARGEST, timeout).await?;
     let import: Import = in_place(|| {

@@ -17,7 +17,7 @@ struct Groups {
 #[derive(Serialize)]
 struct GroupAnswer {
     name: String,
-    /// How many hosts, with those of its children.
+    /// The number of hosts, including those of its children.
     hosts: usize,
     /// The groups directly below it.
     children: Vec<String>,
@@ -26,12 +26,12 @@ struct GroupAnswer {
 #[derive(Serialize)]
 struct GroupDetail {
     name: String,
-    /// With those of its children, in the inventory's order.
+    /// Including those of its children, in the inventory's order.
     hosts: Vec<String>,
     children: Vec<String>,
 }
 
-/// `parts` is what follows `groups` in the path.
+/// Handles `groups`; `parts` is the path after it.
 pub(crate) async fn answer(context: &Context, method: &Method, parts: &[&str]) -> Reply {
     let reads = matches!(*method, Method::GET | Method::HEAD);
     match parts {

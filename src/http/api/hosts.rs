@@ -1,6 +1,6 @@
-//! Hosts: of the inventory's sources and enrolled ones; and the inventory as Ansible's inventory scripts print it.
+//! Hosts of the inventory's sources and enrolled hosts, and the inventory as Ansible's inventory scripts print it.
 //!
-//! 201 and 200 only after the change is on disk and in the inventory that alerts are decided by.
+//! Returns 201 and 200 only after the change is on disk and in the inventory that decides alerts.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,17 +21,17 @@ use crate::model::inventory::{Clash, Conflict, EnrolledHost, Host, Inventory};
 use crate::model::run::Work;
 use crate::util::clock;
 
-/// The largest body: as many hosts as [`crate::store::HOSTS_LIMIT`] says are held in memory.
+/// The largest body: up to [`crate::store::HOSTS_LIMIT`] hosts are kept in memory. *Units*: bytes.
 pub(crate) const LARGEST: u64 = 8 << 10;
 
-/// What is told of a host.
+/// The JSON of a host.
 #[derive(Serialize)]
 struct HostAnswer {
     name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     address: Option<String>,
     groups: Vec<String>,
-    /// Where it comes from.
+    /// `file` or `enrolled`.
     source: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     enrolled_at: Option<DateTime<Utc>>,
@@ -58,7 +58,7 @@ impl HostAnswer {
 #[derive(Serialize)]
 struct Hosts {
     hosts: Vec<HostAnswer>,
-    /// Enrolled hosts that take no part.
+    /// Enrolled hosts that are ignored.
     conflicts: Vec<Conflict>,
 }
 
@@ -66,10 +66,10 @@ struct Hosts {
 pub(crate) struct HostDetail {
     #[serde(flatten)]
     host: HostAnswer,
-    /// Of an enrolled host; of the others no variables are known.
+    /// Only for an enrolled host; the variables of the others are not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     vars: Option<Map<String, Value>>,
-    /// Why an enrolled host of this name takes no part.
+    /// Why an enrolled host of this name is ignored.
     #[serde(skip_serializing_if = "Option::is_none")]
     conflict: Option<String>,
 }
@@ -79,7 +79,7 @@ struct Removed {
     name: String,
 }
 
-/// Answers what is below `hosts` and `inventory`, but for [`enroll`].
+/// Handles `hosts` and `inventory`, except [`enroll`].
 pub(crate) async fn answer(context: &Context, method: &Method, parts: &[&str]) -> Reply {
     let reads = matches!(*method, Method::GET | Method::HEAD);
     match parts {
@@ -132,7 +132,7 @@ async fn show(context: &Context, name: &str) -> Result<Reply, ApiError> {
     let conflict = conflicts.find(|conflict| conflict.name == name);
     let Some(host) = inventory.host(name) else {
         let why = match conflict {
-            Some(conflict) => format!("{conflict}, so it takes no part"),
+            Some(conflict) => format!("{conflict}, so it is ignored"),
             None => format!("no host of the inventory is named {name:?}"),
         };
         return Err(ApiError::new(StatusCode::NOT_FOUND, why));
@@ -146,7 +146,7 @@ async fn show(context: &Context, name: &str) -> Result<Reply, ApiError> {
     }))
 }
 
-/// The inventory as Ansible's inventory scripts print it.
+/// Returns the inventory as Ansible's inventory scripts print it.
 async fn script(context: &Context) -> Result<Reply, ApiError> {
     let inventory = inventory(context).await?;
     let text =
@@ -159,7 +159,7 @@ async fn script(context: &Context) -> Result<Reply, ApiError> {
 
 pub(crate) async fn enroll(context: &Context, request: Request<Incoming>) -> Reply {
     let context = context.clone();
-    to_its_end(async move {
+    run_to_completion(async move {
         let timeout = context.config.borrow().receiver.body_timeout;
         let body = match json::body(request, LARGEST, timeout).await {
             Ok(body) => body,
@@ -173,29 +173,29 @@ pub(crate) async fn enroll(context: &Context, request: Request<Incoming>) -> Rep
     .await
 }
 
-/// Enrols the host that this JSON names: see [`config::enrolment`].
+/// Enrolls the host that this JSON describes: see [`config::enrolment`].
 pub(crate) async fn enrol(context: &Context, json: &[u8]) -> Result<HostDetail, ApiError> {
     let config = Arc::clone(&context.config.borrow());
-    let asked = config::enrolment(json).map_err(ApiError::bad)?;
-    // By what stands in the sources now, or both could have the name.
+    let enrolment = config::enrolment(json).map_err(ApiError::bad)?;
+    // Check against the current sources, or both could have the name.
     let inventory = context.inventory.current().await;
     let inventory = inventory.map_err(ApiError::unavailable)?;
-    if let Some(why) = in_the_way(&inventory, &asked.name, &asked.groups, &config) {
+    if let Some(why) = in_the_way(&inventory, &enrolment.name, &enrolment.groups, &config) {
         return Err(ApiError::new(StatusCode::CONFLICT, why));
     }
-    let kept = |name: &&String| config.roles.not_over_api.contains_key(*name);
-    if let Some(name) = asked.vars.keys().find(kept) {
+    let is_reserved = |name: &&String| config.roles.not_over_api.contains_key(*name);
+    if let Some(name) = enrolment.vars.keys().find(is_reserved) {
         return Err(ApiError::bad(format_args!(
-            "vars: {name:?} is not taken over the API ({} says so in its meta/promansible.yml); set it in the inventory's sources",
+            "vars: {} does not accept {name:?} over the API (not_over_api in its meta/promansible.yml); set it in the inventory's sources",
             config.roles.not_over_api[name]
         )));
     }
-    vars::no_templates(&inventory, &asked.vars)?;
+    vars::no_templates(&inventory, &enrolment.vars)?;
     let host = EnrolledHost {
-        name: asked.name,
-        address: asked.address,
-        groups: asked.groups,
-        vars: asked.vars,
+        name: enrolment.name,
+        address: enrolment.address,
+        groups: enrolment.groups,
+        vars: enrolment.vars,
         enrolled_at: clock::now(),
     };
     context.store.enroll_host(host.clone()).await?;
@@ -229,7 +229,7 @@ pub(crate) async fn enrol(context: &Context, json: &[u8]) -> Result<HostDetail, 
     })
 }
 
-/// Asks a new host what it is, where facts are gathered at all. That it is enrolled does not depend on it.
+/// Gathers the facts of a new host, if facts are gathered at all. The enrolment does not depend on it.
 async fn gather(context: &Context, config: &Config, host: &str) {
     let Some(work) = config.gathering().filter(|_| config.facts.every.is_some()) else {
         return;
@@ -251,16 +251,12 @@ async fn gather(context: &Context, config: &Config, host: &str) {
         )
         .await
     {
-        Ok(run) => tracing::info!(
-            run = run.0,
-            host,
-            "facts are to be gathered of the new host"
-        ),
-        Err(e) => tracing::warn!(host, error = %e, "facts of the new host cannot be gathered now"),
+        Ok(run) => tracing::info!(run = run.0, host, "gathering facts of the new host"),
+        Err(e) => tracing::warn!(host, error = %e, "cannot gather facts of the new host now"),
     }
 }
 
-/// Why a host cannot be enrolled beside what is there; what was enrolled is for the store to say.
+/// Returns why a host cannot be enrolled beside the inventory. The store checks for enrolled hosts of the same name.
 fn in_the_way(
     inventory: &Inventory,
     name: &str,
@@ -282,7 +278,7 @@ fn in_the_way(
         .collect();
     Some(match clash {
         Clash::Host => format!(
-            "{name} stands in the inventory's sources already ({}): change it there",
+            "{name} is already in the inventory's sources ({}): change it there",
             sources.join(", ")
         ),
         other => format!("{name} cannot be enrolled: {other}"),
@@ -291,7 +287,7 @@ fn in_the_way(
 
 async fn remove(context: &Context, name: String) -> Reply {
     let context = context.clone();
-    to_its_end(async move {
+    run_to_completion(async move {
         match take_away(&context, &name).await {
             Ok(()) => reply::success(&Removed { name }),
             Err(refusal) => refusal.reply(),
@@ -306,7 +302,7 @@ pub(crate) async fn take_away(context: &Context, name: &str) -> Result<(), ApiEr
         return Err(match context.inventory.latest() {
             Ok(inventory) if inventory.host(name).is_some() => ApiError::new(
                 StatusCode::CONFLICT,
-                format_args!("{name} stands in the inventory's sources: remove it there"),
+                format_args!("{name} is in the inventory's sources: remove it there"),
             ),
             _ => e.into(),
         });
@@ -319,12 +315,12 @@ pub(crate) async fn take_away(context: &Context, name: &str) -> Result<(), ApiEr
     Ok(())
 }
 
-/// The client may go away while the answer is made. What was begun is ended all the same.
-pub(crate) async fn to_its_end(work: impl Future<Output = Reply> + Send + 'static) -> Reply {
+/// Completes a request even if the client disconnects meanwhile.
+pub(crate) async fn run_to_completion(work: impl Future<Output = Reply> + Send + 'static) -> Reply {
     tokio::spawn(work).await.unwrap_or_else(|_| {
         reply::error(
             StatusCode::INTERNAL_SERVER_ERROR,
-            "it could not be done; see the log",
+            "the request failed; see the log",
         )
     })
 }

@@ -1,7 +1,7 @@
-//! `/api/v1/sd`: scrape targets, as Prometheus's `http_sd` takes them: an array without an envelope.
+//! `/api/v1/sd`: scrape targets for Prometheus's `http_sd`, as an array without an envelope.
 //!
-//! As long as the hosts were never known the answer is 503: Prometheus then keeps the targets that it has, and an empty
-//! array would take all of them away.
+//! Until the hosts are known, the response is 503: Prometheus then keeps its targets. An empty array would remove all of
+//! them.
 
 use std::time::Duration;
 
@@ -12,22 +12,22 @@ use crate::http::core::reply::{self, Reply};
 use crate::model::alert::Matcher;
 use crate::model::sd::{self, Endpoint, Exposed, Filter, is_metrics_path};
 
-/// How long an answer may wait for an inventory that is being read. Prometheus waits no longer than its refresh interval.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// The longest wait for an inventory that is being read. Prometheus waits no longer than its refresh interval.
+const MAX_WAIT: Duration = Duration::from_millis(500);
 
 pub(crate) async fn answer(context: &Context, query: &str) -> Reply {
-    // A host that was added a moment ago is a target, if Ansible is quick; if not, it is one the next time.
+    // A host that was just added is a target already if Ansible is quick, and otherwise at the next request.
     let fresh = async {
         let _ = context.inventory.fresh().await;
-        if let Some(believed) = context.inventory.standing().believed {
-            context.discovery.clone().of(&believed).await;
+        if let Some(believed) = context.inventory.status().believed {
+            context.targets.clone().of(&believed).await;
         }
     };
-    let _ = tokio::time::timeout(PATIENCE, fresh).await;
-    let Some(view) = context.discovery.clone().latest() else {
+    let _ = tokio::time::timeout(MAX_WAIT, fresh).await;
+    let Some(view) = context.targets.clone().latest() else {
         let why = match context.inventory.latest() {
             Err(why) => why.brief(),
-            Ok(_) => "the hosts have not been put together yet".to_owned(),
+            Ok(_) => "the targets are not ready yet".to_owned(),
         };
         return reply::error(StatusCode::SERVICE_UNAVAILABLE, why);
     };
@@ -66,7 +66,7 @@ fn parse_query(query: &str, exposed: &Exposed) -> Result<(Filter, Endpoint), Str
             }
             "metrics_path" => {
                 let parse = |text: &str| is_metrics_path(text).then(|| text.to_owned());
-                let want = "a path from the / on, such as /metrics";
+                let want = "a path that begins with /, such as /metrics";
                 once(&name, &value, &mut endpoint.metrics_path, want, parse)?;
             }
             _ => {
@@ -80,7 +80,7 @@ fn parse_query(query: &str, exposed: &Exposed) -> Result<(Filter, Endpoint), Str
     Ok((Filter { groups, matchers }, endpoint))
 }
 
-/// Reads what may be said once.
+/// Parses a parameter that may occur once.
 fn once<T>(
     name: &str,
     value: &str,
@@ -89,7 +89,7 @@ fn once<T>(
     parse: impl Fn(&str) -> Option<T>,
 ) -> Result<(), String> {
     if into.is_some() {
-        return Err(format!("{name}: it stands twice"));
+        return Err(format!("{name}: given more than once"));
     }
     let parsed = parse(value).ok_or_else(|| format!("{name}: {value:?} is not {want}"))?;
     *into = Some(parsed);
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_query_is_taken_whole_or_refused_by_its_field() {
+    fn a_query_is_parsed_or_its_invalid_field_named() {
         let exposed = Exposed::default();
         let query = "group=web&group=db&match=__meta_ansible_host%3D~%22a.*%22\
                      &match=%7B__meta_ansible_fact_os_family%21%3D%22x%22%7D&port=9100&scheme=https&metrics_path=/m";
@@ -125,11 +125,11 @@ mod tests {
                 "port=%2B80",
                 "port: \"+80\" is not a number from 1 to 65535",
             ),
-            ("port=1&port=2", "port: it stands twice"),
+            ("port=1&port=2", "port: given more than once"),
             ("scheme=ftp", "scheme: \"ftp\" is not http or https"),
             (
                 "metrics_path=m",
-                "metrics_path: \"m\" is not a path from the / on, such as /metrics",
+                "metrics_path: \"m\" is not a path that begins with /, such as /metrics",
             ),
             (
                 "host=a",

@@ -8,19 +8,19 @@ use crate::http::Context;
 use crate::http::core::reply::{self, Reply};
 use crate::services::inventory_watcher::{InventoryStatus, Shrunk, Trouble};
 
-/// How many names of missing hosts are told.
+/// The maximum number of listed missing hosts.
 const NAMES: usize = 100;
 
 #[derive(Serialize)]
 struct Status {
-    /// Whether alerts are decided now.
+    /// Whether alerts can be decided now.
     usable: bool,
-    /// Whether the last attempt to read it succeeded: no run starts before.
+    /// Whether the last attempt to read it succeeded. No run starts otherwise.
     readable: bool,
-    /// How many hosts it has; absent as long as it was never read.
+    /// The number of hosts; absent until it is first read.
     #[serde(skip_serializing_if = "Option::is_none")]
     hosts: Option<usize>,
-    /// When it was last read with success, since the start.
+    /// When it was last read successfully since the start.
     #[serde(skip_serializing_if = "Option::is_none")]
     read_at: Option<DateTime<Utc>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -31,7 +31,7 @@ struct Status {
 
 #[derive(Serialize)]
 struct TroubleAnswer {
-    /// What Ansible and the inventory's scripts said; several lines.
+    /// The messages of Ansible and of inventory scripts; several lines.
     why: String,
     since: DateTime<Utc>,
 }
@@ -39,13 +39,13 @@ struct TroubleAnswer {
 #[derive(Serialize)]
 struct ShrunkAnswer {
     since: DateTime<Utc>,
-    /// When it is believed, if it is still read so.
+    /// When the loss is believed if it persists.
     believed_at: DateTime<Utc>,
     hosts_before: usize,
     missing: usize,
-    /// The first of them by name.
+    /// The first missing hosts, by name.
     missing_hosts: Vec<String>,
-    /// What Ansible warned of when it was read.
+    /// Warnings of Ansible while reading it.
     warnings: String,
 }
 
@@ -89,5 +89,5 @@ pub(crate) fn status(context: &Context, method: &Method) -> Reply {
         return reply::method_not_allowed("GET, HEAD");
     }
     let usable = context.inventory.latest().is_ok();
-    reply::success(&Status::of(&context.inventory.standing(), usable))
+    reply::success(&Status::of(&context.inventory.status(), usable))
 }

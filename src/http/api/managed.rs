@@ -1,7 +1,7 @@
-//! `/api/v1/bindings` and what is the same below `/api/v1/schedules`: both are read as in the configuration file, and made,
-//! changed and removed where they are not of it.
+//! `/api/v1/bindings`, and the same operations for `/api/v1/schedules`: list all, including those of the configuration file;
+//! create, change and remove the others.
 //!
-//! What is changed has an `ETag`; a request with `If-Match` is done only if nobody else changed it meanwhile (412).
+//! These have an `ETag`; a request with `If-Match` fails with 412 if another one changed the object meanwhile.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::config::{ManagedConflict, ManagedKind, ManagedObjects};
+use crate::config::{ManagedConflict, ManagedKind, StoredObject};
 use crate::http::Context;
 use crate::http::api::vars;
 use crate::http::api::verdicts::Known;
@@ -24,25 +24,25 @@ use crate::http::core::reply::{self, Reply};
 use crate::services::config_manager::ChangeError;
 use crate::store::Expect;
 
-/// The largest body: as many as [`crate::store::OBJECTS_LIMIT`] says are held in memory.
+/// The largest body: up to [`crate::store::OBJECTS_LIMIT`] objects are kept in memory. *Units*: bytes.
 const LARGEST: u64 = 64 << 10;
 
 #[derive(Serialize)]
 struct Bindings {
     bindings: Vec<BindingAnswer>,
-    /// Made over the API, and taking no part.
+    /// Created over the API, but ignored.
     conflicts: Vec<ManagedConflict>,
 }
 
-/// One of them, and how it was typed if that was over the API.
+/// A binding or schedule, with its JSON if it was created over the API.
 #[derive(Serialize)]
 struct Detail<T> {
     #[serde(flatten)]
     object: Option<T>,
-    /// As it was typed: what to change and send back.
+    /// The JSON that created it: change this and send it back.
     #[serde(skip_serializing_if = "Option::is_none")]
     typed: Option<Box<RawValue>>,
-    /// Why it takes no part.
+    /// Why it is ignored.
     #[serde(skip_serializing_if = "Option::is_none")]
     conflict: Option<String>,
 }
@@ -52,7 +52,7 @@ struct Removed<'a> {
     name: &'a str,
 }
 
-/// Answers what is below `/api/v1/bindings`, the parts of whose path these are.
+/// Handles `/api/v1/bindings`; `parts` is the path after `/api/v1/`.
 pub(crate) async fn bindings(
     context: &Context,
     request: Request<Incoming>,
@@ -79,7 +79,7 @@ pub(crate) async fn bindings(
     }
 }
 
-/// Answers what is alike for both kinds.
+/// Handles the operations that both kinds have.
 pub(crate) async fn answer(
     context: &Context,
     request: Request<Incoming>,
@@ -87,7 +87,7 @@ pub(crate) async fn answer(
     parts: &[&str],
 ) -> Reply {
     let method = request.method().clone();
-    // The client may go away while the answer is made. What was begun is ended all the same.
+    // The client may disconnect meanwhile. The request is completed all the same.
     let own = context.clone();
     let done = match parts {
         [_] if method == Method::POST => {
@@ -121,7 +121,7 @@ pub(crate) async fn answer(
         Ok(Err(refusal)) => refusal.reply(),
         Err(_) => reply::error(
             StatusCode::INTERNAL_SERVER_ERROR,
-            "it could not be done; see the log",
+            "the request failed; see the log",
         ),
     }
 }
@@ -134,7 +134,11 @@ async fn create(
     let timeout = context.config.borrow().receiver.body_timeout;
     let body = json_body::body(request, LARGEST, timeout).await?;
     let kept = put(context, kind, None, &body, Expect::None).await?;
-    tracing::info!(kind = kind.as_str(), name = kept.name, "made over the API");
+    tracing::info!(
+        kind = kind.as_str(),
+        name = kept.name,
+        "created over the API"
+    );
     let mut reply = shown(context, kind, &kept.name, Some(&kept)).await?;
     *reply.status_mut() = StatusCode::CREATED;
     Ok(reply)
@@ -171,21 +175,25 @@ async fn remove(
     Ok(reply::success(&Removed { name }))
 }
 
-/// Makes one, or changes the one of this name, and notes how it was typed before and since.
+/// Creates an object, or changes the one of this name, and notes its JSON before and after for the audit list.
 pub(crate) async fn put(
     context: &Context,
     kind: ManagedKind,
     name: Option<&str>,
     json: &[u8],
     expect: Expect,
-) -> Result<ManagedObjects, ApiError> {
+) -> Result<StoredObject, ApiError> {
     vars::no_templates_in(context, json).await?;
     let before = match name {
         Some(name) => context.configs.kept(kind, name).await?,
         None => None,
     };
     let kept = context.configs.put(kind, name, json, expect).await?;
-    let did = if before.is_some() { "changed" } else { "made" };
+    let did = if before.is_some() {
+        "changed"
+    } else {
+        "created"
+    };
     let note = &context.note;
     note.did(format_args!("{did} the {kind} {}", kept.name));
     note.changed(
@@ -195,7 +203,7 @@ pub(crate) async fn put(
     Ok(kept)
 }
 
-/// Takes one away, and notes how it was typed.
+/// Removes an object, and notes its JSON for the audit list.
 pub(crate) async fn take_away(
     context: &Context,
     kind: ManagedKind,
@@ -219,7 +227,7 @@ async fn shown(
     context: &Context,
     kind: ManagedKind,
     name: &str,
-    kept: Option<&ManagedObjects>,
+    kept: Option<&StoredObject>,
 ) -> Result<Reply, ApiError> {
     let config = Arc::clone(&context.config.borrow());
     let object = match kind {
@@ -265,7 +273,7 @@ fn to_value(answer: &impl Serialize) -> Value {
     serde_json::to_value(answer).expect("our own types are JSON")
 }
 
-/// Which revision a change is meant for; any, where nothing is said.
+/// Returns the revision that a change requires; any without `If-Match`.
 fn if_match(headers: &HeaderMap) -> Result<Expect, ApiError> {
     let Some(value) = headers.get(IF_MATCH) else {
         return Ok(Expect::Any);
@@ -281,7 +289,7 @@ fn if_match(headers: &HeaderMap) -> Result<Expect, ApiError> {
         Some(revision) => Ok(Expect::Revision(revision)),
         None => Err(ApiError::new(
             StatusCode::PRECONDITION_FAILED,
-            format_args!("If-Match: {value} is no ETag of this: read it again"),
+            format_args!("If-Match: {value} is not an ETag of this object: read it again"),
         )),
     }
 }

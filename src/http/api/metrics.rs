@@ -1,4 +1,4 @@
-//! `/metrics`, and `/metrics/hosts` for those who ask less often for what changes less often.
+//! `/metrics`, and `/metrics/hosts` to scrape the metrics of hosts at a longer interval, because they change less often.
 
 use hyper::StatusCode;
 use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderValue, VARY};
@@ -9,10 +9,10 @@ use crate::http::core::reply::{self, Reply};
 use crate::metrics::hosts::Page;
 use crate::util::blocking::in_place;
 
-/// The exposition format's content type. Prometheus 3 refuses a scrape without a known one.
+/// The content type of the exposition format. Prometheus 3 rejects a scrape without a known one.
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Everything: our own metrics, and those of all hosts.
+/// Returns our own metrics and those of all hosts.
 pub(crate) async fn expose(context: &Context, headers: &HeaderMap) -> Reply {
     let encoded = in_place(|| {
         let families = context.metrics.gather(context.store.size_bytes());
@@ -28,7 +28,7 @@ pub(crate) async fn expose(context: &Context, headers: &HeaderMap) -> Reply {
     answer(page, headers).await
 }
 
-/// Those of the hosts alone.
+/// Returns the metrics of the hosts only.
 pub(crate) async fn expose_hosts(context: &Context, headers: &HeaderMap) -> Reply {
     answer(context.metrics.hosts_page(), headers).await
 }
@@ -37,7 +37,7 @@ async fn answer(page: Page, headers: &HeaderMap) -> Reply {
     if !wants_gzip(headers) {
         return reply::typed(CONTENT_TYPE, page.plain());
     }
-    // What was never asked for before is compressed first, and that of a large fleet takes a while.
+    // The first request compresses the page, which takes a while for a large fleet.
     let packed = match tokio::task::spawn_blocking(move || page.gzip()).await {
         Ok(packed) => packed,
         Err(e) => return reply::text(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()),

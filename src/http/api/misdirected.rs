@@ -1,5 +1,5 @@
-//! Notifications that are posted to a path that is not the receiver. Alertmanager drops what is answered 4xx, so whoever looks
-//! into its log, into ours or at the metrics must find why.
+//! Detects notifications that are posted to a path other than the receiver. Alertmanager drops a notification on 4xx, so the
+//! reason must be in its log, in ours and in the metrics.
 
 use std::time::{Duration, Instant};
 
@@ -17,14 +17,14 @@ use crate::util::throttled_log::ThrottledLog;
 
 static LOGGED: ThrottledLog = ThrottledLog::new(Duration::from_secs(10));
 
-/// A POST that may be a notification, as it came.
+/// A POST that may be a notification.
 pub(crate) struct Posted {
     path: String,
     sender: Sender,
     is_json: bool,
 }
 
-/// Looks at a request before it is answered. Who posts a page's form takes pages.
+/// Records a POST before it is handled. A browser that posts a form accepts HTML, so it is not recorded.
 pub(crate) fn look<B>(request: &Request<B>) -> Option<Posted> {
     let headers = request.headers();
     let takes_pages = text(headers, &ACCEPT).contains("text/html");
@@ -56,9 +56,9 @@ fn sender(agent: &str) -> Sender {
     }
 }
 
-/// Whether it went astray: its sender posts nothing but alerts, or it is JSON and there is nothing of the kind. What is asked of
-/// the API, and is only not there, did not.
-fn is_astray(posted: &Posted, status: StatusCode) -> bool {
+/// Whether a POST is a misdirected notification: its sender posts only alerts, or it is JSON for a path that does not exist.
+/// A request to the API for a missing object is not one.
+fn is_misdirected(posted: &Posted, status: StatusCode) -> bool {
     let below_api = posted.path.split_once("/api/v1/").map(|(_, rest)| rest);
     let is_lone = below_api.is_none_or(|rest| !rest.contains('/'));
     let may_be = posted.sender != Sender::Other || (posted.is_json && is_lone);
@@ -74,10 +74,10 @@ fn is_astray(posted: &Posted, status: StatusCode) -> bool {
     }
 }
 
-/// Says so, counts it, and names the receiver in the answer.
+/// Logs and counts a misdirected notification, and names the receiver in the response.
 pub(crate) fn answer(context: &Context, posted: &Posted, reply: Reply) -> Reply {
     let status = reply.status();
-    if !is_astray(posted, status) {
+    if !is_misdirected(posted, status) {
         return reply;
     }
     context.metrics.misdirected(posted.sender);
@@ -92,16 +92,16 @@ pub(crate) fn answer(context: &Context, posted: &Posted, reply: Reply) -> Reply 
             address,
             unlogged,
             code = status.as_u16(),
-            "something was posted to a path that takes no notifications: they go to {receiver}"
+            "POST to a path that does not accept notifications: send them to {receiver}"
         );
     }
     let help = match posted.sender {
         Sender::Prometheus => {
             format!(
-                "promansible is no Alertmanager: let Prometheus send its alerts to one, and that its notifications to {receiver}"
+                "promansible is not an Alertmanager: point Prometheus at Alertmanager, and a webhook receiver of Alertmanager at {receiver}"
             )
         }
-        _ => format!("notifications are posted to {receiver}: correct the url of the sender"),
+        _ => format!("post notifications to {receiver}: correct the URL in the sender"),
     };
     let mut answer = reply::error(
         status,
@@ -115,7 +115,7 @@ pub(crate) fn answer(context: &Context, posted: &Posted, reply: Reply) -> Reply 
     answer
 }
 
-/// The path of the receiver, as it is reached here.
+/// Returns the path of the receiver, with the route prefix.
 pub(crate) fn receiver(context: &Context) -> String {
     format!("{}{}", context.prefixes.route, path::WEBHOOK)
 }
@@ -125,9 +125,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_goes_astray_is_known_by_its_status_or_its_sender() {
+    fn a_misdirected_post_is_detected_by_its_status_or_its_sender() {
         use Sender::{Alertmanager, Grafana, Other, Prometheus};
-        for (agent, path, status, astray) in [
+        for (agent, path, status, misdirected) in [
             ("Alertmanager/0.27.0", "/", 405, true),
             ("Alertmanager/0.27.0", "/webhook", 404, true),
             ("Alertmanager/0.27.0", "/webhook", 401, true),
@@ -150,7 +150,11 @@ mod tests {
                 .unwrap();
             let posted = look(&request).unwrap();
             let status = StatusCode::from_u16(status).unwrap();
-            assert_eq!(is_astray(&posted, status), astray, "{agent} {path}");
+            assert_eq!(
+                is_misdirected(&posted, status),
+                misdirected,
+                "{agent} {path}"
+            );
         }
         let agents = ["Alertmanager/1", "Grafana/12", "Prometheus/3", "x"].map(sender);
         assert_eq!(agents, [Alertmanager, Grafana, Prometheus, Other]);
@@ -160,7 +164,7 @@ mod tests {
             .unwrap();
         assert!(look(&form).is_none());
         let form = look(&Request::post("/x").body(()).unwrap()).unwrap();
-        assert!(!is_astray(&form, StatusCode::NOT_FOUND));
+        assert!(!is_misdirected(&form, StatusCode::NOT_FOUND));
         assert!(look(&Request::post(path::WEBHOOK).body(()).unwrap()).is_none());
         assert!(look(&Request::get("/").body(()).unwrap()).is_none());
     }

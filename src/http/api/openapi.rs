@@ -1,6 +1,6 @@
-//! `/api/v1/openapi.json`: what all of this takes and answers, as an OpenAPI 3.1 document.
+//! `/api/v1/openapi.json`: the API as an OpenAPI 3.1 document.
 //!
-//! It is written by hand, in `openapi.json` beside this. `tests/openapi` holds it against the server.
+//! It is written by hand in `openapi.json`. `tests/openapi` checks it against the server.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,14 +12,14 @@ use crate::http::core::reply::{self, Reply};
 
 const TYPED: &str = include_str!("openapi.json");
 
-/// Where the metrics are unless `--web.telemetry-path` says otherwise, as in the document.
+/// The default of `--web.telemetry-path`, which the document uses.
 const METRICS: &str = "/metrics";
 
 pub(crate) fn answer(context: &Context, hosts_path: &str) -> Reply {
     static WRITTEN: Mutex<Option<(Arc<str>, Bytes)>> = Mutex::new(None);
     let links = &context.prefixes.links;
     let mut written = WRITTEN.lock().unwrap_or_else(PoisonError::into_inner);
-    // The metrics do not move while this process lives, and the prefix is the same almost always.
+    // The paths of the metrics are fixed, and the prefix is almost always the same.
     let text = match &*written {
         Some((prefix, text)) if prefix == links => text.clone(),
         _ => {
@@ -33,7 +33,7 @@ pub(crate) fn answer(context: &Context, hosts_path: &str) -> Reply {
     reply::typed("application/json", [text])
 }
 
-/// The document of this build.
+/// Builds the document for this version and these paths.
 fn document(metrics: &str, hosts: &str, links: &str) -> Value {
     let mut document: Value = serde_json::from_str(TYPED).expect("openapi.json is JSON");
     document["info"]["version"] = crate::util::build::VERSION.into();

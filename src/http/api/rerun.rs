@@ -1,7 +1,7 @@
-//! Repeating a run that has ended: `POST /api/v1/runs/ID/rerun`.
+//! Repeats a run that has ended: `POST /api/v1/runs/ID/rerun`.
 //!
-//! 202 only after the new run is on disk, queued. A run for alerts is repeated for them, by its binding as it is now; a run by
-//! hand or by schedule on the same hosts with the same variables.
+//! Returns 202 only after the new run is queued and on disk. A run for alerts is repeated for these, with its binding as it is
+//! now; a manual or scheduled run on the same hosts with the same variables.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::config::{self, Config, Roles, Target};
 use crate::http::Context;
 use crate::http::api::create_run;
-use crate::http::api::hosts::to_its_end;
+use crate::http::api::hosts::run_to_completion;
 use crate::http::core::error::ApiError;
 use crate::http::core::json;
 use crate::http::core::reply::{self, Reply};
@@ -27,7 +27,7 @@ struct RerunAnswer {
     id: RunId,
 }
 
-/// The run that is to be repeated, if this path asks for that.
+/// Returns the run in the path of a rerun.
 pub(crate) fn asked(path: &str) -> Option<&str> {
     let id = path.strip_prefix("/api/v1/runs/")?;
     let id = id.strip_suffix("/rerun")?;
@@ -42,7 +42,7 @@ pub(crate) async fn answer(context: &Context, request: Request<Incoming>, id: &s
         return ApiError::bad(format_args!("{id:?} is not a run's number")).reply();
     };
     let context = context.clone();
-    to_its_end(async move {
+    run_to_completion(async move {
         let queued = async {
             let vars = vars(&context, request).await?;
             queue(&context, id, vars).await
@@ -55,10 +55,10 @@ pub(crate) async fn answer(context: &Context, request: Request<Incoming>, id: &s
     .await
 }
 
-/// The variables in the body; there may be none.
+/// Reads the variables in the body, which is optional.
 async fn vars(context: &Context, request: Request<Incoming>) -> Result<Vars, ApiError> {
-    let said = request.headers().contains_key(CONTENT_TYPE);
-    if !said && request.body().is_end_stream() {
+    let has_type = request.headers().contains_key(CONTENT_TYPE);
+    if !has_type && request.body().is_end_stream() {
         return Ok(Vars::new());
     }
     let timeout = context.config.borrow().receiver.body_timeout;
@@ -66,14 +66,14 @@ async fn vars(context: &Context, request: Request<Incoming>) -> Result<Vars, Api
     config::rerun_vars(&body).map_err(|e| ApiError::bad(&e).about(e.field.unwrap_or_default()))
 }
 
-/// Queues a run once more, with these variables in the place of its own of the same names.
+/// Queues a run again, with these variables replacing its own of the same names.
 pub(crate) async fn queue(context: &Context, id: RunId, vars: Vars) -> Result<RunId, ApiError> {
     context.configs.follow_roles().await;
     let config = Arc::clone(&context.config.borrow());
     let old = context.store.run(id).await?;
     if old.binding.is_some() {
         if !vars.is_empty() {
-            let why = "vars: this run is a binding's, which has its variables from there";
+            let why = "vars: this run belongs to a binding, which sets its variables";
             return Err(ApiError::new(StatusCode::CONFLICT, why).about("vars"));
         }
     } else {
@@ -86,42 +86,43 @@ pub(crate) async fn queue(context: &Context, id: RunId, vars: Vars) -> Result<Ru
     let store = &context.store;
     let new = store.rerun(id, again, config, clock::now()).await?;
     let by = context.caller.name_or("-");
-    tracing::info!(run = new.0, repeats = id.0, by, "run asked for once more");
+    tracing::info!(run = new.0, repeats = id.0, by, "rerun requested");
     Ok(new)
 }
 
-/// Whether a run of no alert can be repeated as it was.
+/// Checks that a run without alerts can be repeated.
 async fn check(context: &Context, config: &Config, old: &Run, vars: &Vars) -> Result<(), ApiError> {
     let (work, roles) = (&old.work, &config.roles);
     let is_gone = |role: &&String| roles.about(role).next().is_none();
     if let Some(role) = work.roles.iter().find(is_gone) {
-        let why = format_args!("the role {role:?} is not there any more");
+        let why = format_args!("the role {role:?} no longer exists");
         return Err(ApiError::new(StatusCode::CONFLICT, why));
     }
     if !vars.is_empty() && !work.inert_vars {
-        let why = "vars: this run has its variables from the configuration file";
+        let why = "vars: the configuration file sets the variables of this run";
         return Err(ApiError::new(StatusCode::CONFLICT, why).about("vars"));
     }
     let is_missing =
         |name: &&String| roles.is_secret(&work.roles, name) && !vars.contains_key(*name);
-    let by_hand = work.inert_vars && old.schedule.is_none();
-    if by_hand && let Some(name) = work.vars.keys().find(is_missing) {
+    let is_manual = work.inert_vars && old.schedule.is_none();
+    if is_manual && let Some(name) = work.vars.keys().find(is_missing) {
         let why = format_args!("vars.{name}: it is a secret, so give it again");
         return Err(ApiError::bad(why).about(&format!("vars.{name}")));
     }
     if work.controller {
-        return take(roles, work, vars, &|_| true);
+        return check_vars(roles, work, vars, &|_| true);
     }
     let inventory = context.inventory.current().await;
     let inventory = inventory.map_err(ApiError::unavailable)?;
     let hosts = plan::hosts(&Target::Hosts(old.hosts.clone()), &inventory, None);
     let hosts = hosts.map_err(|e| ApiError::new(StatusCode::CONFLICT, e))?;
     let sets = |name: &str| hosts.iter().all(|host| inventory.may_set(host, name));
-    take(roles, work, vars, &sets)
+    check_vars(roles, work, vars, &sets)
 }
 
-/// Whether the roles of a run take its variables with these in the place of their own, where they came over the API.
-fn take(
+/// Checks the variables of a run, with these replacing its own, against the argument specs of its roles. Applies only to
+/// variables that came over the API.
+fn check_vars(
     roles: &Roles,
     work: &Work,
     vars: &Vars,
@@ -141,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_its_own_paths_are_taken() {
+    fn only_paths_of_reruns_match() {
         assert_eq!(asked("/api/v1/runs/7/rerun"), Some("7"));
         for path in [
             "/api/v1/runs/7",

@@ -1,4 +1,4 @@
-//! `/api/v1/roles`: the roles that there are, what they say of themselves, who uses them, and how they did of late.
+//! `/api/v1/roles`: the roles, with their metadata, bindings, schedules and last runs.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -24,23 +24,23 @@ use crate::store::{RunFilter, Store, StoreError};
 use crate::util::blocking::in_place;
 use crate::util::suggest::did_you_mean;
 
-/// How many of the last runs of a role are counted, and shown.
+/// The number of last runs of a role that are counted and shown.
 const RUNS: usize = 20;
 
-/// How much of a README is shown. *Units*: bytes.
+/// The longest README excerpt. *Units*: bytes.
 const README: u64 = 256 << 10;
 
-/// A role, as a line of a list.
+/// A role in a list.
 #[derive(Debug, Serialize)]
 pub(crate) struct RoleAnswer {
     pub name: String,
     pub kind: RoleKind,
-    /// Empty if its argument spec does not say.
+    /// Empty if its argument spec has none.
     pub short_description: String,
     pub has_readme: bool,
-    /// Whether its variables are checked before a run by hand.
+    /// Whether its variables are checked before a manual run.
     pub has_spec: bool,
-    /// What cannot be read of it.
+    /// The parts of the role that cannot be read.
     pub warnings: Vec<String>,
     /// The bindings that run it.
     pub bindings: Vec<String>,
@@ -52,14 +52,14 @@ pub(crate) struct RoleAnswer {
     pub verdicts: OfRole,
 }
 
-/// How the last runs of a role ended.
+/// The outcomes of the last runs of a role.
 #[derive(Debug, Serialize)]
 pub(crate) struct LastRuns {
-    /// How many have ended, of the last twenty that did.
+    /// The number of finished runs, at most twenty.
     pub finished: usize,
-    /// How many of them ended how: every outcome, some with 0.
+    /// Their number by outcome: every outcome, some with 0.
     pub outcomes: BTreeMap<&'static str, usize>,
-    /// The newest, whether it has ended or not.
+    /// The newest run, finished or not.
     pub last: Option<LastRun>,
 }
 
@@ -71,17 +71,17 @@ pub(crate) struct LastRun {
     pub created_at: DateTime<Utc>,
 }
 
-/// A role, whole.
+/// A role with all details.
 #[derive(Debug, Serialize)]
 pub(crate) struct RoleDetail {
     #[serde(flatten)]
     pub role: RoleAnswer,
-    /// Markdown, as it stands there; `None` if there is none.
+    /// Markdown; `None` if there is none.
     pub readme: Option<String>,
-    /// Whether it goes on.
+    /// Whether the README is longer.
     pub readme_is_cut: bool,
     pub spec: Option<Spec>,
-    /// The newest twenty.
+    /// The newest twenty runs.
     pub runs: Vec<Run>,
 }
 
@@ -90,7 +90,7 @@ struct Roles {
     roles: Vec<RoleAnswer>,
 }
 
-/// `parts` is what follows `roles` in the path.
+/// Handles `roles`; `parts` is the path after it.
 pub(crate) async fn answer(context: &Context, method: &Method, parts: &[&str]) -> Reply {
     let reads = matches!(*method, Method::GET | Method::HEAD);
     match parts {
@@ -107,7 +107,7 @@ pub(crate) async fn answer(context: &Context, method: &Method, parts: &[&str]) -
     }
 }
 
-/// Every role, those for alerts first.
+/// Returns all roles, alert roles first.
 pub(crate) async fn list(context: &Context) -> Result<Vec<RoleAnswer>, StoreError> {
     let config = Arc::clone(&context.config.borrow());
     let mut last_runs = Vec::with_capacity(config.roles.about.len());
@@ -115,7 +115,7 @@ pub(crate) async fn list(context: &Context) -> Result<Vec<RoleAnswer>, StoreErro
         last_runs.push(LastRuns::of(&context.store, &about.name).await?);
     }
     let known = Known::read(context).await?;
-    // It looks for files.
+    // Blocking: it checks for files.
     let list = move || {
         let roles = config.roles.about.iter().zip(last_runs);
         roles
@@ -127,7 +127,7 @@ pub(crate) async fn list(context: &Context) -> Result<Vec<RoleAnswer>, StoreErro
         .map_err(|_| StoreError::Closed)
 }
 
-/// One role, or why it cannot be told of.
+/// Returns one role. *Errors*: there is none, or one of each kind.
 pub(crate) async fn show(context: &Context, name: &str) -> Result<RoleDetail, ApiError> {
     let config = Arc::clone(&context.config.borrow());
     let roles = &config.roles;
@@ -137,7 +137,7 @@ pub(crate) async fn show(context: &Context, name: &str) -> Result<RoleDetail, Ap
     let &[found] = found.as_slice() else {
         if !found.is_empty() {
             let why = format_args!(
-                "{name:?} is under alert/roles and under routine/roles: rename one of them"
+                "{name:?} is both under alert/roles and under routine/roles: rename one of them"
             );
             return Err(ApiError::new(StatusCode::CONFLICT, why));
         }
@@ -172,7 +172,7 @@ pub(crate) async fn show(context: &Context, name: &str) -> Result<RoleDetail, Ap
 impl RoleAnswer {
     fn new(about: &About, config: &Config, last_runs: LastRuns, known: &Known) -> Self {
         let runs = |roles: &[String]| roles.contains(&about.name);
-        // A binding runs roles for alerts, a schedule the others.
+        // Bindings run alert roles, schedules routine roles.
         let bindings = config
             .bindings
             .iter()
@@ -225,7 +225,7 @@ impl LastRuns {
     }
 }
 
-/// The newest runs of a role.
+/// Returns the newest runs of a role.
 async fn of_role(
     store: &Store,
     role: &str,
@@ -238,7 +238,7 @@ async fn of_role(
         ..RunFilter::default()
     };
     let (mut runs, mut cursor) = (Vec::new(), None);
-    // A page is shorter where runs are large.
+    // A page may be shorter if runs are large.
     while runs.len() < limit {
         let page = store
             .runs(filter.clone(), cursor, limit - runs.len())
@@ -256,7 +256,7 @@ fn readme_file(folder: &Path) -> std::path::PathBuf {
     folder.join("README.md")
 }
 
-/// A role's README, and whether it is longer than what is read.
+/// Reads a role's README. Returns whether it is longer than the limit.
 fn readme(folder: &Path) -> io::Result<(String, bool)> {
     let mut bytes = Vec::new();
     let file = File::open(readme_file(folder))?;

@@ -1,4 +1,4 @@
-//! `/api/v1/runs…`: the history, one run, its output, its end. Runs are started by [`crate::http::api::create_run`].
+//! `/api/v1/runs…`: lists runs, shows a run and its output, cancels a run. [`crate::http::api::create_run`] starts runs.
 
 use hyper::{Method, StatusCode};
 use serde::Serialize;
@@ -11,16 +11,16 @@ use crate::model::run::{Outcome, Run, RunId, State, TaskEvent};
 use crate::store::{Canceled, EpisodeOfRun, RunFilter, Store, StoreError, Text};
 use crate::util::clock;
 
-/// How many runs a page holds where nothing is said.
+/// The default number of runs on a page.
 const PAGE: usize = 50;
 
-/// How many it holds at most.
+/// The maximum number of runs on a page.
 const PAGE_LIMIT: usize = 1000;
 
-/// How many events of a run are shown at most.
+/// The maximum number of shown events of a run.
 const EVENTS: usize = 20_000;
 
-/// `parts` is what follows `runs` in the path.
+/// Handles `runs`; `parts` is the path after it.
 pub(crate) async fn answer(
     context: &Context,
     method: &Method,
@@ -50,12 +50,12 @@ pub(crate) async fn answer(
     }
 }
 
-/// What is told of a run.
+/// The JSON of a run.
 #[derive(Serialize)]
 struct RunAnswer {
     #[serde(flatten)]
     run: Run,
-    /// Why it waits for a person, if it does.
+    /// Why the run is held, if it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     held: Option<Hold>,
 }
@@ -69,7 +69,7 @@ impl RunAnswer {
     }
 }
 
-/// What may hold one of these runs: only those that are queued can be.
+/// Returns the holds that may apply to these runs. Reads the store only if one is queued: others cannot be held.
 async fn book<'a>(
     store: &Store,
     mut runs: impl Iterator<Item = &'a Run>,
@@ -84,7 +84,7 @@ async fn book<'a>(
 #[derive(Serialize)]
 struct Runs {
     runs: Vec<RunAnswer>,
-    /// Give this as `cursor` to get the next page.
+    /// The `cursor` of the next page.
     next: Option<RunId>,
 }
 
@@ -116,7 +116,7 @@ async fn list(context: &Context, query: &str) -> Reply {
     }
 }
 
-/// A binding's variables may be secrets: who reads runs is told their names only.
+/// Hides the values of a run's variables: those of a binding may be secrets, so the API shows only their names.
 pub(crate) fn without_values(mut run: Run) -> Run {
     for (_, value) in &mut run.work.vars {
         *value = "(hidden)".into();
@@ -124,7 +124,7 @@ pub(crate) fn without_values(mut run: Run) -> Run {
     run
 }
 
-/// Which runs are asked for.
+/// The query for a list of runs.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Listing {
     pub filter: RunFilter,
@@ -133,7 +133,7 @@ pub(crate) struct Listing {
 }
 
 impl Listing {
-    /// Takes a query whole, or says which of its fields is wrong.
+    /// Parses a query. *Errors*: names the invalid field.
     pub(crate) fn parse(query: &str) -> Result<Self, String> {
         let mut listing = Self {
             limit: PAGE,
@@ -160,8 +160,8 @@ impl Listing {
                 "sort" => filter.order = query::word(name, value)?,
                 "cursor" => listing.cursor = Some(RunId(query::number(name, value, u64::MAX)?)),
                 "limit" => {
-                    let asked = query::number(name, value, PAGE_LIMIT as u64)?;
-                    listing.limit = usize::try_from(asked).unwrap_or(PAGE);
+                    let limit = query::number(name, value, PAGE_LIMIT as u64)?;
+                    listing.limit = usize::try_from(limit).unwrap_or(PAGE);
                 }
                 _ => return Err(format!("{name}: unknown; want {FIELDS}")),
             }
@@ -201,7 +201,7 @@ async fn show(context: &Context, id: RunId) -> Reply {
     }
 }
 
-/// The whole of an alert is at `/api/v1/alerts/ID`.
+/// Shortens the texts of episodes. `/api/v1/alerts/ID` has the full texts.
 fn beginnings(mut episodes: Vec<EpisodeOfRun>) -> Vec<EpisodeOfRun> {
     for episode in episodes.iter_mut().filter_map(|of| of.episode.as_mut()) {
         excerpt::cut(episode);
@@ -218,7 +218,7 @@ async fn output(context: &Context, id: RunId) -> Reply {
 
 #[derive(Serialize)]
 struct CancelAnswer {
-    /// Whether the run has ended already, or is being ended.
+    /// `ended` or `ending`.
     state: &'static str,
 }
 
@@ -245,9 +245,9 @@ async fn cancel(context: &Context, id: RunId) -> Reply {
             );
             reply::success(&CancelAnswer { state: "ended" })
         }
-        // Who holds it says when it has ended.
+        // The worker logs the end of the run.
         Ok(Canceled::Ending) => {
-            tracing::info!(run = id.0, "cancel asked for");
+            tracing::info!(run = id.0, "cancel requested");
             reply::success(&CancelAnswer { state: "ending" })
         }
         Err(e) => reply::failed(&e),
@@ -261,7 +261,7 @@ mod tests {
     use crate::store::Order;
 
     #[test]
-    fn a_query_is_taken_whole_or_refused_by_its_field() {
+    fn a_query_is_parsed_or_its_invalid_field_named() {
         let listing = Listing::parse(
             "state=finished&outcome=failed&trigger=alert&role=a%20b&host=h+1&alertname=A&since=7&text=Disk&sort=oldest&cursor=7&limit=3",
         );
@@ -291,7 +291,7 @@ mod tests {
             ),
             ("before=1", &format!("before: unknown; want {FIELDS}")),
             ("role=", "role: it is empty; want a name"),
-            ("text=", "text: it has 0 characters; want from 1 to 200"),
+            ("text=", "text: it has 0 characters; want 1 to 200"),
             ("since=2&until=1", "until: it is before since"),
             ("host=a&host=b", "host: given more than once"),
             (

@@ -1,7 +1,7 @@
-//! `/api/v1/schedules`: as [`crate::http::api::managed`], and when they come.
+//! `/api/v1/schedules`: as [`crate::http::api::managed`], with the next times.
 //!
-//! - `POST /schedules/NAME/pause`, `/resume`, `/run`: stops it for now, lets it go on, runs it once at once.
-//! - `GET /cron?cron=…&timezone=…`: the next times of an expression, before a schedule is made of it.
+//! - `POST /schedules/NAME/pause`, `/resume`, `/run`: pauses it, resumes it, runs it now.
+//! - `GET /cron?cron=…&timezone=…`: previews the next times of an expression.
 
 use std::sync::Arc;
 
@@ -23,13 +23,13 @@ use crate::plan;
 use crate::util::clock;
 use crate::util::zone::Zone;
 
-/// How many are shown at most.
+/// The maximum number of next times.
 const NEXT_LIMIT: usize = 100;
 
 #[derive(Serialize)]
 struct Schedules {
     schedules: Vec<ScheduleAnswer>,
-    /// Made over the API, and taking no part.
+    /// Created over the API, but ignored.
     conflicts: Vec<ManagedConflict>,
 }
 
@@ -38,7 +38,7 @@ struct Started {
     id: RunId,
 }
 
-/// Answers what is below `/api/v1/schedules`, the parts of whose path these are.
+/// Handles `/api/v1/schedules`; `parts` is the path after `/api/v1/`.
 pub(crate) async fn schedules(
     context: &Context,
     request: Request<Incoming>,
@@ -55,16 +55,16 @@ pub(crate) async fn schedules(
             }
             let (own, act) = (context.clone(), (*act).to_owned());
             let name = path::decoded(name);
-            // The client may go away while the answer is made. What was begun is ended all the same.
+            // The client may disconnect meanwhile. The request is completed all the same.
             let done = tokio::spawn(async move {
-                do_it(&own, &name, &act, own.caller.name_or("the API")).await
+                perform(&own, &name, &act, own.caller.name_or("the API")).await
             });
             match done.await {
                 Ok(Ok(reply)) => reply,
                 Ok(Err(refusal)) => refusal.reply(),
                 Err(_) => reply::error(
                     StatusCode::INTERNAL_SERVER_ERROR,
-                    "it could not be done; see the log",
+                    "the request failed; see the log",
                 ),
             }
         }
@@ -100,7 +100,7 @@ fn find(config: &Config, name: &str) -> Result<Arc<Schedule>, ApiError> {
 }
 
 /// Pauses, resumes or runs the schedule of this name.
-async fn do_it(context: &Context, name: &str, act: &str, who: &str) -> Result<Reply, ApiError> {
+async fn perform(context: &Context, name: &str, act: &str, who: &str) -> Result<Reply, ApiError> {
     if act == "run" {
         return Ok(reply::accepted(&Started {
             id: run(context, name).await?,
@@ -112,7 +112,7 @@ async fn do_it(context: &Context, name: &str, act: &str, who: &str) -> Result<Re
     Ok(reply::success(&views::one(context, &schedule).await?))
 }
 
-/// Stops a schedule for now in the name of somebody, or lets it go on.
+/// Pauses a schedule on behalf of `by`, or resumes it if `by` is `None`.
 pub(crate) async fn pause(context: &Context, name: &str, by: Option<&str>) -> Result<(), ApiError> {
     let config = Arc::clone(&context.config.borrow());
     let schedule = find(&config, name)?;
@@ -132,15 +132,15 @@ pub(crate) async fn pause(context: &Context, name: &str, by: Option<&str>) -> Re
         if by.is_some() {
             "schedule paused"
         } else {
-            "schedule goes on"
+            "schedule resumed"
         }
     );
-    // Were it full, the scheduler has more to look at than this.
-    let _ = context.touched_schedules.send(name.to_owned()).await;
+    // Waits if the channel is full; an error means that the scheduler has ended.
+    let _ = context.changed_schedules.send(name.to_owned()).await;
     Ok(())
 }
 
-/// Queues the run of a schedule at once.
+/// Queues a run of a schedule now.
 pub(crate) async fn run(context: &Context, name: &str) -> Result<RunId, ApiError> {
     let config = Arc::clone(&context.config.borrow());
     let schedule = find(&config, name)?;
@@ -164,9 +164,9 @@ pub(crate) async fn run(context: &Context, name: &str) -> Result<RunId, ApiError
     tracing::info!(
         run = id.0,
         schedule = name,
-        "run of a schedule asked for by hand"
+        "manual run of a schedule requested"
     );
-    let _ = context.touched_schedules.send(name.to_owned()).await;
+    let _ = context.changed_schedules.send(name.to_owned()).await;
     Ok(id)
 }
 
@@ -178,7 +178,7 @@ struct Times {
     next: Vec<DateTime<Utc>>,
 }
 
-/// Answers `/api/v1/cron`.
+/// Handles `/api/v1/cron`.
 pub(crate) fn cron(query: &str) -> Reply {
     match times(query, clock::now()) {
         Ok(times) => reply::success(&times),

@@ -1,4 +1,4 @@
-//! Variables that come over the API: an ansible-core before 2.19 may take their texts for templates.
+//! Checks variables that come over the API: ansible-core before 2.19 may template their texts.
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use crate::http::core::error::ApiError;
 use crate::model::inventory::Inventory;
 use crate::model::run::Vars;
 
-/// Refuses text that the Ansible in force may take for a template.
+/// Rejects text that the current Ansible may template.
 pub(crate) fn no_templates(inventory: &Inventory, vars: &Vars) -> Result<(), ApiError> {
     match template_in(vars).filter(|_| inventory.templates_twice()) {
         None => Ok(()),
@@ -16,7 +16,7 @@ pub(crate) fn no_templates(inventory: &Inventory, vars: &Vars) -> Result<(), Api
     }
 }
 
-/// The same of the `vars` of a binding or schedule as typed. What is wrong in other ways is told by who reads it.
+/// The same for the `vars` in the JSON of a binding or schedule. Other errors are left to its parser.
 pub(crate) async fn no_templates_in(context: &Context, json: &[u8]) -> Result<(), ApiError> {
     let Ok(Value::Object(mut typed)) = serde_json::from_slice(json) else {
         return Ok(());

@@ -1,4 +1,4 @@
-//! How often roles helped.
+//! The JSON of verdicts: how often roles helped.
 
 use std::collections::BTreeMap;
 
@@ -8,12 +8,12 @@ use crate::http::Context;
 use crate::model::verdict::Verdicts;
 use crate::store::StoreError;
 
-/// How often an alert resolved in time after a run that ended well, and how often not; since the store began.
+/// How often alerts resolved in time after a successful run, and how often not, since the store was created.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Counts {
     pub effective: u64,
     pub ineffective: u64,
-    /// Nothing was heard of the alert.
+    /// No further notification came for the alert.
     pub unknown: u64,
 }
 
@@ -33,7 +33,7 @@ pub(crate) struct OfRole {
     pub by_binding: BTreeMap<String, Counts>,
 }
 
-/// All that is known of it.
+/// All verdicts, by role and binding.
 #[derive(Debug, Default)]
 pub(crate) struct Known(BTreeMap<(String, String), Verdicts>);
 
@@ -42,7 +42,7 @@ impl Known {
         Ok(Self(context.store.verdicts().await?))
     }
 
-    /// How often a role helped, whatever the binding.
+    /// Returns how often a role helped, in total and by binding.
     pub(crate) fn of_role(&self, role: &str) -> OfRole {
         let mut of = OfRole::default();
         for ((name, binding), verdicts) in &self.0 {
@@ -57,7 +57,7 @@ impl Known {
         of
     }
 
-    /// How often each role of a binding helped. They have no sum: a run of several roles counts once for each.
+    /// Returns how often each role of a binding helped. Do not add them up: a run of several roles counts once for each.
     pub(crate) fn of_binding(&self, binding: &str) -> BTreeMap<String, Counts> {
         let mut of: BTreeMap<String, Counts> = BTreeMap::new();
         for ((role, name), verdicts) in &self.0 {

@@ -1,4 +1,4 @@
-//! What is told of bindings and schedules.
+//! The JSON of bindings and schedules.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,17 +19,17 @@ use crate::model::time_interval::TimeInterval;
 use crate::store::StoreError;
 use crate::util::clock;
 
-/// How many of the next times are shown.
+/// The number of next times to show.
 pub(crate) const NEXT: usize = 5;
 
-/// What is told of a binding.
+/// The JSON of a binding.
 #[derive(Serialize)]
 #[allow(clippy::struct_excessive_bools)] // as in the configuration
 pub(crate) struct BindingAnswer {
     name: String,
     source: Origin,
     matchers: Vec<String>,
-    /// Those of all steps and of `on_resolved`, each once.
+    /// The roles of all steps and of `on_resolved`, each once.
     roles: Vec<String>,
     steps: Vec<StepAnswer>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -95,7 +95,7 @@ impl BindingAnswer {
     }
 }
 
-/// What is told of a step.
+/// The JSON of a step.
 #[derive(Serialize)]
 struct StepAnswer {
     roles: Vec<String>,
@@ -158,7 +158,7 @@ fn names(intervals: &[Arc<TimeInterval>]) -> Vec<String> {
         .collect()
 }
 
-/// As a configuration writes it.
+/// Returns a target as in the configuration.
 pub(crate) fn target(target: &Target) -> Value {
     match target {
         Target::AlertingHost { label } => json!({"alerting_host": label}),
@@ -168,7 +168,8 @@ pub(crate) fn target(target: &Target) -> Value {
     }
 }
 
-/// The configuration file's variables may be secrets: only their names are told. Those that came over the API are data.
+/// Returns the variables. Those of the configuration file may be secrets, so their values are hidden. Those from the API are
+/// data.
 pub(crate) fn vars(vars: &Vars, origin: Origin) -> Map<String, Value> {
     let shown = |value: &Value| match origin {
         Origin::File => Value::from("(hidden)"),
@@ -195,14 +196,14 @@ pub(crate) fn conflicts(config: &Config, kind: ManagedKind) -> Vec<ManagedConfli
         .collect()
 }
 
-/// What is told of a schedule.
+/// The JSON of a schedule.
 #[derive(Serialize)]
 #[allow(clippy::struct_excessive_bools)] // as in the configuration
 pub(crate) struct ScheduleAnswer {
     name: String,
     source: Origin,
     cron: String,
-    /// The same in words.
+    /// The cron expression in words.
     description: String,
     timezone: &'static str,
     roles: Vec<String>,
@@ -224,7 +225,7 @@ pub(crate) struct ScheduleAnswer {
     gather_facts: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     paused: Option<Paused>,
-    /// The next times; none while it is not in force.
+    /// The next times; none while the schedule is disabled or paused.
     next: Vec<DateTime<Utc>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last: Option<LastRun>,
@@ -272,7 +273,7 @@ impl ScheduleAnswer {
     }
 }
 
-/// What is told of one.
+/// Returns the JSON of one schedule.
 pub(crate) async fn one(
     context: &Context,
     schedule: &Schedule,

@@ -1,7 +1,7 @@
-//! The receiver.
+//! The receiver of Alertmanager's notifications.
 //!
-//! 200 only after the decisions are on disk. What can never be taken is 4xx: Alertmanager drops it. What may be taken
-//! later is 5xx: Alertmanager comes again. A body that came too slowly is 5xx too, since a retry can help.
+//! Returns 200 only after the decisions are on disk; 4xx if a retry cannot help, because Alertmanager drops the notification;
+//! 5xx if Alertmanager should retry. A body that arrives too slowly is 5xx too, since a retry can help.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -24,21 +24,22 @@ use crate::util::clock;
 
 use crate::http::core::reply::Reply;
 
-/// A body beyond this size is parsed where it does not hold up other connections. So is one that must be unpacked: a few
-/// KiB may become many MiB.
+/// Larger bodies are parsed without blocking other connections. So are compressed ones: a few KiB may become many MiB.
+/// *Units*: bytes.
 const SMALL: usize = 256 << 10;
 
-/// So many such bodies are worked on at once; the others wait as they came. Unpacked and parsed, each takes many MiB.
+/// The number of such bodies that are parsed at once; the others wait compressed. Decompressed and parsed, each needs many
+/// MiB.
 static LARGE: Semaphore = Semaphore::const_new(4);
 
-/// More decisions than these are logged while the answer is already on its way: each line is a system call.
+/// If there are more decisions, they are logged after the response: each line is a system call.
 const FEW: usize = 16;
 
 pub(crate) async fn receive(context: &Context, request: Request<Incoming>) -> Reply {
-    // The client may go away while the answer is made. What was begun is ended all the same, and counted.
+    // The client may disconnect meanwhile. The request is completed all the same, and counted.
     let context = context.clone();
     let answer = tokio::spawn(async move {
-        let (status, line) = match take(&context, request).await {
+        let (status, line) = match process(&context, request).await {
             Ok(line) => (StatusCode::OK, line),
             Err((status, why)) => {
                 tracing::warn!(code = status.as_u16(), error = %why, "notification refused");
@@ -58,7 +59,7 @@ pub(crate) async fn receive(context: &Context, request: Request<Incoming>) -> Re
 
 type Refused = (StatusCode, String);
 
-async fn take(context: &Context, request: Request<Incoming>) -> Result<String, Refused> {
+async fn process(context: &Context, request: Request<Incoming>) -> Result<String, Refused> {
     let config = Arc::clone(&context.config.borrow());
     let limits = &config.receiver;
     let body = body::read(request, limits.max_body_bytes, limits.body_timeout)
@@ -67,7 +68,7 @@ async fn take(context: &Context, request: Request<Incoming>) -> Result<String, R
     let notification = parse(body, limits).await?;
     let inventory = context.inventory.fresh().await;
     let inventory = inventory.map_err(|why| unavailable(why.brief()))?;
-    let standing = context.inventory.standing();
+    let standing = context.inventory.status();
     if let Some(why) = in_doubt(&standing, &config, &inventory, &notification) {
         return Err(unavailable(why));
     }
@@ -82,11 +83,11 @@ async fn take(context: &Context, request: Request<Incoming>) -> Result<String, R
             | StoreError::Broken(_)
             | StoreError::Closed => unavailable(e.to_string()),
             _ => {
-                tracing::error!(error = %e, "the store refused a notification");
+                tracing::error!(error = %e, "the store failed to record a notification");
                 unavailable(e.to_string())
             }
         })?;
-    context.left_out.see(&notification).await;
+    context.truncated_alerts.see(&notification).await;
     let line = accepted(notification.alerts.len(), &admitted.decisions);
     if admitted.decisions.len() <= FEW {
         log(&notification, &admitted);
@@ -96,8 +97,8 @@ async fn take(context: &Context, request: Request<Incoming>) -> Result<String, R
     Ok(line)
 }
 
-/// Why a notification has to come again: it names a host that the inventory lacks, and may well have as soon as it is
-/// read or believed again. A skip would be the end of it until Alertmanager repeats the alert, hours later.
+/// Returns why Alertmanager must retry a notification: it names a host that the inventory lacks, but may have as soon as the
+/// inventory is read or believed again. If the alert were skipped, Alertmanager would repeat it only hours later.
 fn in_doubt(
     standing: &InventoryStatus,
     config: &Config,
@@ -109,13 +110,13 @@ fn in_doubt(
         let unfound = unfound(None)?;
         let why = trouble.why.lines().next().unwrap_or_default();
         return Some(format!(
-            "{unfound}; and the inventory cannot be read: {why}"
+            "{unfound}, and the inventory cannot be read: {why}"
         ));
     }
     let shrunk = standing.shrunk.as_ref()?;
     let unfound = unfound(standing.believed.as_deref())?;
     Some(format!(
-        "{unfound}; but {} hosts are missing from the inventory at once, which is not believed before {}",
+        "{unfound}, but {} hosts disappeared from the inventory at once, which is not believed before {}",
         shrunk.missing.len(),
         shrunk.believed_at
     ))
@@ -152,7 +153,7 @@ fn body_refused(e: &BodyError) -> Refused {
     (e.status(), e.to_string())
 }
 
-/// What is said of a notification that was taken: how often each thing was decided.
+/// Returns the response to an accepted notification: the number of each decision.
 fn accepted(alerts: usize, decisions: &[AdmittedDecision]) -> String {
     let mut line = format!(
         "accepted: {alerts} alert{}",
@@ -176,7 +177,7 @@ fn unavailable(why: String) -> Refused {
     (StatusCode::SERVICE_UNAVAILABLE, why)
 }
 
-/// One line for each decision. What repeats itself by design is for those who look closely.
+/// Logs each decision. Skips that repeat by design are logged at debug level.
 fn log(notification: &Notification, admitted: &Admitted) {
     for decision in &admitted.decisions {
         let alert = &notification.alerts[decision.alert];
@@ -192,7 +193,7 @@ fn log(notification: &Notification, admitted: &Admitted) {
             } if skip.is_routine() => tracing::debug!(
                 decision = reason, binding, alertname, %fingerprint, why, "decided"
             ),
-            // Nothing handles this alert, although a binding is for it.
+            // A binding matches this alert, but nothing handles it.
             Choice::Skip { why, .. } => tracing::warn!(
                 decision = reason, binding, alertname, %fingerprint, why, "decided"
             ),
@@ -236,7 +237,7 @@ mod tests {
         let packed = body(gzip(&text), true);
         runtime.block_on(async {
             let mut cx = Context::from_waker(Waker::noop());
-            // The only thread that may take its time has something else to do.
+            // The only blocking thread is busy.
             let (go, held) = std::sync::mpsc::channel::<()>();
             tokio::task::spawn_blocking(move || held.recv());
             assert!(pin!(parse(small, &limits)).poll(&mut cx).is_ready());
@@ -251,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_decided_is_counted_by_its_word() {
+    fn decisions_are_counted_by_their_reason() {
         let decision = |choice| AdmittedDecision {
             alert: 0,
             binding: String::new(),

@@ -1,7 +1,7 @@
-//! `/api/v1/audit`, and what is entered there.
+//! The audit list, and `/api/v1/audit`.
 //!
-//! A request that changes something is entered before anything acts on it; where that cannot be, it is refused. What it did is
-//! entered when it has done it. Posted notifications are not entered: what was made of them is kept with their alerts.
+//! A change request is recorded before anything acts on it; if that fails, it is rejected. Its result is recorded when it is
+//! done. Notifications are not recorded: their decisions are kept with their alerts.
 
 use std::time::Duration;
 
@@ -16,15 +16,16 @@ use crate::model::identity::{AuthMethod, Scope};
 use crate::store::{AuditAction, AuditEntry, StoreError};
 use crate::util::clock;
 
-/// How many entries a page holds where nothing is said.
+/// The default number of entries on a page.
 const PAGE: usize = 50;
 
-/// How many it holds at most.
+/// The maximum number of entries on a page.
 const PAGE_LIMIT: usize = 1000;
 
-/// Has a request answered, and enters it if it changes something and its caller may.
+/// Answers a request. Records it if it changes something and its caller has the permission.
 ///
-/// Of those who may not there may be any number: they are counted, and some are in the log (see [`crate::http::core::reject_log`]).
+/// Requests without permission are unlimited in number: they are counted, and some are logged (see
+/// [`crate::http::core::reject_log`]).
 pub(crate) async fn answer<F>(
     context: &Context,
     request: Request<Incoming>,
@@ -33,23 +34,23 @@ pub(crate) async fn answer<F>(
 where
     F: Future<Output = Reply> + Send + 'static,
 {
-    let may = context.caller.scopes.allow(Scope::Operate);
-    if !may || !changes(request.method(), request.uri().path()) {
+    let is_allowed = context.caller.scopes.allow(Scope::Operate);
+    if !is_allowed || !changes(request.method(), request.uri().path()) {
         return answer(context.clone(), request).await;
     }
     let entry = entry(context, request.method(), request.uri().path());
-    let entering = context.store.audit(entry);
-    let id = match tokio::time::timeout(patience(request.uri().path()), entering).await {
+    let recording = context.store.audit(entry);
+    let id = match tokio::time::timeout(max_wait(request.uri().path()), recording).await {
         Ok(Ok(id)) => id,
         Ok(Err(e)) => return reply::failed(&e),
         Err(_) => {
             tracing::error!(
-                "a cancel is let through before it is in the audit list: the store does not answer"
+                "the store does not answer: a cancel proceeds before it is in the audit list"
             );
             return answer(context.clone(), request).await;
         }
     };
-    // The client may go away while the answer is made. What became of it is entered all the same.
+    // The client may disconnect while the request is handled. The result is recorded all the same.
     let context = context.clone();
     let answering = answer(context.clone(), request);
     let answered = tokio::spawn(async move {
@@ -60,12 +61,12 @@ where
     answered.await.unwrap_or_else(|_| {
         reply::error(
             StatusCode::INTERNAL_SERVER_ERROR,
-            "this could not be done; see the log",
+            "the request failed; see the log",
         )
     })
 }
 
-/// Enters that a user signed in by the form, before he gets his cookie.
+/// Records that a user signed in with the form, before the cookie is sent.
 pub(crate) async fn signed_in(context: &Context, user: &str) -> Result<(), StoreError> {
     let mut entry = entry(context, &Method::POST, SIGN_IN);
     (entry.who, entry.proof) = (Some(user.to_owned()), AuthMethod::Password);
@@ -74,8 +75,9 @@ pub(crate) async fn signed_in(context: &Context, user: &str) -> Result<(), Store
     context.store.audit(entry).await.map(|_| ())
 }
 
-/// How long an entry is waited for. A run is ended also while the disk hangs: the entry is written as soon as it answers.
-fn patience(path: &str) -> Duration {
+/// The longest wait for the entry. A run can be canceled even while the disk hangs: the entry is written as soon as the disk
+/// responds.
+fn max_wait(path: &str) -> Duration {
     if path.ends_with("/cancel") {
         Duration::from_secs(2)
     } else {
@@ -86,11 +88,11 @@ fn patience(path: &str) -> Duration {
 async fn ended(context: &Context, id: u64, status: u16) {
     let deed = context.note.deed();
     if let Err(e) = context.store.audited(id, status, deed).await {
-        tracing::error!(id, status, error = %e, "what became of a request is not in the audit list");
+        tracing::error!(id, status, error = %e, "cannot write the result of a request to the audit list");
     }
 }
 
-/// Where people sign in. That is entered only when the password was right.
+/// The path of the sign-in form. It is recorded only if the password is right.
 const SIGN_IN: &str = "/login";
 
 fn changes(method: &Method, path: &str) -> bool {
@@ -99,7 +101,7 @@ fn changes(method: &Method, path: &str) -> bool {
 }
 
 fn entry(context: &Context, method: &Method, path: &str) -> AuditEntry {
-    /// Longer paths are nobody's.
+    /// No path of ours is longer.
     const LONGEST: usize = 512;
     let address = context.peer.as_ref().map(|peer| peer.shown());
     AuditEntry {
@@ -149,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_query_is_taken_whole_or_refused_by_its_field() {
+    fn a_query_is_parsed_or_its_invalid_field_named() {
         assert_eq!(asked(""), Ok((None, PAGE)));
         assert_eq!(asked("cursor=7&limit=2"), Ok((Some(7), 2)));
         for (query, why) in [
@@ -162,8 +164,8 @@ mod tests {
     }
 
     #[test]
-    fn what_only_reads_and_what_alerts_bring_is_not_entered() {
-        for (method, path, entered) in [
+    fn reads_and_notifications_are_not_recorded() {
+        for (method, path, recorded) in [
             (Method::GET, "/api/v1/runs", false),
             (Method::HEAD, "/", false),
             (Method::OPTIONS, "/", false),
@@ -176,7 +178,7 @@ mod tests {
             (Method::DELETE, "/api/v1/hosts/a", true),
             (Method::from_bytes(b"BREW").unwrap(), "/", true),
         ] {
-            assert_eq!(changes(&method, path), entered, "{method} {path}");
+            assert_eq!(changes(&method, path), recorded, "{method} {path}");
         }
     }
 }

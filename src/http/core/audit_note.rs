@@ -1,4 +1,4 @@
-//! What a request did, as the audit list says it: written by whoever does it.
+//! The summary of a request's actions for the audit list, written by its handler.
 
 use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,38 +9,38 @@ use crate::http::Context;
 use crate::model::run::{Run, RunId, Work};
 use crate::store::AuditAction;
 
-/// How many characters of a summary are kept.
+/// The longest summary. *Units*: characters.
 const SUMMARY: usize = 1000;
 
-/// The same of how something was typed.
+/// The longest JSON of an object. *Units*: characters.
 const TYPED: usize = 4000;
 
-/// How many names of a list are written out.
+/// The maximum number of names in a list.
 const NAMES: usize = 20;
 
-/// Takes what a request does. Cheap to clone; all clones are one.
+/// Collects the actions of a request. Cheap to clone; all clones share their content.
 #[derive(Debug, Clone, Default)]
 pub struct Note(Arc<Mutex<AuditAction>>);
 
 impl Note {
-    /// Says in words what was done.
+    /// Sets the summary.
     pub(crate) fn did(&self, what: impl Display) {
         self.change(|deed| deed.summary = Some(cut(&what.to_string(), SUMMARY)));
     }
 
-    /// Says how something was typed before and since, as JSON. The values of its variables may be secrets, and are left out.
+    /// Sets the JSON of an object before and after the change. The values of variables are hidden: they may be secrets.
     pub(crate) fn changed(&self, before: Option<&str>, after: Option<&str>) {
         let [before, after] = [before, after].map(|json| json.map(parsed));
-        let typed = |json: &Option<Value>, other: &Option<Value>| {
+        let shown = |json: &Option<Value>, other: &Option<Value>| {
             let mut json = json.clone()?;
             hide(&mut json, other.as_ref());
             Some(cut(&json.to_string(), TYPED))
         };
-        let (old, new) = (typed(&before, &None), typed(&after, &before));
+        let (old, new) = (shown(&before, &None), shown(&after, &before));
         self.change(|deed| (deed.before, deed.after) = (old, new));
     }
 
-    /// What was said, once the request is answered.
+    /// Returns the collected actions.
     pub(crate) fn deed(&self) -> AuditAction {
         self.0
             .lock()
@@ -53,7 +53,7 @@ impl Note {
     }
 }
 
-/// Notes what was done with a run, and what that is.
+/// Notes an action on a run, with a description of the run.
 pub(crate) async fn of_run(context: &Context, what: &str, id: RunId) {
     match context.store.run(id).await {
         Ok(run) => context
@@ -67,7 +67,7 @@ fn about(run: &Run) -> String {
     work(&run.work, &run.hosts)
 }
 
-/// Roles, hosts and how. Of variables only the names: their values may be secrets.
+/// Describes the roles, the hosts and the mode. Contains only the names of variables: their values may be secrets.
 pub(crate) fn work(work: &Work, hosts: &[String]) -> String {
     let mut text = format!("{} on {}", names(&work.roles), names(hosts));
     if work.check {
@@ -81,7 +81,7 @@ pub(crate) fn work(work: &Work, hosts: &[String]) -> String {
     text
 }
 
-/// A list of names, of which a long one is cut.
+/// Formats a list of names; a long one is cut.
 pub(crate) fn names(names: &[String]) -> String {
     let more = names.len().saturating_sub(NAMES);
     let shown = names[..names.len() - more].join(", ");
@@ -96,7 +96,7 @@ fn parsed(json: &str) -> Value {
     serde_json::from_str(json).unwrap_or(Value::Null)
 }
 
-/// Replaces the values of all variables, and says which of them are others than in `before`.
+/// Hides the values of all variables, and marks those that differ from `before`.
 fn hide(json: &mut Value, before: Option<&Value>) {
     match json {
         Value::Object(fields) => {
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_long_is_cut() {
+    fn long_texts_are_cut() {
         let note = Note::default();
         note.did("ä".repeat(SUMMARY + 1));
         let summary = note.deed().summary.unwrap();

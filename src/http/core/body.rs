@@ -1,4 +1,4 @@
-//! Reading a request's body, and unpacking it, within its limits.
+//! Reads and decompresses request bodies, within limits.
 
 use std::time::Duration;
 
@@ -12,54 +12,49 @@ use crate::http::core::memory_budget::{Budget, Share};
 use crate::http::core::slots::Slot;
 use crate::metrics::{Metrics, Rejected};
 
-/// Why a body could not be had.
+/// Why a body could not be read.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum BodyError {
-    /// Larger than the limit, as it came or when unpacked.
+    /// The body is larger than the limit, compressed or decompressed.
     #[error("the body is larger than {limit} bytes (receiver.max_body_size)")]
-    TooLarge {
-        /// The limit.
-        limit: u64,
-    },
-    /// The bodies of all requests together are larger than their limit.
+    TooLarge { limit: u64 },
+    /// The bodies of all requests together exceed their limit.
     #[error(
-        "the bodies of all requests together would be larger than {limit} bytes ({BODIES_MIB} MiB, or 8 times receiver.max_body_size where that is more): try again in a moment"
+        "the bodies of all requests together would be larger than {limit} bytes ({BODIES_MIB} MiB, or 8 times receiver.max_body_size if that is more): try again in a moment"
     )]
-    TooMuch {
-        /// The limit.
-        limit: u64,
-    },
-    /// It did not come in time. Not the sender's fault for certain, so it may try again.
+    TooMuch { limit: u64 },
+    /// The body did not arrive in time. This may not be the sender's fault, so it may retry.
     #[error("the body did not arrive within {0:?} (receiver.body_timeout)")]
     TooSlow(Duration),
     /// The connection broke.
-    #[error("the body broke off: {0}")]
+    #[error("the body was cut off: {0}")]
     BrokeOff(String),
-    /// It is packed in a way that we do not know.
+    /// The encoding is not supported.
     #[error("Content-Encoding {0:?}: want gzip or none")]
     Encoding(String),
-    /// It says gzip, and is not.
+    /// The header says gzip, but the body is not.
     #[error("the body is not gzip, although its Content-Encoding says so")]
     NotGzip,
-    /// It is gzip, and does not say so.
-    #[error("the body is gzip, but no header says so: want Content-Encoding: gzip")]
+    /// The body is gzip, but the header does not say so.
+    #[error(
+        "the body is gzip, but its Content-Encoding does not say so: want Content-Encoding: gzip"
+    )]
     Unannounced,
-    /// It has more members than are read.
+    /// The gzip body has too many members.
     #[error("the gzip body has more than {most} members")]
-    Members {
-        /// The limit.
-        most: usize,
-    },
-    /// Nothing comes of most of it.
-    #[error("the gzip body is larger than what is in it: want it packed by gzip, or not packed")]
+    Members { most: usize },
+    /// Most of the gzip body produces no output.
+    #[error(
+        "the gzip body contains almost only empty blocks: compress it with gzip, or send it uncompressed"
+    )]
     Idle,
-    /// It begins as gzip, and does not go on so.
+    /// The body begins as gzip, but is invalid later.
     #[error("the gzip body is cut off or damaged")]
     Damaged,
 }
 
 impl BodyError {
-    /// How a request with such a body is answered.
+    /// Returns the status of the response.
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
@@ -76,14 +71,14 @@ impl BodyError {
     }
 }
 
-/// The least that the bodies of all requests together may have.
+/// The minimum limit for the bodies of all requests together. *Units*: MiB.
 const BODIES_MIB: u64 = 64;
 
-/// What the bodies of all requests together have.
+/// The memory that the bodies of all requests together use.
 static BODIES: Budget = Budget::new();
 
-/// The limit of the bodies of all requests together, and what counts those that are beyond it. A server puts it among the
-/// extensions of each request.
+/// The limit for the bodies of all requests together, and the metrics that count requests beyond it. The server puts it into
+/// the extensions of each request.
 #[derive(Clone)]
 pub(crate) struct Bodies {
     most: u64,
@@ -91,7 +86,7 @@ pub(crate) struct Bodies {
 }
 
 impl Bodies {
-    /// For bodies of which each may have `largest` bytes.
+    /// Computes the limit for bodies of up to `largest` bytes each.
     pub(crate) fn new(largest: u64, metrics: &Metrics) -> Self {
         Self {
             most: most(largest),
@@ -104,7 +99,7 @@ fn most(largest: u64) -> u64 {
     largest.saturating_mul(8).max(BODIES_MIB << 20)
 }
 
-/// A body as it came.
+/// A body as received.
 #[derive(Debug)]
 pub(crate) struct Body {
     bytes: Bytes,
@@ -113,10 +108,10 @@ pub(crate) struct Body {
     most: u64,
 }
 
-/// What every gzip begins with, and no JSON.
+/// The first bytes of every gzip, and of no JSON.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
-/// Bytes, and what they have of [`BODIES`].
+/// Bytes, with their share of [`BODIES`].
 struct Shared(Bytes, #[allow(dead_code)] Share);
 
 impl AsRef<[u8]> for Shared {
@@ -126,12 +121,12 @@ impl AsRef<[u8]> for Shared {
 }
 
 impl Body {
-    /// How many bytes there are to work on; `None` if that is known only afterwards.
+    /// Returns the size of the decompressed body; `None` if it is not yet known.
     pub(crate) fn size(&self) -> Option<usize> {
         (!self.packed).then_some(self.bytes.len())
     }
 
-    /// Unpacks it where needed: of a packed body this takes its time, which no async thread has.
+    /// Decompresses the body if needed. This can take long, so do not call it on an async thread for a compressed body.
     pub(crate) fn unpack(mut self, limit: u64) -> Result<Bytes, BodyError> {
         let bytes = match (self.packed, self.bytes.starts_with(&GZIP)) {
             (false, false) => self.bytes,
@@ -142,7 +137,7 @@ impl Body {
         Ok(Bytes::from_owner(Shared(bytes, self.share)))
     }
 
-    /// The same, where it does not hold up an async thread.
+    /// The same without blocking an async thread.
     pub(crate) async fn unpacked(self, limit: u64) -> Result<Bytes, BodyError> {
         if !self.packed {
             return self.unpack(limit);
@@ -152,14 +147,14 @@ impl Body {
     }
 }
 
-/// How many times the limit of a body by HTTP/2 is read and thrown away before it is cut off: some clients that are cut off
-/// there do not see the answer that says why.
+/// With HTTP/2, a body is read and discarded up to this multiple of its limit before it is cut off: some clients do not see
+/// the response if their upload is cut off.
 const SURPLUS: u64 = 4;
 
-/// How much memory is asked for at once for a body that is announced: it may never come.
+/// The maximum memory allocated at first for an announced body, which may never arrive. *Units*: bytes.
 const AT_FIRST: u64 = 64 << 10;
 
-/// Reads a body; one that is packed stays so.
+/// Reads a body, without decompressing it.
 pub(crate) async fn read(
     request: Request<Incoming>,
     limit: u64,
@@ -169,7 +164,7 @@ pub(crate) async fn read(
     let place = request.extensions().get::<Slot>().cloned();
     let bodies = request.extensions().get::<Bodies>().cloned();
     let is_http2 = request.version() == Version::HTTP_2;
-    let mut coming = Coming {
+    let mut incoming = IncomingBody {
         announced: hyper::body::Body::size_hint(request.body()).lower(),
         body: request.into_body(),
         limit,
@@ -180,7 +175,7 @@ pub(crate) async fn read(
         share: BODIES.share(),
     };
     let rest = place.as_ref().map(Slot::rest);
-    let bytes = tokio::time::timeout(timeout, coming.whole()).await;
+    let bytes = tokio::time::timeout(timeout, incoming.whole()).await;
     drop(rest);
     let bytes = bytes.unwrap_or(Err(BodyError::TooSlow(timeout)));
     if let (Err(BodyError::TooMuch { .. }), Some(bodies)) = (&bytes, &bodies) {
@@ -189,29 +184,29 @@ pub(crate) async fn read(
     Ok(Body {
         bytes: bytes?,
         packed,
-        share: coming.share,
-        most: coming.most,
+        share: incoming.share,
+        most: incoming.most,
     })
 }
 
-/// A body that comes.
-struct Coming {
+/// A body that is being read.
+struct IncomingBody {
     announced: u64,
     body: Incoming,
     limit: u64,
-    /// How many times the limit is read, and thrown away, before it is cut off.
+    /// The multiple of the limit that is read and discarded before the body is cut off.
     surplus: u64,
     most: u64,
     share: Share,
 }
 
-impl Coming {
+impl IncomingBody {
     async fn whole(&mut self) -> Result<Bytes, BodyError> {
         let (limit, announced) = (self.limit, self.announced);
         if announced > limit && self.surplus == 1 {
             return Err(BodyError::TooLarge { limit });
         }
-        let (mut whole, mut came) = (BytesMut::new(), 0);
+        let (mut whole, mut received) = (BytesMut::new(), 0);
         if announced <= limit {
             whole.reserve(usize::try_from(announced.min(AT_FIRST)).unwrap_or(0));
         }
@@ -220,17 +215,17 @@ impl Coming {
             let Ok(data) = frame.into_data() else {
                 continue;
             };
-            came += data.len() as u64;
-            if came.max(announced) <= limit {
+            received += data.len() as u64;
+            if received.max(announced) <= limit {
                 if !self.share.grow(data.len() as u64, self.most) {
                     return Err(BodyError::TooMuch { limit: self.most });
                 }
                 whole.extend_from_slice(&data);
-            } else if came > limit.saturating_mul(self.surplus) || self.surplus == 1 {
+            } else if received > limit.saturating_mul(self.surplus) || self.surplus == 1 {
                 return Err(BodyError::TooLarge { limit });
             }
         }
-        if came > limit {
+        if received > limit {
             return Err(BodyError::TooLarge { limit });
         }
         Ok(whole.freeze())
@@ -283,28 +278,28 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_the_packing_is_said() {
+    fn compression_errors_are_named() {
         let good = gzip(b"{}");
-        let said = |bytes: &[u8], packed| {
+        let message = |bytes: &[u8], packed| {
             let body = body(bytes.to_vec(), packed);
             body.unpack(1000).unwrap_err().to_string()
         };
         assert_eq!(
-            said(b"{}", true),
+            message(b"{}", true),
             "the body is not gzip, although its Content-Encoding says so"
         );
         assert_eq!(
-            said(&good, false),
-            "the body is gzip, but no header says so: want Content-Encoding: gzip"
+            message(&good, false),
+            "the body is gzip, but its Content-Encoding does not say so: want Content-Encoding: gzip"
         );
         let damaged = "the gzip body is cut off or damaged";
         for length in [3, 12, good.len() - 1] {
-            assert_eq!(said(&good[..length], true), damaged, "{length}");
+            assert_eq!(message(&good[..length], true), damaged, "{length}");
         }
         let mut other = good.clone();
         other[good.len() - 8] ^= 1;
-        assert_eq!(said(&other, true), damaged);
+        assert_eq!(message(&other, true), damaged);
         let trailed = [&*good, b"x"].concat();
-        assert_eq!(said(&trailed, true), damaged);
+        assert_eq!(message(&trailed, true), damaged);
     }
 }

@@ -1,4 +1,4 @@
-//! An answer on its way: in pieces, as long as its caller may have it, and not for ever.
+//! Sends response bodies: in pieces, only while the caller keeps its permission, and with a timeout.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,20 +16,20 @@ use crate::http::core::memory_budget::Share;
 use crate::http::core::reply::Content;
 use crate::http::core::slots::Work;
 
-/// How much is handed over at once by HTTP/2, which keeps of it what its client's window has no room for.
+/// The piece size with HTTP/2, which buffers the part that does not fit the client's window. *Units*: bytes.
 const PIECE: usize = 16 << 10;
 
-/// The same by HTTP/1.1.
+/// The piece size with HTTP/1.1. *Units*: bytes.
 const LARGE_PIECE: usize = 64 << 10;
 
-/// How often it is asked whether the caller may still have the rest. Who signed out, or whose token or password is another
-/// by now, gets nothing more after that.
-const AGAIN: Duration = Duration::from_secs(2);
+/// The interval at which the caller's permission is checked again. After a sign-out, or a change of the token or password,
+/// the caller gets nothing more.
+const RECHECK: Duration = Duration::from_secs(2);
 
-/// The answers of an HTTP/2 connection that wait for their client. Cheap to clone.
+/// The responses of an HTTP/2 connection that wait for the client. Cheap to clone.
 ///
-/// By HTTP/1.1 the connection itself says when nothing of an answer is taken. By HTTP/2 a client can take everything else
-/// and let one answer wait for ever.
+/// With HTTP/1.1, the connection itself shows that a response is not read. With HTTP/2, a client can read everything else
+/// and let one response wait forever.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Deliveries(Arc<Mutex<Waiting>>);
 
@@ -40,7 +40,7 @@ struct Waiting {
 }
 
 impl Deliveries {
-    /// Waits until one of them has waited for this long. *Cancel safety*: may be dropped at any time.
+    /// Waits until a response has waited for this long. *Cancel safety*: may be dropped at any time.
     pub(crate) async fn stalled(&self, timeout: Duration) {
         loop {
             let now = Instant::now();
@@ -58,7 +58,7 @@ impl Deliveries {
     }
 }
 
-/// One of them.
+/// One response of [`Deliveries`].
 #[derive(Debug)]
 struct Turn {
     deliveries: Deliveries,
@@ -77,13 +77,13 @@ impl Turn {
         }
     }
 
-    /// It has a piece for its client.
+    /// Records that a piece waits for the client.
     fn waits(&self) {
         let mut waiting = self.deliveries.lock();
         waiting.since.insert(self.number, Instant::now());
     }
 
-    /// The client had room for it.
+    /// Records that the client took the piece.
     fn goes_on(&self) {
         self.deliveries.lock().since.remove(&self.number);
     }
@@ -95,57 +95,57 @@ impl Drop for Turn {
     }
 }
 
-/// What is given back when an answer is gone.
+/// The resources that are released with a response.
 #[derive(Debug, Default)]
-#[allow(dead_code)] // that they are given back is what counts
+#[allow(dead_code)] // only their Drop matters
 pub(crate) struct Debts {
-    /// A stream of events goes on, and its connection is not ended for another one.
+    /// Keeps the connection of an event stream busy, so that it is not evicted for another one.
     pub(crate) work: Option<Work>,
-    /// Its bytes.
+    /// The share of the memory budget.
     pub(crate) share: Option<Share>,
-    /// Its place among the requests of its connection.
+    /// One of the connection's concurrent requests.
     pub(crate) stream: Option<Stream>,
 }
 
-/// One of the requests that an HTTP/2 connection has at once.
+/// One of the concurrent requests of an HTTP/2 connection.
 #[derive(Debug)]
 pub(crate) struct Stream(Arc<()>);
 
 impl Stream {
-    /// One more of these, and how many there are then.
+    /// Adds a request, and returns it with the number of the others.
     pub(crate) fn new(all: &Arc<()>) -> (Self, usize) {
         let one = Self(Arc::clone(all));
         let count = Arc::strong_count(&one.0);
-        // The connection itself has one.
+        // The connection itself has a reference, and so has this request.
         (one, count.saturating_sub(2))
     }
 }
 
-/// The body of an answer.
+/// A response body.
 #[derive(Debug)]
 pub(crate) struct Delivery {
     content: Content,
     rest: Bytes,
     turn: Option<Turn>,
     right: Option<(Permission, Interval)>,
-    #[allow(dead_code)] // it is given back at the end
+    #[allow(dead_code)] // only its Drop matters
     debts: Debts,
 }
 
 impl Delivery {
-    /// By HTTP/2 `deliveries` are those of its connection. `right` says for how long the caller may have it.
+    /// Creates a body. With HTTP/2, `deliveries` are those of its connection. `right` is the caller's permission.
     pub(crate) fn new(
         content: Content,
         deliveries: Option<&Deliveries>,
         right: Option<Permission>,
         debts: Debts,
     ) -> Self {
-        // What is short is gone before anything can change.
+        // A short response is sent before anything can change.
         let is_long = content
             .length()
             .is_none_or(|length| length > LARGE_PIECE as u64);
         let right = right.filter(|_| is_long).map(|right| {
-            let mut again = interval_at(Instant::now() + AGAIN, AGAIN);
+            let mut again = interval_at(Instant::now() + RECHECK, RECHECK);
             again.set_missed_tick_behavior(MissedTickBehavior::Delay);
             (right, again)
         });
@@ -158,7 +158,7 @@ impl Delivery {
         }
     }
 
-    /// Whether the caller may have the rest.
+    /// Whether the caller still has the permission. Checks it at most every [`RECHECK`].
     fn is_allowed(&mut self, cx: &mut Context<'_>) -> bool {
         let Some((right, again)) = &mut self.right else {
             return true;
@@ -171,8 +171,8 @@ impl Delivery {
         true
     }
 
-    /// By HTTP/2 the last byte comes alone. hyper lets go of a body with its last piece, whether the client's window has room
-    /// for all of it or for its first byte: so nothing is left that has no room, and nobody would see it wait.
+    /// Takes the next piece. With HTTP/2, the last byte is a piece of its own: hyper drops a body with its last piece, even if
+    /// the client's window has room only for its first byte, and then nothing would see that the rest waits.
     fn piece(&mut self) -> Bytes {
         let whole = self.rest.len();
         let is_last = whole <= PIECE && self.content.is_end_stream();
@@ -199,7 +199,7 @@ impl Body for Delivery {
         }
         if !this.is_allowed(cx) {
             let is_whole = matches!(this.content, Content::Stream(_)) && this.rest.is_empty();
-            let why = "its caller may not have the rest of this answer any more";
+            let why = "the caller is no longer allowed to read this response";
             return Poll::Ready((!is_whole).then(|| Err(io::Error::other(why))));
         }
         if this.rest.is_empty() {
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_comes_in_pieces_and_by_http2_its_last_byte_alone() {
+    async fn a_body_is_sent_in_pieces_and_with_http2_its_last_byte_alone() {
         let deliveries = Deliveries::default();
         for (parts, old, new) in [
             (&[][..], vec![], vec![]),
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_is_not_taken_is_noticed_and_one_that_has_nothing_to_give_is_not() {
+    async fn an_unread_piece_stalls_and_an_idle_stream_does_not() {
         let deliveries = Deliveries::default();
         let timeout = Duration::from_millis(20);
         let is_stalled = async |patience| {
@@ -282,7 +282,7 @@ mod tests {
         out.send(Bytes::from("x")).await.unwrap();
         events.frame().await.unwrap().unwrap();
         assert!(is_stalled(long).await);
-        // It was taken, and there is nothing more yet.
+        // The piece was taken, and there is nothing more yet.
         let next = tokio::time::timeout(Duration::ZERO, events.frame()).await;
         assert!(next.is_err() && !is_stalled(short).await);
         out.send(Bytes::from("x")).await.unwrap();

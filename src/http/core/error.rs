@@ -1,4 +1,4 @@
-//! Why something that was asked for is not done, before it is known who asks: a program or a page's form.
+//! Errors of handlers, for both API responses and portal forms.
 
 use std::fmt::Display;
 
@@ -8,14 +8,13 @@ use crate::http::core::reply::{self, Reply};
 use crate::services::config_manager::ChangeError;
 use crate::store::StoreError;
 
-/// Why something is not done.
+/// An error of a handler.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ApiError {
-    /// As which it is answered.
     pub status: StatusCode,
-    /// The field, what is wrong with it, and what would be right.
+    /// What is wrong and how to fix it. Begins with the field, if there is one.
     pub why: String,
-    /// The field alone, where it is one: `why` begins with it.
+    /// The field of the request that is wrong.
     pub field: Option<String>,
 }
 
@@ -28,24 +27,24 @@ impl ApiError {
         }
     }
 
-    /// That it is about this field, with whose name it begins.
+    /// Sets the field, with which the message begins.
     #[must_use]
     pub(crate) fn about(mut self, field: &str) -> Self {
         self.field = Some(field.to_owned()).filter(|field| !field.is_empty());
         self
     }
 
-    /// What was asked for is wrong.
+    /// 400: the request is invalid.
     pub(crate) fn bad(why: impl Display) -> Self {
         Self::new(StatusCode::BAD_REQUEST, why)
     }
 
-    /// It may be asked for again later.
+    /// 503: the client may retry later.
     pub(crate) fn unavailable(why: impl Display) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, why)
     }
 
-    /// The answer to a program.
+    /// Returns the API response.
     pub(crate) fn reply(&self) -> Reply {
         let field = self.field.as_deref();
         let alone = field.and_then(|field| self.why.strip_prefix(field)?.strip_prefix(": "));

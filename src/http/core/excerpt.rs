@@ -1,29 +1,29 @@
-//! Texts of alerts in lists and pages: their beginnings. One alert may hold as much text as a notification, and a list a thousand
-//! alerts; the whole of one is at `/api/v1/alerts/ID`.
+//! Shortens the texts of alerts in lists and pages. One alert may have as much text as a whole notification, and a list a
+//! thousand alerts. `/api/v1/alerts/ID` has the full texts.
 
 use std::borrow::Cow;
 
 use crate::model::alert::LabelSet;
 use crate::store::Episode;
 
-/// How many characters of a text are shown.
+/// The longest text. *Units*: characters.
 const TEXT: usize = 1_000;
 
-/// How many characters of all labels, and of all annotations, of one alert.
+/// The limit for all labels of an alert together, and for all annotations. *Units*: characters.
 const SET: usize = 8_000;
 
-/// The beginning of a text.
+/// Shortens a text.
 pub(crate) fn beginning(text: &str) -> Cow<'_, str> {
     first(text, TEXT)
 }
 
-/// The beginning of a name in a list.
+/// Shortens a name in a list.
 pub(crate) fn name(text: &str) -> Cow<'_, str> {
     first(text, 200)
 }
 
 fn first(text: &str, longest: usize) -> Cow<'_, str> {
-    // A character is a byte at least.
+    // A character has at least one byte.
     if text.len() <= longest {
         return Cow::Borrowed(text);
     }
@@ -33,7 +33,7 @@ fn first(text: &str, longest: usize) -> Cow<'_, str> {
     }
 }
 
-/// Leaves the beginnings of an episode's texts. Yields whether anything is left out.
+/// Shortens the texts of an episode. Returns whether any was shortened.
 pub(crate) fn cut(episode: &mut Episode) -> bool {
     let labels = cut_set(&mut episode.labels);
     let annotations = cut_set(&mut episode.annotations);
@@ -64,7 +64,7 @@ fn cut_set(set: &mut LabelSet) -> bool {
         return false;
     }
     let (mut is_cut, mut room) = (false, SET);
-    let mut left = LabelSet::new();
+    let mut shortened = LabelSet::new();
     for (mut name, mut value) in std::mem::take(set) {
         is_cut |= cut_text(&mut name, TEXT) | cut_text(&mut value, TEXT);
         let Some(rest) = room.checked_sub(name.chars().count() + value.chars().count()) else {
@@ -72,9 +72,9 @@ fn cut_set(set: &mut LabelSet) -> bool {
             continue;
         };
         room = rest;
-        left.insert(name, value);
+        shortened.insert(name, value);
     }
-    *set = left;
+    *set = shortened;
     is_cut
 }
 
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_short_stays_and_what_is_long_is_cut_by_text_and_by_set() {
+    fn long_texts_and_sets_are_cut_and_short_ones_stay() {
         let set = |pairs: &[(&str, usize)]| -> LabelSet {
             let pairs = pairs.iter();
             pairs

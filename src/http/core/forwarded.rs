@@ -1,9 +1,9 @@
-//! What a reverse proxy before promansible changes: where a request seems to come from, and below which path everything is.
+//! Support for reverse proxies: forwarded client addresses, and path prefixes.
 //!
-//! A request is put right before anything looks at it, and an answer after everything else: in between all paths begin at `/`.
+//! Requests are corrected before anything else, and responses after everything else: in between, all paths begin at `/`.
 //!
-//! Two prefixes count, as in Prometheus. The *route prefix* is what requests begin with when they come here. The *link prefix* is
-//! what people's browsers put before paths: the route prefix, and more where a proxy takes something away.
+//! As in Prometheus, there are two prefixes. The *route prefix* is the prefix of incoming request paths. The *link prefix* is
+//! the prefix of paths in browsers: the route prefix, plus any prefix that a proxy strips.
 
 use std::sync::Arc;
 
@@ -17,16 +17,16 @@ use crate::http::core::path;
 use crate::http::core::reply::{self, Content, Reply};
 use crate::util::blocking::in_place;
 
-/// Below which paths promansible is. Without a slash at the end; empty where it has a name of its own.
+/// The path prefixes of promansible, without a trailing slash; empty if it is served at the root.
 #[derive(Debug, Clone, Default)]
 pub struct Prefixes {
-    /// Before each path of a request.
+    /// The prefix of request paths.
     pub route: Arc<str>,
-    /// Before each path that an answer holds.
+    /// The prefix of paths in responses.
     pub links: Arc<str>,
 }
 
-/// Believes a trusted proxy, and nobody else. Yields who makes the request.
+/// Applies the forwarding headers of a trusted proxy, and of no one else. Returns the client.
 pub(crate) fn unwrap<B>(
     context: &mut Context,
     auth_config: &AuthConfig,
@@ -37,7 +37,7 @@ pub(crate) fn unwrap<B>(
     let claims = proxies.take(request.headers_mut(), peer.address.ip());
     if let Some(host) = &claims.host {
         request.headers_mut().insert(HOST, host.clone());
-        // By HTTP/2 the address names the host too, which is the one that the proxy asked for.
+        // With HTTP/2, the URI has a host too: the one that the proxy requested.
         let path = request.uri().path_and_query().cloned();
         *request.uri_mut() = path.map_or_else(|| request.uri().clone(), Uri::from);
     }
@@ -50,7 +50,8 @@ pub(crate) fn unwrap<B>(
     Arc::new(peer.behind(&claims))
 }
 
-/// Takes the route prefix off a request, and forgives a slash after the receiver. *Errors*: the answer to what is not below it.
+/// Strips the route prefix of a request, and a trailing slash after the receiver. *Errors*: the response to a path outside the
+/// prefix.
 pub(crate) fn strip<B>(context: &Context, request: &mut Request<B>) -> Result<(), Box<Reply>> {
     let prefixes = &context.prefixes;
     let path = request.uri().path();
@@ -78,20 +79,20 @@ pub(crate) fn strip<B>(context: &Context, request: &mut Request<B>) -> Result<()
 
 fn outside(prefixes: &Prefixes, method: &Method, path: &str) -> Reply {
     let route = &prefixes.route;
-    let is_door = path == "/" || path == &**route;
-    if is_door && matches!(*method, Method::GET | Method::HEAD) {
+    let is_root = path == "/" || path == &**route;
+    if is_root && matches!(*method, Method::GET | Method::HEAD) {
         let mut reply = reply::text(StatusCode::FOUND, "/");
         let location = HeaderValue::from_static("/");
         reply.headers_mut().insert(LOCATION, location);
         return reply;
     }
     let why = format!(
-        "nothing is at this path: everything is below {route}/ (--web.route-prefix, or the path of --web.external-url)"
+        "there is nothing at this path: everything is below {route}/ (--web.route-prefix, or the path of --web.external-url)"
     );
     reply::error(StatusCode::NOT_FOUND, why)
 }
 
-/// Puts the link prefix before what an answer leads to.
+/// Adds the link prefix to the links and redirects of a response.
 pub(crate) fn prefixed(mut reply: Reply, links: &str) -> Reply {
     if links.is_empty() {
         return reply;
@@ -117,12 +118,12 @@ pub(crate) fn prefixed(mut reply: Reply, links: &str) -> Reply {
     })
 }
 
-/// Whether a link leads to a path of ours, and not to another host.
+/// Whether a link is a path of ours, and not another host.
 fn is_own(link: &str) -> bool {
     link.starts_with('/') && !link.starts_with("//")
 }
 
-/// What stands in a tag before a path. In text a quotation mark is escaped, and a tag of its own cannot be there.
+/// The attributes that contain paths. In text, `<` and quotation marks are escaped, so text cannot look like a tag.
 const BEFORE_LINKS: [&[u8]; 6] = [
     b" href=\"",
     b" src=\"",
@@ -132,7 +133,7 @@ const BEFORE_LINKS: [&[u8]; 6] = [
     b" content=\"0; url=",
 ];
 
-/// A page whose links to paths of ours begin with the prefix. Templates write them from `/` on, so that none can forget it.
+/// Adds the prefix to the links of a page. Templates write paths from `/` on, so that no template can forget the prefix.
 fn linked(page: &[u8], links: &str) -> Bytes {
     let mut linked = Vec::with_capacity(page.len() + page.len() / 16);
     let (mut in_tag, mut at) = (false, 0);

@@ -1,4 +1,4 @@
-//! Unpacking gzip that anyone may have made: within a size, and without more work than its size is worth.
+//! Decompresses gzip from untrusted clients: limited in size, and in work relative to the output.
 
 use std::io::{self, BufRead, Read};
 
@@ -8,17 +8,17 @@ use flate2::bufread::GzDecoder;
 use crate::http::core::body::BodyError;
 use crate::http::core::memory_budget::Share;
 
-/// How many members a body may have. Each costs some time, however little is in it.
+/// The maximum number of members. Each takes some time, however small it is.
 const MEMBERS: usize = 1024;
 
-/// How many bytes may bring nothing. gzip makes nothing larger but by a head, and some bytes for each block: a body that goes
-/// on with blocks of nothing is made to take time.
+/// The maximum number of input bytes without output. gzip adds only a header and a few bytes per block to its input: a body
+/// with long runs of empty blocks is made to waste time.
 const IDLE: usize = 64 << 10;
 
-/// How much is unpacked at once.
+/// The size of an output buffer. *Units*: bytes.
 const PIECE: usize = 64 << 10;
 
-/// What is packed, as far as it is worth reading on.
+/// Compressed input that ends with an error once it produces too little output.
 struct Metered<'a> {
     rest: &'a [u8],
     taken: usize,
@@ -26,9 +26,9 @@ struct Metered<'a> {
 }
 
 impl Metered<'_> {
-    /// So much was made of it by now.
+    /// Reports the number of output bytes so far.
     fn made(&mut self, bytes: usize) {
-        // The next piece is read before it is known what comes of it.
+        // The next piece of input is read before its output is known.
         self.allowed = IDLE + PIECE + bytes + bytes / 64;
     }
 
@@ -40,9 +40,9 @@ impl Metered<'_> {
 impl BufRead for Metered<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.is_idle() {
-            return Err(io::Error::other("it makes too little of too much"));
+            return Err(io::Error::other("too little output for its input"));
         }
-        // No more at once than may be taken in vain.
+        // Never more at once than may be consumed without output.
         Ok(&self.rest[..self.rest.len().min(IDLE)])
     }
 
@@ -61,7 +61,7 @@ impl Read for Metered<'_> {
     }
 }
 
-/// Unpacks a body of one or more members. What it takes is of the share, within `most`.
+/// Decompresses a body of one or more members. The output counts against the share, up to `most`.
 pub(crate) fn gunzip(
     packed: &[u8],
     limit: u64,
@@ -118,7 +118,7 @@ mod tests {
     fn members_are_one_after_the_other_and_not_endless() {
         let members = [gzip(b"{\"a\""), gzip(b""), gzip(b": 1}")].concat();
         assert_eq!(unpacked(&members), Ok(Bytes::from("{\"a\": 1}")));
-        // bgzip writes one for each 64 KiB.
+        // bgzip writes one member for each 64 KiB.
         let text: Vec<u8> = (0..LIMIT / 16)
             .flat_map(|n| format!("{n:016}").into_bytes())
             .collect();
@@ -129,21 +129,21 @@ mod tests {
     }
 
     #[test]
-    fn what_brings_nothing_is_not_read_to_its_end() {
+    fn input_without_output_is_not_read_to_its_end() {
         let empty = gzip(b"");
         let members = empty.repeat((8 << 20) / empty.len());
         assert_eq!(
             unpacked(&members),
             Err(BodyError::Members { most: MEMBERS })
         );
-        // One member: its head, stored blocks of nothing, and no end.
+        // One member: a header, empty stored blocks, and no end.
         let mut blocks = empty[..10].to_vec();
         blocks.extend([0, 0, 0, 0xff, 0xff].repeat((8 << 20) / 5));
         assert_eq!(unpacked(&blocks), Err(BodyError::Idle));
     }
 
     #[test]
-    fn what_does_not_pack_well_is_taken() {
+    fn incompressible_data_is_accepted() {
         let mut state = 7_u64;
         let noise: Vec<u8> = std::iter::repeat_with(|| {
             state = state

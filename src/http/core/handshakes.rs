@@ -1,5 +1,5 @@
-//! How many TLS handshakes of one address go on at once. They cost a processor more than most requests do: where thousands of
-//! clients come again and again, one of another address must not stand behind all of theirs.
+//! Limits the concurrent TLS handshakes of an address. A handshake needs more processor time than most requests: if thousands
+//! of clients reconnect all the time, a client with another address must not wait for all of them.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -8,16 +8,16 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::auth::neighbourhood;
+use crate::auth::client_network;
 
-/// How many of one address go on at once.
+/// The maximum number of concurrent handshakes of an address.
 const OF_ONE: usize = 4;
 
-/// How long a client waits for its turn at most. Those before it may be clients that say nothing: they cost no processor, and
-/// must not keep others of their address out.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// The longest wait for a turn. The clients before may be silent ones: they need no processor time, and must not keep others
+/// with their address out.
+const MAX_WAIT: Duration = Duration::from_secs(1);
 
-/// How many addresses are known before those of which no handshake is left are forgotten.
+/// The number of addresses at which those without a handshake are forgotten.
 const ADDRESSES: usize = 1024;
 
 /// The handshakes of a server.
@@ -25,13 +25,13 @@ const ADDRESSES: usize = 1024;
 pub(crate) struct Handshakes(Arc<Mutex<HashMap<IpAddr, Arc<Semaphore>>>>);
 
 impl Handshakes {
-    /// Waits for this address's turn, which lasts for as long as the permit lives; `None` after [`PATIENCE`].
+    /// Waits for a turn of this address, which lasts as long as the permit lives. Returns `None` after [`MAX_WAIT`].
     ///
     /// *Cancel safety*: may be dropped at any time.
     pub(crate) async fn turn(&self, address: IpAddr) -> Option<OwnedSemaphorePermit> {
-        let of_one = self.of(neighbourhood(address));
-        let turn = tokio::time::timeout(PATIENCE, of_one.acquire_owned()).await;
-        // It is never closed.
+        let of_one = self.of(client_network(address));
+        let turn = tokio::time::timeout(MAX_WAIT, of_one.acquire_owned()).await;
+        // The semaphore is never closed.
         turn.ok()?.ok()
     }
 
@@ -60,7 +60,7 @@ mod tests {
         let next = tokio::time::timeout(Duration::from_millis(20), handshakes.turn(one));
         assert!(next.await.is_err());
         assert!(handshakes.turn(other).await.is_some());
-        // Those before it may say nothing for long: then it goes on without a turn.
+        // The clients before may be silent for long: then this one goes on without a turn.
         assert!(handshakes.turn(one).await.is_none());
         permits.pop();
         assert!(handshakes.turn(one).await.is_some());

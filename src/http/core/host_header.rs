@@ -1,7 +1,8 @@
-//! For which host a request is meant.
+//! Checks the Host header of requests.
 //!
-//! A page of any site can let its name lead to our address, and then asks us as if we were that site (DNS rebinding). Where
-//! nobody has to say who he is, that page would read everything. So there only such names count as no other site can have.
+//! A site can point its DNS name at our address, so that its pages send us requests as if we were that site (DNS rebinding).
+//! Without authentication such a page could read everything. So without it, only names are accepted that no other site can
+//! have.
 
 use hyper::header::{HOST, HeaderMap};
 use hyper::http::uri::Authority;
@@ -9,23 +10,23 @@ use hyper::{Request, Version};
 
 use crate::http::core::origin::is_no_dns_name;
 
-/// That a request does not say for whom it is, or says it twice.
-const UNCLEAR: &str = "want one Host header, which says for which host this request is meant";
+/// The message for a request with no host, or with several.
+const UNCLEAR: &str = "want exactly one Host header, the same as the host in the request's URL";
 
-const REBOUND: &str = "nobody has to say who he is here, and this request names promansible by a DNS name, which may be another site's that was made to lead here: \
-     ask for it by its IP address or as localhost, say by --web.external-url where it is, or configure authentication";
+const REBOUND: &str = "no authentication is configured, and this request uses a DNS name that another site may have pointed here (DNS rebinding): \
+     use promansible's IP address or localhost, set --web.external-url to its address, or configure authentication";
 
-/// Why a request is not for us.
+/// Why a host is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NotOurs {
-    /// No host is named, or more than one.
+    /// The request has no host, or more than one.
     Unclear,
-    /// It is named by what may be another site's name.
+    /// The host may be the name of another site.
     Rebound,
 }
 
 impl NotOurs {
-    /// What is wrong, and what would be right.
+    /// Returns the message: what is wrong and how to fix it.
     pub(crate) fn why(self) -> &'static str {
         match self {
             Self::Unclear => UNCLEAR,
@@ -34,13 +35,13 @@ impl NotOurs {
     }
 }
 
-/// Refuses a request that does not name exactly one host. HTTP/1.0 knows of none.
+/// Rejects a request that does not name exactly one host. HTTP/1.0 has no Host header.
 pub(crate) fn named_once<B>(request: &Request<B>) -> Result<(), NotOurs> {
     let mut hosts = request.headers().get_all(HOST).iter();
     let authority = request.uri().authority().map(Authority::as_str);
     match (hosts.next(), hosts.next()) {
         (Some(host), None) => {
-            // The address that was asked for may have one too, and has one by HTTP/2.
+            // The URI may have a host too, and always has one with HTTP/2.
             let is_same = authority.is_none_or(|other| {
                 let host = host.as_bytes();
                 host.eq_ignore_ascii_case(other.as_bytes())
@@ -52,10 +53,10 @@ pub(crate) fn named_once<B>(request: &Request<B>) -> Result<(), NotOurs> {
     }
 }
 
-/// Refuses a name that another site could have. `external` is where people open the portal, as
+/// Rejects a host that could be the name of another site. `external` is the origin of the portal, such as
 /// `https://promansible.example.org`.
 pub(crate) fn is_ours(headers: &HeaderMap, external: Option<&str>) -> Result<(), NotOurs> {
-    // Browsers always say it; HTTP/1.0 does not know it.
+    // Browsers always send it; HTTP/1.0 does not have it.
     let Some(host) = headers.get(HOST) else {
         return Ok(());
     };

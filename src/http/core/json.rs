@@ -1,4 +1,4 @@
-//! The body of a request that changes something.
+//! Reads the JSON body of a change request.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use hyper::{HeaderMap, Request, StatusCode};
 use crate::http::core::body::BodyError;
 use crate::http::core::error::ApiError;
 
-/// The body of a request that changes something: JSON, and said to be.
+/// Reads the body of a change request, which must be declared as JSON.
 pub(crate) async fn body(
     request: Request<Incoming>,
     largest: u64,
@@ -35,7 +35,7 @@ pub(crate) async fn body(
     })
 }
 
-/// A page of another site can make a browser send a form, and no form is sent as this.
+/// Whether the Content-Type is JSON. A page of another site can make a browser send a form, but not with this type.
 fn is_json(headers: &HeaderMap) -> bool {
     let value = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok());
     let essence = value.and_then(|value| value.split(';').next());

@@ -1,8 +1,8 @@
-//! How many bytes all requests together may hold, of bodies that came and of answers that wait for their clients.
+//! Limits the memory of all requests together: for received bodies, and for responses that wait for their clients.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Bytes that many requests share.
+/// A number of bytes that all requests share.
 #[derive(Debug)]
 pub(crate) struct Budget(AtomicU64);
 
@@ -11,7 +11,7 @@ impl Budget {
         Self(AtomicU64::new(0))
     }
 
-    /// A share of nothing yet.
+    /// Creates an empty share.
     pub(crate) fn share(&'static self) -> Share {
         Share {
             budget: self,
@@ -19,7 +19,8 @@ impl Budget {
         }
     }
 
-    /// A share of this size, where less than the limit is in use: a large one may go beyond it, or it could never be had.
+    /// Creates a share of this size if less than the limit is in use. A large one may exceed the limit, or it could never be
+    /// granted.
     pub(crate) fn share_of(&'static self, bytes: u64, limit: u64) -> Option<Share> {
         let used = self.0.fetch_add(bytes, Ordering::Relaxed);
         let share = Share {
@@ -30,7 +31,7 @@ impl Budget {
     }
 }
 
-/// What one request has of a budget. Dropping it gives it back.
+/// The share of one request. Dropping it returns it to the budget.
 #[derive(Debug)]
 pub(crate) struct Share {
     budget: &'static Budget,
@@ -38,7 +39,7 @@ pub(crate) struct Share {
 }
 
 impl Share {
-    /// Takes more, unless all together would be beyond the limit.
+    /// Takes more bytes. Returns false if all shares together would exceed the limit.
     pub(crate) fn grow(&mut self, bytes: u64, limit: u64) -> bool {
         let used = self.budget.0.fetch_add(bytes, Ordering::Relaxed);
         self.bytes += bytes;

@@ -1,4 +1,4 @@
-//! The server and what every request passes: connections, limits, authorization, bodies, answers.
+//! The parts of the server that every request passes: connections, limits, bodies, the audit list, responses.
 
 pub(crate) mod audit;
 pub(crate) mod audit_note;

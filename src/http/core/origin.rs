@@ -1,4 +1,4 @@
-//! Whether a request was made by a page of another site.
+//! Protects against requests from pages of other sites (CSRF).
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -6,16 +6,16 @@ use hyper::header::{HOST, HeaderMap, HeaderName, ORIGIN};
 
 const CROSS_SITE: &str = "this request was made by a page of another site";
 
-const REBOUND: &str = "this request was made by a page, and names promansible by a DNS name, which may be another site's that was made to lead here: \
-     open promansible by its IP address or as localhost, or say by --web.external-url where it is";
+const REBOUND: &str = "this request was made by a page, and uses a DNS name that another site may have pointed here (DNS rebinding): \
+     open promansible by its IP address or as localhost, or set --web.external-url to its address";
 
-/// Refuses what a browser does for a page of another site. Whoever can make an administrator's browser post to us could
-/// otherwise run roles. Alertmanager and other programs send neither header.
+/// Rejects requests that a browser sends for a page of another site. Otherwise such a page could make an administrator's
+/// browser run roles. Alertmanager and other programs send neither header.
 ///
-/// A site can also let its own name lead to our address, and is then the same site to the browser (DNS rebinding). That
-/// takes a name: an IP address leads nowhere else, and localhost is nobody's to give.
+/// A site can also point its own name at our address, and is then the same site for the browser (DNS rebinding). This needs
+/// a DNS name: an IP address cannot be pointed elsewhere, and no site can own localhost.
 ///
-/// `external` is where people open the portal, as `https://promansible.example.org`: a page that is from there is ours.
+/// `external` is the origin of the portal, such as `https://promansible.example.org`: its pages are ours.
 pub(crate) fn not_of_another_site(
     headers: &HeaderMap,
     external: Option<&str>,
@@ -39,15 +39,15 @@ pub(crate) fn not_of_another_site(
     }
 }
 
-/// Whether a browser says outright that one of our own pages made this request. A form needs that, since a page of
-/// another site can send one: what programs send, which says nothing of the kind, must be JSON.
+/// Whether a browser explicitly states that one of our own pages sent this request. A form requires this, because a page of
+/// another site can send one. Programs do not send these headers, so they must send JSON.
 pub(crate) fn of_own_page(headers: &HeaderMap, external: Option<&str>) -> bool {
     let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     if not_of_another_site(headers, external).is_err() {
         return false;
     }
     if text(ORIGIN).is_some() {
-        return true; // it was compared
+        return true; // already compared
     }
     let same_origin = text(HeaderName::from_static("sec-fetch-site")) == Some("same-origin");
     let name = external.and_then(|external| external.split_once("://"));

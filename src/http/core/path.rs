@@ -1,11 +1,11 @@
-//! Paths that several modules know, and names in paths.
+//! Paths that several modules use, and names in paths.
 
-/// Where Alertmanager posts its notifications.
+/// The receiver for Alertmanager's notifications.
 pub(crate) const WEBHOOK: &str = "/api/v1/webhook";
 
-/// A part of a path, with what is written as `%3A` as it is.
+/// Decodes the percent-encoding of a path segment.
 pub(crate) fn decoded(part: &str) -> String {
-    // In a path these stand for themselves.
+    // These have no special meaning in a path.
     let escaped = part.replace('+', "%2B").replace('&', "%26");
     let escaped = escaped.replace('=', "%3D");
     let mut pairs = form_urlencoded::parse(escaped.as_bytes());
@@ -19,7 +19,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_in_a_path_is_taken_as_it_was_meant() {
+    fn names_in_paths_are_decoded() {
         for (part, name) in [
             ("web1", "web1"),
             ("fe80::1", "fe80::1"),

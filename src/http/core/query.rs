@@ -1,4 +1,4 @@
-//! What stands behind the `?` of an address. Each error begins with the name of its field.
+//! Parses query strings. Each error begins with the name of its field.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -7,10 +7,10 @@ use chrono::{DateTime, Utc};
 use serde::de::IntoDeserializer;
 use serde::de::value::{Error, StrDeserializer};
 
-/// A field's name and its value.
+/// A name and a value.
 type Field<'a> = (Cow<'a, str>, Cow<'a, str>);
 
-/// The fields in their order, each at most once.
+/// Returns the fields in order. *Errors*: a field occurs twice.
 pub(crate) fn fields(query: &str) -> Result<Vec<Field<'_>>, String> {
     let fields: Vec<_> = form_urlencoded::parse(query.as_bytes()).collect();
     let mut seen = BTreeSet::new();
@@ -20,7 +20,7 @@ pub(crate) fn fields(query: &str) -> Result<Vec<Field<'_>>, String> {
     }
 }
 
-/// A whole number from 1 on.
+/// Parses a whole number from 1 to `most`.
 pub(crate) fn number(name: &str, value: &str, most: u64) -> Result<u64, String> {
     match value.parse() {
         Ok(n) if (1..=most).contains(&n) => Ok(n),
@@ -30,13 +30,13 @@ pub(crate) fn number(name: &str, value: &str, most: u64) -> Result<u64, String> 
     }
 }
 
-/// A word of one of our enums, with serde's list of what would be right.
+/// Parses a value of an enum. *Errors*: serde's, which list the allowed values.
 pub(crate) fn word<'a, T: serde::Deserialize<'a>>(name: &str, value: &'a str) -> Result<T, String> {
     let word: StrDeserializer<'a, Error> = value.into_deserializer();
     T::deserialize(word).map_err(|e| format!("{name}: {e}"))
 }
 
-/// A name that something was given.
+/// Parses a name, which must not be empty.
 pub(crate) fn name(field: &str, value: &str) -> Result<String, String> {
     if value.is_empty() {
         return Err(format!("{field}: it is empty; want a name"));
@@ -44,20 +44,20 @@ pub(crate) fn name(field: &str, value: &str) -> Result<String, String> {
     Ok(value.to_owned())
 }
 
-/// A time as Prometheus's API takes it: RFC 3339, or seconds since 1970 with or without a fraction.
+/// Parses a time as Prometheus's API does: RFC 3339, or Unix seconds with or without a fraction.
 pub(crate) fn time(name: &str, value: &str) -> Result<DateTime<Utc>, String> {
     seconds(value)
         .or_else(|| Some(DateTime::parse_from_rfc3339(value).ok()?.to_utc()))
         .ok_or_else(|| {
             format!(
-                "{name}: {value:?} is no time; want RFC 3339, such as 2026-11-22T10:00:00Z (with a + written as %2B), or Unix seconds, such as 1795341600.5"
+                "{name}: {value:?} is not a time; want RFC 3339, such as 2026-11-22T10:00:00Z (with a + written as %2B), or Unix seconds, such as 1795341600.5"
             )
         })
 }
 
 fn seconds(value: &str) -> Option<DateTime<Utc>> {
     let number: f64 = value.parse().ok()?;
-    // Milliseconds are as exact as a double is at these times; what is out of range is no time.
+    // At these times, a double is exact to milliseconds; values out of range are not times.
     #[allow(clippy::cast_possible_truncation)]
     let millis = number
         .is_finite()
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_is_taken_as_prometheus_takes_it() {
+    fn times_are_parsed_as_in_prometheus() {
         for (value, wanted) in [
             ("2026-11-22T10:00:00Z", "2026-11-22T10:00:00Z"),
             ("2026-11-22T18:00:00.25+08:00", "2026-11-22T10:00:00.25Z"),
@@ -88,7 +88,7 @@ mod tests {
             "inf",
             "1e300",
             "2026-11-22T10:00:00",
-            // A + that was not escaped.
+            // With an unescaped +.
             "2026-11-22T18:00:00 08:00",
         ] {
             let why = time("since", value).unwrap_err();
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_that_stands_twice_is_refused() {
+    fn a_repeated_field_is_rejected() {
         assert!(fields("a=1&b=1").is_ok());
         assert_eq!(
             fields("a=1&b=1&a=1"),

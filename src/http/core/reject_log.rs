@@ -1,7 +1,7 @@
-//! Requests that are refused before anything looks at them: each is counted, and some are in the log.
+//! Counts requests that are rejected before they reach a handler, and logs some of them.
 //!
-//! Anyone can make as many of them as there is time for, so the log has a few lines a minute for each address, and one
-//! that says how many it left out.
+//! Anyone can send any number of them. So the log has a few lines per minute and address, and one line with the number of
+//! those that were not logged.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -10,65 +10,65 @@ use std::time::{Duration, Instant};
 
 use hyper::{Method, Request};
 
-use crate::auth::{Peer, neighbourhood};
+use crate::auth::{Peer, client_network};
 use crate::http::Context;
 use crate::metrics::Rejected;
 
-/// How often what was left out is said.
+/// The interval of the summary line.
 const EVERY: Duration = Duration::from_mins(1);
 
-/// How many lines an address has in that time.
+/// The maximum number of lines of an address per interval.
 const OF_ONE: u32 = 5;
 
-/// How many lines there are in that time.
+/// The maximum number of lines per interval.
 const IN_ALL: u32 = 60;
 
-/// How many addresses are told apart in that time.
+/// The maximum number of addresses that are counted separately per interval.
 const ADDRESSES: usize = 1024;
 
-/// How many characters of a path are in the log.
+/// The longest path in the log. *Units*: characters.
 const PATH: usize = 200;
 
-/// Everything since the last line that said what was left out. Every listener has the same log.
-static SINCE: Mutex<Since> = Mutex::new(Since::new());
+/// The counts since the last summary line. All listeners share them.
+static COUNTS: Mutex<Counts> = Mutex::new(Counts::new());
 
 #[derive(Debug)]
-struct Since {
+struct Counts {
     begin: Option<Instant>,
     lines: u32,
-    left_out: u64,
+    omitted: u64,
     by_address: BTreeMap<IpAddr, Count>,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
 struct Count {
     lines: u32,
-    left_out: u64,
+    omitted: u64,
 }
 
-/// What is to be done about a request that is refused.
+/// How to log a rejected request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Line {
     Write,
-    /// It is left out, and is the first one of which that is to be said later.
+    /// Omit it. It is the first omitted one, so schedule the summary.
     First,
-    LeaveOut,
+    Omit,
 }
 
-impl Since {
+impl Counts {
     const fn new() -> Self {
         Self {
             begin: None,
             lines: 0,
-            left_out: 0,
+            omitted: 0,
             by_address: BTreeMap::new(),
         }
     }
 
     fn one_more(&mut self, address: IpAddr, now: Instant) -> Line {
-        // Where something was left out, it is said at the end of the time.
+        // If any were omitted, the summary resets the counts.
         let is_over = |begin| now.duration_since(begin) >= EVERY;
-        if self.left_out == 0 && self.begin.is_some_and(is_over) {
+        if self.omitted == 0 && self.begin.is_some_and(is_over) {
             *self = Self::new();
         }
         self.begin.get_or_insert(now);
@@ -87,37 +87,40 @@ impl Since {
             self.lines += 1;
             return Line::Write;
         }
-        count.left_out += 1;
-        self.left_out += 1;
-        if self.left_out == 1 {
+        count.omitted += 1;
+        self.omitted += 1;
+        if self.omitted == 1 {
             Line::First
         } else {
-            Line::LeaveOut
+            Line::Omit
         }
     }
 
-    /// The address of which most were left out.
+    /// Returns the address with the most omitted requests.
     fn busiest(&self) -> Option<(IpAddr, u64)> {
-        let busiest = self.by_address.iter().max_by_key(|(_, of)| of.left_out);
-        busiest.map(|(address, of)| (*address, of.left_out))
+        let busiest = self
+            .by_address
+            .iter()
+            .max_by_key(|(_, count)| count.omitted);
+        busiest.map(|(address, count)| (*address, count.omitted))
     }
 }
 
-/// Counts a request that is refused, and writes it to the log where that has room.
+/// Counts a rejected request, and logs it within the limits.
 pub(crate) fn refused<B>(context: &Context, request: &Request<B>, peer: &Peer, why: Rejected) {
     context.metrics.rejected(why);
     let name = context.caller.name.as_deref();
     line(peer, request.method(), request.uri().path(), (why, name));
 }
 
-/// The same for a form of the page that signs people in.
+/// The same for the sign-in form.
 pub(crate) fn no_sign_in(context: &Context, peer: &Peer, why: Rejected) {
     context.metrics.rejected(why);
     line(peer, &Method::POST, "/login", (why, None));
 }
 
 fn line(peer: &Peer, method: &Method, path: &str, (why, name): (Rejected, Option<&str>)) {
-    let line = since().one_more(neighbourhood(peer.address.ip()), Instant::now());
+    let line = counts().one_more(client_network(peer.address.ip()), Instant::now());
     match line {
         Line::Write => tracing::warn!(
             address = peer.shown(),
@@ -125,7 +128,7 @@ fn line(peer: &Peer, method: &Method, path: &str, (why, name): (Rejected, Option
             method = cut(method.as_str(), 20),
             path = cut(path, PATH),
             why = why.as_str(),
-            "request refused"
+            "request rejected"
         ),
         Line::First => {
             tokio::spawn(async {
@@ -133,25 +136,25 @@ fn line(peer: &Peer, method: &Method, path: &str, (why, name): (Rejected, Option
                 sum_up();
             });
         }
-        Line::LeaveOut => {}
+        Line::Omit => {}
     }
 }
 
 fn sum_up() {
-    let past = std::mem::replace(&mut *since(), Since::new());
+    let past = std::mem::replace(&mut *counts(), Counts::new());
     let (address, of_it) = past.busiest().unzip();
     let address = address.map(|address| address.to_string());
     tracing::warn!(
-        requests = past.left_out,
+        requests = past.omitted,
         addresses = past.by_address.len(),
         address,
         of_it,
-        "more requests were refused within a minute than the log has lines for; promansible_requests_rejected_total counts them all"
+        "too many requests were rejected within a minute to log each; promansible_requests_rejected_total counts them all"
     );
 }
 
-fn since() -> MutexGuard<'static, Since> {
-    SINCE.lock().unwrap_or_else(PoisonError::into_inner)
+fn counts() -> MutexGuard<'static, Counts> {
+    COUNTS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn cut(text: &str, most: usize) -> &str {
@@ -172,28 +175,28 @@ mod tests {
 
     #[test]
     fn each_address_has_a_few_lines_and_all_together_a_few_more() {
-        let (mut since, now) = (Since::new(), Instant::now());
+        let (mut counts, now) = (Counts::new(), Instant::now());
         let mut lines = |n: u16, times: usize| -> usize {
-            let lines = (0..times).filter(|_| since.one_more(ip(n), now) == Line::Write);
+            let lines = (0..times).filter(|_| counts.one_more(ip(n), now) == Line::Write);
             lines.count()
         };
         assert_eq!(lines(1, 100_000), 5);
         assert_eq!(lines(2, 2), 2);
         assert_eq!((3..10_000).map(|n| lines(n, 10)).sum::<usize>(), 53);
-        assert_eq!(since.left_out, 99_995 + 99_970 - 53);
-        assert_eq!(since.busiest(), Some((ip(1), 99_995)));
-        assert_eq!(since.by_address.len(), ADDRESSES);
+        assert_eq!(counts.omitted, 99_995 + 99_970 - 53);
+        assert_eq!(counts.busiest(), Some((ip(1), 99_995)));
+        assert_eq!(counts.by_address.len(), ADDRESSES);
     }
 
     #[test]
-    fn the_first_that_is_left_out_is_said_to_be() {
-        let (mut since, now) = (Since::new(), Instant::now());
-        let mut line = |seconds| since.one_more(ip(1), now + Duration::from_secs(seconds));
+    fn the_first_omitted_request_schedules_the_summary() {
+        let (mut counts, now) = (Counts::new(), Instant::now());
+        let mut line = |seconds| counts.one_more(ip(1), now + Duration::from_secs(seconds));
         assert_eq!([0, 0, 0, 0, 0].map(&mut line), [Line::Write; 5]);
-        // Nothing was left out, and the minute is over.
+        // Nothing was omitted, and the minute is over.
         assert_eq!([60, 60, 60, 60, 60].map(&mut line), [Line::Write; 5]);
-        assert_eq!([61, 62].map(&mut line), [Line::First, Line::LeaveOut]);
-        assert_eq!(line(1000), Line::LeaveOut, "until it is said");
+        assert_eq!([61, 62].map(&mut line), [Line::First, Line::Omit]);
+        assert_eq!(line(1000), Line::Omit, "until the summary");
     }
 
     #[test]

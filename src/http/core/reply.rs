@@ -1,4 +1,4 @@
-//! Answers.
+//! Builds responses.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -16,15 +16,15 @@ use tokio::sync::mpsc;
 use crate::store::StoreError;
 use crate::util::sanitize;
 
-/// An answer.
+/// A response.
 pub(crate) type Reply = Response<Content>;
 
-/// A body in parts, of which none is empty; they may be shared with other answers.
+/// A body in parts, none of them empty; other responses may share them.
 #[derive(Debug)]
 pub(crate) enum Content {
-    /// All of it is there.
+    /// A complete body.
     Parts(VecDeque<Bytes>),
-    /// It is made while it is sent, and ends with its sender.
+    /// A body that is produced while it is sent, and ends with its sender.
     Stream(mpsc::Receiver<Bytes>),
 }
 
@@ -34,7 +34,7 @@ impl Content {
         Self::Parts(parts.filter(bytes::Buf::has_remaining).collect())
     }
 
-    /// The next part, when it is there. *Cancel safety*: nothing is lost between two calls.
+    /// Returns the next part when it is ready. *Cancel safety*: nothing is lost between two calls.
     pub(crate) fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         match self.get_mut() {
             Self::Parts(parts) => Poll::Ready(parts.pop_front()),
@@ -42,12 +42,12 @@ impl Content {
         }
     }
 
-    /// Whether nothing more comes.
+    /// Whether the body is known to have no more parts.
     pub(crate) fn is_end_stream(&self) -> bool {
         matches!(self, Self::Parts(parts) if parts.is_empty())
     }
 
-    /// How many bytes there are; `None` where that is not known.
+    /// Returns the number of bytes; `None` if it is unknown.
     pub(crate) fn length(&self) -> Option<u64> {
         match self {
             Self::Parts(parts) => Some(parts.iter().map(|part| part.len() as u64).sum()),
@@ -56,7 +56,7 @@ impl Content {
     }
 }
 
-/// An answer to HEAD: it says how long the body is that it has not.
+/// Removes the body for a response to HEAD, and sets its length in the headers.
 pub(crate) fn without_body(mut reply: Reply) -> Reply {
     if let Some(length) = reply.body().length() {
         let headers = reply.headers_mut();
@@ -87,9 +87,9 @@ fn with_content(status: StatusCode, content_type: &'static str, content: Content
     reply
 }
 
-/// A line of text.
+/// A response with a line of text.
 pub(crate) fn text(status: StatusCode, line: impl Into<String>) -> Reply {
-    // It may quote what was sent, and be shown on a terminal.
+    // It may quote the request, and be shown on a terminal.
     let mut line = sanitize::lines(&line.into());
     if !line.ends_with('\n') {
         line.push('\n');
@@ -97,26 +97,26 @@ pub(crate) fn text(status: StatusCode, line: impl Into<String>) -> Reply {
     raw_text(status, line)
 }
 
-/// Text as it is.
+/// A response with unchanged text.
 pub(crate) fn raw_text(status: StatusCode, body: impl Into<Bytes>) -> Reply {
     reply(status, "text/plain; charset=utf-8", body)
 }
 
-/// A page.
+/// A response with an HTML page.
 pub(crate) fn html(status: StatusCode, body: impl Into<Bytes>) -> Reply {
     reply(status, "text/html; charset=utf-8", body)
 }
 
-/// Another content type, in parts.
+/// A 200 response with another content type, in parts.
 pub(crate) fn typed(content_type: &'static str, parts: impl IntoIterator<Item = Bytes>) -> Reply {
     in_parts(StatusCode::OK, content_type, parts)
 }
 
-/// Server-sent events, as they come.
+/// A response with server-sent events.
 pub(crate) fn events(parts: mpsc::Receiver<Bytes>) -> Reply {
     let content = Content::Stream(parts);
     let mut reply = with_content(StatusCode::OK, "text/event-stream", content);
-    // nginx would otherwise keep them until there are many.
+    // Otherwise nginx would buffer them.
     let buffering = HeaderName::from_static("x-accel-buffering");
     reply
         .headers_mut()
@@ -139,21 +139,21 @@ pub(crate) fn success(data: &impl Serialize) -> Reply {
     reply(StatusCode::OK, "application/json", body)
 }
 
-/// The same for what was kept and is done later.
+/// The same with 202: the request is stored and is handled later.
 pub(crate) fn accepted(data: &impl Serialize) -> Reply {
     let mut reply = success(data);
     *reply.status_mut() = StatusCode::ACCEPTED;
     reply
 }
 
-/// The same for what is there from now on.
+/// The same with 201: the object was created.
 pub(crate) fn created(data: &impl Serialize) -> Reply {
     let mut reply = success(data);
     *reply.status_mut() = StatusCode::CREATED;
     reply
 }
 
-/// The same for what may be long: it is made, and written as JSON, where it does not hold up other connections.
+/// The same for data that may be large: it is produced and serialized without blocking other connections.
 pub(crate) async fn long_success<T: Serialize>(data: impl FnOnce() -> T + Send + 'static) -> Reply {
     tokio::task::spawn_blocking(move || success(&data()))
         .await
@@ -165,7 +165,7 @@ pub(crate) fn error(status: StatusCode, error: impl std::fmt::Display) -> Reply 
     error_at(status, None, error)
 }
 
-/// The same, with the field of the request that is wrong, if it is one.
+/// The same, with the field of the request that is wrong.
 pub(crate) fn error_at(
     status: StatusCode,
     field: Option<&str>,
@@ -203,7 +203,7 @@ pub(crate) fn error_at(
     reply(status, "application/json", body)
 }
 
-/// That it cannot be done now, and soon can.
+/// An error that asks the client to retry soon.
 pub(crate) fn soon(status: StatusCode, why: impl std::fmt::Display) -> Reply {
     let mut reply = error(status, why);
     let headers = reply.headers_mut();
@@ -211,12 +211,12 @@ pub(crate) fn soon(status: StatusCode, why: impl std::fmt::Display) -> Reply {
     reply
 }
 
-/// How a request is answered that the store could not do.
+/// The response to an error of the store.
 pub(crate) fn failed(e: &StoreError) -> Reply {
     error(status_of(e), e)
 }
 
-/// The status of that answer.
+/// The status of the response to an error of the store.
 pub(crate) fn status_of(e: &StoreError) -> StatusCode {
     match e {
         StoreError::NoSuchRun(_)
@@ -241,7 +241,7 @@ pub(crate) fn status_of(e: &StoreError) -> StatusCode {
     }
 }
 
-/// There is nothing of this name under `/api/v1/`.
+/// 404 for a path under `/api/v1/`.
 pub(crate) fn not_found(path: &str) -> Reply {
     error(
         StatusCode::NOT_FOUND,
@@ -249,7 +249,7 @@ pub(crate) fn not_found(path: &str) -> Reply {
     )
 }
 
-/// The path is right, the method is not.
+/// 405 with the allowed methods.
 pub(crate) fn method_not_allowed(allowed: &'static str) -> Reply {
     let mut reply = error(
         StatusCode::METHOD_NOT_ALLOWED,
@@ -268,7 +268,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_may_be_long_is_written_off_the_async_threads() {
+    async fn long_data_is_serialized_off_the_async_threads() {
         struct NotOn(ThreadId);
         impl Serialize for NotOn {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -278,7 +278,7 @@ mod tests {
         let asker = current().id();
         let reply = long_success(move || (NotOn(asker), current().id() != asker)).await;
         let Content::Parts(parts) = reply.into_body() else {
-            panic!("it is all there");
+            panic!("the body is complete");
         };
         assert_eq!(parts, [r#"{"status":"success","data":[true,true]}"#]);
     }

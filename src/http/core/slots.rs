@@ -1,5 +1,5 @@
-//! Who makes room when all connections are taken: of the address that has most of those that wait for their clients, the one
-//! that has waited longest.
+//! Selects the connection to close when all slots are taken: of the address with the most idle connections, the one that has
+//! been idle longest. A connection is idle while it waits for its client.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -10,34 +10,34 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use crate::auth::neighbourhood;
+use crate::auth::client_network;
 
-/// For how long a new connection need not make room: a client that has just come must be able to say what it wants, however
-/// many come after it. Later requests renew nothing, or clients that ask all the time would keep all others out.
+/// How long a new connection is protected: a new client must be able to send its request, however many clients come after
+/// it. Later requests do not extend this, or clients that send requests all the time would keep all others out.
 const GRACE: Duration = Duration::from_millis(250);
 
-/// The connections of a server, as far as they wait for their clients.
+/// The idle connections of a server.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Slots(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
     waiting: Mutex<Waiting>,
-    /// One more waits.
+    /// Signals a new idle connection.
     one_waits: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Waiting {
     next: u64,
-    /// Of each address, those that began to wait first come first.
+    /// For each address, the connections in the order in which they became idle.
     by_address: BTreeMap<IpAddr, BTreeMap<u64, Waiter>>,
 }
 
 #[derive(Debug)]
 struct Waiter {
-    came: Instant,
-    lost: Arc<Notify>,
+    accepted_at: Instant,
+    evicted: Arc<Notify>,
 }
 
 impl Waiting {
@@ -50,11 +50,11 @@ impl Waiting {
         waiter
     }
 
-    /// The one that goes first, and when it came.
+    /// Returns the connection to evict first, and when it was accepted.
     fn first(&self) -> Option<(IpAddr, u64, Instant)> {
         let firsts = self.by_address.iter().filter_map(|(address, of_one)| {
             let (number, waiter) = of_one.first_key_value()?;
-            Some((of_one.len(), (*address, *number, waiter.came)))
+            Some((of_one.len(), (*address, *number, waiter.accepted_at)))
         });
         let most =
             firsts.max_by_key(|(count, (_, number, _))| (*count, std::cmp::Reverse(*number)));
@@ -62,8 +62,8 @@ impl Waiting {
     }
 }
 
-/// A connection's place. It waits for its client at first: for a head, for the rest of a body, or for an answer to be
-/// taken. It does not as long as one of its requests is worked on; by HTTP/2 there may be several.
+/// The slot of a connection. At first it is idle. It is idle while it waits for its client: for a request head, for the rest of
+/// a body, or for a response to be read. It is busy while one of its requests is handled; HTTP/2 may have several.
 #[derive(Debug, Clone)]
 pub(crate) struct Slot(Arc<SlotState>);
 
@@ -71,30 +71,30 @@ pub(crate) struct Slot(Arc<SlotState>);
 struct SlotState {
     places: Slots,
     address: IpAddr,
-    came: Instant,
+    accepted_at: Instant,
     turns: Mutex<Turns>,
-    lost: Arc<Notify>,
+    evicted: Arc<Notify>,
     is_known: AtomicBool,
     is_given_up: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct Turns {
-    /// How many requests are worked on.
+    /// The number of requests that are being handled.
     active: usize,
-    /// The place in the order of those that wait. It stays when the place is lost, so that it is not taken again.
+    /// The position among the idle connections. It stays when the slot is evicted, so that it is not used again.
     number: Option<u64>,
 }
 
 impl Slots {
-    /// A place for a new connection from this address.
+    /// Takes a slot for a new connection from this address.
     pub(crate) fn take(&self, address: IpAddr) -> Slot {
         let place = Slot(Arc::new(SlotState {
             places: self.clone(),
-            address: neighbourhood(address),
-            came: Instant::now(),
+            address: client_network(address),
+            accepted_at: Instant::now(),
             turns: Mutex::default(),
-            lost: Arc::default(),
+            evicted: Arc::default(),
             is_known: AtomicBool::new(false),
             is_given_up: AtomicBool::new(false),
         }));
@@ -102,20 +102,20 @@ impl Slots {
         place
     }
 
-    /// Whether one may make room now.
-    pub(crate) fn any_may_go(&self) -> bool {
+    /// Whether a connection can be evicted now.
+    pub(crate) fn can_evict(&self) -> bool {
         let first = self.waiting().first();
-        first.is_some_and(|(_, _, came)| came.elapsed() >= GRACE)
+        first.is_some_and(|(_, _, accepted_at)| accepted_at.elapsed() >= GRACE)
     }
 
-    /// Waits until one may. *Cancel safety*: may be dropped at any time.
-    pub(crate) async fn one_may_go(&self) {
+    /// Waits until a connection can be evicted. *Cancel safety*: may be dropped at any time.
+    pub(crate) async fn evictable(&self) {
         loop {
             let first = self.waiting().first();
             match first {
-                Some((_, _, came)) if came.elapsed() >= GRACE => return,
-                Some((_, _, came)) => tokio::select! {
-                    () = sleep_until(came + GRACE) => {}
+                Some((_, _, accepted_at)) if accepted_at.elapsed() >= GRACE => return,
+                Some((_, _, accepted_at)) => tokio::select! {
+                    () = sleep_until(accepted_at + GRACE) => {}
                     () = self.0.one_waits.notified() => {}
                 },
                 None => self.0.one_waits.notified().await,
@@ -123,14 +123,14 @@ impl Slots {
         }
     }
 
-    /// Takes the place of the one that goes first, and says whether there was one.
-    pub(crate) fn end_first(&self) -> bool {
+    /// Evicts the first connection. Returns false if there is none.
+    pub(crate) fn evict_first(&self) -> bool {
         let mut waiting = self.waiting();
         let Some((address, number, _)) = waiting.first() else {
             return false;
         };
         if let Some(waiter) = waiting.remove(address, number) {
-            waiter.lost.notify_one();
+            waiter.evicted.notify_one();
         }
         true
     }
@@ -141,25 +141,25 @@ impl Slots {
 }
 
 impl Slot {
-    /// Works on a request: the place is not taken away before the end of it.
+    /// Marks a request as being handled: the slot is not evicted before its end.
     pub(crate) fn work(&self) -> Work {
         self.begin();
         Work(self.clone())
     }
 
-    /// Lets the place be taken away while a request waits: for its client, or for what others may hold up.
+    /// Allows the slot to be evicted while a request waits: for its client, or for something that other clients may delay.
     pub(crate) fn rest(&self) -> Rest {
         self.end();
         Rest(self.clone())
     }
 
-    /// Remembers that a caller of this connection is known.
-    pub(crate) fn know(&self) {
+    /// Records that a caller of this connection is authenticated.
+    pub(crate) fn set_authenticated(&self) {
         self.0.is_known.store(true, Ordering::Relaxed);
     }
 
-    /// Whether a caller of this connection is known.
-    pub(crate) fn is_known(&self) -> bool {
+    /// Whether a caller of this connection is authenticated.
+    pub(crate) fn is_authenticated(&self) -> bool {
         self.0.is_known.load(Ordering::Relaxed)
     }
 
@@ -187,7 +187,7 @@ impl Slot {
     }
 
     fn wait(&self, turns: &mut Turns) {
-        // One that has a number and did not get it back has lost its place already.
+        // A slot that still has a number was evicted already.
         if turns.number.is_some() {
             return;
         }
@@ -195,8 +195,8 @@ impl Slot {
         let new = waiting.next;
         waiting.next += 1;
         let waiter = Waiter {
-            came: self.0.came,
-            lost: Arc::clone(&self.0.lost),
+            accepted_at: self.0.accepted_at,
+            evicted: Arc::clone(&self.0.evicted),
         };
         let of_one = waiting.by_address.entry(self.0.address).or_default();
         of_one.insert(new, waiter);
@@ -205,19 +205,19 @@ impl Slot {
         self.0.places.0.one_waits.notify_one();
     }
 
-    /// Gives the place back before its end, and says whether it was not given back before.
+    /// Gives up the slot early. Returns false if it was already given up.
     pub(crate) fn give_up(&self) -> bool {
-        self.0.lost.notify_one();
+        self.0.evicted.notify_one();
         !self.0.is_given_up.swap(true, Ordering::Relaxed)
     }
 
-    /// Waits until the place is taken away. *Cancel safety*: may be dropped at any time.
+    /// Waits until the slot is evicted. *Cancel safety*: may be dropped at any time.
     pub(crate) async fn lost(&self) {
-        self.0.lost.notified().await;
+        self.0.evicted.notified().await;
     }
 }
 
-/// A request that is worked on, for as long as this lives.
+/// A request that is being handled while this lives.
 #[derive(Debug)]
 pub(crate) struct Work(Slot);
 
@@ -227,7 +227,7 @@ impl Drop for Work {
     }
 }
 
-/// A request that is not worked on for as long as this lives.
+/// A request that waits while this lives.
 #[derive(Debug)]
 pub(crate) struct Rest(Slot);
 
@@ -258,8 +258,8 @@ mod tests {
     }
 
     async fn is_lost(place: &Slot) -> bool {
-        let lost = tokio::time::timeout(Duration::ZERO, place.lost());
-        lost.await.is_ok()
+        let evicted = tokio::time::timeout(Duration::ZERO, place.lost());
+        evicted.await.is_ok()
     }
 
     fn any_waits(places: &Slots) -> bool {
@@ -267,65 +267,62 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_one_that_has_waited_longest_goes_first_and_none_that_is_worked_on() {
+    async fn the_longest_idle_connection_is_evicted_first_and_a_busy_one_never() {
         let places = Slots::default();
-        assert!(!places.end_first());
+        assert!(!places.evict_first());
         let [a, b, c] = [(); 3].map(|()| places.take(ip(1)));
         let work = a.work();
         drop(b.work());
-        assert!(places.end_first());
+        assert!(places.evict_first());
         assert!(is_lost(&c).await && !is_lost(&a).await && !is_lost(&b).await);
         drop(c.work());
-        assert!(places.end_first());
-        assert!(
-            is_lost(&b).await,
-            "one that lost its place has none to lose"
-        );
-        assert!(!places.end_first() && !any_waits(&places));
+        assert!(places.evict_first());
+        assert!(is_lost(&b).await, "an evicted slot is not idle again");
+        assert!(!places.evict_first() && !any_waits(&places));
         drop(work);
         assert!(any_waits(&places));
         drop(a);
-        assert!(!any_waits(&places) && !places.end_first());
+        assert!(!any_waits(&places) && !places.evict_first());
     }
 
     #[tokio::test]
-    async fn the_address_that_has_most_makes_room() {
+    async fn the_address_with_most_idle_connections_is_evicted_first() {
         let places = Slots::default();
         let quiet = places.take(ip(1));
         let [a, b, c] = [(); 3].map(|()| places.take(ip(2)));
-        assert!(places.end_first() && places.end_first());
+        assert!(places.evict_first() && places.evict_first());
         assert!(is_lost(&a).await && is_lost(&b).await);
         assert!(!is_lost(&c).await && !is_lost(&quiet).await);
-        assert!(places.end_first());
+        assert!(places.evict_first());
         assert!(is_lost(&quiet).await, "of two with one each, the older");
     }
 
     #[tokio::test]
-    async fn one_that_has_just_come_is_left_alone_for_a_moment() {
+    async fn a_new_connection_is_protected_for_a_moment() {
         let places = Slots::default();
         let (place, begin) = (places.take(ip(1)), Instant::now());
-        places.one_may_go().await;
-        assert!(places.any_may_go() && begin.elapsed() >= GRACE);
+        places.evictable().await;
+        assert!(places.can_evict() && begin.elapsed() >= GRACE);
         drop(place.work());
-        assert!(places.any_may_go(), "it has had its moment");
+        assert!(places.can_evict(), "its protection is over");
     }
 
     #[tokio::test]
-    async fn a_connection_waits_only_when_none_of_its_requests_is_worked_on() {
+    async fn a_connection_is_idle_only_if_none_of_its_requests_is_handled() {
         let places = Slots::default();
         let place = places.take(ip(1));
         let (first, second) = (place.work(), place.work());
         drop(first);
-        assert!(!any_waits(&places), "the second is still worked on");
+        assert!(!any_waits(&places), "the second is still handled");
         let rest = place.rest();
         assert!(any_waits(&places), "the second waits for its client");
         let third = place.work();
         assert!(!any_waits(&places));
         drop(rest);
         drop(third);
-        assert!(!any_waits(&places), "the second is worked on again");
+        assert!(!any_waits(&places), "the second is handled again");
         drop(second);
-        assert!(places.end_first());
+        assert!(places.evict_first());
         drop(place.work());
         assert!(is_lost(&place).await && !any_waits(&places));
     }

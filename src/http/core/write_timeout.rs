@@ -1,4 +1,4 @@
-//! A connection that does not wait for ever for a client who takes nothing of its answer.
+//! A write timeout, for clients that do not read their responses.
 
 use std::io;
 use std::pin::Pin;
@@ -9,11 +9,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
-/// A connection whose writes fail once none of them got on for a while.
+/// A connection whose writes fail after making no progress for the timeout.
 pub(crate) struct WriteTimeoutStream {
     stream: TcpStream,
     timeout: Duration,
-    /// Runs while a write waits.
+    /// Active while a write waits.
     deadline: Pin<Box<Sleep>>,
     waits: bool,
 }

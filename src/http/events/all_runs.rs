@@ -1,4 +1,4 @@
-//! Every run that comes into another state: `run` events, and `reset` where some were missed.
+//! The state changes of all runs: `run` events, and `reset` if some were missed.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::hash::BuildHasher;
@@ -19,18 +19,18 @@ use crate::store::{Change, Store};
 use crate::util::shutdown::Shutdown;
 use crate::util::supervisor::catch_panic;
 
-/// How many events are kept for clients that come again.
+/// The number of events to keep for clients that reconnect.
 const KEPT: usize = 1024;
 
-/// How many parts wait for a client that is slow, before it is told from the events that are kept.
+/// The maximum number of parts that wait for a slow client. After that, it gets the kept events.
 const PARTS: usize = 16;
 
-/// Cheap to clone.
+/// The recent state changes of all runs. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Log {
     store: Store,
     shutdown: Shutdown,
-    /// Tells the numbers of this process's events from another's.
+    /// Distinguishes the event numbers of this process from those of others.
     process: Arc<str>,
     kept: Arc<Mutex<RecentEvents>>,
     parts: broadcast::Sender<Part>,
@@ -38,16 +38,15 @@ pub(super) struct Log {
 
 #[derive(Debug, Default)]
 struct RecentEvents {
-    /// Whether the store is listened to. Nobody needs that before the first client has come.
+    /// Whether the task that follows the store was started. It is not needed before the first client.
     is_begun: bool,
     /// The number of the last event; 0 before the first.
     last: u64,
-    /// The last events.
     events: VecDeque<Bytes>,
 }
 
 impl RecentEvents {
-    /// The events after this one; `None` if some are not kept any more.
+    /// Returns the events after this one; `None` if some are no longer kept.
     fn after(&self, number: u64) -> Option<Vec<u8>> {
         let missed = usize::try_from(self.last.checked_sub(number)?).ok()?;
         let skipped = self.events.len().checked_sub(missed)?;
@@ -56,7 +55,7 @@ impl RecentEvents {
     }
 }
 
-/// The text of some events, one after the other.
+/// The text of consecutive events.
 #[derive(Debug, Clone)]
 struct Part {
     first: u64,
@@ -64,9 +63,9 @@ struct Part {
     text: Bytes,
 }
 
-/// A run, as far as a list shows it.
+/// The summary of a run, as in a list.
 #[derive(Serialize)]
-struct Small<'a> {
+struct RunSummary<'a> {
     id: RunId,
     state: State,
     outcome: Option<Outcome>,
@@ -74,11 +73,11 @@ struct Small<'a> {
     binding: Option<&'a str>,
     schedule: Option<&'a str>,
     roles: &'a [String],
-    /// How many.
+    /// The number of hosts.
     hosts: usize,
 }
 
-impl<'a> From<&'a Run> for Small<'a> {
+impl<'a> From<&'a Run> for RunSummary<'a> {
     fn from(run: &'a Run) -> Self {
         Self {
             id: run.id,
@@ -95,7 +94,7 @@ impl<'a> From<&'a Run> for Small<'a> {
 
 impl Log {
     pub(super) fn new(store: Store, shutdown: Shutdown) -> Self {
-        // Only to tell processes apart: it need not be hard to guess.
+        // Only distinguishes processes: it need not be hard to guess.
         let process = std::hash::RandomState::new().hash_one("process");
         Self {
             store,
@@ -124,7 +123,7 @@ impl Log {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Listens to the store from now on, if it did not yet.
+    /// Starts the task that follows the store, unless it is running.
     fn begun(&self) -> MutexGuard<'_, RecentEvents> {
         let mut kept = self.kept();
         if !std::mem::replace(&mut kept.is_begun, true) {
@@ -138,7 +137,7 @@ impl Log {
                     };
                     tracing::error!(
                         error = why,
-                        "the task that follows all runs panicked, and is started again"
+                        "the task that follows all runs panicked and is restarted"
                     );
                     log.reset();
                     sleep(PAUSE).await;
@@ -152,7 +151,7 @@ impl Log {
         let mut shutdown = self.shutdown.clone();
         loop {
             let first = tokio::select! {
-                () = shutdown.asked() => return,
+                () = shutdown.requested() => return,
                 first = changes.recv() => first,
             };
             sleep(FLUSH).await;
@@ -177,7 +176,12 @@ impl Log {
         for run in runs {
             kept.last += 1;
             let mut event = Vec::new();
-            text::event(&mut event, "run", &self.id(kept.last), &Small::from(run));
+            text::event(
+                &mut event,
+                "run",
+                &self.id(kept.last),
+                &RunSummary::from(run),
+            );
             all.extend_from_slice(&event);
             kept.events.push_back(event.into());
         }
@@ -186,7 +190,7 @@ impl Log {
         self.share(&kept, first, all);
     }
 
-    /// Says that what a client shows may not be true any more.
+    /// Tells the clients that their state may be outdated.
     fn reset(&self) {
         let mut kept = self.kept();
         kept.last += 1;
@@ -199,7 +203,7 @@ impl Log {
 
     fn share(&self, kept: &RecentEvents, first: u64, text: Vec<u8>) {
         if !text.is_empty() {
-            // Perhaps nobody watches.
+            // There may be no clients.
             let _ = self.parts.send(Part {
                 first,
                 last: kept.last,
@@ -208,13 +212,13 @@ impl Log {
         }
     }
 
-    /// Tells a client everything after an event, or from now on.
+    /// Sends a client all changes after an event, or from now on.
     pub(super) async fn watch(self, last: Option<String>, mut watcher: Watcher) {
-        // The client has gone, or promansible ends.
-        let _ = self.tell(last, &mut watcher).await;
+        // The client has disconnected, or promansible shuts down.
+        let _ = self.send_changes(last, &mut watcher).await;
     }
 
-    async fn tell(&self, last: Option<String>, watcher: &mut Watcher) -> Result<(), Gone> {
+    async fn send_changes(&self, last: Option<String>, watcher: &mut Watcher) -> Result<(), Gone> {
         let (mut parts, mut at, hello) = {
             let kept = self.begun();
             let parts = self.parts.subscribe();
@@ -244,7 +248,7 @@ impl Log {
         }
     }
 
-    /// What came after this event, or that it is not known.
+    /// Returns the events after this one, or a `reset` if they are not known.
     fn missed(&self, kept: &RecentEvents, number: Option<u64>) -> Bytes {
         if let Some(events) = number.and_then(|number| kept.after(number)) {
             return events.into();
@@ -255,10 +259,10 @@ impl Log {
     }
 }
 
-/// The store is gone.
+/// The store was closed.
 struct Closed;
 
-/// Which runs moved, each once, in the order of their numbers; `None` if that is not known, or they are too many.
+/// Returns the changed runs, each once, in the order of their numbers; `None` if they are unknown or too many.
 fn drain(
     first: Result<Change, RecvError>,
     changes: &mut broadcast::Receiver<Change>,

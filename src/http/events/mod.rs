@@ -1,9 +1,9 @@
-//! Live events, as server-sent events.
+//! Live updates as server-sent events.
 //!
-//! `/api/v1/runs/ID/events` follows one run ([`of_run`]), `/api/v1/events` the states of all ([`of_all`]). Nothing comes from
-//! the worker: the store says after each commit which runs got something new, and that is read from it, written as text
-//! once, and shared by all who watch. Every event has an `id`; `Last-Event-ID`, as a header or as the query's
-//! `last_event_id`, goes on after it.
+//! `/api/v1/runs/ID/events` follows one run ([`one_run`]), `/api/v1/events` the states of all runs ([`all_runs`]). The worker
+//! sends no events itself: after each commit the store reports the changed runs. Their changes are read from the store,
+//! serialized once, and shared by all clients. Every event has an `id`; `Last-Event-ID`, as a header or as the query
+//! parameter `last_event_id`, resumes after it.
 
 mod all_runs;
 mod one_run;
@@ -26,22 +26,22 @@ use crate::store::{Store, StoreError};
 use crate::util::shutdown::Shutdown;
 use position::Position;
 
-/// How many clients may watch at once, if `receiver.max_connections` leaves as many places to others.
+/// The maximum number of clients, if `receiver.max_connections` leaves as many connections to others.
 const WATCHERS: usize = 512;
 
-/// How long what is new may wait, so that much of it is written at once.
+/// The delay in which changes are collected, so that many are written at once.
 const FLUSH: Duration = Duration::from_millis(300);
 
-/// How long a stream is silent at most. Proxies cut off what is silent for longer.
+/// The longest silence of a stream. Proxies close streams that are silent for longer.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// How long to leave a broken store alone.
+/// The pause before a broken store is tried again.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// How many parts wait for a client that is slow. What does not is read from the store once more.
+/// The maximum number of parts that wait for a slow client. It reads the others from the store later.
 const WAITING: usize = 2;
 
-/// Everything that is being watched. Cheap to clone.
+/// All event streams. Cheap to clone.
 #[derive(Clone)]
 pub struct Events {
     runs: one_run::Feeds,
@@ -50,7 +50,7 @@ pub struct Events {
 }
 
 impl Events {
-    /// Reads from this store, until shutdown.
+    /// Creates the event streams of this store, which end at shutdown.
     pub fn new(store: &Store, shutdown: &Shutdown) -> Self {
         Self {
             runs: one_run::Feeds::new(store.clone(), shutdown.clone()),
@@ -59,7 +59,7 @@ impl Events {
         }
     }
 
-    /// The `id` from which `/api/v1/events` goes on with what happens after this: for a page that shows what is now.
+    /// Returns the `id` from which `/api/v1/events` continues with later events: for a page that shows the current state.
     pub fn now(&self) -> String {
         self.all.now()
     }
@@ -70,16 +70,16 @@ impl Events {
         let place = Arc::clone(&self.places).try_acquire_owned().ok();
         place
             .filter(|_| taken < max)
-            .ok_or(Refused::TooManyAttempts { max })
+            .ok_or(Refused::TooManyClients { max })
     }
 }
 
-/// Why nothing is told.
+/// Why a request gets no stream.
 enum Refused {
     Method,
-    /// What is asked for is wrong, and why.
+    /// An invalid request, and the reason.
     Query(String),
-    TooManyAttempts {
+    TooManyClients {
         max: usize,
     },
     Store(StoreError),
@@ -90,10 +90,10 @@ impl Refused {
         match self {
             Self::Method => reply::method_not_allowed("GET"),
             Self::Query(why) => reply::error(StatusCode::BAD_REQUEST, why),
-            Self::TooManyAttempts { max } => reply::error(
+            Self::TooManyClients { max } => reply::error(
                 StatusCode::SERVICE_UNAVAILABLE,
                 format_args!(
-                    "{max} clients watch events already, which is the most: {WATCHERS}, or half of receiver.max_connections"
+                    "{max} clients watch events already, which is the limit: {WATCHERS}, or half of receiver.max_connections"
                 ),
             ),
             Self::Store(e) => reply::failed(&e),
@@ -113,7 +113,7 @@ pub(super) fn all(context: &Context, request: &Request<Incoming>) -> Reply {
     begin().unwrap_or_else(Refused::reply)
 }
 
-/// `GET /api/v1/runs/ID/events`; `id` is as it stands in the path.
+/// `GET /api/v1/runs/ID/events`; `id` is the text in the path.
 pub(super) async fn run(context: &Context, id: &str, request: &Request<Incoming>) -> Reply {
     let begin = async {
         let number = id.parse().map(RunId);
@@ -135,25 +135,25 @@ pub(super) async fn run(context: &Context, id: &str, request: &Request<Incoming>
     begin.await.unwrap_or_else(Refused::reply)
 }
 
-/// The id of the last event that the client got, as the header tells it, then as the query does: a browser that connects
-/// again tells it in the header, and asks for the same address.
+/// Returns the id of the last event that the client received: from the header, then from the query. A browser that
+/// reconnects sends it in the header, with the same URL.
 fn last_event_ids(request: &Request<Incoming>) -> Result<Vec<String>, Refused> {
     if request.method() != Method::GET {
         return Err(Refused::Method);
     }
     let fields = query::fields(request.uri().query().unwrap_or(""));
-    let mut asked = None;
+    let mut in_query = None;
     for (name, value) in fields.map_err(Refused::Query)? {
         if name != "last_event_id" {
             let why = format!("{name}: unknown; want last_event_id");
             return Err(Refused::Query(why));
         }
-        asked = Some(value.into_owned());
+        in_query = Some(value.into_owned());
     }
     let header = request.headers().get("last-event-id");
     let header = header.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-    let told = header.into_iter().chain(asked);
-    Ok(told.filter(|id| !id.is_empty()).collect())
+    let ids = header.into_iter().chain(in_query);
+    Ok(ids.filter(|id| !id.is_empty()).collect())
 }
 
 fn watcher(context: &Context, place: OwnedSemaphorePermit) -> (Watcher, Reply) {
@@ -166,14 +166,14 @@ fn watcher(context: &Context, place: OwnedSemaphorePermit) -> (Watcher, Reply) {
     (watcher, reply::events(parts))
 }
 
-/// A client that watches.
+/// A client of a stream.
 struct Watcher {
     out: mpsc::Sender<Bytes>,
     shutdown: Shutdown,
     _place: OwnedSemaphorePermit,
 }
 
-/// The client has gone, or promansible ends.
+/// The client has disconnected, or promansible shuts down.
 struct Gone;
 
 impl Watcher {
@@ -184,23 +184,23 @@ impl Watcher {
         }
         tokio::select! {
             biased;
-            () = self.shutdown.asked() => Err(Gone),
+            () = self.shutdown.requested() => Err(Gone),
             sent = self.out.send(part) => sent.map_err(|_| Gone),
         }
     }
 
-    /// Waits for what comes, and keeps the connection alive meanwhile.
+    /// Waits for a future, and keeps the connection alive meanwhile.
     async fn wait<T>(&mut self, next: impl Future<Output = T>) -> Result<T, Gone> {
         tokio::pin!(next);
         loop {
             tokio::select! {
                 biased;
-                () = self.shutdown.asked() => return Err(Gone),
+                () = self.shutdown.requested() => return Err(Gone),
                 () = self.out.closed() => return Err(Gone),
                 found = &mut next => return Ok(found),
                 () = tokio::time::sleep(HEARTBEAT) => {}
             }
-            // Who is slow needs no heartbeat.
+            // A slow client still has parts to read, so it needs no heartbeat.
             let _ = self.out.try_send(text::HEARTBEAT);
         }
     }

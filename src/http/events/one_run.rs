@@ -1,7 +1,7 @@
-//! One run as it goes on: `run`, `task` and `output` events.
+//! Follows one run: `run`, `task` and `output` events.
 //!
-//! A feed, one for each run that is watched, reads what is new and shares it. A client that is behind, because it has just
-//! come or because it is slow, reads the store by itself up to where the feed is.
+//! Each followed run has one feed, which reads changes and shares them. A client that is behind, because it is new or slow,
+//! reads the store by itself up to the position of the feed.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,14 +20,14 @@ use crate::http::events::Watcher;
 use crate::http::events::position::Position;
 use crate::http::events::text;
 use crate::model::run::{Run, RunId, State};
-use crate::store::{Store, StoreError, TailChunk, Told};
+use crate::store::{RunOffset, Store, StoreError, TailChunk};
 use crate::util::shutdown::Shutdown;
 use crate::util::supervisor::catch_panic;
 
-/// How many parts a feed keeps for clients that are a little slower.
+/// The number of parts that a feed keeps for clients that are slightly slower.
 const KEPT: usize = 16;
 
-/// How often a broken store is tried again before a stream ends.
+/// The maximum number of attempts on a broken store before a stream ends.
 const TRIES: u32 = 20;
 
 #[derive(Clone)]
@@ -43,14 +43,14 @@ struct Feed {
     parts: broadcast::Sender<Part>,
 }
 
-/// Where a feed is, and the run as it was then, as JSON.
+/// The position of a feed, and the run at that position as JSON.
 #[derive(Debug, Clone)]
 struct Goal {
     at: Position,
     run: Bytes,
 }
 
-/// What leads from one position to the next.
+/// The events from one position to the next.
 #[derive(Debug, Clone)]
 struct Part {
     from: Position,
@@ -58,7 +58,7 @@ struct Part {
     text: Bytes,
 }
 
-/// A client's way into a feed.
+/// A client's subscription to a feed.
 pub(super) struct Joined {
     id: RunId,
     store: Store,
@@ -76,15 +76,15 @@ impl Feeds {
         }
     }
 
-    /// Joins the feed of a run, or begins one.
+    /// Joins the feed of a run, or starts one.
     pub(super) async fn join(&self, id: RunId) -> Result<Joined, StoreError> {
         let joined = |feed: &Feed| self.joined(id, feed, Some(feed.parts.subscribe()));
         if let Some(feed) = self.locked().get(&id) {
             return Ok(joined(feed));
         }
-        // What happens from here on is noticed.
+        // Subscribe first, so that later changes are noticed.
         let news = self.store.run_changed(id);
-        let (run, told) = self.store.told_by(id).await?;
+        let (run, told) = self.store.run_offset(id).await?;
         let at = Position {
             told: whole_characters(&self.store, &run, told).await?,
             state: Some(run.state),
@@ -105,7 +105,7 @@ impl Feeds {
         drop(feeds);
         let feeds = self.clone();
         tokio::spawn(async move {
-            // Its clients come again, and begin another.
+            // Its clients reconnect, and start another.
             if let Err(why) = catch_panic(feeds.clone().feed(id, feed, at, news)).await {
                 tracing::error!(
                     run = id.0,
@@ -142,16 +142,16 @@ impl Feeds {
         loop {
             let read_at = Instant::now();
             news.borrow_and_update();
-            // The feed of a run that cannot be read ends; its clients come again, or are told why not.
+            // The feed of a run that cannot be read ends. Its clients reconnect and get the error.
             if feed.read_on(&self.store, id, &mut at).await.is_err() || at.has_ended() {
                 break;
             }
             tokio::select! {
-                () = shutdown.asked() => break,
+                () = shutdown.requested() => break,
                 _ = news.changed() => {}
                 () = sleep(HEARTBEAT) => {}
             }
-            if self.is_left(id, &feed) {
+            if self.remove_unused(id, &feed) {
                 return;
             }
             sleep_until(read_at + FLUSH).await;
@@ -159,23 +159,27 @@ impl Feeds {
         self.locked().remove(&id);
     }
 
-    /// Whether the last client has gone. Then the feed goes too, before another comes.
-    fn is_left(&self, id: RunId, feed: &Feed) -> bool {
+    /// Removes the feed if its last client has left, before another one joins. Returns whether it was removed.
+    fn remove_unused(&self, id: RunId, feed: &Feed) -> bool {
         let mut feeds = self.locked();
-        let is_left = feed.parts.receiver_count() == 0;
-        if is_left {
+        let is_unused = feed.parts.receiver_count() == 0;
+        if is_unused {
             feeds.remove(&id);
         }
-        is_left
+        is_unused
     }
 }
 
-/// How far a run has told, without the beginning of a character whose end has yet to come.
-async fn whole_characters(store: &Store, run: &Run, told: Told) -> Result<Told, StoreError> {
+/// Returns the offset of a run's output without an incomplete character at its end.
+async fn whole_characters(
+    store: &Store,
+    run: &Run,
+    told: RunOffset,
+) -> Result<RunOffset, StoreError> {
     if run.state == State::Finished {
         return Ok(told);
     }
-    let from = Told {
+    let from = RunOffset {
         output_bytes: told.output_bytes.saturating_sub(3),
         ..told
     };
@@ -184,14 +188,14 @@ async fn whole_characters(store: &Store, run: &Run, told: Told) -> Result<Told, 
         .output
         .last()
         .map_or(0, |(_, bytes)| bytes.len() - text::whole(bytes));
-    Ok(Told {
+    Ok(RunOffset {
         output_bytes: told.output_bytes - missing as u64,
         ..told
     })
 }
 
 impl Feed {
-    /// Shares all that is new.
+    /// Reads and shares all changes.
     async fn read_on(&self, store: &Store, id: RunId, at: &mut Position) -> Result<(), StoreError> {
         loop {
             let followed = follow(store, id, at.told, None).await?;
@@ -210,7 +214,7 @@ impl Feed {
                     to: goal.clone(),
                     text: written.into(),
                 };
-                // Nobody hears it if the last client has just gone.
+                // The last client may just have left.
                 let _ = self.parts.send(part);
             }
             if !more {
@@ -222,16 +226,16 @@ impl Feed {
 
 #[derive(Serialize)]
 struct Output<'a> {
-    /// Where it begins in all that the run wrote. What was not kept is left out.
+    /// The offset in the whole output of the run. Output that was not kept is missing.
     offset: u64,
     text: &'a str,
 }
 
-/// Writes what follows a position, and moves that on: first a new state, unless it is the last. At the end of all
-/// that is to be told, the beginning of a character is told as it is.
+/// Writes the events after a position, and advances it. A new state comes first, except for the last state. At the end of the
+/// stream, an incomplete character is written as it is.
 fn write(at: &mut Position, followed: &TailChunk, state: Option<State>, is_end: bool) -> Vec<u8> {
     let mut written = Vec::new();
-    let tell_state = |at: &mut Position, written: &mut Vec<u8>, is_last: bool| {
+    let write_state = |at: &mut Position, written: &mut Vec<u8>, is_last: bool| {
         if let Some(state) = state
             && (state == State::Finished) == is_last
             && at.state != Some(state)
@@ -240,13 +244,13 @@ fn write(at: &mut Position, followed: &TailChunk, state: Option<State>, is_end: 
             text::raw_event(written, "run", at, &json(followed.run.clone()));
         }
     };
-    tell_state(at, &mut written, false);
+    write_state(at, &mut written, false);
     for event in &followed.events {
         at.told.events += 1;
         text::event(&mut written, "task", at, event);
     }
     for (n, (offset, bytes)) in followed.output.iter().enumerate() {
-        // What stands before a cut has no end to wait for.
+        // A character before a gap will not be completed.
         let waits = n + 1 == followed.output.len()
             && !is_end
             && offset + bytes.len() as u64 == followed.to.output_bytes;
@@ -268,7 +272,7 @@ fn write(at: &mut Position, followed: &TailChunk, state: Option<State>, is_end: 
         }
     }
     at.told.output_bytes = at.told.output_bytes.max(followed.to.output_bytes);
-    tell_state(at, &mut written, true);
+    write_state(at, &mut written, true);
     written
 }
 
@@ -279,12 +283,12 @@ fn json(run: Run) -> Bytes {
         .into()
 }
 
-/// Reads on, and waits for a store that is being opened again.
+/// Reads further, and waits for a store that is being reopened.
 async fn follow(
     store: &Store,
     id: RunId,
-    from: Told,
-    upto: Option<Told>,
+    from: RunOffset,
+    upto: Option<RunOffset>,
 ) -> Result<TailChunk, StoreError> {
     for _ in 0..TRIES {
         match store.follow(id, from, upto).await {
@@ -296,17 +300,17 @@ async fn follow(
 }
 
 impl Joined {
-    /// Tells a client everything from a position on.
+    /// Sends a client everything from a position on.
     pub(super) async fn watch(mut self, from: Position, mut watcher: Watcher) {
-        // The client has gone, or will come again.
-        let _ = self.tell(from, &mut watcher).await;
+        // The client has disconnected, or will reconnect.
+        let _ = self.send_from(from, &mut watcher).await;
     }
 
-    async fn tell(&mut self, mut at: Position, watcher: &mut Watcher) -> Result<(), Gone> {
+    async fn send_from(&mut self, mut at: Position, watcher: &mut Watcher) -> Result<(), Gone> {
         let mut goal = self.goal();
         let (told, most) = (at.told, goal.at.told);
         if told.events > most.events || told.output_bytes > most.output_bytes {
-            // Nobody was ever told so much: it was made up, or the store is an older copy.
+            // The run never had so much: the position is forged, or the store is an older copy.
             at = Position::default();
         }
         loop {
@@ -337,7 +341,7 @@ impl Joined {
         goal.clone()
     }
 
-    /// Reads from the store up to where the feed was.
+    /// Reads the store up to the position of the feed.
     async fn catch_up(
         &self,
         at: &mut Position,
@@ -350,7 +354,7 @@ impl Joined {
             let followed = follow(&self.store, self.id, at.told, upto).await;
             let followed = followed.map_err(|_| Gone)?;
             let mut written = Vec::new();
-            // The store may be further by now, so the state is the feed's.
+            // The store may be further by now, so send the state of the feed.
             if !goal_at.has_ended() && at.state != goal_at.state {
                 at.state = goal_at.state;
                 text::raw_event(&mut written, "run", at, &goal.run);
@@ -358,7 +362,7 @@ impl Joined {
             let more = followed.more;
             written.append(&mut write(at, &followed, None, !more));
             if !more {
-                // Nothing of what is missing is kept.
+                // The missing part is no longer kept.
                 at.told.events = at.told.events.max(goal_at.told.events);
                 at.told.output_bytes = at.told.output_bytes.max(goal_at.told.output_bytes);
                 if at.state != goal_at.state {

@@ -1,14 +1,14 @@
-//! How much of a run a client has been told: the `id` of an event of its.
+//! A client's position in the events of a run: the `id` of an event.
 
 use std::fmt;
 
 use crate::model::run::State;
-use crate::store::Told;
+use crate::store::RunOffset;
 
-/// How much of a run was told. *Shape*: events, bytes of output, and the state that was told last, as in `12.3456.running`.
+/// A position. *Shape*: events, bytes of output, and the last sent state, as in `12.3456.running`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Position {
-    pub told: Told,
+    pub told: RunOffset,
     pub state: Option<State>,
 }
 
@@ -22,7 +22,7 @@ impl Position {
             return None;
         }
         Some(Self {
-            told: Told {
+            told: RunOffset {
                 events: events.parse().ok()?,
                 output_bytes: output_bytes.parse().ok()?,
             },
@@ -30,7 +30,7 @@ impl Position {
         })
     }
 
-    /// Whether all that leads to another position was told.
+    /// Whether this position is not before the other one.
     pub(super) fn covers(&self, other: &Self) -> bool {
         self.told.events >= other.told.events
             && self.told.output_bytes >= other.told.output_bytes

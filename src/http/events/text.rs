@@ -1,14 +1,14 @@
-//! Events as text, by the format of server-sent events.
+//! Writes events in the format of server-sent events.
 //!
 //! *Source*: the HTML standard, 9.2 "Server-sent events".
 
 use bytes::Bytes;
 use serde::Serialize;
 
-/// A comment, which clients leave out.
+/// A comment, which clients ignore.
 pub(super) const HEARTBEAT: Bytes = Bytes::from_static(b":\n\n");
 
-/// Appends an event. JSON holds no line break, so its data is one line.
+/// Appends an event. JSON has no line breaks, so the data is one line.
 pub(super) fn event(
     text: &mut Vec<u8>,
     name: &str,
@@ -26,12 +26,12 @@ pub(super) fn raw_event(text: &mut Vec<u8>, name: &str, id: &impl std::fmt::Disp
     text.extend_from_slice(b"\n\n");
 }
 
-/// Says where a client stands that has got nothing yet.
+/// Returns an id without an event, for a client that has received no events yet.
 pub(super) fn id_alone(id: &impl std::fmt::Display) -> Bytes {
     format!("id: {id}\n\n").into()
 }
 
-/// How much of it is whole characters: all but the beginning of one at its end, if there is one.
+/// Returns the number of bytes without an incomplete UTF-8 character at the end.
 pub(super) fn whole(bytes: &[u8]) -> usize {
     for back in 1..=bytes.len().min(3) {
         let at = bytes.len() - back;
@@ -68,7 +68,7 @@ mod tests {
                 assert_eq!(whole_to, wanted, "{text} to {end}");
             }
         }
-        // What is no UTF-8 at all is not waited for.
+        // Invalid UTF-8 is not waited for.
         assert_eq!(whole(b""), 0);
         assert_eq!(whole(b"\x80\x80\x80\x80"), 4);
         assert_eq!(whole(b"a\xFF"), 2);

@@ -1,4 +1,4 @@
-//! Alert types: where each is known from, what fires, which bindings are for it.
+//! Alert types: their sources, firing alerts and bindings.
 
 use askama::Template;
 use hyper::StatusCode;
@@ -16,7 +16,7 @@ use crate::http::core::error::ApiError;
 use crate::http::core::excerpt;
 use crate::model::guards::Mode;
 
-/// How many episodes of an alert type are shown.
+/// The most episodes of an alert type to show.
 const EPISODES: usize = 20;
 
 struct TypeRow {
@@ -42,7 +42,7 @@ impl TypeRow {
         let sources = sources.iter().map(|word| match *word {
             "rule_file" => "rule file",
             "prometheus" => "Prometheus",
-            _ => "seen",
+            _ => "received alerts",
         });
         Self {
             link: format!("/alerts/{}", part(&of.name)),
@@ -79,7 +79,7 @@ struct BindingRow {
     link: String,
     matchers: Vec<String>,
     roles: String,
-    /// Unless it acts.
+    /// The mode, unless it is `run`.
     mode: Option<&'static str>,
     provisioned: bool,
 }
@@ -91,7 +91,7 @@ pub(super) async fn page(context: &Context, query: &str) -> Answer {
     let mut types = catalogue.alert_types;
     let unbound = types.iter().filter(|of| of.bindings.is_empty()).count();
     types.retain(|of| !unbound_only || of.bindings.is_empty());
-    // What fires comes first, and of that what nobody is bound to.
+    // Firing types come first, and among those the types without a binding.
     types.sort_by_key(|of| (of.firing == 0, !of.bindings.is_empty(), of.name.clone()));
     let places = catalogue.places;
     let mut problems: Vec<String> = places
@@ -102,7 +102,7 @@ pub(super) async fn page(context: &Context, query: &str) -> Answer {
     if let Some(health) = places.prometheus.filter(|health| !health.available) {
         let why = health.why.unwrap_or_default();
         problems.push(format!(
-            "Prometheus at {} does not tell its rules: {why}",
+            "cannot read the rules of Prometheus at {}: {why}",
             health.url
         ));
     }
@@ -115,7 +115,7 @@ pub(super) async fn page(context: &Context, query: &str) -> Answer {
         mode: match binding.mode {
             Mode::Run => None,
             Mode::Check => Some("check mode"),
-            Mode::Observe => Some("observes"),
+            Mode::Observe => Some("observe mode"),
         },
         provisioned: binding.origin == Origin::File,
     });
@@ -177,7 +177,7 @@ pub(super) async fn one(context: &Context, name: &str) -> Answer {
         .map(|rule| &**rule)
         .collect();
     if rules.is_empty() && seen.is_none() && page.episodes.is_empty() {
-        let why = format_args!("no rule and no alert that came has the name {name:?}");
+        let why = format_args!("no rule and no received alert has the name {name:?}");
         return Err(ApiError::new(StatusCode::NOT_FOUND, why));
     }
     let config = context.config.borrow().clone();
@@ -189,7 +189,7 @@ pub(super) async fn one(context: &Context, name: &str) -> Answer {
         firing,
         &config.bindings,
     );
-    // Another scheme would be a program of the one who wrote the rule.
+    // Any other scheme (javascript:) would run code of the author of the rule.
     let is_web = |url: &String| url.starts_with("https://") || url.starts_with("http://");
     let episodes = episode::rows(page);
     let took = episodes

@@ -1,4 +1,4 @@
-//! Output of programs as HTML: colours become classes, and everything else that steers a terminal is left out.
+//! Converts program output to HTML: colours become classes, all other terminal control sequences are removed.
 
 use std::fmt::Write as _;
 use std::iter::Peekable;
@@ -8,9 +8,9 @@ use askama::filters::{Escaper, Html};
 
 use crate::util::sanitize::{REPLACEMENT, is_visible};
 
-/// How a piece of text looks.
+/// The style of a piece of text.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[allow(clippy::struct_excessive_bools)] // switches of a terminal's, independent of each other
+#[allow(clippy::struct_excessive_bools)] // independent attributes of a terminal
 struct Style {
     /// 0 to 15.
     colour: Option<u8>,
@@ -23,7 +23,7 @@ struct Style {
 
 type Line = Vec<(Style, String)>;
 
-/// The output as lines of `<span>`s. Whatever it holds, the result is well-formed, and its text is the output's.
+/// Converts the output to lines of `<span>`s. The result is well-formed for any input, and its text is that of the output.
 pub(super) fn to_html(output: &[u8]) -> String {
     let text = String::from_utf8_lossy(output);
     let mut html = String::with_capacity(text.len() + text.len() / 4);
@@ -34,7 +34,7 @@ pub(super) fn to_html(output: &[u8]) -> String {
     html
 }
 
-/// The same without colours, for what is one sentence rather than a program's output.
+/// Removes all control sequences, for messages rather than program output.
 pub(super) fn to_text(text: &str) -> String {
     let lines = lines(text).into_iter();
     let lines = lines.map(|line| line.into_iter().map(|(_, text)| text).collect::<String>());
@@ -48,7 +48,7 @@ fn lines(text: &str) -> Vec<Line> {
     while let Some(c) = chars.next() {
         match c {
             '\n' => lines.push(std::mem::take(&mut line)),
-            // A line that was written over is a line of its own here: nothing is hidden.
+            // A line that is overwritten becomes a line of its own, so that nothing is hidden.
             '\r' if chars.peek().is_some_and(|c| *c != '\n') => {
                 lines.push(std::mem::take(&mut line));
             }
@@ -57,7 +57,7 @@ fn lines(text: &str) -> Vec<Line> {
             '\t' => push(&mut line, style, '\t'),
             c if c.is_control() => {}
             c if is_visible(c) => push(&mut line, style, c),
-            // What turns the direction of writing can make a line look like another.
+            // Characters that change the writing direction can disguise a line.
             _ => push(&mut line, style, REPLACEMENT),
         }
     }
@@ -74,14 +74,14 @@ fn push(line: &mut Line, style: Style, c: char) {
     }
 }
 
-/// What follows an escape character.
+/// Reads an escape sequence, after its escape character.
 fn escape(chars: &mut Peekable<Chars<'_>>, style: &mut Style) {
     match chars.peek() {
         Some('[') => {
             chars.next();
             control(chars, style);
         }
-        // A text for the terminal itself, such as its title; it ends with BEL or ESC \, and here with its line at last.
+        // A string for the terminal itself, such as its title. It ends with BEL or ESC \, here also at the end of the line.
         Some(']' | 'P' | 'X' | '^' | '_') => {
             while let Some(c) = chars.next_if(|c| *c != '\n') {
                 if c == '\u{7}' {
@@ -104,7 +104,7 @@ fn escape(chars: &mut Peekable<Chars<'_>>, style: &mut Style) {
     }
 }
 
-/// A control sequence: of all there are, only the one that sets colours means something here.
+/// Reads a control sequence. Only the one that sets colours has an effect.
 fn control(chars: &mut Peekable<Chars<'_>>, style: &mut Style) {
     let mut parameters = String::new();
     while let Some(c) = chars.next_if(|c| (' '..='?').contains(c)) {
@@ -116,7 +116,7 @@ fn control(chars: &mut Peekable<Chars<'_>>, style: &mut Style) {
 }
 
 fn restyle(parameters: &str, style: &mut Style) {
-    // A parameter that is left out is 0; one that is none makes the sequence another, private one.
+    // A missing parameter is 0. One that is no number makes the sequence a private one, which is ignored.
     let numbers: Option<Vec<u16>> = parameters
         .split([';', ':'])
         .map(|n| {
@@ -151,7 +151,7 @@ fn restyle(parameters: &str, style: &mut Style) {
     }
 }
 
-/// One of 256 colours or of sixteen million; of those, only the sixteen that have a name are shown.
+/// Reads a colour of 256 or of 16 million. Only the 16 named colours are shown.
 fn extended(numbers: &mut impl Iterator<Item = u16>) -> Option<u8> {
     match numbers.next() {
         Some(5) => numbers.next().and_then(small),
@@ -177,7 +177,7 @@ fn write_line(html: &mut String, line: &Line) {
         if styled {
             let _ = write!(html, r#"<span class="{}">"#, classes(*style));
         }
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         let _ = Html.write_escaped_str(&mut *html, text);
         if styled {
             html.push_str("</span>");
@@ -188,7 +188,7 @@ fn write_line(html: &mut String, line: &Line) {
     }
 }
 
-/// What begins a play or a task stands out, so that it is found again.
+/// Returns a class for lines that begin a play or a task, to make them stand out.
 fn line_class(line: &Line) -> &'static str {
     let text = line.first().map_or("", |(_, text)| text.as_str());
     let heads = ["TASK [", "PLAY [", "PLAY RECAP", "RUNNING HANDLER ["];
@@ -308,7 +308,7 @@ mod tests {
         );
     }
 
-    /// The text of what was written, and whether its tags are ours and closed.
+    /// Returns the text of the HTML; `None` if a tag is not ours or not closed.
     fn read_back(html: &str) -> Option<String> {
         let (mut text, mut open) = (String::new(), 0_i32);
         let mut rest = html;

@@ -1,4 +1,5 @@
-//! The style sheet, the script and the icon. Their addresses hold what they are, so that a browser may keep them for ever.
+//! The style sheet, the script and the icon. Their URLs contain a hash of the content, so that browsers can cache them for
+//! ever.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::LazyLock;
@@ -18,21 +19,21 @@ pub(super) struct Asset {
     content: &'static str,
 }
 
-/// How pages look.
+/// The style sheet.
 pub(super) static STYLE: Asset = Asset {
     name: "portal.css",
     content_type: "text/css; charset=utf-8",
     content: include_str!("templates/portal.css"),
 };
 
-/// What makes them follow.
+/// The script for local times and live updates.
 pub(super) static SCRIPT: Asset = Asset {
     name: "portal.js",
     content_type: "text/javascript; charset=utf-8",
     content: include_str!("templates/portal.js"),
 };
 
-/// What stands in the browser's tab.
+/// The icon of the browser tab.
 pub(super) static ICON: Asset = Asset {
     name: "icon.svg",
     content_type: "image/svg+xml",
@@ -40,14 +41,14 @@ pub(super) static ICON: Asset = Asset {
 };
 
 impl Asset {
-    /// Its address.
+    /// Returns the URL of the asset.
     pub(super) fn path(&self) -> String {
         format!("/assets/{}?v={}", self.name, self.version())
     }
 
     fn version(&self) -> &'static str {
         static VERSION: LazyLock<String> = LazyLock::new(|| {
-            // One for all of them: they come from one build.
+            // All assets share one version, because they come from one build.
             let mut hasher = DefaultHasher::new();
             for asset in [&STYLE, &SCRIPT, &ICON] {
                 asset.content.hash(&mut hasher);

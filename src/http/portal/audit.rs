@@ -1,4 +1,4 @@
-//! Who changed what.
+//! The audit log.
 
 use askama::Template;
 use hyper::StatusCode;

@@ -1,4 +1,4 @@
-//! One binding: shown where the configuration has it, and a form where it was made here or over the API.
+//! One binding: read-only if it comes from the configuration file, a form if it was created in the portal or over the API.
 
 use askama::Template;
 use hyper::StatusCode;
@@ -17,7 +17,7 @@ use crate::http::Context;
 use crate::http::core::error::ApiError;
 use crate::model::guards::Mode;
 
-/// The fields that an error can be at.
+/// The fields that can have an error.
 const FIELDS: [&str; 7] = [
     "name", "matchers", "roles", "target", "vars", "timeout", "mode",
 ];
@@ -30,11 +30,11 @@ struct Page {
     name: String,
     matchers: String,
     mode: String,
-    /// Its guards in words, its steps, and which of its roles help; of one that is there.
+    /// The description of the guards; empty for a new binding, as are `steps` and `helped`.
     guards: Vec<(&'static str, String)>,
     steps: Vec<String>,
     helped: Vec<Helped>,
-    /// Whether there is one already.
+    /// Whether the binding exists already.
     old: bool,
     revision: String,
     action: String,
@@ -53,7 +53,7 @@ struct Shown {
     helped: Vec<Helped>,
 }
 
-/// The form for a new one, which is for the alert type in the query if one is named there.
+/// Shows the form for a new binding. The query may name the alert type.
 pub(super) async fn new(context: &Context, query: &str) -> Answer {
     let mut form = Form::parse(query.as_bytes());
     let alert = form.text("alert").to_owned();
@@ -67,7 +67,7 @@ pub(super) async fn new(context: &Context, query: &str) -> Answer {
     shown(context, &form, Wrong::default(), StatusCode::OK, None).await
 }
 
-/// One that is there.
+/// Shows an existing binding.
 pub(super) async fn one(context: &Context, name: &str) -> Answer {
     let config = context.config.borrow().clone();
     let mut bindings = config.bindings.iter();
@@ -92,16 +92,13 @@ pub(super) async fn one(context: &Context, name: &str) -> Answer {
 
 async fn provisioned(context: &Context, config: &Config, binding: &Binding) -> Answer {
     let mut facts = vec![
-        ("Where", target_in_words(&binding.target)),
+        ("Target", target_in_words(&binding.target)),
         ("Time limit", format_duration(binding.timeout)),
-        (
-            "Waits for more hosts",
-            format_duration(binding.batch_window),
-        ),
+        ("Batch window", format_duration(binding.batch_window)),
     ];
     for (what, names) in [
-        ("When it resolves", &binding.on_resolved),
-        ("Limited to", &binding.limit),
+        ("On resolve", &binding.on_resolved),
+        ("Limit", &binding.limit),
         ("Only tasks tagged", &binding.narrowing.tags),
         ("No tasks tagged", &binding.narrowing.skip_tags),
     ] {
@@ -114,18 +111,12 @@ async fn provisioned(context: &Context, config: &Config, binding: &Binding) -> A
     }
     if !binding.vars.is_empty() {
         let names: Vec<&str> = binding.vars.keys().map(String::as_str).collect();
-        facts.push((
-            "Variables",
-            format!("{} (values are hidden)", names.join(", ")),
-        ));
+        facts.push(("Variables", format!("{} (values hidden)", names.join(", "))));
     }
     for (on, what) in [
-        (binding.stop, "Ends the search (stop)"),
-        (binding.allow_overlap, "May meet other runs"),
-        (
-            binding.rerun_on_interrupt,
-            "Runs again after an interruption",
-        ),
+        (binding.stop, "Ends the evaluation (stop)"),
+        (binding.allow_overlap, "Allows overlap"),
+        (binding.rerun_on_interrupt, "Reruns after an interruption"),
     ] {
         if on {
             facts.push((what, "yes".to_owned()));
@@ -145,7 +136,7 @@ async fn provisioned(context: &Context, config: &Config, binding: &Binding) -> A
 
 pub(super) fn target_in_words(target: &Target) -> String {
     match target {
-        Target::AlertingHost { label } => format!("the alerting host, by the label {label}"),
+        Target::AlertingHost { label } => format!("the alerting host (label {label})"),
         Target::Group(group) => format!("the group {group}"),
         Target::Hosts(hosts) => hosts.join(", "),
         Target::Controller => "the controller".to_owned(),
@@ -166,16 +157,16 @@ async fn shown(
         .filter(|of| of.kind == ManagedKind::Binding);
     let conflict = conflicts.find(|of| Some(of.name.as_str()) == old);
     let mut bindings = config.bindings.iter();
-    let auth_config = bindings.find(|binding| Some(binding.name.as_str()) == old);
-    let helped = match auth_config {
+    let existing = bindings.find(|binding| Some(binding.name.as_str()) == old);
+    let helped = match existing {
         Some(binding) => Helped::by_role(&context.store.verdicts().await?, &binding.name),
         None => Vec::new(),
     };
     let page = Page {
         frame: Frame::new(context, "/alerts"),
         mode: form.text("mode").to_owned(),
-        guards: auth_config.map_or_else(Vec::new, |of| guard_text::in_words(of, &config.guards)),
-        steps: auth_config.map_or_else(Vec::new, |of| guard_text::steps(of)),
+        guards: existing.map_or_else(Vec::new, |of| guard_text::in_words(of, &config.guards)),
+        steps: existing.map_or_else(Vec::new, |of| guard_text::steps(of)),
         helped,
         ask: Ask::new(context, form, wrong, Offer::Alert),
         name: old.unwrap_or(form.text("name")).to_owned(),
@@ -190,14 +181,14 @@ async fn shown(
     layout::page(status, page).await
 }
 
-/// Keeps what a form says: a new one, or a change of the one of this name.
+/// Saves the form: creates a binding, or changes the binding named `old`.
 pub(super) async fn keep(context: &Context, form: Form, old: Option<&str>) -> Answer {
-    let kept = async {
-        let asked = asked(&form, old)?;
-        managed::put(context, ManagedKind::Binding, old, asked, &form).await
+    let saved = async {
+        let body = request_body(&form, old)?;
+        managed::put(context, ManagedKind::Binding, old, body, &form).await
     };
-    match kept.await {
-        Ok(name) => Ok(layout::see(&format!("/bindings/{}", part(&name)))),
+    match saved.await {
+        Ok(name) => Ok(layout::redirect(&format!("/bindings/{}", part(&name)))),
         Err(refusal) => {
             let wrong = Wrong::new(&refusal, &FIELDS);
             shown(context, &form, wrong, refusal.status, old).await
@@ -205,28 +196,28 @@ pub(super) async fn keep(context: &Context, form: Form, old: Option<&str>) -> An
     }
 }
 
-/// The form as the API takes it.
-fn asked(form: &Form, old: Option<&str>) -> Result<Map<String, Value>, ApiError> {
+/// Converts the form to the body of an API request.
+fn request_body(form: &Form, old: Option<&str>) -> Result<Map<String, Value>, ApiError> {
     let matchers = form.text("matchers").lines().map(str::trim);
     let matchers: Vec<&str> = matchers.filter(|line| !line.is_empty()).collect();
     if matchers.is_empty() {
         return Err(ApiError::bad(
-            "matchers: want one a line, such as alertname = \"SiteDown\"",
+            "matchers: expected one per line, such as alertname = \"SiteDown\"",
         ));
     }
-    let mut asked = Map::new();
-    asked.insert("name".to_owned(), json!(old.unwrap_or(form.text("name"))));
-    asked.insert("matchers".to_owned(), json!(matchers));
-    asked.extend(run_form::asked(form, Offer::Alert)?);
+    let mut body = Map::new();
+    body.insert("name".to_owned(), json!(old.unwrap_or(form.text("name"))));
+    body.insert("matchers".to_owned(), json!(matchers));
+    body.extend(run_form::request_body(form, Offer::Alert)?);
     let mode = match form.text("mode") {
         "" => Mode::Run.as_str(),
         mode => mode,
     };
-    asked.insert("mode".to_owned(), json!(mode));
-    Ok(asked)
+    body.insert("mode".to_owned(), json!(mode));
+    Ok(body)
 }
 
-/// A name for the binding of an alert type: `DiskWillFill` → `disk-will-fill`.
+/// Suggests a binding name for an alert type: `DiskWillFill` → `disk-will-fill`.
 fn slug(alert: &str) -> String {
     let mut slug = String::new();
     let mut after_lower = false;
@@ -246,7 +237,7 @@ fn slug(alert: &str) -> String {
     slug.trim_end_matches('-').to_owned()
 }
 
-/// A value in a matcher.
+/// Quotes a value for a matcher.
 fn quoted(value: &str) -> String {
     let escaped = value
         .replace('\\', "\\\\")

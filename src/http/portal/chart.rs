@@ -1,4 +1,4 @@
-//! Small charts as SVG. Pure: numbers in, text out, and the same numbers in words.
+//! Small charts as SVG, each with a description in words. Pure.
 
 use std::fmt::Write as _;
 
@@ -12,19 +12,19 @@ use crate::store::Ends;
 const WIDTH: u32 = 720;
 const HEIGHT: u32 = 120;
 
-/// Room for the numbers at the left, and for the words below.
+/// The space for the numbers on the left, and for the labels below.
 const LEFT: u32 = 34;
 const BELOW: u32 = 18;
 
-/// A chart that is put together already.
+/// A finished chart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Chart {
     pub svg: Svg,
-    /// The same in words.
+    /// The description in words.
     pub text: String,
 }
 
-/// Made here of numbers and our own words alone.
+/// SVG that contains only numbers and our own words, so it needs no escaping.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Svg(String);
 
@@ -36,7 +36,7 @@ impl std::fmt::Display for Svg {
 
 impl HtmlSafe for Svg {}
 
-/// Runs by how they ended, in `stretches` columns of this length from `since` on. Nothing where none ended.
+/// Draws runs by outcome, in `stretches` columns of length `stretch`, starting at `since`. `None` if no run ended.
 pub(super) fn outcomes(
     ends: &[Ends],
     since: DateTime<Utc>,
@@ -90,7 +90,7 @@ pub(super) fn outcomes(
     })
 }
 
-/// One column, what went well at its foot.
+/// Draws one column, with successful runs at the bottom.
 fn write_column(svg: &mut String, ends: &Ends, x: u32, column: u32, base: u32, top: u64) {
     let room = u64::from(base - 6);
     let (mut below, mut parts) = (0, Vec::new());
@@ -100,7 +100,7 @@ fn write_column(svg: &mut String, ends: &Ends, x: u32, column: u32, base: u32, t
         };
         let from = below * room / top;
         below += n;
-        // What is there is seen, however little it is.
+        // Even the smallest part stays visible.
         let height = (below * room / top - from).max(1);
         let y = u64::from(base) - from - height;
         parts.push(format!("{n} {outcome}"));
@@ -127,7 +127,7 @@ fn words(ends: &[Ends], total: u64) -> String {
     format!("{total} ended: {}.", parts.join(", "))
 }
 
-/// How long each episode of an alert took to resolve, oldest first. Nothing where none has.
+/// Draws the time that each episode of an alert took to resolve, oldest first. `None` if none has resolved.
 pub(super) fn resolves(took: &[f64]) -> Option<Chart> {
     let longest = took.iter().copied().fold(0.0, f64::max);
     if longest <= 0.0 {
@@ -138,7 +138,7 @@ pub(super) fn resolves(took: &[f64]) -> Option<Chart> {
     let text = match took.len() {
         1 => format!("1 episode took {}.", Took(longest)),
         n => format!(
-            "half of {n} episodes took {} or less, the longest {}.",
+            "half of {n} episodes took {} or less, the longest took {}.",
             Took(sorted[(n - 1) / 2]),
             Took(longest)
         ),
@@ -148,7 +148,7 @@ pub(super) fn resolves(took: &[f64]) -> Option<Chart> {
         r#"<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-labelledby="resolves-title resolves-desc"><title id="resolves-title">Time to resolve</title><desc id="resolves-desc">{text}</desc><line class="axis" x1="0" x2="{WIDTH}" y1="{base}" y2="{base}"/>"#
     );
     let columns = u32::try_from(took.len()).unwrap_or(u32::MAX);
-    // Two or three are no reason to fill the whole width.
+    // A few columns must not fill the whole width.
     let column = (WIDTH / columns.max(1)).clamp(4, 36);
     for (x, seconds) in (0..).step_by(column as usize).zip(took) {
         let height = (seconds / longest * f64::from(base - 6)).max(1.0);
@@ -168,7 +168,7 @@ pub(super) fn resolves(took: &[f64]) -> Option<Chart> {
     })
 }
 
-/// 1, 2, 5, 10, 20, 50, …
+/// Rounds up to 1, 2, 5, 10, 20, 50, …
 fn round_up(n: u64) -> u64 {
     let mut ten = 1_u64;
     loop {
@@ -221,7 +221,7 @@ mod tests {
         assert_eq!(
             svg.matches("<rect").count(),
             3,
-            "what lies outside is not drawn"
+            "columns outside of the range are not drawn"
         );
         assert!(svg.contains("2026-11-22 02:00 UTC: 5 failed"));
         assert_eq!(chart.text, "23 runs ended: 15 successful, 8 failed.");
@@ -248,10 +248,13 @@ mod tests {
             svg.contains(r#"x="37" y="54.0" width="34" height="48.0"><title>30 s<"#),
             "{svg}"
         );
-        assert!(svg.contains(r#"height="1.0""#), "even the shortest is seen");
+        assert!(
+            svg.contains(r#"height="1.0""#),
+            "even the shortest is visible"
+        );
         assert_eq!(
             chart.text,
-            "half of 3 episodes took 30 s or less, the longest 1 min 0 s."
+            "half of 3 episodes took 30 s or less, the longest took 1 min 0 s."
         );
         assert_eq!(resolves(&[]), None);
         assert_eq!(resolves(&[0.0]), None);

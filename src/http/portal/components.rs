@@ -1,4 +1,4 @@
-//! What pages are put together of: times, badges, links. What each prints is HTML already.
+//! The building blocks of pages: times, badges, links. They print HTML.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -9,7 +9,7 @@ use crate::model::alert::Status;
 use crate::model::run::{Approval, Outcome, Run, State, TaskStatus, Trigger};
 use crate::model::verdict::{Verdict, Verdicts};
 
-/// A time: UTC as text, which the script turns into the reader's own.
+/// A time: UTC as text, which the script converts to the reader's time zone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Moment(pub DateTime<Utc>);
 
@@ -23,7 +23,7 @@ impl Display for Moment {
 
 impl HtmlSafe for Moment {}
 
-/// How long something took, or has taken.
+/// A duration. *Units*: seconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Took(pub f64);
 
@@ -58,7 +58,7 @@ pub(super) fn seconds(span: TimeDelta) -> f64 {
     span.num_milliseconds() as f64 / 1000.0
 }
 
-/// Bytes, as people say them.
+/// A size. *Units*: bytes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Bytes(pub f64);
 
@@ -78,7 +78,7 @@ impl Display for Bytes {
 
 impl HtmlSafe for Bytes {}
 
-/// A state as a word and a shape, so that its colour is never all there is.
+/// A state as a word and a shape, so that the colour is never the only sign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Badge(pub &'static str);
 
@@ -87,16 +87,29 @@ impl Badge {
         Self(run.outcome.map_or(run.state.as_str(), Outcome::as_str))
     }
 
-    /// What became of a run's episodes: the worst that is known of them.
+    /// The verdict that is still to come.
+    pub(super) const PENDING: Self = Self("pending");
+
+    /// The worst verdict on the episodes of a run.
     pub(super) fn of_verdicts(verdicts: &Verdicts) -> Option<Self> {
         [
-            (verdicts.ineffective, Verdict::Ineffective.as_str()),
-            (verdicts.pending, "pending"),
-            (verdicts.unknown, Verdict::Unknown.as_str()),
-            (verdicts.effective, Verdict::Effective.as_str()),
+            (verdicts.ineffective, Self::from(Verdict::Ineffective)),
+            (verdicts.pending, Self::PENDING),
+            (verdicts.unknown, Self::from(Verdict::Unknown)),
+            (verdicts.effective, Self::from(Verdict::Effective)),
         ]
         .into_iter()
-        .find_map(|(n, word)| (n > 0).then_some(Self(word)))
+        .find_map(|(n, badge)| (n > 0).then_some(badge))
+    }
+}
+
+impl From<Verdict> for Badge {
+    fn from(verdict: Verdict) -> Self {
+        Self(match verdict {
+            Verdict::Effective => "helped",
+            Verdict::Ineffective => "did not help",
+            Verdict::Unknown => "unknown",
+        })
     }
 }
 
@@ -126,9 +139,9 @@ const DASH: &str = "M2.5 6h7";
 impl Display for Badge {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let (tone, shape) = match self.0 {
-            "successful" | "ok" | "resolved" | "effective" => ("good", TICK),
+            "successful" | "ok" | "resolved" | "helped" => ("good", TICK),
             "changed" => ("changed", "M6 1.8 10.2 6 6 10.2 1.8 6Z"),
-            "failed" | "ineffective" | "never helped" | "not run" => ("bad", CROSS),
+            "failed" | "did not help" | "never helped" | "circuit open" => ("bad", CROSS),
             "unreachable" => ("bad", "M2 6h2.4M7.6 6H10M6 1.6v2M6 8.4v2"),
             "timeout" => ("warn", "M6 1.5a4.5 4.5 0 1 0 .01 0M6 3.6V6l1.8 1.2"),
             "interrupted" | "held" => ("warn", BARS),
@@ -149,13 +162,13 @@ impl Display for Badge {
 
 impl HtmlSafe for Badge {}
 
-/// A name as a part of a path.
+/// Encodes a name as a segment of a path.
 pub(super) fn part(name: &str) -> String {
     let encoded: String = form_urlencoded::byte_serialize(name.as_bytes()).collect();
     encoded.replace('+', "%20")
 }
 
-/// A few names, and how many more there are.
+/// Lists the first `most` names, and the number of the others.
 pub(super) fn few(names: &[String], most: usize) -> String {
     let more = names.len().saturating_sub(most);
     let shown = names[..names.len() - more].join(", ");
@@ -166,7 +179,7 @@ pub(super) fn few(names: &[String], most: usize) -> String {
     }
 }
 
-/// `1 host`, `2 hosts`.
+/// Formats a number with its noun: `1 host`, `2 hosts`.
 pub(super) fn count(n: usize, one: &str) -> String {
     match n {
         1 => format!("1 {one}"),
@@ -181,9 +194,9 @@ pub(super) struct Row {
     pub badge: Badge,
     pub roles: String,
     pub check: bool,
-    /// Whether it waits for a person's consent.
+    /// Whether it waits for approval.
     pub asks: bool,
-    /// Whether it helped, where that is known or awaited.
+    /// The verdict, also while it is pending.
     pub verdict: Option<Badge>,
     pub hosts: String,
     pub cause: String,
@@ -215,25 +228,25 @@ impl Row {
     }
 }
 
-/// Why a run is there, as a person says it.
+/// Describes the trigger of a run.
 pub(super) fn cause(run: &Run) -> String {
     match (run.trigger, &run.binding, &run.schedule) {
         (Trigger::Alert, Some(binding), _) if run.on_resolved => {
-            format!("binding {binding}, its alert resolved")
+            format!("binding {binding}, alert resolved")
         }
         (Trigger::Alert, Some(binding), _) => format!("binding {binding}"),
         (Trigger::Alert, None, _) => "alert".to_owned(),
         (Trigger::Schedule, _, Some(schedule)) => format!("schedule {schedule}"),
         (Trigger::Schedule, _, None) => "schedule".to_owned(),
-        (Trigger::AdHocRun, _, Some(schedule)) => format!("{}, schedule {schedule}", by_hand(run)),
-        (Trigger::AdHocRun, _, None) => by_hand(run),
+        (Trigger::Manual, _, Some(schedule)) => format!("{}, schedule {schedule}", manually(run)),
+        (Trigger::Manual, _, None) => manually(run),
     }
 }
 
-fn by_hand(run: &Run) -> String {
+fn manually(run: &Run) -> String {
     match &run.started_by {
-        Some(who) => format!("by hand of {who}"),
-        None => "by hand".to_owned(),
+        Some(who) => format!("manually by {who}"),
+        None => "manually".to_owned(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Asking once before something ends or goes away.
+//! Confirmation pages: cancel a run, remove a host, a binding or a schedule.
 
 use askama::Template;
 use hyper::StatusCode;
@@ -32,25 +32,23 @@ pub(super) async fn cancel(context: &Context, id: RunId) -> Answer {
     let run = context.store.run(id).await?;
     let what = match run.state {
         State::Finished => return Err(StoreError::Finished(id).into()),
-        State::Queued => {
-            "It has not started, so nothing has happened on a host yet. It ends as canceled."
-        }
+        State::Queued => "It has not started, so no host has been changed. It ends as canceled.",
         State::Running => {
-            "Ansible is interrupted, and everything that it started on this machine ends. What a command has begun on a host may stay half done."
+            "Ansible is interrupted, and all processes that it started on this machine are ended. A command that is running on a host may stay half done."
         }
     };
     let page = Confirm {
         frame: Frame::new(context, "/runs"),
         title: format!("Cancel run {id}?"),
         what: format!(
-            "It runs {} on {}. {what}",
+            "Roles: {}. Hosts: {}. {what}",
             run.work.roles.join(", "),
             few(&run.hosts, 3)
         ),
         action: format!("/runs/{id}/cancel"),
         yes: "Cancel the run",
         back: format!("/runs/{id}"),
-        no: "Let it go on",
+        no: "Keep the run",
     };
     layout::page(StatusCode::OK, page).await
 }
@@ -72,9 +70,9 @@ pub(super) async fn canceled(context: &Context, id: RunId) -> Answer {
             why = "canceled by the portal before it started",
             "run ended"
         ),
-        Canceled::Ending => tracing::info!(run = id.0, "cancel asked for"),
+        Canceled::Ending => tracing::info!(run = id.0, "cancel requested"),
     }
-    Ok(layout::see(&format!("/runs/{id}")))
+    Ok(layout::redirect(&format!("/runs/{id}")))
 }
 
 pub(super) async fn remove(context: &Context, name: &str) -> Answer {
@@ -96,7 +94,7 @@ pub(super) async fn remove(context: &Context, name: &str) -> Answer {
     let page = Confirm {
         frame: Frame::new(context, "/hosts"),
         title: format!("Remove {name}?"),
-        what: "It leaves the inventory, and what is known of it (facts, findings, when roles last ended well) is deleted. Its runs stay in the history. The machine itself is not touched."
+        what: "The host is removed from the inventory. Its facts, findings and last-success times are deleted. Its runs stay in the history. The machine itself is not changed."
             .to_owned(),
         action: format!("/hosts/{}/remove", part(name)),
         yes: "Remove the host",
@@ -108,7 +106,7 @@ pub(super) async fn remove(context: &Context, name: &str) -> Answer {
 
 pub(super) async fn removed(context: &Context, name: &str) -> Answer {
     hosts::take_away(context, name).await?;
-    Ok(layout::see("/hosts"))
+    Ok(layout::redirect("/hosts"))
 }
 
 fn kind(word: &str) -> ManagedKind {
@@ -122,16 +120,13 @@ pub(super) async fn take_away(context: &Context, word: &str, name: &str) -> Answ
     let kind = kind(word);
     let kept = managed::found(context, kind, name).await?;
     let (here, what) = match kind {
-        ManagedKind::Binding => (
-            "/alerts",
-            "Alerts that it matches no longer start its roles.",
-        ),
-        ManagedKind::Schedule => ("/schedules", "Its times no longer come."),
+        ManagedKind::Binding => ("/alerts", "Matching alerts no longer start its roles."),
+        ManagedKind::Schedule => ("/schedules", "It starts no more runs."),
     };
     let page = Confirm {
         frame: Frame::new(context, here),
         title: format!("Remove the {kind} {}?", kept.name),
-        what: format!("{what} Runs that are queued or under way go on, and the history stays."),
+        what: format!("{what} Queued and running runs continue, and the history stays."),
         action: format!("/{word}/{}/remove", part(name)),
         yes: "Remove it",
         back: format!("/{word}/{}", part(name)),
@@ -143,7 +138,7 @@ pub(super) async fn take_away(context: &Context, word: &str, name: &str) -> Answ
 pub(super) async fn taken_away(context: &Context, word: &str, name: &str) -> Answer {
     let kind = kind(word);
     managed::remove(context, kind, name).await?;
-    Ok(layout::see(match kind {
+    Ok(layout::redirect(match kind {
         ManagedKind::Binding => "/alerts",
         ManagedKind::Schedule => "/schedules",
     }))

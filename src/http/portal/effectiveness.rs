@@ -1,22 +1,22 @@
-//! Which roles really help: whether alerts resolved after runs that ended well.
+//! The share of verdicts that say a role helped.
 
 use crate::http::portal::components::part;
 use crate::model::verdict::Verdicts;
 
-/// How often a role helped, in one binding or in all.
+/// The verdicts on a role, in one binding or in all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Helped {
-    /// The role or the binding that the row is about, and its page.
+    /// The name of the role or of the binding.
     pub name: String,
     pub link: String,
     pub effective: u64,
-    /// Of how many it is known.
+    /// The number of verdicts other than unknown.
     pub known: u64,
     pub ineffective: u64,
     pub unknown: u64,
 }
 
-/// What the store knows of it, by role and binding.
+/// The verdicts in the store, by role and binding.
 pub(super) type Known = std::collections::BTreeMap<(String, String), Verdicts>;
 
 impl Helped {
@@ -31,7 +31,7 @@ impl Helped {
         }
     }
 
-    /// A role, in all bindings.
+    /// Sums up a role over all bindings.
     pub(super) fn of_role(known: &Known, role: &str) -> Self {
         let mut all = Verdicts::default();
         for ((name, _), verdicts) in known {
@@ -42,7 +42,7 @@ impl Helped {
         Self::new(role.to_owned(), String::new(), &all)
     }
 
-    /// A role in each of its bindings.
+    /// Returns one row per binding of a role.
     pub(super) fn in_bindings(known: &Known, role: &str) -> Vec<Self> {
         let of = known.iter().filter(|((name, _), _)| name == role);
         of.map(|((_, binding), verdicts)| {
@@ -52,7 +52,7 @@ impl Helped {
         .collect()
     }
 
-    /// Each role of a binding.
+    /// Returns one row per role of a binding.
     pub(super) fn by_role(known: &Known, binding: &str) -> Vec<Self> {
         let of = known.iter().filter(|((_, name), _)| name == binding);
         of.map(|((role, _), verdicts)| {
@@ -62,12 +62,12 @@ impl Helped {
         .collect()
     }
 
-    /// Whether it ended well again and again, and no alert resolved in time.
+    /// Whether there are verdicts, and all say that the role did not help.
     pub(super) fn never(&self) -> bool {
         self.known > 0 && self.effective == 0
     }
 
-    /// How wide its bar is, in thousandths.
+    /// The share that helped. *Units*: thousandths.
     pub(super) fn share(&self) -> u64 {
         (self.effective * 1000).checked_div(self.known).unwrap_or(0)
     }

@@ -13,7 +13,7 @@ use crate::http::Context;
 use crate::http::api::hosts;
 use crate::http::core::error::ApiError;
 
-/// The fields that an error can be at.
+/// The fields that can have an error.
 const FIELDS: [&str; 4] = ["name", "address", "groups", "vars"];
 
 #[derive(Template)]
@@ -46,7 +46,10 @@ async fn shown(context: &Context, form: Form, wrong: Wrong, status: StatusCode) 
 
 pub(super) async fn enrolled(context: &Context, form: Form) -> Answer {
     match enrol(context, &form).await {
-        Ok(()) => Ok(layout::see(&format!("/hosts/{}", part(form.text("name"))))),
+        Ok(()) => Ok(layout::redirect(&format!(
+            "/hosts/{}",
+            part(form.text("name"))
+        ))),
         Err(refusal) => {
             let wrong = Wrong::new(&refusal, &FIELDS);
             shown(context, form, wrong, refusal.status).await
@@ -55,9 +58,9 @@ pub(super) async fn enrolled(context: &Context, form: Form) -> Answer {
 }
 
 async fn enrol(context: &Context, form: &Form) -> Result<(), ApiError> {
-    let json = asked(form)?.to_string();
+    let json = request_body(form)?.to_string();
     let context = context.clone();
-    // The browser may go away meanwhile. What was begun is ended all the same.
+    // A task of its own, so that the change completes even if the browser disconnects.
     let done = tokio::spawn(async move { hosts::enrol(&context, json.as_bytes()).await });
     let done = done
         .await
@@ -65,18 +68,18 @@ async fn enrol(context: &Context, form: &Form) -> Result<(), ApiError> {
     done.map(|_| ())
 }
 
-/// The form as the API takes it.
-fn asked(form: &Form) -> Result<Value, ApiError> {
+/// Converts the form to the body of an API request.
+fn request_body(form: &Form) -> Result<Value, ApiError> {
     let vars = config::parse_vars(form.text("vars"));
     let vars = vars.map_err(|why| ApiError::bad(format_args!("vars: {why}")))?;
-    let mut asked = Map::new();
-    asked.insert("name".to_owned(), json!(form.text("name")));
+    let mut body = Map::new();
+    body.insert("name".to_owned(), json!(form.text("name")));
     if !form.text("address").is_empty() {
-        asked.insert("address".to_owned(), json!(form.text("address")));
+        body.insert("address".to_owned(), json!(form.text("address")));
     }
-    asked.insert("groups".to_owned(), json!(form.names("groups")));
-    asked.insert("vars".to_owned(), Value::Object(vars));
-    Ok(Value::Object(asked))
+    body.insert("groups".to_owned(), json!(form.names("groups")));
+    body.insert("vars".to_owned(), Value::Object(vars));
+    Ok(Value::Object(body))
 }
 
 #[cfg(test)]
@@ -88,8 +91,8 @@ mod tests {
         let form =
             Form::parse(b"name=web3&address=10.0.0.3&groups=web%2C+db&vars=ansible_port%3A+2222");
         let json = r#"{"name":"web3","address":"10.0.0.3","groups":["web","db"],"vars":{"ansible_port":2222}}"#;
-        assert_eq!(asked(&form).unwrap().to_string(), json);
-        let bare = asked(&Form::parse(b"name=web3&address=")).unwrap();
+        assert_eq!(request_body(&form).unwrap().to_string(), json);
+        let bare = request_body(&Form::parse(b"name=web3&address=")).unwrap();
         assert_eq!(bare.to_string(), r#"{"name":"web3","groups":[],"vars":{}}"#);
     }
 }

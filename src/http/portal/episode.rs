@@ -1,4 +1,4 @@
-//! An episode of an alert, and what is done about it.
+//! An episode of an alert, with its decisions.
 
 use super::components::{Badge, Moment, Took, part};
 use crate::http::api::alerts;
@@ -6,37 +6,37 @@ use crate::http::core::excerpt;
 use crate::model::alert::{ALERTNAME, EpisodeKey, LabelSet, Status};
 use crate::store::{DecisionRecord, Episode, EpisodePage};
 
-/// What was decided under one binding.
+/// The decision of one binding.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Decision {
     pub binding: String,
     pub word: String,
     pub why: String,
     pub at: Moment,
-    /// When it is decided again, if nothing is heard before.
+    /// The time of the next decision, if no notification arrives before.
     pub until: Option<Moment>,
     pub run: Option<(u64, Option<Badge>)>,
-    /// Whether the run has ended while its alert fires, so that it can be repeated for it.
+    /// Whether the run has ended while its alert still fires, so that it can be repeated.
     pub repeats: bool,
     /// The run of the binding's `on_resolved`.
     pub on_resolved: Option<u64>,
-    /// Which step the run is, where it is not the first.
+    /// The step of the run, if it is not the first.
     pub step: Option<u32>,
-    /// Whether it helped; `pending` while that is yet to be seen.
+    /// The verdict; [`Badge::PENDING`] until it is known.
     pub verdict: Option<Badge>,
-    /// When it is seen.
+    /// The time of the verdict.
     pub verify_at: Option<Moment>,
 }
 
-/// Whether what was decided helped.
+/// Returns the verdict on a decision; `None` if there is none to come.
 pub(super) fn verdict(decided: &DecisionRecord) -> Option<Badge> {
     match decided.verdict {
-        Some(verdict) => Some(Badge(verdict.as_str())),
-        None => decided.awaits_verdict().then_some(Badge("pending")),
+        Some(verdict) => Some(verdict.into()),
+        None => decided.awaits_verdict().then_some(Badge::PENDING),
     }
 }
 
-/// An episode, as pages show it.
+/// An episode, as shown on pages.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct EpisodeRow {
     pub name: String,
@@ -47,7 +47,7 @@ pub(super) struct EpisodeRow {
     pub took: Option<Took>,
     pub summary: String,
     pub labels: Vec<(String, String)>,
-    /// Where its texts are whole; empty where these are.
+    /// The link to the full texts; empty if none is shortened.
     pub whole: String,
     pub decisions: Vec<Decision>,
 }
@@ -101,13 +101,13 @@ pub(super) fn rows(page: EpisodePage) -> Vec<EpisodeRow> {
     episodes.into_iter().map(row).collect()
 }
 
-/// Where an episode's texts are whole.
+/// Returns the link to the full texts of an episode.
 pub(super) fn whole_of(key: EpisodeKey) -> String {
     format!("/api/v1/alerts/{}", alerts::cursor(key))
 }
 
 fn summary(annotations: &LabelSet) -> String {
-    let said = ["summary", "description", "message"].iter();
-    let mut said = said.filter_map(|name| annotations.get(*name));
-    said.next().cloned().unwrap_or_default()
+    let names = ["summary", "description", "message"].iter();
+    let mut texts = names.filter_map(|name| annotations.get(*name));
+    texts.next().cloned().unwrap_or_default()
 }

@@ -1,15 +1,15 @@
-//! What facts say of a host, as a person reads it. Pure.
+//! Describes the facts of a host for the host page. Pure.
 
 use serde_json::Value;
 
 use super::components::Bytes;
 use crate::model::facts::{FAMILIES, Facts, HostFacts, HostOptions, Sample, series};
 
-/// How much of something is used.
+/// The used share of memory or of a disk.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Gauge {
     pub name: String,
-    /// In words.
+    /// The description.
     pub text: String,
     /// *Units*: thousandths, 0 to 1000.
     pub used: u32,
@@ -17,7 +17,7 @@ pub(super) struct Gauge {
 }
 
 impl Gauge {
-    /// Nothing where the size is unknown or 0.
+    /// `None` if the size is unknown or 0.
     fn new(name: String, free: f64, size: f64) -> Option<Self> {
         if size <= 0.0 || !free.is_finite() || !size.is_finite() {
             return None;
@@ -43,13 +43,13 @@ impl Gauge {
     }
 }
 
-/// What is said of a host.
+/// The description of a host.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Described {
     pub rows: Vec<(&'static str, String)>,
     pub memory: Vec<Gauge>,
     pub disks: Vec<Gauge>,
-    /// *Shape*: device, address, whether it is up.
+    /// *Shape*: device, address, `up` or `down` or empty.
     pub network: Vec<(String, String, &'static str)>,
 }
 
@@ -64,7 +64,7 @@ pub(super) fn describe(of: &HostFacts) -> Described {
     }
 }
 
-/// Samples by their names.
+/// The samples of a host.
 struct Samples(Vec<Sample>);
 
 impl Samples {
@@ -81,8 +81,8 @@ impl Samples {
     /// The labels of an info, joined.
     fn info(&self, name: &str) -> String {
         let labels = self.all(name).next().map(|sample| sample.labels.as_slice());
-        let said = labels.unwrap_or_default().iter().filter(|l| !l.is_empty());
-        said.map(String::as_str).collect::<Vec<_>>().join(" ")
+        let labels = labels.unwrap_or_default().iter().filter(|l| !l.is_empty());
+        labels.map(String::as_str).collect::<Vec<_>>().join(" ")
     }
 }
 
@@ -121,7 +121,7 @@ fn rows(samples: &Samples, facts: Facts<'_>) -> Vec<(&'static str, String)> {
         ("Address", text("default_ipv4.address")),
         ("IPv6 address", text("default_ipv6.address")),
         (
-            "Up for",
+            "Uptime",
             uptime.map_or_else(String::new, |s| super::components::Took(s).to_string()),
         ),
         ("Service manager", samples.info("service_manager_info")),
@@ -136,7 +136,7 @@ fn rows(samples: &Samples, facts: Facts<'_>) -> Vec<(&'static str, String)> {
 
 fn memory(samples: &Samples, facts: Facts<'_>) -> Vec<Gauge> {
     let total = samples.value("memory_total_bytes");
-    // Memory that caches use is free to whoever needs it.
+    // Memory that caches use counts as free: programs can get it.
     let free = facts.path("memory_mb.nocache.free").and_then(Value::as_f64);
     let free = free.map(|mib| mib * 1_048_576.0);
     let free = free.or_else(|| samples.value("memory_free_bytes"));
@@ -160,7 +160,7 @@ fn disks(samples: &Samples) -> Vec<Gauge> {
         let name = size.labels.last().cloned().unwrap_or_default();
         gauges.extend(Gauge::new(name, avail.value, size.value));
     }
-    // The fullest is what one looks for.
+    // The fullest disk comes first: it matters most.
     gauges.sort_by_key(|gauge| std::cmp::Reverse(gauge.used));
     gauges
 }
@@ -240,7 +240,7 @@ mod tests {
             describe(&of).rows,
             [
                 ("FQDN", "web1.example".to_owned()),
-                ("Up for", "1 d 1 h".to_owned())
+                ("Uptime", "1 d 1 h".to_owned())
             ]
         );
     }

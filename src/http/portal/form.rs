@@ -1,4 +1,4 @@
-//! What a form brings.
+//! Reads the fields of forms and queries.
 
 use hyper::body::Incoming;
 use hyper::header::CONTENT_TYPE;
@@ -22,7 +22,7 @@ impl Form {
         Self(pairs.collect())
     }
 
-    /// One with these fields.
+    /// A form with these fields.
     pub(super) fn of(fields: Vec<(&str, String)>) -> Self {
         let fields = fields.into_iter();
         Self(
@@ -32,12 +32,12 @@ impl Form {
         )
     }
 
-    /// The value of a field; nothing where it is missing. Spaces around it are nobody's intention.
+    /// The trimmed value of a field; empty if it is missing.
     pub(super) fn text(&self, name: &str) -> &str {
         self.all(name).next().unwrap_or_default()
     }
 
-    /// The same with the spaces around it: of a password they are a part.
+    /// The untrimmed value of a field: the spaces around a password are part of it.
     pub(super) fn untrimmed(&self, name: &str) -> &str {
         let mut values = self.0.iter().filter(|(n, _)| n == name);
         values.next().map_or("", |(_, value)| value)
@@ -56,7 +56,7 @@ impl Form {
         self.all(name).next().is_some()
     }
 
-    /// Every field that says something.
+    /// All fields with a value, trimmed.
     pub(super) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
         let pairs = self
             .0
@@ -65,7 +65,7 @@ impl Form {
         pairs.filter(|(_, value)| !value.is_empty())
     }
 
-    /// The names in a field, with commas or spaces between.
+    /// The names in a field, separated by commas or spaces.
     pub(super) fn names(&self, name: &str) -> Vec<&str> {
         let names = self.text(name).split([',', ' ', '\n', '\t', ';']);
         names
@@ -75,10 +75,10 @@ impl Form {
     }
 }
 
-const NOT_OURS: &str = "nothing was done: this form does not come from a page of promansible that was opened by its IP address, as localhost or \
-     by --web.external-url. Open promansible so, in a current browser, and send the form again; a program uses /api/v1";
+const NOT_OURS: &str = "request rejected: this form does not come from a page of promansible that was opened by IP address, as localhost or by the \
+     URL in --web.external-url. Open promansible that way in a current browser and submit the form again. Programs use /api/v1";
 
-/// The form that a request brings, if one of our own pages sent it.
+/// Reads the form of a request. Only forms from our own pages are accepted.
 pub(super) async fn read(context: &Context, request: Request<Incoming>) -> Result<Form, ApiError> {
     if !origin::of_own_page(request.headers(), context.external_origin.as_deref()) {
         return Err(ApiError::new(StatusCode::FORBIDDEN, NOT_OURS));
@@ -87,10 +87,10 @@ pub(super) async fn read(context: &Context, request: Request<Incoming>) -> Resul
     if content_type.is_none_or(|it| *it != *"application/x-www-form-urlencoded") {
         return Err(ApiError::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "want Content-Type: application/x-www-form-urlencoded",
+            "expected Content-Type: application/x-www-form-urlencoded",
         ));
     }
-    // Three bytes stand for one, at worst.
+    // At worst, URL encoding takes three bytes for one.
     let largest = 3 * create_run::LARGEST;
     let timeout = context.config.borrow().receiver.body_timeout;
     let refused = |e: BodyError| ApiError::new(e.status(), e);
@@ -101,12 +101,12 @@ pub(super) async fn read(context: &Context, request: Request<Incoming>) -> Resul
     Ok(Form::parse(&body))
 }
 
-/// An error of the API as a form shows it: the field's name, and what is wrong with it. Without a field it is the form's.
+/// Splits an error of the API into the field and the message. An error without a field belongs to the whole form.
 pub(super) fn at_field<'a>(why: &'a str, fields: &[&'static str]) -> (&'static str, &'a str) {
     let found = why.split_once(": ").and_then(|(name, rest)| {
         let (name, part) = name.split_once('.').unwrap_or((name, ""));
         let field = fields.iter().find(|field| **field == name)?;
-        // One field has all variables: which of them it is must be said.
+        // One form field has all variables, so the message must name the variable.
         let which = name == "vars" && !part.is_empty();
         Some((*field, if which { &why["vars.".len()..] } else { rest }))
     });

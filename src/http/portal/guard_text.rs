@@ -1,30 +1,30 @@
-//! The guards of a binding, in words.
+//! Describes the guards of a binding.
 
 use crate::config::{Binding, Guards, format_duration};
 use crate::model::guards::{Mode, Storm, Then};
 
 use crate::http::portal::components::count;
 
-/// Each guard and what it does here, also where it does nothing.
+/// Describes every guard of a binding, also those that are off.
 pub(super) fn in_words(binding: &Binding, guards: &Guards) -> Vec<(&'static str, String)> {
     let limits = &binding.limits;
     let mode = match binding.mode {
-        Mode::Run => "runs act",
-        Mode::Check => "runs only say what they would change (check mode)",
-        Mode::Observe => "nothing is run: it is only noted what would have been",
+        Mode::Run => "run",
+        Mode::Check => "check mode: runs only report what would change",
+        Mode::Observe => "observe: no run starts, decisions are only recorded",
     };
     let cooldown = if limits.cooldown.is_zero() {
         "none".to_owned()
     } else {
         let time = format_duration(limits.cooldown);
-        format!("{time} on each host after a start there")
+        format!("{time} on each host after a start")
     };
     let attempts = match limits.attempts.max {
         0 => "no limit".to_owned(),
         max => {
             let then = match limits.attempts.then {
                 Then::NextStep if binding.steps.len() > 1 => "then the next step",
-                _ => "then it stops and says so",
+                _ => "then stop",
             };
             let per = format_duration(limits.attempts.per);
             format!("{max} on each host within {per}, {then}")
@@ -32,30 +32,25 @@ pub(super) fn in_words(binding: &Binding, guards: &Guards) -> Vec<(&'static str,
     };
     let storm = [
         binding.storm.as_ref().and_then(storm),
-        storm(&guards.storm).map(|text| format!("all bindings together at {text}")),
+        storm(&guards.storm).map(|text| format!("{text} (all bindings)")),
     ];
     let storm: Vec<String> = storm.into_iter().flatten().collect();
     let storm = if storm.is_empty() {
         "no limit".to_owned()
     } else {
-        format!("held at {}", storm.join("; "))
+        format!("runs are held at {}", storm.join("; "))
     };
     let circuit = match guards.circuit.failures {
-        0 => "roles are run however often they failed".to_owned(),
+        0 => "never opens".to_owned(),
         failures => format!(
-            "a role that failed on {} in a row is not run for {}, then tried on one",
+            "opens after a failure on {} in a row; next retry, on one host, after {}",
             count(failures, "different host"),
             format_duration(guards.circuit.retry_after)
         ),
     };
     let approval = binding.approval.map_or_else(
-        || "not needed".to_owned(),
-        |ttl| {
-            format!(
-                "a person must approve each run within {}",
-                format_duration(ttl)
-            )
-        },
+        || "not required".to_owned(),
+        |ttl| format!("required for each run within {}", format_duration(ttl)),
     );
     vec![
         ("Mode", mode.to_owned()),
@@ -68,15 +63,25 @@ pub(super) fn in_words(binding: &Binding, guards: &Guards) -> Vec<(&'static str,
     ]
 }
 
-/// The steps and how long each may take to help.
+/// Describes the steps, with the time that each has to help.
 pub(super) fn steps(binding: &Binding) -> Vec<String> {
-    let steps = binding.steps.iter();
-    let steps = steps.map(|step| {
+    let last_step = binding.steps.len().saturating_sub(1);
+    let steps = binding.steps.iter().enumerate().map(|(number, step)| {
+        let roles = step.roles.join(", ");
         let time = format_duration(step.verify_within);
-        format!("{}; its alert has {time} to resolve", step.roles.join(", "))
+        let otherwise = if number < last_step {
+            ", otherwise the next step"
+        } else {
+            ""
+        };
+        format!("{roles}; the alert must resolve within {time}{otherwise}")
     });
-    let last = (!binding.on_resolved.is_empty())
-        .then(|| format!("when it resolves, {}", binding.on_resolved.join(", ")));
+    let last = (!binding.on_resolved.is_empty()).then(|| {
+        format!(
+            "when the alert resolves: {}",
+            binding.on_resolved.join(", ")
+        )
+    });
     steps.chain(last).collect()
 }
 
@@ -97,8 +102,8 @@ fn times(binding: &Binding) -> String {
         names.join(", ")
     };
     let active =
-        (!windows.active.is_empty()).then(|| format!("only in {}", names(&windows.active)));
-    let mute = (!windows.mute.is_empty()).then(|| format!("not in {}", names(&windows.mute)));
+        (!windows.active.is_empty()).then(|| format!("only during {}", names(&windows.active)));
+    let mute = (!windows.mute.is_empty()).then(|| format!("not during {}", names(&windows.mute)));
     match (active, mute) {
         (None, None) => "always".to_owned(),
         (Some(active), Some(mute)) => format!("{active}, and {mute}"),

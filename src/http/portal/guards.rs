@@ -1,4 +1,4 @@
-//! What a person does about guards: pauses everything, holds a host, and lets go.
+//! The forms for guards: pause, hold, release, approve, close.
 
 use std::time::Duration;
 
@@ -17,21 +17,21 @@ use crate::model::run::RunId;
 use crate::util::clock;
 use crate::util::units::{DURATION_HELP, parse_duration};
 
-/// How long a reason may be. *Units*: characters.
+/// The longest reason. *Units*: characters.
 const WHY: usize = 1000;
 
-/// How long a host is held where nothing else is typed.
+/// The default duration of a hold.
 const HOLD: &str = "2h";
 
-/// The fields that an error can be at.
+/// The fields that can have an error.
 const FIELDS: [&str; 2] = ["for", "why"];
 
-/// In whose name something is done here.
+/// The name of the caller for the audit and for messages.
 pub(super) fn by(context: &Context) -> String {
     guards::name_of(context, "the portal")
 }
 
-/// A question with a reason in its answer.
+/// A question whose answer includes a reason.
 #[derive(Template)]
 #[template(path = "why.html")]
 struct Ask {
@@ -40,7 +40,7 @@ struct Ask {
     title: String,
     what: String,
     action: String,
-    /// For how long; `None` where that is not asked.
+    /// The duration; `None` if the form does not ask for one.
     time: Option<String>,
     why: String,
     why_hint: &'static str,
@@ -51,73 +51,73 @@ struct Ask {
     no: &'static str,
 }
 
-/// Asks whether everything is to be paused.
+/// Asks for confirmation to pause everything.
 pub(super) async fn ask_pause(context: &Context, form: &Form, wrong: Option<ApiError>) -> Answer {
     if context.pause.is_some() {
-        return Ok(layout::see("/"));
+        return Ok(layout::redirect("/"));
     }
     let page = Ask {
         frame: Frame::new(context, "/pause"),
-        wrong: said(wrong.as_ref()),
+        wrong: form_error(wrong.as_ref()),
         title: "Pause everything?".to_owned(),
-        what: "Nothing more is started: not for alerts, not by schedules, not by hand. What runs now goes on. What comes meanwhile is queued, and starts when somebody resumes; a restart changes nothing of that."
+        what: "No new run starts: not for alerts, not by schedules, not manually. Running runs continue. New runs are queued and start when someone resumes. The pause survives restarts."
             .to_owned(),
         action: "/pause".to_owned(),
         time: None,
         why: form.text("why").to_owned(),
-        why_hint: "Whoever finds it paused reads it on every page. It may be empty: there is no time to lose.",
+        why_hint: "Optional. Shown on every page.",
         required: false,
         yes: "Pause everything",
         danger: true,
         back: "/".to_owned(),
-        no: "Let it go on",
+        no: "Cancel",
     };
     layout::page(status(wrong.as_ref()), page).await
 }
 
-/// Starts nothing more.
+/// Pauses everything.
 pub(super) async fn pause(context: &Context, form: &Form) -> Answer {
     let why = match reason(form) {
         Ok(why) => why,
         Err(refusal) => return ask_pause(context, form, Some(refusal)).await,
     };
     guards::pause(context, by(context), why).await?;
-    Ok(layout::see("/"))
+    Ok(layout::redirect("/"))
 }
 
-/// Starts runs again.
+/// Ends the pause.
 pub(super) async fn resume(context: &Context) -> Answer {
     guards::resume(context, &by(context)).await?;
-    Ok(layout::see("/"))
+    Ok(layout::redirect("/"))
 }
 
-/// Lets go what a storm holds: of the binding that is named, or of all together where the name is empty.
+/// Releases the runs that a storm holds: those of the named binding, or, if the name is empty, those of the global limit.
 pub(super) async fn release(context: &Context, form: &Form) -> Answer {
     let binding = form.untrimmed("binding").to_owned();
     guards::release(context, Some(&binding), &by(context)).await?;
-    Ok(layout::see("/"))
+    Ok(layout::redirect("/"))
 }
 
-/// Forgets a role's failures, so that it runs again.
+/// Closes the circuit of a role.
 pub(super) async fn close(context: &Context, role: &str) -> Answer {
     guards::close(context, role, &by(context)).await?;
-    Ok(layout::see(&format!("/roles/{}", part(role))))
+    Ok(layout::redirect(&format!("/roles/{}", part(role))))
 }
 
-/// Consents to a run that waits for it, or ends it.
+/// Approves or rejects a run.
 pub(super) async fn answer(context: &Context, run: RunId, approved: bool) -> Answer {
     guards::answer_approval(context, run, approved, by(context)).await?;
-    Ok(layout::see(&format!("/runs/{run}")))
+    Ok(layout::redirect(&format!("/runs/{run}")))
 }
 
-/// Asks for how long a host is to be left alone, and why.
+/// Asks for the duration and the reason of a hold.
 pub(super) async fn ask_hold(
     context: &Context,
     host: &str,
     form: &Form,
     wrong: Option<ApiError>,
 ) -> Answer {
-    known(context, host).await?;
+    check_host(context, host).await?;
     let book = context.store.book().await?;
     let held = HoldRow::of(&book, host, clock::now());
     let typed = wrong.is_some();
@@ -128,47 +128,47 @@ pub(super) async fn ask_hold(
     };
     let page = Ask {
         frame: Frame::new(context, "/hosts"),
-        wrong: said(wrong.as_ref()),
+        wrong: form_error(wrong.as_ref()),
         title: if held.is_some() {
-            format!("Hold {host} for longer, or shorter")
+            format!("Change the hold on {host}")
         } else {
             format!("Hold {host}")
         },
-        what: "No run touches it meanwhile, but for one that is under way there. What alerts ask for is decided again when the time is up or somebody releases it."
+        what: "No new run starts on this host; a running one continues. Its alerts are decided again when the hold ends or someone releases the host."
             .to_owned(),
         action: format!("/hosts/{}/hold", part(host)),
         time: Some(time.to_owned()),
         why,
-        why_hint: "Whoever finds it held has to know.",
+        why_hint: "Shown wherever the hold is shown.",
         required: true,
         yes: "Hold the host",
         danger: false,
         back: format!("/hosts/{}", part(host)),
-        no: "Back",
+        no: "Cancel",
     };
     layout::page(status(wrong.as_ref()), page).await
 }
 
-/// Leaves a host alone.
+/// Puts a host on hold.
 pub(super) async fn hold(context: &Context, host: &str, form: &Form) -> Answer {
-    let wanted = match asked(form) {
+    let wanted = match read_hold(form) {
         Ok(wanted) => wanted,
         Err(refusal) => return ask_hold(context, host, form, Some(refusal)).await,
     };
     guards::hold_host(context, host, wanted, by(context)).await?;
-    Ok(layout::see(&format!("/hosts/{}", part(host))))
+    Ok(layout::redirect(&format!("/hosts/{}", part(host))))
 }
 
-/// Ends a host's hold. That it has none is no fault: its time was up.
+/// Releases a host. A host without a hold is no error: the hold may just have ended.
 pub(super) async fn release_host(context: &Context, host: &str) -> Answer {
     let store = &context.store;
     if store.release_host(host.to_owned(), clock::now()).await? {
-        tracing::info!(host, by = by(context), "a host is released");
+        tracing::info!(host, by = by(context), "host released");
     }
-    Ok(layout::see(&format!("/hosts/{}", part(host))))
+    Ok(layout::redirect(&format!("/hosts/{}", part(host))))
 }
 
-async fn known(context: &Context, host: &str) -> Result<(), ApiError> {
+async fn check_host(context: &Context, host: &str) -> Result<(), ApiError> {
     let inventory = context.inventory.fresh().await;
     let inventory = inventory.map_err(ApiError::unavailable)?;
     if inventory.host(host).is_some() {
@@ -178,7 +178,7 @@ async fn known(context: &Context, host: &str) -> Result<(), ApiError> {
     Err(ApiError::new(StatusCode::NOT_FOUND, why))
 }
 
-fn said(wrong: Option<&ApiError>) -> Wrong {
+fn form_error(wrong: Option<&ApiError>) -> Wrong {
     wrong.map_or_else(Wrong::default, |refusal| Wrong::new(refusal, &FIELDS))
 }
 
@@ -186,15 +186,15 @@ fn status(wrong: Option<&ApiError>) -> StatusCode {
     wrong.map_or(StatusCode::OK, |refusal| refusal.status)
 }
 
-/// For how long, or until somebody releases it; and why.
-fn asked(form: &Form) -> Result<Hold, ApiError> {
+/// Reads the hold from the form. Without a duration, it lasts until someone releases the host.
+fn read_hold(form: &Form) -> Result<Hold, ApiError> {
     let text = form.text("for");
     let time = match (text, parse_duration(text)) {
         ("", _) => None,
         (_, Ok(time)) if time >= Duration::from_secs(1) => Some(time),
         (_, Ok(_)) => {
             return Err(ApiError::bad(
-                "for: it is too short; want 1s or more, or nothing to hold it until somebody releases it",
+                "for: too short; enter 1s or more, or nothing to hold the host until someone releases it",
             ));
         }
         (_, Err(e)) => {
@@ -205,9 +205,7 @@ fn asked(form: &Form) -> Result<Hold, ApiError> {
     };
     let why = reason(form)?;
     if why.is_empty() {
-        return Err(ApiError::bad(
-            "why: it is missing; say it to whoever finds the host held",
-        ));
+        return Err(ApiError::bad("why: a reason is required"));
     }
     Ok(Hold { time, why })
 }
@@ -217,7 +215,7 @@ fn reason(form: &Form) -> Result<String, ApiError> {
     let length = why.chars().count();
     if length > WHY {
         return Err(ApiError::bad(format_args!(
-            "why: it has {length} characters; want at most {WHY}"
+            "why: {length} characters; at most {WHY} are allowed"
         )));
     }
     Ok(why.to_owned())
@@ -230,7 +228,7 @@ mod tests {
     #[test]
     fn a_hold_is_read_or_refused_by_its_field() {
         let read = |text: &str| {
-            asked(&Form::parse(text.as_bytes()))
+            read_hold(&Form::parse(text.as_bytes()))
                 .map(|hold| (hold.time, hold.why))
                 .map_err(|e| e.why)
         };
@@ -239,9 +237,9 @@ mod tests {
         assert_eq!(read("for=2h&why=+a+new+disk+"), held(two));
         assert_eq!(read("for=&why=a+new+disk"), held(None));
         for (form, why) in [
-            ("for=2h", "why: it is missing"),
-            ("for=0&why=x", "for: it is too short"),
-            ("for=two&why=x", "for: \"two\": a number must stand before"),
+            ("for=2h", "why: a reason is required"),
+            ("for=0&why=x", "for: too short"),
+            ("for=two&why=x", "for: \"two\": expected a number before"),
         ] {
             let found = read(form).unwrap_err();
             assert!(found.starts_with(why), "{form}: {found}");

@@ -1,4 +1,4 @@
-//! One host: where it comes from, what its facts say, what changed, and what ran there.
+//! One host: its source, its facts and their changes, its runs.
 
 use askama::Template;
 use hyper::StatusCode;
@@ -14,14 +14,14 @@ use crate::http::core::error::ApiError;
 use crate::store::{ChangedAt, RunFilter};
 use crate::util::clock;
 
-/// How many runs are shown.
+/// The most runs to show.
 const RUNS: usize = 10;
 
-/// How many gatherings that changed something, and how many changes of each.
+/// The most gatherings with changes, and the most changes of each, to show.
 const CHANGED: usize = 10;
 const CHANGES: usize = 20;
 
-/// The longest value of a change that is shown. *Units*: characters.
+/// The longest value of a change to show. *Units*: characters.
 const VALUE: usize = 120;
 
 struct ChangeRow {
@@ -67,7 +67,7 @@ pub(super) async fn page(context: &Context, name: &str) -> Answer {
     let Some(host) = inventory.host(name) else {
         let why = conflict.map_or_else(
             || format!("no host of the inventory is named {name:?}"),
-            |conflict| format!("{conflict}, so it takes no part: /hosts removes it"),
+            |conflict| format!("{conflict}, so it is ignored: remove it at /hosts"),
         );
         return Err(ApiError::new(StatusCode::NOT_FOUND, why));
     };

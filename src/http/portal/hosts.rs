@@ -13,7 +13,7 @@ use super::layout::{self, Frame};
 use crate::http::Context;
 use crate::util::clock;
 
-/// How many hosts are shown; a filter finds the others.
+/// The most hosts to show; filters find the others.
 const HOSTS: usize = 500;
 
 struct HostRow {
@@ -68,7 +68,7 @@ pub(super) async fn page(context: &Context, query: &str) -> Answer {
             return layout::page(StatusCode::OK, page).await;
         }
     };
-    let standing = context.inventory.standing();
+    let standing = context.inventory.status();
     let notices = [inventory::unread(&standing), inventory::shrunk(&standing)];
     page.notices = notices.into_iter().flatten().collect();
     let facts = context.store.facts_list().await?.into_iter();

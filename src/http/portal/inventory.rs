@@ -1,14 +1,14 @@
-//! What pages say of an inventory that cannot be read or is not believed.
+//! Notices about an inventory that cannot be read, or whose loss of hosts is not accepted yet.
 
 use chrono::{DateTime, Utc};
 
 use super::components::count;
 use crate::services::inventory_watcher::InventoryStatus;
 
-/// How many names of missing hosts are shown.
+/// The most missing hosts to name.
 const NAMES: usize = 10;
 
-/// Why the inventory cannot be read, where an earlier one is used meanwhile.
+/// Describes the read error, if an earlier inventory is in use.
 pub(super) fn unread(standing: &InventoryStatus) -> Option<String> {
     let trouble = standing
         .trouble
@@ -16,14 +16,14 @@ pub(super) fn unread(standing: &InventoryStatus) -> Option<String> {
         .filter(|_| standing.is_fallback())?;
     let read = standing.read_at.map(|at| format!(", read at {}", time(at)));
     Some(format!(
-        "It cannot be read since {}: {}.\nAlerts are decided by the last good one{}; no run starts until it can be read.",
+        "The inventory has been unreadable since {}: {}.\nDecisions use the last good inventory{}. No run starts until the inventory can be read.",
         time(trouble.since),
         trouble.why,
         read.unwrap_or_default()
     ))
 }
 
-/// What is missing from it all at once.
+/// Describes the hosts that went missing at once.
 pub(super) fn shrunk(standing: &InventoryStatus) -> Option<String> {
     let shrunk = standing.shrunk.as_ref()?;
     let mut names: Vec<&str> = shrunk.missing.iter().map(String::as_str).collect();
@@ -35,8 +35,8 @@ pub(super) fn shrunk(standing: &InventoryStatus) -> Option<String> {
         String::new()
     };
     let mut text = format!(
-        "Since {} the inventory lacks {} of {}: {}{more}. If that stays so, it is believed at {}; until then scrape targets and \
-         facts stay, and runs on these hosts wait.",
+        "Since {} the inventory has lost {} of {}: {}{more}. If they stay missing, promansible accepts the loss at {}. Until then it \
+         keeps their scrape targets and facts, and runs on these hosts wait.",
         time(shrunk.since),
         shrunk.missing.len(),
         count(shrunk.hosts_before, "host"),

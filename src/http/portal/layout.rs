@@ -1,4 +1,4 @@
-//! What stands around every page.
+//! The frame around every page, the errors of forms, and the error page.
 
 use askama::Template;
 use hyper::StatusCode;
@@ -16,26 +16,26 @@ use crate::http::portal::components::Moment;
 use crate::http::portal::form;
 use crate::model::identity::{AuthMethod, Scope};
 
-/// Nothing but our own files, and no page of others around ours.
+/// Allows only our own files, and forbids other sites to frame our pages.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
      form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
 );
 
-/// What every page says around its own.
+/// The data of the frame around every page.
 #[derive(Debug, Clone)]
 pub(super) struct Frame {
-    /// The address of the page's place in the navigation.
+    /// The path of the current entry in the navigation.
     pub here: &'static str,
-    /// Who signed in by the form, and can sign out.
+    /// The user who signed in with the form and can sign out.
     pub signed_in: Option<String>,
-    /// Whether he may pause everything, and let it go on.
+    /// Whether the user may pause everything and resume.
     pub operates: bool,
-    /// Since when, by whom and why nothing is started.
+    /// The pause: its start, its author and its reason.
     pub paused: Option<(Moment, String, String)>,
     pub version: &'static str,
     pub metrics: String,
-    /// Where notifications are posted.
+    /// The URL that receives notifications.
     pub receiver: String,
     pub style: String,
     pub script: String,
@@ -67,22 +67,22 @@ impl Frame {
 
     /// The pages of the navigation.
     pub(super) const PAGES: [(&'static str, &'static str); 7] = [
-        ("/", "Now"),
+        ("/", "Overview"),
         ("/runs", "Runs"),
         ("/alerts", "Alerts"),
         ("/schedules", "Schedules"),
         ("/roles", "Roles"),
         ("/hosts", "Hosts"),
-        ("/run", "Run once"),
+        ("/run", "Run a role"),
     ];
 }
 
-/// A page, written where it does not hold up other connections.
+/// Renders a page on a blocking thread, so that it does not hold up other connections.
 pub(super) async fn page(status: StatusCode, template: impl Template + Send + 'static) -> Answer {
     let broken = |why: &dyn std::fmt::Display| {
         ApiError::new(
             StatusCode::INTERNAL_SERVER_ERROR,
-            format_args!("the page could not be written: {why}"),
+            format_args!("cannot render the page: {why}"),
         )
     };
     let text = tokio::task::spawn_blocking(move || template.render()).await;
@@ -94,25 +94,25 @@ fn guarded(mut reply: Reply) -> Reply {
     let headers = reply.headers_mut();
     headers.insert(CONTENT_SECURITY_POLICY, POLICY);
     headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
-    // Without a referrer a browser would not say either where a form comes from.
+    // With no-referrer, a browser would not send the origin of a form either.
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     reply
 }
 
-/// Leads on to another page after a form was taken.
-pub(super) fn see(path: &str) -> Reply {
+/// Redirects to another page after a form was accepted.
+pub(super) fn redirect(path: &str) -> Reply {
     let mut reply = reply::text(StatusCode::SEE_OTHER, path);
     let value = HeaderValue::from_str(path).expect("our own paths are a header's value");
     reply.headers_mut().insert(LOCATION, value);
     guarded(reply)
 }
 
-/// What is wrong with a form.
+/// The error of a form.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Wrong {
-    /// The field; empty for the form as a whole.
+    /// The field; empty for the whole form.
     pub field: &'static str,
-    /// What is wrong; empty if nothing is.
+    /// The error; empty if there is none.
     pub why: String,
 }
 
@@ -125,12 +125,12 @@ impl Wrong {
         }
     }
 
-    /// What is to be said at this field.
+    /// The error to show at this field.
     pub(super) fn at(&self, field: &str) -> &str {
         if self.field == field { &self.why } else { "" }
     }
 
-    /// Attributes of a field's element: where its hint and its error are.
+    /// The ARIA attributes of a field: they refer to its hint and its error.
     pub(super) fn aria(&self, field: &str) -> String {
         if self.at(field).is_empty() {
             format!(r#"aria-describedby="{field}-hint""#)
@@ -149,15 +149,15 @@ struct Trouble {
     status: u16,
 }
 
-/// The page for what cannot be had.
+/// The error page.
 pub(super) async fn trouble(context: &Context, refusal: ApiError) -> Reply {
     let title = match refusal.status {
-        StatusCode::NOT_FOUND => "There is no such page",
-        StatusCode::FORBIDDEN => "This was not done",
-        StatusCode::CONFLICT => "This cannot be done",
-        StatusCode::SERVICE_UNAVAILABLE => "Not now",
-        status if status.is_client_error() => "This was not understood",
-        _ => "Something broke",
+        StatusCode::NOT_FOUND => "Not found",
+        StatusCode::FORBIDDEN => "Not allowed",
+        StatusCode::CONFLICT => "Not possible",
+        StatusCode::SERVICE_UNAVAILABLE => "Temporarily unavailable",
+        status if status.is_client_error() => "Invalid request",
+        _ => "Internal error",
     };
     let page = page(
         refusal.status,

@@ -17,9 +17,9 @@ use crate::metrics::Rejected;
 use crate::model::identity::Scope;
 use crate::util::clock;
 
-const WRONG: &str = "The name or the password is wrong.";
+const WRONG: &str = "The user name or the password is wrong.";
 
-const BUSY: &str = "Too many passwords wait to be looked at. Try again in a moment.";
+const BUSY: &str = "Too many sign-in attempts at once. Try again in a moment.";
 
 #[derive(Template)]
 #[template(path = "login.html")]
@@ -37,13 +37,13 @@ struct Bounce {
     next: String,
 }
 
-/// Where there are no users, nobody can sign in, and nobody need.
+/// The form to sign in. Without users in the configuration, it redirects to the overview.
 pub(super) async fn page(context: &Context, query: &str) -> Answer {
     let form = Form::parse(query.as_bytes());
     let next = own_path(form.text("next"));
-    let auth_config = context.door.current(&context.config.borrow().web);
+    let auth_config = context.auth.current(&context.config.borrow().web);
     if !auth_config.has_users() {
-        return Ok(layout::see("/"));
+        return Ok(layout::redirect("/"));
     }
     shown(context, next, "", "", StatusCode::OK).await
 }
@@ -64,28 +64,28 @@ async fn shown(
     layout::page(status, page).await
 }
 
-/// Signs a user in. `place` is that of the connection, which may be ended for another one while the password is looked at,
-/// and while one that is wrong waits.
+/// Signs a user in. `place` is the slot of the connection. While the password is checked, and during the delay after a wrong
+/// one, the slot counts as idle, so that another connection may take it.
 pub(super) async fn signed_in(context: &Context, form: Form, place: Option<Slot>) -> Answer {
     let (next, user) = (own_path(form.text("next")), form.text("user"));
-    let auth_config = context.door.current(&context.config.borrow().web);
+    let auth_config = context.auth.current(&context.config.borrow().web);
     let Some(peer) = context.peer.clone() else {
-        return Ok(layout::see("/login"));
+        return Ok(layout::redirect("/login"));
     };
     let rest = place.as_ref().map(Slot::rest);
-    let said = (user, form.untrimmed("password"));
+    let credentials = (user, form.untrimmed("password"));
     let found = context
-        .door
-        .sign_in(&auth_config, said, peer.address.ip(), clock::now())
+        .auth
+        .sign_in(&auth_config, credentials, peer.address.ip(), clock::now())
         .await;
-    // A wrong password has waited already.
+    // After a wrong password, `sign_in` has waited already.
     if matches!(found, Err(Denied::TooManyAttempts)) {
-        tokio::time::sleep(authz::AFTER_WRONG).await;
+        tokio::time::sleep(authz::WRONG_CREDENTIALS_DELAY).await;
     }
     drop(rest);
     let (cookie, caller) = match found {
         Ok(found) => found,
-        // What was typed as a name may be a password, and is not in the log.
+        // The name is not logged: a user may have typed the password there.
         Err(Denied::TooManyAttempts) => {
             reject_log::no_sign_in(context, &peer, Rejected::TooManyPasswords);
             let status = StatusCode::TOO_MANY_REQUESTS;
@@ -98,21 +98,21 @@ pub(super) async fn signed_in(context: &Context, form: Form, place: Option<Slot>
     };
     if !caller.scopes.allow(Scope::Operate) {
         reject_log::no_sign_in(context, &peer, Rejected::Forbidden);
-        let why = format!("{user} has not the scope operate, which the portal needs.");
-        return shown(context, next, user, &why, StatusCode::FORBIDDEN).await;
+        let why = "This account has no access to the portal: it lacks the scope operate.";
+        return shown(context, next, user, why, StatusCode::FORBIDDEN).await;
     }
     audit::signed_in(context, user).await?;
     tracing::info!(address = peer.shown(), user, "signed in");
-    let mut reply = layout::see(next);
+    let mut reply = layout::redirect(next);
     set(context, &mut reply, &cookie, SESSION_LASTS.num_seconds());
     Ok(reply)
 }
 
 pub(super) fn signed_out(context: &Context, headers: &hyper::HeaderMap) -> Reply {
-    let auth_config = context.door.current(&context.config.borrow().web);
-    context.door.sign_out(&auth_config, headers, clock::now());
+    let auth_config = context.auth.current(&context.config.borrow().web);
+    context.auth.sign_out(&auth_config, headers, clock::now());
     context.note.did("signed out");
-    let mut reply = layout::see("/login");
+    let mut reply = layout::redirect("/login");
     set(context, &mut reply, "", 0);
     reply
 }
@@ -121,7 +121,7 @@ fn set(context: &Context, reply: &mut Reply, cookie: &str, seconds: i64) {
     let is_tls = context.peer.as_ref().is_some_and(|peer| peer.is_tls);
     let external = context.external_origin.as_deref();
     let is_secure = is_tls || external.is_some_and(|origin| origin.starts_with("https://"));
-    // The session ends where promansible does: what else the proxy shows never sees it.
+    // The cookie is limited to the prefix, so that other sites behind the proxy do not receive it.
     let path = match &*context.prefixes.links {
         "" => "/",
         prefix => prefix,
@@ -135,15 +135,15 @@ fn set(context: &Context, reply: &mut Reply, cookie: &str, seconds: i64) {
     reply.headers_mut().insert(SET_COOKIE, value);
 }
 
-/// Leads to the form, and from there back.
+/// Redirects to the form, which leads back to `uri`.
 pub(in crate::http) fn to_login(uri: &Uri) -> Reply {
     let next = uri.path_and_query().map_or("/", |path| path.as_str());
     let next: String = form_urlencoded::byte_serialize(next.as_bytes()).collect();
-    layout::see(&format!("/login?next={next}"))
+    layout::redirect(&format!("/login?next={next}"))
 }
 
-/// A page that leads to itself. Who follows a link on another site comes without his cookie, which a strict one is; from
-/// here he comes with it.
+/// A page that reloads itself. A link on another site arrives without the cookie, because it is `SameSite=Strict`; the reload
+/// from our own page sends it.
 pub(in crate::http) async fn bounce(context: &Context, uri: &Uri) -> Reply {
     let next = uri.path_and_query().map_or("/", |path| path.as_str());
     let page = Bounce {
@@ -154,7 +154,7 @@ pub(in crate::http) async fn bounce(context: &Context, uri: &Uri) -> Reply {
     page.unwrap_or_else(|broken| broken.reply())
 }
 
-/// A path of ours: nobody is to be led elsewhere by a link to the form.
+/// Returns `text` if it is a path of ours, else `/`: a link to the form must not redirect to another site.
 fn own_path(text: &str) -> &str {
     let is_text = text.bytes().all(|b| b.is_ascii_graphic() && b != b'\\');
     let is_own = text.starts_with('/') && !text.starts_with("//");

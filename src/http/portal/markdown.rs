@@ -1,11 +1,11 @@
-//! As much of Markdown as READMEs of roles use, as HTML: headings, paragraphs, lists, code, links. All else stays the text that
-//! it is, tables too. Pure.
+//! Converts the subset of Markdown that READMEs of roles use to HTML: headings, paragraphs, lists, code, links. Everything else
+//! stays text, tables included. Pure.
 
 use std::fmt::Write as _;
 
 use askama::filters::{Escaper, Html};
 
-/// What is being put together.
+/// The open block.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Block {
     None,
@@ -27,7 +27,7 @@ impl Block {
     }
 }
 
-/// The text as HTML, its headings below the page's own. Well-formed whatever it holds.
+/// Converts the text to HTML, with headings below those of the page. The result is well-formed for any input.
 pub(super) fn to_html(text: &str) -> String {
     let mut html = String::with_capacity(text.len() * 5 / 4);
     let mut block = Block::None;
@@ -95,7 +95,7 @@ fn close(html: &mut String, block: &mut Block) {
     *block = Block::None;
 }
 
-/// What ends the code that this line begins.
+/// Returns the fence that ends the code block, if this line begins one.
 fn fence(line: &str) -> Option<&'static str> {
     ["```", "~~~"]
         .into_iter()
@@ -109,7 +109,7 @@ fn heading(line: &str) -> Option<(usize, &str)> {
     (1..=6).contains(&level).then(|| (level, heading.trim()))
 }
 
-/// What begins an item of a list.
+/// The marker of a list item.
 #[derive(Clone, Copy)]
 enum Mark {
     Bullet,
@@ -124,7 +124,7 @@ impl Mark {
         }
     }
 
-    /// What begins a list with this item. It counts on from its number.
+    /// Returns the tag of a list that starts with this item. A numbered list starts at its number.
     fn tag(self) -> String {
         match self {
             Self::Bullet => "<ul class=\"bullets\">".to_owned(),
@@ -149,7 +149,7 @@ fn item(line: &str) -> Option<(Mark, &str)> {
     Some((Mark::Number(number), item))
 }
 
-/// What stands within a line: code, bold, links.
+/// Writes inline markup: code, bold, links.
 fn inline(html: &mut String, text: &str) {
     let mut rest = text;
     while let Some(at) = rest.find(['`', '*', '[']) {
@@ -185,7 +185,7 @@ fn bold(html: &mut String, text: &str) -> Option<usize> {
     Some(end + 4)
 }
 
-/// A link to the web. Others, as to files beside the README, lead nowhere from here: of them the text is left.
+/// Writes a link to the web. Other links, such as those to files beside the README, lead nowhere here: only their text stays.
 fn link(html: &mut String, text: &str) -> Option<usize> {
     let inner = text.strip_prefix('[')?;
     let (name, after) = inner.split_once("](")?;
@@ -204,7 +204,7 @@ fn link(html: &mut String, text: &str) -> Option<usize> {
 }
 
 fn escape(html: &mut String, text: &str) {
-    // Writing to a string does not fail.
+    // Writing to a string cannot fail.
     let _ = Html.write_escaped_str(html, text);
 }
 

@@ -1,40 +1,40 @@
-//! The portal: pages for people, made on the server. They work without a script; with it they follow what happens.
+//! The portal: pages for people, rendered on the server. They work without scripts; the script adds live updates.
 //!
 //! | method | path | page |
 //! | --- | --- | --- |
-//! | GET | `/` | [`now`]: what waits for a person, what fires, runs and comes next |
-//! | GET, POST | `/pause` | [`guards`]: asks why, and starts nothing more |
-//! | POST | `/resume` | starts runs again |
-//! | POST | `/release` | lets go what a storm holds (`binding`; empty for all together) |
+//! | GET | `/` | [`overview`]: pending decisions, firing alerts, running and recent runs, the next schedules |
+//! | GET, POST | `/pause` | [`guards`]: asks for a reason, then pauses everything |
+//! | POST | `/resume` | ends the pause |
+//! | POST | `/release` | releases the runs that a storm holds (`binding`; empty for the global limit) |
 //! | GET | `/runs` | [`runs`]: the history, with filters |
 //! | GET | `/runs/ID` | [`run`]: one run |
-//! | GET, POST | `/runs/ID/cancel` | asks, and ends it |
-//! | POST | `/runs/ID/approve`, `/runs/ID/reject` | consents to one that waits for it, or ends it |
-//! | POST | `/runs/ID/rerun` | queues one that has ended once more |
-//! | GET, POST | `/run` | [`start`]: run roles once (`role`, `hosts`, `group`, `again` fill the form) |
+//! | GET, POST | `/runs/ID/cancel` | asks for confirmation, then cancels the run |
+//! | POST | `/runs/ID/approve`, `/runs/ID/reject` | approves or rejects a run |
+//! | POST | `/runs/ID/rerun` | queues an ended run again |
+//! | GET, POST | `/run` | [`start`]: runs roles (`role`, `hosts`, `group`, `again` fill the form) |
 //! | GET | `/hosts` | [`hosts`]: the inventory |
 //! | GET | `/hosts/NAME` | [`host`]: one host and its facts |
-//! | GET, POST | `/hosts/NAME/remove` | asks, and removes an enrolled one |
-//! | GET, POST | `/hosts/NAME/hold` | asks for how long and why, and leaves it alone |
-//! | POST | `/hosts/NAME/release` | ends that |
+//! | GET, POST | `/hosts/NAME/remove` | asks for confirmation, then removes an enrolled host |
+//! | GET, POST | `/hosts/NAME/hold` | asks for a duration and a reason, then holds the host |
+//! | POST | `/hosts/NAME/release` | ends the hold |
 //! | GET, POST | `/enrol` | [`enrol`]: adds a host |
 //! | GET | `/alerts` | [`alerts`]: alert types and bindings (`unbound`) |
-//! | GET | `/alerts/NAME` | one alert type, and its last episodes |
-//! | GET, POST | `/binding` | [`binding`]: makes a binding (`alert` names what for) |
-//! | GET, POST | `/bindings/NAME`, `/bindings/NAME/remove` | shows, changes, removes one |
-//! | GET | `/schedules` | [`schedules`]: when what comes next |
+//! | GET | `/alerts/NAME` | one alert type and its recent episodes |
+//! | GET, POST | `/binding` | [`binding`]: creates a binding (`alert` names the alert type) |
+//! | GET, POST | `/bindings/NAME`, `/bindings/NAME/remove` | shows, changes, removes a binding |
+//! | GET | `/schedules` | [`schedules`]: the schedules and their next times |
 //! | POST | `/schedules/NAME/pause`, `…/resume`, `…/run` | as the API |
-//! | GET, POST | `/schedule` | [`schedule`]: makes a schedule |
-//! | GET, POST | `/schedules/NAME`, `/schedules/NAME/remove` | shows, changes, removes one |
-//! | GET | `/roles`, `/roles/NAME` | [`roles`]: the roles, and one with its variables and README |
-//! | POST | `/roles/NAME/close` | forgets its failures, so that it runs again |
-//! | GET | `/audit` | [`audit`]: who changed what |
-//! | GET, POST | `/login` | [`login`]: signs a user in (`next` is where he goes then) |
-//! | POST | `/logout` | signs him out |
+//! | GET, POST | `/schedule` | [`schedule`]: creates a schedule |
+//! | GET, POST | `/schedules/NAME`, `/schedules/NAME/remove` | shows, changes, removes a schedule |
+//! | GET | `/roles`, `/roles/NAME` | [`roles`]: the roles; one role with its variables and README |
+//! | POST | `/roles/NAME/close` | closes the circuit of the role |
+//! | GET | `/audit` | [`audit`]: the audit log |
+//! | GET, POST | `/login` | [`login`]: signs a user in (`next` is the path to open afterwards) |
+//! | POST | `/logout` | signs the user out |
 //! | GET | `/assets/…` | [`assets`]: the style sheet, the script, the icon |
 //!
-//! A page may do what the API can, by the same functions, and nothing else. Whoever posts a form must say that it comes
-//! from one of our own pages: see [`form`].
+//! A page can do what the API can, through the same functions, and nothing else. A form must come from one of our own
+//! pages: see [`form`].
 
 mod alerts;
 mod ansi;
@@ -83,7 +83,7 @@ use form::Form;
 
 pub(super) use login::{bounce, to_login};
 
-/// A page, or why there is none.
+/// A page, or the error to show instead.
 type Answer = Result<Reply, ApiError>;
 
 pub(super) async fn answer(context: &Context, request: Request<Incoming>) -> Reply {
@@ -110,7 +110,7 @@ pub(super) async fn answer(context: &Context, request: Request<Incoming>) -> Rep
     }
 }
 
-/// The page for those who may not do what they asked for.
+/// The page for a request that the caller is not allowed to make.
 pub(super) async fn refused(context: &Context, why: String) -> Reply {
     layout::trouble(context, ApiError::new(StatusCode::FORBIDDEN, why)).await
 }
@@ -168,7 +168,7 @@ async fn post(context: &Context, request: Request<Incoming>, parts: &[&str]) -> 
             let id = number(id)?;
             form::read(context, request).await?;
             let new = rerun::queue(context, id, crate::model::run::Vars::new()).await?;
-            Ok(layout::see(&format!("/runs/{new}")))
+            Ok(layout::redirect(&format!("/runs/{new}")))
         }
         ["pause"] => {
             let form = form::read(context, request).await?;

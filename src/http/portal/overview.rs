@@ -1,4 +1,4 @@
-//! What happens now: what fires and what is done about it, what runs and waits, how the last runs ended.
+//! The overview: pending decisions, firing alerts, running, queued and recent runs, the next schedules.
 
 use std::time::Duration;
 
@@ -20,22 +20,22 @@ use crate::model::run::State;
 use crate::store::{FactsOf, RunFilter, StoreError};
 use crate::util::clock;
 
-/// How many queued and running runs are shown.
+/// The most queued and running runs to show.
 const OPEN: usize = 50;
 
-/// How many firing episodes, and of how many schedules the next time.
+/// The most firing episodes, and the most next scheduled times, to show.
 const FIRING: usize = 10;
 const COMING: usize = 6;
 
-/// How far back the chart goes.
+/// The time that the chart covers.
 const HOURS: i32 = 24;
 const HOUR: TimeDelta = TimeDelta::hours(1);
 
-/// How many ended ones, and how many that did not help.
+/// The most ended runs, and the most runs that did not help, to show.
 const ENDED: usize = 15;
 const IN_VAIN: usize = 10;
 
-/// What somebody should look at.
+/// A problem that needs attention.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Warning {
     what: &'static str,
@@ -64,12 +64,12 @@ struct Now {
 
 pub(super) async fn page(context: &Context) -> Answer {
     let now = clock::now();
-    let running = some(context, State::Running, OPEN, now).await?;
-    let mut queued = some(context, State::Queued, OPEN, now).await?;
-    // What waits longest comes next.
+    let running = newest(context, State::Running, OPEN, now).await?;
+    let mut queued = newest(context, State::Queued, OPEN, now).await?;
+    // The run that has waited longest starts next.
     queued.0.reverse();
     let more_open = running.1 || queued.1;
-    let ended = some(context, State::Finished, ENDED, now).await?;
+    let ended = newest(context, State::Finished, ENDED, now).await?;
     let firing = context.store.firing(None, |_| true, None, FIRING).await?;
     let all: u64 = context.store.firing_counts().await?.values().sum();
     let firing = episode::rows(firing);
@@ -81,7 +81,7 @@ pub(super) async fn page(context: &Context) -> Answer {
     let mut next: Vec<_> = schedules.iter().filter_map(first).collect();
     next.sort_by_key(|(at, ..)| at.0);
     next.truncate(COMING);
-    // Columns that begin at full hours.
+    // The columns begin at full hours.
     let since = now.duration_trunc(HOUR).unwrap_or(now) - HOUR * (HOURS - 1);
     let bucket = Duration::from_hours(1);
     let ends = context.store.outcomes_since(since, bucket).await?;
@@ -112,8 +112,8 @@ pub(super) async fn page(context: &Context) -> Answer {
     layout::page(StatusCode::OK, page).await
 }
 
-/// The newest runs of a state, and whether there are more.
-async fn some(
+/// Returns the newest runs of a state, and whether there are more.
+async fn newest(
     context: &Context,
     state: State,
     most: usize,
@@ -132,20 +132,22 @@ async fn warnings(context: &Context, now: DateTime<Utc>) -> Result<Vec<Warning>,
     let mut warnings = Vec::new();
     let mut warn = |what, why, link| warnings.push(Warning { what, why, link });
     if let Some(why) = context.store.trouble() {
-        let why = format!("Nothing is taken until it can be written: {why}.");
-        warn("The store is broken", why, "/-/ready");
+        let why = format!(
+            "Notifications and changes are rejected until the store can be written: {why}."
+        );
+        warn("The store cannot be written", why, "/-/ready");
     }
     let rows = context.metrics.quarantined_rows();
     if rows > 0 {
         let rows = count(rows, "row");
         let why = format!(
-            "{rows} could not be read and were set aside, so what stood there is missing. The log says which they were."
+            "{rows} could not be read and were set aside. Their content is missing. The log lists them."
         );
         warn("The store has unreadable rows", why, "");
     }
     if !context.metrics.is_config_read() {
-        let why = "What was last read has defects, so the configuration before it is in force. `promansible check config` shows them, and so does the log.";
-        warn("The configuration was refused", why.to_owned(), "");
+        let why = "The current file has errors, so the previous configuration is in use. `promansible check config` and the log show the errors.";
+        warn("The configuration was rejected", why.to_owned(), "");
     }
     let conflicts = context.config.borrow().conflicts.clone();
     for conflict in &conflicts {
@@ -154,20 +156,20 @@ async fn warnings(context: &Context, now: DateTime<Utc>) -> Result<Vec<Warning>,
             ManagedKind::Schedule => "/schedules",
         };
         warn(
-            "What was made here takes no part",
+            "An object from the portal or the API is ignored",
             format!("{conflict}."),
             link,
         );
     }
-    for of in context.left_out.unhandled(now) {
+    for of in context.truncated_alerts.unhandled(now) {
         let alerts = count(usize::try_from(of.alerts).unwrap_or(usize::MAX), "alert");
         let then = if of.trying {
-            "It is tried again."
+            "promansible retries."
         } else {
-            "They come with the group's next notification, if max_alerts lets them."
+            "They arrive with the next notification of the group, if max_alerts permits."
         };
         let why = format!(
-            "Alertmanager left {alerts} of the group {} out of a notification (max_alerts), and they could not be fetched: {}. {then}",
+            "Alertmanager truncated a notification of the group {} by {alerts} (max_alerts), and they could not be fetched: {}. {then}",
             of.group, of.why
         );
         warn("Alerts were not handled", why, "");
@@ -175,12 +177,14 @@ async fn warnings(context: &Context, now: DateTime<Utc>) -> Result<Vec<Warning>,
     let hosts = match context.inventory.latest() {
         Ok(hosts) => hosts,
         Err(why) => {
-            let why = format!("{why}. Alerts are not decided and no run starts until it can.");
-            warn("There is no inventory", why, "/hosts");
+            let why = format!(
+                "{why}. Until the inventory can be read, alerts are not processed and no run starts."
+            );
+            warn("No inventory", why, "/hosts");
             return Ok(warnings);
         }
     };
-    let standing = context.inventory.standing();
+    let standing = context.inventory.status();
     if let Some(why) = inventory::unread(&standing) {
         warn("The inventory cannot be read", why, "/hosts");
     }
@@ -189,9 +193,8 @@ async fn warnings(context: &Context, now: DateTime<Utc>) -> Result<Vec<Warning>,
     }
     if !hosts.conflicts().is_empty() {
         let conflicts = count(hosts.conflicts().len(), "enrolled host");
-        let why =
-            format!("{conflicts} take no part, since the inventory's sources have the name too.");
-        warn("Hosts are in conflict", why, "/hosts");
+        let why = format!("{conflicts} ignored, because the inventory sources have the same name.");
+        warn("Host names are in conflict", why, "/hosts");
     }
     let facts = context.config.borrow().facts.clone();
     if facts.every.is_some() {
@@ -204,7 +207,7 @@ async fn warnings(context: &Context, now: DateTime<Utc>) -> Result<Vec<Warning>,
         if stale > 0 {
             let hosts = count(stale, "host");
             let age = format_duration(facts.stale_after);
-            let why = format!("Those of {hosts} are older than {age} (facts.stale_after).");
+            let why = format!("The facts of {hosts} are older than {age} (facts.stale_after).");
             warn("Facts are stale", why, "/hosts");
         }
     }

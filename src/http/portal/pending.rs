@@ -1,4 +1,4 @@
-//! What waits for a person: runs that need consent, and what storms hold. And what is left alone: roles, hosts.
+//! Pending decisions (runs that need approval, runs that storms hold), and suspended roles and hosts.
 
 use std::collections::BTreeMap;
 
@@ -11,16 +11,16 @@ use crate::model::guards::{ALL, Holds};
 use crate::model::run::{Approval, Run, State, Trigger};
 use crate::store::{Order, RunFilter, StoreError};
 
-/// How many queued runs are looked at, those first that wait longest.
+/// The most queued runs to read, oldest first.
 const LOOKED_AT: usize = 1_000;
 
-/// How many of each kind are shown.
+/// The most entries of each kind to show.
 const SHOWN: usize = 20;
 
-/// How many ended runs are looked at for those that did not help.
+/// The most ended runs to search for those that did not help.
 const ENDED: usize = 500;
 
-/// A run that needs a person's consent.
+/// A run that needs approval.
 pub(super) struct ApprovalRow {
     pub id: u64,
     pub roles: String,
@@ -33,18 +33,18 @@ pub(super) struct ApprovalRow {
     pub until: Moment,
 }
 
-/// A binding whose runs are held because they would touch too many hosts.
+/// A binding whose runs are held because they would affect too many hosts.
 pub(super) struct StormRow {
-    /// Its name, empty for all together.
+    /// The name of the binding; empty for the global limit.
     pub binding: String,
     pub hosts: String,
     pub limit: usize,
     pub since: Moment,
-    /// How many runs wait.
+    /// The number of held runs, in words.
     pub runs: String,
 }
 
-/// A role that is not run.
+/// A role whose circuit is open.
 pub(super) struct CircuitRow {
     pub role: String,
     pub link: String,
@@ -54,7 +54,7 @@ pub(super) struct CircuitRow {
     pub probe: Option<u64>,
 }
 
-/// A host that is left alone.
+/// A host on hold.
 pub(super) struct HoldRow {
     pub host: String,
     pub link: String,
@@ -65,7 +65,7 @@ pub(super) struct HoldRow {
 }
 
 impl HoldRow {
-    /// The hold of a host, if it is in force.
+    /// Returns the hold of a host, if it is in force.
     pub(super) fn of(book: &Holds, host: &str, now: DateTime<Utc>) -> Option<Self> {
         let hold = book.hosts.get(host)?;
         if hold.until.is_some_and(|until| until <= now) {
@@ -83,7 +83,7 @@ impl HoldRow {
 }
 
 impl CircuitRow {
-    /// What is known of a role that is not run; `None` if it is run.
+    /// Returns the open circuit of a role; `None` if it is closed.
     pub(super) fn of(book: &Holds, role: &str) -> Option<Self> {
         let streak = book.streaks.get(role)?;
         let open = streak.open.as_ref()?;
@@ -91,11 +91,7 @@ impl CircuitRow {
         Some(Self {
             role: role.to_owned(),
             link: format!("/roles/{}", part(role)),
-            failed_on: format!(
-                "{} ({})",
-                count(hosts.len(), "different host"),
-                few(&hosts, 5)
-            ),
+            failed_on: format!("{} ({})", count(hosts.len(), "host"), few(&hosts, 5)),
             since: Moment(open.since),
             probe_at: Moment(open.probe_at),
             probe: open.probe.map(|id| id.0),
@@ -103,7 +99,7 @@ impl CircuitRow {
     }
 }
 
-/// All of it.
+/// All pending decisions and suspensions.
 pub(super) struct Waiting {
     pub approvals: Vec<ApprovalRow>,
     pub more_approvals: usize,
@@ -127,7 +123,7 @@ impl Waiting {
         let queued = context.store.runs(filter, None, LOOKED_AT).await?.runs;
         let wanted = |run: &&Run| run.approval.as_ref().is_some_and(Approval::is_wanted);
         let mut wanted: Vec<&Run> = queued.iter().filter(wanted).collect();
-        // What lapses first comes first.
+        // The approval that expires first comes first.
         wanted.sort_by_key(|run| run.approval.as_ref().map(|approval| approval.until));
         let mut approvals = Vec::new();
         for run in wanted.iter().take(SHOWN) {
@@ -145,8 +141,8 @@ impl Waiting {
             limit: storm.limit,
             since: Moment(storm.since),
             runs: match held.get(binding.as_str()).copied().unwrap_or_default() {
-                1 => "1 run waits".to_owned(),
-                n => format!("{n} runs wait"),
+                1 => "1 run is waiting".to_owned(),
+                n => format!("{n} runs are waiting"),
             },
         });
         let roles = book.streaks.keys();
@@ -168,12 +164,12 @@ impl Waiting {
         })
     }
 
-    /// Whether nothing waits for a person.
+    /// Whether no decision is pending.
     pub(super) fn is_answered(&self) -> bool {
         self.approvals.is_empty() && self.storms.is_empty()
     }
 
-    /// Whether nothing is left alone.
+    /// Whether no role and no host is suspended.
     pub(super) fn leaves_nothing_alone(&self) -> bool {
         self.circuits.is_empty() && self.holds.is_empty()
     }
@@ -203,15 +199,15 @@ async fn approval(context: &Context, run: &Run) -> Result<Option<ApprovalRow>, S
     }))
 }
 
-/// Which step of its binding a run is, where that has several.
+/// Returns the step of a run, such as `1 of 2`; empty if its binding has only one step.
 pub(super) fn step(run: &Run) -> String {
     let remedy = run.remedy.filter(|remedy| remedy.steps > 1);
     remedy.map_or_else(String::new, |remedy| {
-        format!("step {} of {}", remedy.step, remedy.steps)
+        format!("{} of {}", remedy.step, remedy.steps)
     })
 }
 
-/// The runs of the last day that ended well while their alert fired on, newest first; of the last five hundred that ended.
+/// Returns the successful runs of the last day whose alert kept firing, newest first, among the last 500 that ended.
 pub(super) async fn ineffective(
     context: &Context,
     now: DateTime<Utc>,

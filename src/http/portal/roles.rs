@@ -1,4 +1,4 @@
-//! The roles: what each says of itself, who uses it, and how it did of late.
+//! The roles: description, users, recent runs and verdicts.
 
 use askama::Template;
 use hyper::StatusCode;
@@ -24,15 +24,15 @@ struct RoleRow {
     kind: &'static str,
     /// Whether a binding can run it.
     alert: bool,
-    said: String,
-    /// Bindings or schedules: link and name.
+    short_description: String,
+    /// The bindings and schedules that use the role. *Shape*: link, name.
     users: Vec<(String, String)>,
     finished: usize,
     successful: usize,
     last: Option<(u64, Badge, Moment)>,
     warnings: Vec<String>,
     helped: Helped,
-    /// Whether it is not run, because it failed too often.
+    /// Whether its circuit is open.
     open: bool,
 }
 
@@ -56,7 +56,7 @@ impl RoleRow {
             link: format!("/roles/{}", part(&of.name)),
             kind: of.kind.as_str(),
             alert: of.kind != RoleKind::Routine,
-            said: of.short_description.clone(),
+            short_description: of.short_description.clone(),
             users: bindings.chain(schedules).collect(),
             finished: runs.finished,
             successful: successful.copied().unwrap_or_default(),
@@ -89,7 +89,7 @@ pub(super) async fn page(context: &Context) -> Answer {
     layout::page(StatusCode::OK, page).await
 }
 
-/// A variable of a role; those in a map follow it, their names with dots.
+/// A variable of a role. The keys of a map follow it, with dotted names.
 struct OptionRow {
     name: String,
     kind: String,

@@ -1,4 +1,4 @@
-//! One run: how it is doing, when each task ran where, what Ansible wrote, and why it is there.
+//! One run: its state, its tasks on each host, its output and its trigger.
 
 use askama::Template;
 use chrono::{DateTime, Utc};
@@ -20,16 +20,16 @@ use crate::model::verdict::Verdict;
 use crate::store::EpisodeOfRun;
 use crate::util::clock;
 
-/// How many events of a run the page shows; the API has all.
+/// The most task events to show; the API has all.
 const EVENTS: usize = 2_000;
 
-/// How many bytes at the end of the output it shows; the API has all.
+/// The most output to show, from its end; the API has all. *Units*: bytes.
 const OUTPUT: usize = 256 << 10;
 
-/// How many alerts.
+/// The most alerts to show.
 const ALERTS: usize = 50;
 
-/// What a run did on a host.
+/// The result of a run on a host.
 struct HostRow {
     host: String,
     link: String,
@@ -38,7 +38,7 @@ struct HostRow {
     message: String,
 }
 
-/// A task, with how it ended on each host.
+/// A task with its result on each host.
 struct TaskRow {
     role: String,
     task: String,
@@ -53,7 +53,7 @@ struct ResultRow {
     message: String,
 }
 
-/// An alert that the run is about.
+/// An alert of the run.
 struct AlertRow {
     name: String,
     hosts: String,
@@ -61,7 +61,7 @@ struct AlertRow {
     badge: Option<Badge>,
     labels: Vec<(String, String)>,
     annotations: Vec<(String, String)>,
-    /// Where its texts are whole; empty where these are.
+    /// The link to the full texts; empty if none is shortened.
     whole: String,
     decisions: Vec<DecisionRow>,
     left_out: bool,
@@ -76,10 +76,10 @@ struct DecisionRow {
     verdict: Option<Badge>,
 }
 
-/// Why a queued run does not start before a person says something.
+/// The reason why a queued run needs a decision before it starts.
 struct HeldRow {
     what: &'static str,
-    /// Whether it is this run alone, which can be approved or rejected here.
+    /// Whether the run can be approved or rejected.
     asks: bool,
     until: Option<Moment>,
     release: Option<String>,
@@ -95,7 +95,7 @@ struct Page {
     message: String,
     check: bool,
     open: bool,
-    /// What the button says that repeats it.
+    /// The label of the button that repeats the run.
     repeats: Option<&'static str>,
     cause: String,
     facts: Vec<(&'static str, String)>,
@@ -134,10 +134,10 @@ pub(super) async fn page(context: &Context, id: RunId) -> Answer {
         None
     };
     let (frame, now) = (Frame::new(context, "/runs"), clock::now());
-    // What is long is put together where it does not hold up other connections.
+    // A long page is built on a blocking thread, so that it does not hold up other connections.
     let made = tokio::task::spawn_blocking(move || Page {
         held,
-        ..make(frame, &run, (episodes, events), output, now)
+        ..build(frame, &run, (episodes, events), output, now)
     });
     let page = made
         .await
@@ -145,7 +145,7 @@ pub(super) async fn page(context: &Context, id: RunId) -> Answer {
     layout::page(StatusCode::OK, page).await
 }
 
-fn make(
+fn build(
     frame: Frame,
     run: &Run,
     (mut episodes, mut events): (Vec<EpisodeOfRun>, Vec<TaskEvent>),
@@ -155,7 +155,7 @@ fn make(
     let events_cut = events.len() > EVENTS;
     events.truncate(EVENTS);
     let end = run.finished_at.unwrap_or(now);
-    // From the beginning of a line on.
+    // Start at the beginning of a line.
     let from = match output.iter().position(|b| *b == b'\n') {
         Some(line) if before > 0 => line + 1,
         _ => 0,
@@ -180,7 +180,7 @@ fn make(
         rerun_of: run.rerun_of.map(|id| id.0),
         step: pending::step(run),
         held: None,
-        approval: given(run),
+        approval: approval(run),
         verdicts: verdicts(run),
         verify_at: verify_at(run, &episodes),
         spared: run
@@ -208,20 +208,19 @@ fn make(
     }
 }
 
-/// What the button says that repeats it; `None` if it cannot be repeated: it has not ended, or its alerts are not known any
-/// more.
+/// Returns the label of the button that repeats the run; `None` if the run has not ended, or its alerts are no longer stored.
 fn repeats(run: &Run, episodes: &[EpisodeOfRun]) -> Option<&'static str> {
     if run.state != State::Finished {
         return None;
     }
     if run.binding.is_none() {
-        return Some("Repeat as it was");
+        return Some("Repeat unchanged");
     }
     let known = episodes.iter().any(|of| of.episode.is_some());
     known.then_some("Repeat for its alerts")
 }
 
-/// Why it waits for a person, if it does.
+/// Returns the hold on a run, if there is one.
 fn held(book: &Holds, run: &Run) -> Option<HeldRow> {
     let storm = |binding: &String| {
         let name = if book.storms.contains_key(binding) {
@@ -233,19 +232,19 @@ fn held(book: &Holds, run: &Run) -> Option<HeldRow> {
     };
     Some(match book.hold(run)? {
         Hold::Paused => HeldRow {
-            what: "It waits because everything is paused.",
+            what: "Not started: everything is paused.",
             asks: false,
             until: None,
             release: None,
         },
         Hold::Storm => HeldRow {
-            what: "It is held because too many hosts would be touched at once.",
+            what: "On hold: too many hosts at once.",
             asks: false,
             until: None,
             release: run.binding.as_ref().map(storm),
         },
         Hold::Approval => HeldRow {
-            what: "It waits for approval.",
+            what: "Waiting for approval.",
             asks: true,
             until: run.approval.as_ref().map(|of| Moment(of.until)),
             release: None,
@@ -253,8 +252,8 @@ fn held(book: &Holds, run: &Run) -> Option<HeldRow> {
     })
 }
 
-/// Who consented, and when.
-fn given(run: &Run) -> Option<(String, Moment)> {
+/// Returns the author and the time of the approval.
+fn approval(run: &Run) -> Option<(String, Moment)> {
     let approval = run.approval.as_ref()?;
     Some((
         approval.by.clone().unwrap_or_default(),
@@ -262,21 +261,21 @@ fn given(run: &Run) -> Option<(String, Moment)> {
     ))
 }
 
-/// What became of its episodes: each verdict that fell or is awaited, and of how many.
+/// Returns each verdict on the episodes of the run, with the number of episodes.
 fn verdicts(run: &Run) -> Vec<(Badge, u64)> {
     let of = &run.verdicts;
     [
-        (Badge("pending"), of.pending),
-        (Badge(Verdict::Effective.as_str()), of.effective),
-        (Badge(Verdict::Ineffective.as_str()), of.ineffective),
-        (Badge(Verdict::Unknown.as_str()), of.unknown),
+        (Badge::PENDING, of.pending),
+        (Badge::from(Verdict::Effective), of.effective),
+        (Badge::from(Verdict::Ineffective), of.ineffective),
+        (Badge::from(Verdict::Unknown), of.unknown),
     ]
     .into_iter()
     .filter(|(_, n)| *n > 0)
     .collect()
 }
 
-/// When it is seen first whether it helped.
+/// Returns the time of the next verdict.
 fn verify_at(run: &Run, episodes: &[EpisodeOfRun]) -> Option<Moment> {
     let binding = run.binding.as_ref()?;
     let decided = episodes
@@ -290,15 +289,17 @@ fn plain(message: Option<&str>) -> String {
     message.map_or_else(String::new, ansi::to_text)
 }
 
-/// What the run was told, in words.
+/// Describes the settings of the run.
 fn details(run: &Run) -> Vec<(&'static str, String)> {
     let work = &run.work;
     let yes = |on: bool| if on { "yes" } else { "no" }.to_owned();
     let mut details = vec![
         ("Time limit", format_duration(work.timeout)),
-        ("As another user (become)", yes(work.r#become)),
-        ("Gathers facts", yes(work.gather_facts)),
+        ("Become", yes(work.r#become)),
     ];
+    if work.gather_facts {
+        details.push(("Gathers facts", yes(true)));
+    }
     let narrowing = &work.narrowing;
     for (what, tags) in [
         ("Only tasks tagged", &narrowing.tags),
@@ -312,18 +313,15 @@ fn details(run: &Run) -> Vec<(&'static str, String)> {
         details.push(("Verbosity", narrowing.verbosity.to_string()));
     }
     if run.vain_starts > 0 {
-        details.push(("Starts that came to nothing", run.vain_starts.to_string()));
+        details.push(("Starts without a task", run.vain_starts.to_string()));
     }
     if work.allow_overlap {
-        details.push(("May meet other runs", yes(true)));
+        details.push(("Allows overlap", yes(true)));
     }
     if !work.vars.is_empty() {
-        // Their values may be secrets.
+        // The values may be secrets.
         let names: Vec<&str> = work.vars.keys().map(String::as_str).collect();
-        details.push((
-            "Variables",
-            format!("{} (values are hidden)", names.join(", ")),
-        ));
+        details.push(("Variables", format!("{} (values hidden)", names.join(", "))));
     }
     details
 }
@@ -355,12 +353,12 @@ fn hosts(run: &Run) -> Vec<HostRow> {
             }
         })
         .collect();
-    // What needs a look comes first.
+    // Hosts with problems come first.
     rows.sort_by_key(|row| row.badge == Some(Badge("successful")));
     rows
 }
 
-/// Events of the same task that follow each other belong together: Ansible goes task by task.
+/// Groups consecutive events of the same task: Ansible runs task by task.
 fn tasks(events: Vec<TaskEvent>) -> Vec<TaskRow> {
     let mut rows: Vec<TaskRow> = Vec::new();
     for event in events {

@@ -1,4 +1,4 @@
-//! The part that forms share which ask for roles: which, where, with which variables.
+//! The common part of the forms that select roles, a target and variables.
 
 use serde_json::{Map, Value, json};
 
@@ -8,30 +8,30 @@ use crate::http::core::error::ApiError;
 use crate::http::portal::form::Form;
 use crate::http::portal::layout::Wrong;
 
-/// How many roles a form has room for.
+/// The number of roles that a form has room for.
 const ROLES: usize = 6;
 
-/// The fields that an error can be at, beside the form's own.
+/// The fields that can have an error, apart from the form's own.
 pub(super) const FIELDS: [&str; 4] = ["roles", "target", "vars", "timeout"];
 
-/// The ways to say where.
+/// The values of the field `target`.
 const HOSTS: &str = "hosts";
 const GROUP: &str = "group";
 const CONTROLLER: &str = "controller";
 const ALERTING: &str = "alerting_host";
 
-/// Which roles a form offers.
+/// The roles that a form offers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Offer {
-    /// All, for a run by hand.
+    /// All roles, for a manual run.
     All,
-    /// Those for alerts, which also name the host.
+    /// Roles for alerts; here the alert can also select the host.
     Alert,
-    /// Those for routine work.
+    /// Routine roles.
     Routine,
 }
 
-/// The fields as a form shows them.
+/// The fields, as a form shows them.
 #[derive(Debug, Clone)]
 pub(super) struct Ask {
     pub wrong: Wrong,
@@ -103,12 +103,12 @@ impl Ask {
         }
     }
 
-    /// Whether there is no role to choose.
+    /// Whether there is no role to select.
     pub(super) fn is_empty(&self) -> bool {
         self.routine.is_empty() && self.alert.is_empty() && self.collection.is_empty()
     }
 
-    /// Whether the alert may say where.
+    /// Whether the target can be the alerting host.
     pub(super) fn by_alert(&self) -> bool {
         self.offer == Offer::Alert
     }
@@ -134,8 +134,8 @@ fn target(form: &Form, offer: Offer) -> &'static str {
     }
 }
 
-/// The fields as the API and the configuration take them: `roles`, `target`, `vars`, `timeout`.
-pub(super) fn asked(form: &Form, offer: Offer) -> Result<Map<String, Value>, ApiError> {
+/// Converts the form to `roles`, `target`, `vars` and `timeout` of the API and the configuration.
+pub(super) fn request_body(form: &Form, offer: Offer) -> Result<Map<String, Value>, ApiError> {
     let hosts = form.names("hosts");
     let target = match target(form, offer) {
         GROUP if form.text("group").is_empty() => {
@@ -167,7 +167,7 @@ pub(super) fn asked(form: &Form, offer: Offer) -> Result<Map<String, Value>, Api
     Ok(asked)
 }
 
-/// The fields of a form that asks for what was typed once.
+/// Returns the fields of a form for a stored object.
 pub(super) fn fields_of(typed: &Map<String, Value>) -> Vec<(&'static str, String)> {
     let mut fields = Vec::new();
     let texts = |value: &Value| -> Vec<String> {
@@ -219,7 +219,7 @@ mod tests {
     use super::*;
 
     fn read(form: &str, offer: Offer) -> Result<String, String> {
-        let asked = asked(&Form::parse(form.as_bytes()), offer);
+        let asked = request_body(&Form::parse(form.as_bytes()), offer);
         asked
             .map(|map| Value::Object(map).to_string())
             .map_err(|e| e.why)
@@ -268,7 +268,7 @@ mod tests {
             ),
             (
                 "role=a&target=controller&vars=1",
-                "vars: want variables, as NAME: VALUE",
+                "vars: expected variables, as NAME: VALUE",
             ),
         ] {
             assert_eq!(read(form, Offer::All), Err(why.to_owned()), "{form}");

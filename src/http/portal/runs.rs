@@ -12,7 +12,7 @@ use crate::http::api::runs::Listing;
 use crate::model::run::{Outcome, State, Trigger};
 use crate::util::clock;
 
-/// How many runs a page shows.
+/// The number of runs per page.
 const PAGE: usize = 50;
 
 #[derive(Template)]
@@ -33,7 +33,7 @@ struct Runs {
 }
 
 impl Runs {
-    /// Whether a choice is the one that was made.
+    /// Whether a choice is the selected one.
     fn is(&self, field: &str, value: &str) -> bool {
         self.form.text(field) == value
     }
@@ -41,11 +41,11 @@ impl Runs {
 
 pub(super) async fn page(context: &Context, query: &str) -> Answer {
     let form = Form::parse(query.as_bytes());
-    let asked = api_query(&form);
+    let query = api_query(&form);
     let config = context.config.borrow().clone();
     let (mut status, mut wrong) = (StatusCode::OK, String::new());
     let (mut rows, mut next) = (Vec::new(), String::new());
-    match Listing::parse(&asked) {
+    match Listing::parse(&query) {
         Ok(Listing { filter, cursor, .. }) => {
             let page = context.store.runs(filter, cursor, PAGE).await?;
             let now = clock::now();
@@ -88,7 +88,7 @@ pub(super) async fn page(context: &Context, query: &str) -> Answer {
     layout::page(status, page).await
 }
 
-/// The form as the API takes it: one field says both how far a run is and how it ended.
+/// Converts the form to a query of the API. The field `state` of the form also has the outcomes.
 fn api_query(form: &Form) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
     for (name, value) in form.pairs() {

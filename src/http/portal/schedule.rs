@@ -1,5 +1,5 @@
-//! One schedule: shown where the configuration has it, and a form where it was made here or over the API. The form tells the
-//! next times before anything is kept.
+//! One schedule: read-only if it comes from the configuration file, a form if it was created in the portal or over the API.
+//! The form can preview the next times before anything is saved.
 
 use askama::Template;
 use hyper::StatusCode;
@@ -19,12 +19,12 @@ use crate::model::schedule::Cron;
 use crate::util::clock;
 use crate::util::zone::Zone;
 
-/// The fields that an error can be at.
+/// The fields that can have an error.
 const FIELDS: [&str; 9] = [
     "name", "cron", "timezone", "roles", "target", "vars", "timeout", "jitter", "grace",
 ];
 
-/// What the form has beside what it asks for, each under the name that the configuration has for it.
+/// The text fields of the form that the configuration has under the same name.
 const TEXTS: [&str; 5] = ["cron", "timezone", "missed", "jitter", "grace"];
 
 #[derive(Template)]
@@ -55,7 +55,7 @@ pub(super) async fn new(context: &Context, query: &str) -> Answer {
     shown(context, form, Wrong::default(), StatusCode::OK, None).await
 }
 
-/// One that is there.
+/// Shows an existing schedule.
 pub(super) async fn one(context: &Context, name: &str) -> Answer {
     let config = context.config.borrow().clone();
     let mut of_file = config
@@ -65,7 +65,7 @@ pub(super) async fn one(context: &Context, name: &str) -> Answer {
     if of_file.any(|of| of.name == name) {
         let mut rows = schedules::rows(context).await?.into_iter();
         let row = rows.find(|row| row.name == name);
-        let gone = || ApiError::new(StatusCode::NOT_FOUND, "the schedule has just gone");
+        let gone = || ApiError::new(StatusCode::NOT_FOUND, "the schedule was removed just now");
         let page = Shown {
             frame: Frame::new(context, "/schedules"),
             row: row.ok_or_else(gone)?,
@@ -123,7 +123,7 @@ async fn shown(
     layout::page(status, page).await
 }
 
-/// What the expression means, and when that is.
+/// Describes the cron expression and lists its next times.
 fn times(form: &Form) -> Result<(String, Vec<Moment>), ApiError> {
     if form.text("cron").is_empty() {
         return Ok((String::new(), Vec::new()));
@@ -144,19 +144,22 @@ fn times(form: &Form) -> Result<(String, Vec<Moment>), ApiError> {
     ))
 }
 
-/// Keeps what a form says, or only tells what it would mean.
+/// Saves the form, or only previews the next times.
 pub(super) async fn keep(context: &Context, form: Form, old: Option<&str>) -> Answer {
-    let kept = async {
+    let saved = async {
         times(&form)?;
         if form.is_on("preview") {
             return Ok(None);
         }
-        let asked = asked(&form, old)?;
-        let name = managed::put(context, ManagedKind::Schedule, old, asked, &form).await?;
+        let body = request_body(&form, old)?;
+        let name = managed::put(context, ManagedKind::Schedule, old, body, &form).await?;
         Ok(Some(name))
     };
-    match kept.await {
-        Ok(Some(name)) => Ok(layout::see(&format!("/schedules#schedule-{}", part(&name)))),
+    match saved.await {
+        Ok(Some(name)) => Ok(layout::redirect(&format!(
+            "/schedules#schedule-{}",
+            part(&name)
+        ))),
         Ok(None) => shown(context, form, Wrong::default(), StatusCode::OK, old).await,
         Err(refusal) => {
             let wrong = Wrong::new(&refusal, &FIELDS);
@@ -165,20 +168,20 @@ pub(super) async fn keep(context: &Context, form: Form, old: Option<&str>) -> An
     }
 }
 
-/// The form as the API takes it.
-fn asked(form: &Form, old: Option<&str>) -> Result<Map<String, Value>, ApiError> {
-    let mut asked = Map::new();
-    asked.insert("name".to_owned(), json!(old.unwrap_or(form.text("name"))));
+/// Converts the form to the body of an API request.
+fn request_body(form: &Form, old: Option<&str>) -> Result<Map<String, Value>, ApiError> {
+    let mut body = Map::new();
+    body.insert("name".to_owned(), json!(old.unwrap_or(form.text("name"))));
     for field in TEXTS {
         let text = form.text(field);
         if !text.is_empty() {
-            asked.insert(field.to_owned(), json!(text));
+            body.insert(field.to_owned(), json!(text));
         }
     }
-    asked.extend(run_form::asked(form, Offer::Routine)?);
+    body.extend(run_form::request_body(form, Offer::Routine)?);
     let mode = if form.is_on("check") { "check" } else { "run" };
-    asked.insert("mode".to_owned(), json!(mode));
-    Ok(asked)
+    body.insert("mode".to_owned(), json!(mode));
+    Ok(body)
 }
 
 #[cfg(test)]
@@ -189,7 +192,7 @@ mod tests {
     fn a_form_becomes_what_the_api_takes() {
         let form = Form::parse(b"name=dns&cron=%2A%2F15+%2A+%2A+%2A+%2A&timezone=Asia%2FShanghai&missed=once&jitter=&role=check_dns&target=group&group=web&check=on");
         assert_eq!(
-            Value::Object(asked(&form, None).unwrap()).to_string(),
+            Value::Object(request_body(&form, None).unwrap()).to_string(),
             r#"{"name":"dns","cron":"*/15 * * * *","timezone":"Asia/Shanghai","missed":"once","roles":["check_dns"],"target":{"group":"web"},"vars":{},"mode":"check"}"#
         );
     }

@@ -1,4 +1,4 @@
-//! The schedules: when each comes next, how its last run ended, and what one can do with it.
+//! The schedules, with their next times and last runs; pauses, resumes and runs them.
 
 use askama::Template;
 use hyper::StatusCode;
@@ -14,10 +14,10 @@ use crate::http::core::error::ApiError;
 use crate::model::schedule::Cron;
 use crate::util::clock;
 
-/// How many of the next times are shown.
+/// The number of next times to show.
 pub(super) const NEXT: usize = 5;
 
-/// A schedule, as pages show it.
+/// A schedule, as shown on pages.
 pub(super) struct ScheduleRow {
     pub name: String,
     pub link: String,
@@ -36,18 +36,18 @@ pub(super) struct ScheduleRow {
 }
 
 impl ScheduleRow {
-    /// Its name as a part of an address, and of an `id`: one that begins with `#` or has spaces would be none.
+    /// Returns the name encoded for URLs and `id` attributes: a name that starts with `#` or has spaces would break both.
     pub(super) fn part(&self) -> String {
         part(&self.name)
     }
 }
 
-/// An expression in words, to be put into a sentence.
+/// Describes a cron expression, to be used within a sentence.
 pub(super) fn described(cron: &Cron) -> String {
     cron.describe()
 }
 
-/// All of them, in the order of the configuration.
+/// Returns all schedules, in the order of the configuration.
 pub(super) async fn rows(context: &Context) -> Result<Vec<ScheduleRow>, ApiError> {
     let config = context.config.borrow().clone();
     let (store, now) = (&context.store, clock::now());
@@ -58,12 +58,12 @@ pub(super) async fn rows(context: &Context) -> Result<Vec<ScheduleRow>, ApiError
         let paused = of.and_then(|of| of.paused.as_ref());
         let mut last = None;
         if let Some(run) = of.and_then(|of| of.last) {
-            // Retention may have taken it.
+            // Retention may have deleted the run.
             let found = store.run(run.run).await.ok();
             last = found.map(|found| (run.run.0, Badge::of(&found), Moment(run.at)));
         }
-        let goes = schedule.enabled && paused.is_none();
-        let next = if goes {
+        let is_active = schedule.enabled && paused.is_none();
+        let next = if is_active {
             schedule.timing.next(now, NEXT)
         } else {
             Vec::new()
@@ -118,10 +118,10 @@ pub(super) async fn page(context: &Context) -> Answer {
     layout::page(StatusCode::OK, page).await
 }
 
-/// Pauses a schedule, lets it go on, or runs it at once.
+/// Pauses or resumes a schedule, or runs it at once.
 pub(super) async fn act(context: &Context, name: &str, what: &str) -> Answer {
     let (own, name, what) = (context.clone(), name.to_owned(), what.to_owned());
-    // The browser may go away meanwhile. What was begun is ended all the same.
+    // A task of its own, so that the change completes even if the browser disconnects.
     let done = tokio::spawn(async move {
         if what == "run" {
             let run = schedules::run(&own, &name).await?;
@@ -134,5 +134,5 @@ pub(super) async fn act(context: &Context, name: &str, what: &str) -> Answer {
     let done = done
         .await
         .map_err(|e| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, e))?;
-    Ok(layout::see(&done?))
+    Ok(layout::redirect(&done?))
 }

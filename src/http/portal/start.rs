@@ -1,4 +1,4 @@
-//! The form that runs roles once.
+//! The form that runs roles.
 
 use askama::Template;
 use hyper::StatusCode;
@@ -33,7 +33,7 @@ pub(super) async fn page(context: &Context, query: &str) -> Answer {
     shown(context, &form, Wrong::default(), StatusCode::OK, again).await
 }
 
-/// The form that asks for the same as a run did.
+/// Returns the form that repeats a run.
 fn of_run(run: &Run) -> Form {
     let mut fields: Vec<(&str, String)> = Vec::new();
     fields.extend(run.work.roles.iter().map(|role| ("role", role.clone())));
@@ -47,7 +47,7 @@ fn of_run(run: &Run) -> Form {
         fields.push(("check", "on".to_owned()));
     }
     fields.push(("timeout", config::format_duration(run.work.timeout)));
-    // Their values may be secrets, and are not shown to whoever can read runs.
+    // The values may be secrets, and everyone who can read runs would see them.
     let vars = run.work.vars.keys().map(|name| format!("# {name}: …"));
     fields.push(("vars", vars.collect::<Vec<_>>().join("\n")));
     Form::of(fields)
@@ -70,7 +70,7 @@ async fn shown(
 
 pub(super) async fn started(context: &Context, form: Form) -> Answer {
     match queue(context, &form).await {
-        Ok(id) => Ok(layout::see(&format!("/runs/{id}"))),
+        Ok(id) => Ok(layout::redirect(&format!("/runs/{id}"))),
         Err(refusal) => {
             let wrong = Wrong::new(&refusal, &run_form::FIELDS);
             shown(context, &form, wrong, refusal.status, None).await
@@ -79,11 +79,11 @@ pub(super) async fn started(context: &Context, form: Form) -> Answer {
 }
 
 async fn queue(context: &Context, form: &Form) -> Result<RunId, ApiError> {
-    let mut asked = run_form::asked(form, Offer::All)?;
-    asked.insert("check".to_owned(), json!(form.is_on("check")));
-    let json = Value::Object(asked).to_string();
+    let mut body = run_form::request_body(form, Offer::All)?;
+    body.insert("check".to_owned(), json!(form.is_on("check")));
+    let json = Value::Object(body).to_string();
     let context = context.clone();
-    // The browser may go away meanwhile. What was begun is ended all the same, and logged.
+    // A task of its own, so that the run is queued and logged even if the browser disconnects.
     let queued = tokio::spawn(async move { create_run::queue(&context, json.as_bytes()).await });
     queued
         .await

@@ -1,20 +1,20 @@
-//! When each task ran on each host, as one strip for each host. Pure.
+//! The timeline of a run: one strip per host, one bar per task. Pure.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::components::{Moment, Took, count, seconds};
 use crate::model::run::{TaskEvent, TaskStatus};
 
-/// How many hosts get a strip: the worst first come the list of results.
+/// The most hosts to draw; the table of results lists all, the worst first.
 const HOSTS: usize = 60;
 
 /// The width of a strip in its own units.
 const WIDTH: f64 = 1000.0;
 
-/// The narrowest that a task is drawn, so that it is seen at all.
+/// The narrowest bar that is still visible.
 const NARROWEST: f64 = 2.0;
 
-/// A task on a strip.
+/// One task on a strip.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Bar {
     /// *Units*: thousandths of the strip.
@@ -28,7 +28,7 @@ pub(super) struct Bar {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Strip {
     pub host: String,
-    /// What it shows, in words.
+    /// The description for screen readers.
     pub label: String,
     pub bars: Vec<Bar>,
 }
@@ -43,7 +43,7 @@ pub(super) struct Timeline {
     pub span: Took,
 }
 
-/// Lays out what is known; nothing where no task was told.
+/// Lays out the events; `None` if there are none.
 pub(super) fn timeline(
     hosts: &[String],
     events: &[TaskEvent],
@@ -138,7 +138,11 @@ mod tests {
             event("gone", 7, 1.0, "ok"),
         ];
         let timeline = timeline(&hosts, &events, at(0), at(10)).unwrap();
-        assert_eq!(timeline.span, Took(20.0), "what was told later counts");
+        assert_eq!(
+            timeline.span,
+            Took(20.0),
+            "an event after the end extends the span"
+        );
         let places: Vec<_> = timeline
             .strips
             .iter()

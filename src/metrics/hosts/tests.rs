@@ -41,7 +41,7 @@ fn text(page: Page) -> String {
 fn unpacked(page: Page) -> String {
     let mut text = String::new();
     let bytes = page.gzip().concat();
-    // One member, and nothing behind it.
+    // One gzip member, and nothing after it.
     let mut reader = flate2::read::GzDecoder::new(bytes.as_slice());
     reader.read_to_string(&mut text).unwrap();
     assert!(reader.into_inner().is_empty());

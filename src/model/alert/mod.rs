@@ -1,4 +1,4 @@
-//! What Alertmanager says: notifications, the alerts in them, and the matchers that pick alerts.
+//! Alertmanager's notifications, the alerts in them, and the matchers that select alerts.
 
 pub mod matcher;
 mod notification;
@@ -24,9 +24,8 @@ pub const ALERTNAME: &str = "alertname";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// The alert is firing.
     Firing,
-    /// The alert was firing and is no more.
+    /// The alert was firing and is not any more.
     Resolved,
 }
 
@@ -34,7 +33,7 @@ impl Status {
     /// Every status, for metrics that must exist at zero.
     pub const ALL: [Self; 2] = [Self::Firing, Self::Resolved];
 
-    /// Alertmanager's word for it.
+    /// Returns Alertmanager's name for it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Firing => "firing",
@@ -50,7 +49,8 @@ impl Status {
 pub struct Fingerprint(pub u64);
 
 impl Fingerprint {
-    /// That of a label set: FNV-1a over its names and values in their order, with a byte after each that no text has.
+    /// Computes the fingerprint of a label set: FNV-1a over names and values in order, each followed by a byte that
+    /// UTF-8 text never contains.
     ///
     /// *Source*: `LabelSet.Fingerprint` of prometheus/common.
     pub fn of(labels: &LabelSet) -> Self {
@@ -100,12 +100,12 @@ impl<'de> Deserialize<'de> for Fingerprint {
     }
 }
 
-/// One episode: the same alert firing since the same instant, however often and by whomever it is delivered.
+/// The key of an episode: the same alert firing since the same instant, regardless of how often and by which sender it
+/// is delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EpisodeKey {
-    /// The alert's label set.
     pub fingerprint: Fingerprint,
-    /// When it began to fire, in nanoseconds since 1970 (UTC).
+    /// The start of the alert, in nanoseconds since 1970 (UTC).
     pub starts_at_nanos: i64,
 }
 
@@ -121,14 +121,14 @@ impl fmt::Display for EpisodeKey {
     }
 }
 
-/// When an alert began to fire: an instant that fits into nanoseconds since 1970, which the key of its episode holds.
+/// The start of an alert: an instant that fits into nanoseconds since 1970, as the key of an episode requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct StartsAt(DateTime<Utc>);
 
-/// A time at which no alert can have begun.
+/// A time outside the range of [`StartsAt`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{0} is not a time at which an alert can have begun (1678 to 2262)")]
+#[error("{0} is not a valid start time of an alert (1678 to 2262)")]
 pub struct StartsAtError(DateTime<Utc>);
 
 impl TryFrom<DateTime<Utc>> for StartsAt {
@@ -141,9 +141,9 @@ impl TryFrom<DateTime<Utc>> for StartsAt {
 }
 
 impl StartsAt {
-    /// The same in nanoseconds since 1970.
+    /// Returns the nanoseconds since 1970.
     pub fn nanos(self) -> i64 {
-        // It was looked at when this was made.
+        // The range was checked when this value was created.
         self.0.timestamp_nanos_opt().unwrap_or_default()
     }
 }
@@ -163,32 +163,32 @@ impl<'de> Deserialize<'de> for StartsAt {
     }
 }
 
-/// One alert of a notification, checked.
+/// A validated alert of a notification.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Alert {
-    /// Firing or resolved; a notification mixes both.
+    /// Firing or resolved; a notification may contain both.
     pub status: Status,
-    /// Its labels. They are text from outside: never a pattern, a path, an option or a template.
+    /// The labels. They are text from outside: never use them as a pattern, a path, an option or a template.
     pub labels: LabelSet,
-    /// Its annotations. The same holds for them.
+    /// The annotations. The same applies to them.
     pub annotations: LabelSet,
-    /// When it began to fire.
+    /// The start of the alert.
     pub starts_at: StartsAt,
-    /// When it ended; `None` while it fires.
+    /// The end of the alert; `None` while it fires.
     pub ends_at: Option<DateTime<Utc>>,
-    /// The page of the rule that raised it, as the sender says.
+    /// The URL of the rule that raised the alert, as the sender reports it.
     pub generator_url: String,
-    /// The hash of its labels.
+    /// The hash of the labels.
     pub fingerprint: Fingerprint,
 }
 
 impl Alert {
-    /// The alert type: the value of `alertname`, or nothing where the label is missing.
+    /// Returns the alert type: the value of `alertname`; empty if the label is missing.
     pub fn name(&self) -> &str {
         self.labels.get(ALERTNAME).map_or("", String::as_str)
     }
 
-    /// The episode that this alert belongs to.
+    /// Returns the key of the alert's episode.
     pub fn episode(&self) -> EpisodeKey {
         EpisodeKey {
             fingerprint: self.fingerprint,
@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_fingerprint_is_the_one_that_alertmanager_gives() {
-        // As Alertmanager 0.25 said in `GET /api/v2/alerts`, after these labels were posted to it.
+        // The response of Alertmanager 0.25 to `GET /api/v2/alerts`, after these labels were posted to it.
         let posted: [(&[(&str, &str)], &str); 5] = [
             (&[("alertname", "A")], "d2c6efc389df0927"),
             (
@@ -218,7 +218,7 @@ mod tests {
                 &[("alertname", "Größe"), ("z", "ü漢"), ("a", "1")],
                 "50718174d891ef9c",
             ),
-            // FNV's own beginning; Alertmanager takes no alert without labels.
+            // The offset basis of FNV; Alertmanager rejects alerts without labels.
             (&[], "cbf29ce484222325"),
         ];
         for (labels, fingerprint) in posted {

@@ -1,4 +1,4 @@
-//! Alertmanager's webhook body, versions "3" and "4", and Grafana's, which has the same shape and calls itself version "1".
+//! Alertmanager's webhook body, versions "3" and "4", and Grafana's, which has the same shape and the version "1".
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -10,69 +10,63 @@ use serde::{Deserialize, Deserializer};
 
 use super::{Alert, Fingerprint, LabelSet, StartsAt, Status};
 
-/// The versions of the webhook body that are understood. Between "3" and "4" only the type of `groupKey` changed.
+/// The supported versions of the webhook body. Between "3" and "4" only the type of `groupKey` changed.
 ///
 /// *Source*: `notify/impl.go` and `notify/webhook/webhook.go` of prometheus/alertmanager, from 0.1 on.
 const VERSIONS: [&str; 3] = ["1", "3", "4"];
 
-/// One webhook body, checked.
+/// A validated webhook body.
 ///
-/// *Source*: `template.Data` and `webhook.Message` of prometheus/alertmanager. Unknown fields are accepted, since
-/// newer Alertmanagers add some, and Grafana more.
+/// *Source*: `template.Data` and `webhook.Message` of prometheus/alertmanager. Unknown fields are accepted: newer
+/// Alertmanagers add some, and Grafana adds more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notification {
     /// Alertmanager's receiver name, as sent (it arrives regexp-quoted).
     pub receiver: String,
-    /// The group that this notification is about.
     pub group_key: String,
-    /// The labels that all alerts of the group have by being in it.
+    /// The labels shared by all alerts of the group.
     pub group_labels: LabelSet,
-    /// How many alerts Alertmanager left out because of its `max_alerts`.
+    /// The number of alerts that Alertmanager left out because of its `max_alerts`.
     pub truncated_alerts: u64,
-    /// Where the Alertmanager says that it can be reached.
+    /// Alertmanager's own URL.
     pub external_url: String,
     /// Firing and resolved alerts, mixed.
     pub alerts: Vec<Alert>,
 }
 
-/// What one notification may hold.
+/// Limits of one notification.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// The most alerts in one notification.
+    /// The maximum number of alerts.
     pub alerts: usize,
 }
 
-/// Why a body is not a notification. Every message names the field.
+/// The error of an invalid body. Every message names the field.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum NotificationError {
-    /// The body is not JSON, or a field has another type than Alertmanager's.
+    /// The body is not JSON, or a field has a type that differs from Alertmanager's.
     #[error("{0}")]
     Malformed(String),
-    /// The body is of another version.
+    /// The version is not supported.
     #[error(
         "version: want \"4\" (Alertmanager from 0.6 on), \"3\" (Alertmanager 0.1 to 0.5) or \"1\" (Grafana's alerting), found {0:?}; update the sender, or let it send to an Alertmanager"
     )]
     Version(String),
-    /// More alerts than the limit.
+    /// The body has more alerts than the limit.
     #[error(
         "alerts: {found} alerts are more than the limit of {limit} (receiver.max_alerts); lower Alertmanager's max_alerts or raise the limit"
     )]
-    TooManyAlerts {
-        /// How many there are.
-        found: usize,
-        /// How many there may be.
-        limit: usize,
-    },
+    TooManyAlerts { found: usize, limit: usize },
 }
 
 impl Notification {
-    /// Reads a webhook body.
+    /// Parses a webhook body.
     ///
     /// # Errors
-    /// Any fault refuses the body whole, and the message names the field that is wrong.
+    /// Any error rejects the whole body. The message names the field.
     pub fn parse(body: &[u8], limits: Limits) -> Result<Self, NotificationError> {
         Self::read(body, limits).map_err(|fault| match foreign_version(body) {
-            // Another version has other fields: what is wrong with those helps nobody.
+            // Another version has other fields, so an error about a field would be misleading.
             Some(version) => NotificationError::Version(version),
             None => fault,
         })
@@ -112,13 +106,13 @@ impl Notification {
     }
 }
 
-/// The beginning of a version that is not understood.
+/// Returns the beginning of an unsupported version.
 fn foreign(version: &str) -> Option<String> {
     let is_known = VERSIONS.contains(&version);
     (!is_known).then(|| version.chars().take(32).collect())
 }
 
-/// The version of a body that cannot be read, if that is why.
+/// Returns the version of a body that cannot be parsed, if the version is the reason.
 fn foreign_version(body: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct Versioned {
@@ -128,7 +122,8 @@ fn foreign_version(body: &[u8]) -> Option<String> {
     foreign(&read.version)
 }
 
-/// A part of an error, which may quote a name or value of any length: its beginning and its end, where the column is.
+/// Truncates a part of an error, which may quote a name or value of any length: keeps its beginning, and its end with
+/// the column.
 struct Cut<T>(T);
 
 impl<T: fmt::Display> fmt::Display for Cut<T> {
@@ -144,13 +139,13 @@ impl<T: fmt::Display> fmt::Display for Cut<T> {
     }
 }
 
-/// What serde says of a value, in words that are not Rust's: `want …, found … at line 1 column 2`.
+/// Rewrites serde's error without Rust terms: `want …, found … at line 1 column 2`.
 fn plain(error: &str) -> String {
     let parts = || {
         let rest = error
             .strip_prefix("invalid type: ")
             .or(error.strip_prefix("invalid value: "))?;
-        // What was found may quote anything; what is wanted is ours.
+        // The found part may quote anything; the expected part is ours.
         let (found, wanted) = rest.rsplit_once(", expected ")?;
         let (wanted, place) = match wanted.rsplit_once(" at line ") {
             Some((wanted, place)) => (wanted, format!(" at line {place}")),
@@ -175,7 +170,7 @@ fn plain(error: &str) -> String {
     parts().unwrap_or_else(|| error.to_owned())
 }
 
-/// A JSON object, and not the list of its values that serde takes as well.
+/// A JSON object. Rejects the list of its values, which serde would accept as well.
 struct Object<T>(T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
@@ -211,7 +206,7 @@ struct Body {
     truncated_alerts: Count,
     #[serde(default, rename = "externalURL", deserialize_with = "null_is_empty")]
     external_url: String,
-    // A nil slice or map of Go is written as null.
+    // Go writes a nil slice or map as null.
     #[serde(deserialize_with = "null_is_empty")]
     alerts: Vec<Object<BodyAlert>>,
 }
@@ -225,7 +220,7 @@ struct BodyAlert {
     labels: LabelSet,
     #[serde(default, deserialize_with = "null_is_empty")]
     annotations: LabelSet,
-    #[serde(deserialize_with = "begin")]
+    #[serde(deserialize_with = "starts_at")]
     starts_at: StartsAt,
     #[serde(default)]
     ends_at: Option<Instant>,
@@ -244,7 +239,7 @@ impl From<BodyAlert> for Alert {
             labels: read.labels,
             annotations: read.annotations,
             starts_at: read.starts_at,
-            // Go's zero time stands for "still firing".
+            // Go's zero time means "still firing".
             ends_at: read
                 .ends_at
                 .map(|at| at.0)
@@ -262,7 +257,7 @@ where
     Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// What names a group: a text; in version "3" a number.
+/// The key of a group: a string; in version "3" a number.
 #[derive(Default)]
 struct GroupKey(String);
 
@@ -319,13 +314,13 @@ impl<'de> Deserialize<'de> for Count {
     }
 }
 
-/// A value that is written as a text of some form.
-struct Written<T> {
+/// A value that is written as a string in some format.
+struct Formatted<T> {
     wanted: &'static str,
     read: fn(&str) -> Option<T>,
 }
 
-impl<T> Visitor<'_> for Written<T> {
+impl<T> Visitor<'_> for Formatted<T> {
     type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -338,7 +333,7 @@ impl<T> Visitor<'_> for Written<T> {
 }
 
 fn status<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Status, D::Error> {
-    deserializer.deserialize_str(Written {
+    deserializer.deserialize_str(Formatted {
         wanted: "\"firing\" or \"resolved\"",
         read: |text| Status::ALL.into_iter().find(|s| s.as_str() == text),
     })
@@ -348,7 +343,7 @@ struct Instant(DateTime<Utc>);
 
 impl<'de> Deserialize<'de> for Instant {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(Written {
+        deserializer.deserialize_str(Formatted {
             wanted: "a time in RFC 3339 such as 2026-11-22T10:00:00Z",
             read: |text| {
                 let at: DateTime<FixedOffset> = text.parse().ok()?;
@@ -358,8 +353,9 @@ impl<'de> Deserialize<'de> for Instant {
     }
 }
 
-/// To the millisecond, as Alertmanager's API says it: by more, what is fetched there would be another episode.
-fn begin<'de, D: Deserializer<'de>>(deserializer: D) -> Result<StartsAt, D::Error> {
+/// Truncates to milliseconds, the precision of Alertmanager's API. With a higher precision, an alert fetched there
+/// would be another episode.
+fn starts_at<'de, D: Deserializer<'de>>(deserializer: D) -> Result<StartsAt, D::Error> {
     let Instant(at) = Instant::deserialize(deserializer)?;
     StartsAt::try_from(at.trunc_subsecs(3)).map_err(de::Error::custom)
 }

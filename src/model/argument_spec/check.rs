@@ -1,4 +1,4 @@
-//! Whether values are as a spec says.
+//! Checks values against a spec.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -10,15 +10,15 @@ use super::convert::{Converted, convert};
 use super::{Kind, OptionSpec, Options};
 use crate::util::suggest::did_you_mean;
 
-/// How much of a value is shown.
+/// The maximum length of a quoted value.
 const SHOWN: usize = 60;
 
-/// What is wrong with a value, and what would be right.
+/// The defect of a value, with the expected value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Defect {
-    /// Where: `vars.NAME`, `vars.a[2].b`.
+    /// The path: `vars.NAME`, `vars.a[2].b`.
     pub path: String,
-    /// Why, as a sentence without its end. It holds no value of a `no_log` option.
+    /// The reason, as a sentence without its full stop. It never contains a value of a `no_log` option.
     pub why: String,
 }
 
@@ -28,9 +28,9 @@ impl fmt::Display for Defect {
     }
 }
 
-/// Everything that is wrong with these variables; those that the spec does not know are passed over.
+/// Returns all defects of these variables. Variables that are not in the spec are ignored.
 ///
-/// `elsewhere` says of a name whether it is, or may be, set anywhere else, so that it is not missing.
+/// `elsewhere` returns whether a variable is set, or may be set, elsewhere, so that it is not missing.
 pub fn check(
     options: &Options,
     vars: &Map<String, Value>,
@@ -51,7 +51,7 @@ pub fn check(
     walk.defects
 }
 
-/// A place, and whether what stands there is a secret.
+/// A path, and whether its value is secret.
 struct At {
     path: String,
     secret: bool,
@@ -83,7 +83,7 @@ impl Walk {
         }
         if option.required {
             let what = describe(option);
-            self.note(at, format!("it is missing, and required; want {what}"));
+            self.note(at, format!("it is required but missing; want {what}"));
         } else if option.apply_defaults
             && let Some(inner) = inner(option)
         {
@@ -127,7 +127,8 @@ impl Walk {
         }
     }
 
-    /// The items as ones of this type. One of which that is not known, or wrong and noted, is null.
+    /// Converts the items to this type. An item becomes null if its conversion is unknown, or if it is invalid and was
+    /// reported.
     fn items(&mut self, at: &At, kind: &Kind, items: &[Value]) -> Value {
         let convert = |(n, item): (usize, &Value)| match convert(item, kind) {
             Some(Converted::To(item)) => item.into_owned(),
@@ -152,7 +153,7 @@ impl Walk {
         };
         for (n, item) in items.iter().enumerate() {
             let of_list = value.is_array();
-            // What became null was noted, or is not known.
+            // A null item was reported, or its value is unknown.
             let passed = of_list && option.elements.is_some() && item.is_null();
             if passed || is_chosen(item, choices, of_list) {
                 continue;
@@ -169,7 +170,7 @@ impl Walk {
 
     fn map(&mut self, at: &At, options: &Options, map: &Map<String, Value>) {
         for (name, option) in &options.0 {
-            // An alias goes before the name, and the last one before the others.
+            // An alias takes precedence over the name, and the last alias over the others.
             let names = std::iter::once(name).chain(&option.aliases);
             let given = names.rev().find_map(|name| Some((name, map.get(name)?)));
             match given {
@@ -189,7 +190,7 @@ impl Walk {
     }
 }
 
-/// What stands in a map, or in the maps of a list.
+/// Returns the options of a map, or of the maps in a list.
 fn inner(option: &OptionSpec) -> Option<&Options> {
     let of_maps = match option.kind {
         Kind::Dict => true,
@@ -224,7 +225,8 @@ fn is_chosen(value: &Value, choices: &[Value], of_list: bool) -> bool {
     {
         return true;
     }
-    // What YAML made a boolean and Ansible a text again means the only choice that is such a boolean.
+    // YAML may have read a word as a boolean that Ansible turns into text again. It stands for the only choice that is
+    // such a boolean.
     let texts: &[&str] = match value.as_str() {
         Some("True") if !of_list => &["y", "yes", "on", "1", "true", "t"],
         Some("False") if !of_list => &["n", "no", "off", "0", "false", "f"],
@@ -268,8 +270,9 @@ fn number_of(value: &Value) -> Option<f64> {
     }
 }
 
-/// Whether Ansible's YAML may have read another choice than ours: its y is a text, its 0644 and 1:30 are numbers, its
-/// 1e3 is a text, its 2026-01-01 a date. And how Python writes a list or a map is not known here.
+/// Returns whether Ansible's YAML parser may have read a choice differently from ours: it reads y as text, 0644 and
+/// 1:30 as numbers, 1e3 as text, and 2026-01-01 as a date. Python's notation of lists and maps is not known here
+/// either.
 fn may_be(value: &Value, choice: &Value) -> bool {
     match choice {
         Value::Bool(true) => matches!(value.as_str(), Some("y" | "Y")),

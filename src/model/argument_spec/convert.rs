@@ -1,4 +1,4 @@
-//! What Ansible makes of a value that shall be of a type, or that it takes it for none.
+//! Converts values to types as Ansible does.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -8,22 +8,21 @@ use serde_json::{Map, Number, Value};
 
 use super::Kind;
 
-/// What a value becomes.
+/// The result of a conversion.
 pub(super) enum Converted<'a> {
-    /// This.
     To(Cow<'a, Value>),
-    /// Ansible takes it, or may; what it makes of it is not known here.
+    /// Ansible accepts the value, or may accept it; the result is not known here.
     Unknown,
 }
 
 use Converted::{To, Unknown};
 
-/// The value as one of this type; `None` if Ansible refuses it.
+/// Converts a value to a type; `None` if Ansible rejects it.
 pub(super) fn convert<'a>(value: &'a Value, kind: &Kind) -> Option<Converted<'a>> {
     Some(match kind {
         Kind::Raw => To(Cow::Borrowed(value)),
         Kind::Str => To(text(value)),
-        // ~ and $NAME become what they stand for.
+        // Ansible expands ~ and $NAME.
         Kind::Path => match text(value) {
             text if text.as_str().is_some_and(|s| s.contains(['~', '$'])) => Unknown,
             text => To(text),
@@ -44,12 +43,12 @@ pub(super) fn convert<'a>(value: &'a Value, kind: &Kind) -> Option<Converted<'a>
     })
 }
 
-/// Python's `str.isspace`, which `strip`, `int` and `float` go by.
+/// Python's `str.isspace`, which `strip`, `int` and `float` use.
 fn is_space(c: char) -> bool {
     c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }
 
-/// Python's `str()`. A list or a map is written in another way, which begins with the same character.
+/// Python's `str()`. The notation of lists and maps differs, but begins with the same character.
 fn text(value: &Value) -> Cow<'_, Value> {
     match value {
         Value::String(_) => Cow::Borrowed(value),
@@ -75,7 +74,7 @@ fn number_text(number: &Number) -> String {
     }
 }
 
-/// A number as Python reads it: digits of every script (whose values do not matter here), and underscores.
+/// Normalizes a number as Python reads it: digits of every script (their values do not matter here), and underscores.
 fn ascii(text: &str) -> String {
     let digit = |c: char| match c {
         c if c.is_ascii() => c,
@@ -108,13 +107,13 @@ fn int(value: &Value) -> Option<Converted<'_>> {
             }
             is_whole_decimal(&typed.replace('_', "")).then_some(Unknown)
         }
-        // Python's Decimal takes a sign, digits and an exponent.
+        // Python's Decimal accepts a tuple of sign, digits and exponent.
         Value::Array(parts) if parts.len() == 3 => Some(Unknown),
         _ => None,
     }
 }
 
-/// Whether a text is what Python's `Decimal` reads, and a whole number.
+/// Returns whether Python's `Decimal` accepts a text and its value is a whole number.
 fn is_whole_decimal(text: &str) -> bool {
     static DECIMAL: LazyLock<Regex> = LazyLock::new(|| {
         let decimal = r"^[+-]?(?:([0-9]+)(?:\.([0-9]*))?|\.([0-9]+))(?:[eE]([+-]?[0-9]+))?$";
@@ -125,7 +124,7 @@ fn is_whole_decimal(text: &str) -> bool {
     };
     let part = |n: usize| parts.get(n).map_or("", |part| part.as_str());
     let fraction = format!("{}{}", part(2), part(3));
-    // An exponent that no i64 holds is for Ansible to judge.
+    // An exponent outside the range of i64 is left to Ansible.
     let Ok(exponent) = part(4).parse::<i64>().or_else(|_| match part(4) {
         "" => Ok(0),
         _ => Err(()),
@@ -197,7 +196,7 @@ fn list(value: &Value) -> Option<Converted<'_>> {
 fn dict(value: &Value) -> Option<Converted<'_>> {
     match value {
         Value::Object(_) => Some(To(Cow::Borrowed(value))),
-        // JSON, or else a literal of Python's.
+        // JSON or a Python literal.
         Value::String(text) if text.starts_with('{') => Some(match serde_json::from_str(text) {
             Ok(map @ Value::Object(_)) => To(Cow::Owned(map)),
             _ => Unknown,
@@ -214,7 +213,7 @@ fn dict(value: &Value) -> Option<Converted<'_>> {
     }
 }
 
-/// The parts of `a=1, b="2 3"`.
+/// Splits `a=1, b="2 3"` into its fields.
 fn fields(text: &str) -> Vec<String> {
     let mut fields = Vec::new();
     let (mut field, mut quote, mut escaped) = (String::new(), None, false);
@@ -236,7 +235,7 @@ fn fields(text: &str) -> Vec<String> {
     fields
 }
 
-/// As ansible-core 2.16 reads a size, which is less strict: what follows it is passed over.
+/// Checks a size as ansible-core 2.16 does, which is less strict: trailing text is ignored.
 fn size(value: &Value, bits: bool) -> Option<Converted<'static>> {
     static SIZE: LazyLock<Regex> = LazyLock::new(|| {
         let size = r"^([0-9]*\.?[0-9]*)[\s\x1c-\x1f]*([A-Za-z]+)?";

@@ -1,11 +1,12 @@
-//! What a role says of its variables in `meta/argument_specs.yml`, and whether given ones are as it says.
+//! Reads the specification of a role's variables in `meta/argument_specs.yml`, and checks variables against it.
 //!
-//! Ansible has the last word: it checks the same before the role's first task. So nothing is refused here that Ansible
-//! would take, and where only Ansible can tell (a Python literal in a text, a type that we do not know), it is left to it.
-//! So are a spec's own defaults, and what is said of options together (`required_if`, `mutually_exclusive`, …).
+//! Ansible has the last word: it performs the same checks before the role's first task. Therefore nothing is rejected
+//! here that Ansible would accept, and cases that only Ansible can decide (a Python literal in a string, an unknown
+//! type) are left to it. So are the defaults of a spec, and constraints across options (`required_if`,
+//! `mutually_exclusive`, …).
 //!
-//! *Source*: `ansible.module_utils.common.{parameters,validation}` and the action `validate_argument_spec` of ansible-core
-//! 2.19; 2.16 takes a little less.
+//! *Source*: `ansible.module_utils.common.{parameters,validation}` and the action `validate_argument_spec` of
+//! ansible-core 2.19; 2.16 accepts slightly less.
 
 mod check;
 mod convert;
@@ -21,31 +22,30 @@ use serde_json::Value;
 pub use check::{Defect, check};
 pub use read::{Read, read};
 
-/// What a role's entry point `main` takes.
+/// The specification of a role's entry point `main`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Spec {
-    /// What the role does, in one line; empty if it does not say.
+    /// The role's purpose in one line; may be empty.
     pub short_description: String,
-    /// The same, in paragraphs.
+    /// The role's purpose in paragraphs.
     pub description: Vec<String>,
-    /// Its variables.
     pub options: Options,
 }
 
-/// Options by their names, in the order in which they were written.
+/// Options with their names, in the order in which they were written.
 ///
 /// *Shape*: as JSON, a map.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options(pub Vec<(String, OptionSpec)>);
 
 impl Options {
-    /// The option of this name.
+    /// Returns the option of this name.
     pub fn get(&self, name: &str) -> Option<&OptionSpec> {
         let mut options = self.0.iter();
         options.find(|(of, _)| of == name).map(|(_, option)| option)
     }
 
-    /// Every name that may be given: of options, and their aliases.
+    /// Iterates over all accepted names: options and their aliases.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().flat_map(|(name, option)| {
             let aliases = option.aliases.iter().map(String::as_str);
@@ -64,36 +64,34 @@ impl Serialize for Options {
     }
 }
 
-/// One option.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct OptionSpec {
-    /// Its type; `str` where nothing is said.
+    /// The type; `str` by default.
     #[serde(rename = "type")]
     pub kind: Kind,
-    /// What it means, in paragraphs.
+    /// The description in paragraphs.
     pub description: Vec<String>,
-    /// Whether it must be there.
     pub required: bool,
-    /// What it is if nothing is said; of a `no_log` option only that there is something.
+    /// The default value; a placeholder for a `no_log` option.
     pub default: Option<Value>,
-    /// What it may be.
+    /// The allowed values.
     pub choices: Option<Vec<Value>>,
     /// The type of a list's items.
     pub elements: Option<Kind>,
-    /// What a map, or each map of a list, holds.
+    /// The options inside a map, or inside each map of a list.
     pub options: Option<Options>,
-    /// Whether its values are secrets.
+    /// Whether the values are secret.
     pub no_log: bool,
-    /// Its other names. Ansible knows them in maps only: a variable has one name.
+    /// Alternative names. Ansible supports them only in maps: a variable has one name.
     pub aliases: Vec<String>,
-    /// Whether a map that is missing is checked as an empty one.
+    /// Whether a missing map is checked like an empty one.
     pub apply_defaults: bool,
 }
 
-/// A type of Ansible's.
+/// An Ansible type.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Kind {
-    /// `str`: takes everything.
+    /// `str`: accepts everything.
     #[default]
     Str,
     /// `int`.
@@ -106,22 +104,22 @@ pub enum Kind {
     List,
     /// `dict`.
     Dict,
-    /// `path`: takes everything.
+    /// `path`: accepts everything.
     Path,
-    /// `raw`: takes everything.
+    /// `raw`: accepts everything.
     Raw,
     /// `json` or `jsonarg`.
     Json,
-    /// `bytes`: a size, as `10M`.
+    /// `bytes`: a size such as `10M`.
     Bytes,
-    /// `bits`: the same in bits, as `10Mb`.
+    /// `bits`: a size in bits such as `10Mb`.
     Bits,
-    /// Another word, for Ansible to judge.
+    /// Another type, left to Ansible.
     Other(String),
 }
 
 impl Kind {
-    /// The type that a word names.
+    /// Returns the type with this name.
     pub fn parse(word: &str) -> Self {
         match word {
             "str" => Self::Str,
@@ -139,7 +137,7 @@ impl Kind {
         }
     }
 
-    /// Ansible's word for it.
+    /// Returns Ansible's name for the type.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Str => "str",
@@ -157,7 +155,7 @@ impl Kind {
         }
     }
 
-    /// What is wanted, for a person.
+    /// Returns a description of the expected value for error messages.
     fn want(&self) -> &str {
         match self {
             Self::Str => "a text",

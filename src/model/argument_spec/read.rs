@@ -1,25 +1,25 @@
-//! From the YAML of a spec, already read as values, to a [`Spec`].
+//! Converts a parsed YAML spec to a [`Spec`].
 
 use serde_json::{Map, Value};
 
 use super::{Kind, OptionSpec, Options, Spec};
 
-/// How deep options may stand in options; a person writes three.
+/// The maximum nesting of options. Real specs need about three levels.
 const MAX_DEPTH: usize = 16;
 
-/// What stands for the default of a secret.
+/// The placeholder for the default of a secret.
 const HIDDEN: &str = "(hidden)";
 
-/// A spec as read.
+/// The result of reading a spec.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Read {
-    /// Of the entry point `main`, if there is one: Ansible checks nothing without.
+    /// The entry point `main`, if there is one: without it Ansible checks nothing.
     pub main: Option<Spec>,
-    /// What cannot be understood, each as a sentence. Ansible will most likely fail on it.
+    /// Problems in the spec, one sentence each. Ansible will most likely fail on them.
     pub warnings: Vec<String>,
 }
 
-/// Reads what stands under `argument_specs`.
+/// Reads the value of `argument_specs`.
 ///
 /// *Shape*: `{ENTRY_POINT: {short_description, description, options: {NAME: {type, required, default, …}}}}`.
 pub fn read(specs: &Value) -> Read {
@@ -54,10 +54,10 @@ fn map<'a>(
 ) -> Option<&'a Map<String, Value>> {
     match value {
         Value::Object(map) => Some(map),
-        // As Ansible takes it: nothing is said.
+        // Ansible treats null like a missing value.
         Value::Null => None,
         _ => {
-            warnings.push(format!("{path} is no map"));
+            warnings.push(format!("{path} is not a map"));
             None
         }
     }
@@ -65,7 +65,7 @@ fn map<'a>(
 
 fn options(path: &str, typed: &Value, depth: usize, warnings: &mut Vec<String>) -> Options {
     if depth == MAX_DEPTH {
-        warnings.push(format!("{path} has options in options without an end"));
+        warnings.push(format!("{path} nests its options too deeply"));
         return Options::default();
     }
     let typed = map(&format!("{path}.options"), typed, warnings);
@@ -80,7 +80,7 @@ fn options(path: &str, typed: &Value, depth: usize, warnings: &mut Vec<String>) 
 
 fn option(path: &str, typed: &Value, depth: usize, warnings: &mut Vec<String>) -> OptionSpec {
     let Value::Object(typed) = typed else {
-        warnings.push(format!("{path} is no map"));
+        warnings.push(format!("{path} is not a map"));
         return OptionSpec {
             kind: Kind::Raw,
             ..OptionSpec::default()
@@ -92,7 +92,7 @@ fn option(path: &str, typed: &Value, depth: usize, warnings: &mut Vec<String>) -
         let word = given(key)?;
         let kind = Kind::parse(word.as_str().unwrap_or("?"));
         if let Kind::Other(_) = kind {
-            warnings.push(format!("{path}.{key}: {word} is no type of Ansible's"));
+            warnings.push(format!("{path}.{key}: {word} is not an Ansible type"));
         }
         Some(kind)
     };
@@ -100,7 +100,7 @@ fn option(path: &str, typed: &Value, depth: usize, warnings: &mut Vec<String>) -
     let choices = match given("choices") {
         Some(Value::Array(choices)) => Some(choices.clone()),
         Some(_) => {
-            warnings.push(format!("{path}.choices is no list"));
+            warnings.push(format!("{path}.choices is not a list"));
             None
         }
         None => None,
@@ -119,7 +119,7 @@ fn option(path: &str, typed: &Value, depth: usize, warnings: &mut Vec<String>) -
     }
 }
 
-/// As Python takes a value for a condition.
+/// Python's truth value.
 fn truthy(value: &Value) -> bool {
     match value {
         Value::Null => false,
@@ -136,7 +136,7 @@ fn texts(value: Option<&Value>) -> Vec<String> {
     items.filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
-/// A text, or a list of texts.
+/// Reads a string or a list of strings.
 fn lines(value: Option<&Value>) -> Vec<String> {
     match value {
         Some(Value::String(text)) => vec![text.trim_end().to_owned()],

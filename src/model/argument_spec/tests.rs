@@ -41,13 +41,13 @@ fn every_defect_is_told_with_its_place_and_what_would_be_right() {
         [
             "vars.count: found 1.5; want a whole number",
             r#"vars.mode: found "sfot"; want one of "soft", "hard""#,
-            "vars.url: it is missing, and required; want a text",
+            "vars.url: it is required but missing; want a text",
             r#"vars.a[1].b: found "maybe"; want true or false"#,
             "vars.a[2].b: found []; want true or false",
-            "vars.a[2].path: it is missing, and required; want a path",
+            "vars.a[2].path: it is required but missing; want a path",
             r#"vars.a[2].paht: unknown key; did you mean "path"? the keys here are b, path"#,
             r#"vars.ports[1]: found "http"; want a whole number"#,
-            "vars.deep.in: it is missing, and required; want a size in bytes, such as 10M or 1.5GB",
+            "vars.deep.in: it is required but missing; want a size in bytes, such as 10M or 1.5GB",
         ]
     );
     let right = json!({
@@ -94,10 +94,10 @@ fn what_cannot_be_understood_of_a_spec_is_told_and_left_to_ansible() {
     assert_eq!(
         read.warnings,
         [
-            r#"main.options.n.type: "number" is no type of Ansible's"#,
-            "main.options.n.choices is no list",
-            "main.options.m is no map",
-            "bad is no map",
+            r#"main.options.n.type: "number" is not an Ansible type"#,
+            "main.options.n.choices is not a list",
+            "main.options.m is not a map",
+            "bad is not a map",
         ]
     );
     let main = read.main.unwrap();
@@ -110,7 +110,7 @@ fn what_cannot_be_understood_of_a_spec_is_told_and_left_to_ansible() {
     );
     assert_eq!(
         super::read(&json!([])).warnings,
-        ["argument_specs is no map"]
+        ["argument_specs is not a map"]
     );
 }
 

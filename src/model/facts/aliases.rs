@@ -1,7 +1,7 @@
-//! By what else than its inventory name a host is known.
+//! The aliases of a host besides its inventory name.
 //!
-//! A name or an address counts only if it can be this host's alone. Many machines have the same bridge for containers and
-//! the same network for guests; an alert that comes from there is about any of them.
+//! A name or an address counts only if it can be unique to this host. Many machines have the same bridge for containers
+//! and the same network for guests; an alert from such an address could be about any of them.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -12,10 +12,10 @@ use super::Facts;
 use super::network::{Interface, addresses, interfaces};
 use super::reader::Reader;
 
-/// More names of one host than this mean nothing.
+/// The maximum number of aliases of one host. More of them are useless.
 const LIMIT: usize = 200;
 
-/// Names that machines have before a person gives them one, and words for none.
+/// Default names of machines, and placeholders for no name.
 const NO_NAMES: [&str; 10] = [
     "unknown",
     "na",
@@ -29,10 +29,11 @@ const NO_NAMES: [&str; 10] = [
     "broadcasthost",
 ];
 
-/// So begin the names that `/etc/hosts` has for every machine.
+/// The prefixes of names that `/etc/hosts` has on every machine.
 const NAMES_OF_ALL: [&str; 2] = ["localhost", "ip6-"];
 
-/// Networks and addresses that are the same on many machines by design: no fact makes them one host's. The inventory can.
+/// Networks and addresses that are the same on many machines by design. Facts cannot assign them to one host; the
+/// inventory can.
 ///
 /// *Source*: the defaults of Docker (172.17.0.0/24, and the first address of each further network), libvirt
 /// (192.168.122.0/24, 192.168.124.1), `VirtualBox` (10.0.2.15, 192.168.56.1), QEMU and slirp (10.0.2.2, .3, .15, .100), LXC
@@ -59,8 +60,8 @@ const SHARED: [([u8; 4], u32); 17] = [
     ([10, 244, 0, 1], 32),
 ];
 
-/// How the interfaces begin that containers, guests, tunnels and the kernel's own devices have, and those with an address that
-/// several routers share.
+/// Name prefixes of the interfaces of containers, guests, tunnels and the kernel's own devices, and of interfaces with
+/// an address that several routers share.
 const VIRTUAL: &[&str] = &[
     "anpi",
     "awdl",
@@ -121,10 +122,10 @@ const VIRTUAL: &[&str] = &[
     "weave",
 ];
 
-/// The names and addresses by which others can reach this host and no other: its FQDN, its node name, the address from
-/// which it reaches others, and the addresses of its real interfaces.
+/// Returns the names and addresses that identify this host alone: its FQDN, its node name, its default source address,
+/// and the addresses of its real interfaces.
 ///
-/// An address that no interface of the facts holds is left out.
+/// Addresses that no interface in the facts has are omitted.
 pub fn aliases(facts: Facts<'_>) -> BTreeSet<String> {
     let text = |name: &str| facts.get(name).and_then(Value::as_str);
     let names = ["fqdn", "nodename"].into_iter().filter_map(text);
@@ -154,7 +155,7 @@ fn is_own_name(name: &str) -> bool {
     !of_all && !none && name.parse::<IpAddr>().is_err()
 }
 
-/// Whether an interface stands on the network by itself. A bridge does if one of its ports does.
+/// Returns whether an interface is connected to the network itself. A bridge is if one of its ports is.
 fn is_real(interface: &Interface<'_>) -> bool {
     let of = interface.of;
     let kind = of.get("type").and_then(Value::as_str).unwrap_or_default();
@@ -163,7 +164,7 @@ fn is_real(interface: &Interface<'_>) -> bool {
     let names = [Some(interface.device.as_str()), described];
     let is_bridge = kind == "bridge" || (ports.is_some() && begins_with(&interface.device, "br"));
     if is_bridge {
-        // Containers of Docker, Podman and the like: whatever hangs on such a bridge, the name is the same everywhere.
+        // Bridges of Docker, Podman and the like have the same name everywhere, whatever their ports are.
         let by_design = is_virtual(&interface.device) && !begins_with(&interface.device, "br");
         let mut ports = ports.into_iter().flatten().filter_map(Value::as_str);
         return !by_design && ports.any(|port| !is_virtual(port));
@@ -180,14 +181,14 @@ fn begins_with(name: &str, begin: &str) -> bool {
         .is_some_and(|name| name.eq_ignore_ascii_case(begin))
 }
 
-/// Whether an address can be one host's alone.
+/// Returns whether an address can be unique to one host.
 fn is_own(address: IpAddr) -> bool {
-    let nobody = address.is_loopback() || address.is_unspecified() || address.is_multicast();
+    let special = address.is_loopback() || address.is_unspecified() || address.is_multicast();
     let shared = match address {
         IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast() || is_shared(v4),
         IpAddr::V6(v6) => v6.is_unicast_link_local() || is_shared_v6(v6),
     };
-    !nobody && !shared
+    !special && !shared
 }
 
 fn is_shared(address: Ipv4Addr) -> bool {
@@ -195,12 +196,12 @@ fn is_shared(address: Ipv4Addr) -> bool {
         let mask = u32::MAX << (32 - bits);
         u32::from(address) & mask == u32::from_be_bytes(*network) & mask
     };
-    // Docker gives each further network the next of these, and itself the first address.
+    // Docker assigns these networks in order, and uses the first address of each itself.
     let docker = matches!(address.octets(), [172, 18..=31, 0, 1]);
     docker || SHARED.iter().any(within)
 }
 
-/// Site-local addresses, which QEMU gives its guests, and the network of `VirtualBox`'s NAT.
+/// Returns whether an address is site-local, as QEMU assigns to its guests, or from the network of `VirtualBox`'s NAT.
 fn is_shared_v6(address: Ipv6Addr) -> bool {
     let [first, second, third, ..] = address.segments();
     first & 0xffc0 == 0xfec0 || [first, second, third] == [0xfd17, 0x625c, 0xf037]

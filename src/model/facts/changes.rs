@@ -1,4 +1,4 @@
-//! What is different between two gatherings of a host's facts.
+//! The differences between two gatherings of a host's facts.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::Facts;
 
-/// What is different each time, and so says nothing.
+/// Facts that differ each time and are therefore ignored.
 const VOLATILE: [&str; 14] = [
     "_ansible_facts_gathered",
     "date_time",
@@ -25,39 +25,39 @@ const VOLATILE: [&str; 14] = [
     "size_available",
 ];
 
-/// The same, where a name is too common to be left out everywhere.
+/// Volatile facts of mounts, whose names are too common to ignore them everywhere.
 const VOLATILE_OF_MOUNTS: [&str; 2] = ["block_used", "inode_used"];
 
-/// What lists of objects are told apart by.
+/// The keys that identify an object in a list.
 const NAMES: [&str; 4] = ["mount", "device", "address", "connection_name"];
 
-/// More than anybody reads. The rest are only counted.
+/// The maximum number of listed changes. The rest are only counted.
 const LIMIT: usize = 500;
 
-/// One value that is not what it was.
+/// A changed value.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Change {
-    /// The names that lead to it, with dots between.
+    /// The path: names with dots between them.
     pub path: String,
-    /// What it was; absent where it is new.
+    /// The old value; absent if the value is new.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub old: Option<Value>,
-    /// What it is; absent where it is gone.
+    /// The new value; absent if the value was removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new: Option<Value>,
 }
 
-/// What changed between two gatherings.
+/// The changes between two gatherings.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Changes {
-    /// In the order of their paths, at most a few hundred.
+    /// Sorted by path, at most a few hundred.
     pub changes: Vec<Change>,
-    /// How many more there are.
+    /// The number of further changes.
     pub more: usize,
 }
 
-/// Compares two gatherings. What changes all the time, and the order of lists, is no change; nor is a fact that only
-/// one of them asked for, unless both asked for the same.
+/// Compares two gatherings. Volatile facts and the order of lists are ignored. Facts that only one gathering has are
+/// ignored too, unless both gathered the same subset.
 pub fn changes(old: Facts<'_>, new: Facts<'_>) -> Changes {
     let mut found = Changes::default();
     let same_subset = old.get("gather_subset") == new.get("gather_subset");
@@ -119,7 +119,7 @@ fn compare(path: &str, name: &str, old: Option<&Value>, new: Option<&Value>, fou
     });
 }
 
-/// The members of an object, or of a list of objects that have a name each.
+/// Returns the members of an object, or of a list of objects that each have a name.
 fn members(value: &Value) -> Option<BTreeMap<String, &Value>> {
     match value {
         Value::Object(map) => Some(

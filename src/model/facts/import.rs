@@ -1,40 +1,38 @@
-//! Facts that somebody else gathered: what `ansible -m setup` printed, and the files of fact caches.
+//! Facts gathered elsewhere: the output of `ansible -m setup`, and the files of fact caches.
 
 use serde_json::{Deserializer, Map, Value};
 
-/// What is there of one host.
+/// The imported data of one host.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Imported {
-    /// The host's inventory name.
+    /// The inventory name.
     pub host: String,
-    /// Its facts, or why there are none.
+    /// The facts, or the reason why there are none.
     pub facts: Result<Map<String, Value>, String>,
 }
 
-/// Why nothing can be read.
+/// The error of input that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ImportError {
-    /// There is no host in it.
+    /// The input contains no host.
     #[error(
-        "no host's facts are in it: want what `ansible all -m setup` prints, lines like \"web1 | SUCCESS => {{\" before the JSON"
+        "no facts found: want the output of `ansible all -m setup`, with lines like \"web1 | SUCCESS => {{\" before the JSON"
     )]
     Nothing,
-    /// What stands behind a host's line is not JSON.
+    /// The text after a host's line is not JSON.
     #[error("line {line}: the facts of {host} are not JSON: {why}")]
     Json {
-        /// Where, from 1.
+        /// The line number, from 1.
         line: usize,
-        /// Whose.
         host: String,
-        /// What is wrong.
         why: String,
     },
-    /// A file of a cache is not what a cache writes.
+    /// A file of a fact cache is invalid.
     #[error("{0}")]
     Cache(String),
 }
 
-/// Reads what `ansible … -m setup` printed, on one line for each host or on many. Other lines are passed over.
+/// Reads the output of `ansible … -m setup`, with one line or many lines for each host. Other lines are ignored.
 ///
 /// *Source*: ansible-core's `minimal` and `oneline` callbacks: `HOST | SUCCESS => {…}`, `HOST | UNREACHABLE! => {…}`.
 pub fn setup_output(text: &str) -> Result<Vec<Imported>, ImportError> {
@@ -42,7 +40,7 @@ pub fn setup_output(text: &str) -> Result<Vec<Imported>, ImportError> {
     let mut at = 0;
     while at < text.len() {
         let line = text[at..].split_inclusive('\n').next().unwrap_or_default();
-        let Some((host, well, json)) = header(line) else {
+        let Some((host, succeeded, json)) = header(line) else {
             at += line.len();
             continue;
         };
@@ -56,11 +54,11 @@ pub fn setup_output(text: &str) -> Result<Vec<Imported>, ImportError> {
         let value = match values.next() {
             Some(Ok(value)) => value,
             Some(Err(e)) => return Err(error(e.to_string())),
-            None => return Err(error("there is nothing".to_owned())),
+            None => return Err(error("the JSON is missing".to_owned())),
         };
         found.push(Imported {
             host: host.to_owned(),
-            facts: facts_of(value, well),
+            facts: facts_of(value, succeeded),
         });
         at = begin + values.byte_offset();
     }
@@ -70,40 +68,40 @@ pub fn setup_output(text: &str) -> Result<Vec<Imported>, ImportError> {
     Ok(found)
 }
 
-/// The host, whether it answered well, and where the JSON begins.
+/// Parses a line with a host: returns the host, whether the module succeeded, and the offset of the JSON.
 fn header(line: &str) -> Option<(&str, bool, usize)> {
     let (host, rest) = line.split_once(" | ")?;
-    let (said, _) = rest.split_once(" => ")?;
-    let json = line.len() - rest.len() + said.len() + " => ".len();
+    let (status, _) = rest.split_once(" => ")?;
+    let json = line.len() - rest.len() + status.len() + " => ".len();
     let plain = !host.is_empty() && !host.contains(char::is_whitespace);
-    (plain && line[json..].starts_with('{')).then_some((host, said.starts_with("SUCCESS"), json))
+    (plain && line[json..].starts_with('{')).then_some((host, status.starts_with("SUCCESS"), json))
 }
 
-fn facts_of(value: Value, well: bool) -> Result<Map<String, Value>, String> {
+fn facts_of(value: Value, succeeded: bool) -> Result<Map<String, Value>, String> {
     let Value::Object(mut map) = value else {
-        return Err("it is no object".to_owned());
+        return Err("it is not an object".to_owned());
     };
     match map.remove("ansible_facts") {
-        Some(Value::Object(facts)) if well => Ok(facts),
+        Some(Value::Object(facts)) if succeeded => Ok(facts),
         _ => Err(match map.get("msg").and_then(Value::as_str) {
-            Some(said) => said.trim().to_owned(),
+            Some(message) => message.trim().to_owned(),
             None => "it has no ansible_facts".to_owned(),
         }),
     }
 }
 
-/// What a fact cache of ansible-core 2.19 begins the names of its files with.
+/// The prefix of file names in a fact cache of ansible-core 2.19.
 const CACHE_PREFIX: &str = "s1_";
 
-/// Reads one file of a fact cache (`jsonfile`), or of `ansible -m setup --tree`. Its name is the host's.
+/// Reads one file of a fact cache (`jsonfile`), or of `ansible -m setup --tree`. Its name is that of the host.
 ///
-/// *Source*: until 2.18 the file holds the facts; since 2.19 its name begins with `s1_`, and it holds
-/// `{"__payload__": "the facts as JSON in a text"}`.
+/// *Source*: until 2.18 the file contains the facts; since 2.19 its name begins with `s1_`, and it contains
+/// `{"__payload__": "the facts as JSON in a string"}`.
 pub fn cache_file(name: &str, content: &[u8]) -> Result<Imported, ImportError> {
     let wrong = |why: &str| ImportError::Cache(format!("{name}: {why}"));
     let parse = |json: &[u8]| match serde_json::from_slice(json) {
         Ok(Value::Object(map)) => Ok(map),
-        Ok(_) => Err(wrong("it is no JSON object")),
+        Ok(_) => Err(wrong("it is not a JSON object")),
         Err(e) => Err(wrong(&e.to_string())),
     };
     let mut map = parse(content)?;
@@ -111,7 +109,7 @@ pub fn cache_file(name: &str, content: &[u8]) -> Result<Imported, ImportError> {
     if let Some(payload) = map.remove("__payload__") {
         let payload = payload
             .as_str()
-            .ok_or_else(|| wrong("its __payload__ is no text"))?;
+            .ok_or_else(|| wrong("its __payload__ is not a string"))?;
         map = parse(payload.as_bytes())?;
         host = name.strip_prefix(CACHE_PREFIX).unwrap_or(name);
     }
@@ -204,8 +202,11 @@ web3 | FAILED! => {
             );
         }
         for (content, why) in [
-            ("[]", "web1: it is no JSON object"),
-            (r#"{"__payload__": 7}"#, "web1: its __payload__ is no text"),
+            ("[]", "web1: it is not a JSON object"),
+            (
+                r#"{"__payload__": 7}"#,
+                "web1: its __payload__ is not a string",
+            ),
             (
                 r#"{"__payload__": "no"}"#,
                 "web1: expected ident at line 1 column 2",

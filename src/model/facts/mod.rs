@@ -1,9 +1,9 @@
-//! What Ansible found on a host, and what of it becomes metrics. Pure.
+//! Ansible's facts about hosts, and the metrics derived from them. Pure.
 //!
-//! - [`Facts`]: one host's facts, whatever Ansible, system and decade they come from.
-//! - `reader`: one value of them, in whatever type it came.
-//! - [`changes`]: what is different from the last time. [`setup_output`], [`cache_file`]: facts that others gathered.
-//! - [`series`]: the metrics of one host; `network`, `storage`: those that a host has several of.
+//! - [`Facts`]: one host's facts, from any version of Ansible and any operating system.
+//! - `reader`: reads single values, whatever their type.
+//! - [`changes`]: the differences from the last gathering. [`setup_output`], [`cache_file`]: facts gathered elsewhere.
+//! - [`series`]: the metrics of one host; `network`, `storage`: those with several series per host.
 
 mod aliases;
 mod changes;
@@ -25,31 +25,30 @@ pub use import::{ImportError, Imported, cache_file, setup_output};
 pub use options::{ExtraFact, HostOptions};
 pub use series::{FAMILIES, Family, NoNumber, Sample, Series, extra, series};
 
-/// The facts of one host, and when they came.
+/// The facts of one host with the time of their gathering.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HostFacts {
-    /// Its inventory name.
+    /// The inventory name.
     pub host: String,
-    /// When they were gathered.
     pub gathered_at: DateTime<Utc>,
-    /// Whether they came straight from the host, so that its clock can be set against ours.
+    /// Whether the facts came directly from the host, so that its clock can be compared with ours.
     pub live: bool,
     /// The value of `ansible_facts`.
     pub facts: Map<String, Value>,
 }
 
-/// One host's facts.
+/// Read access to one host's facts.
 ///
 /// *Shape*: the object that `gather_facts` returns as `ansible_facts`. Names may begin with `ansible_`, as modules
-/// return them, or not, as fact caches of other tools keep them.
+/// return them, or not, as fact caches of other tools store them.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts<'a>(&'a Map<String, Value>);
 
-/// What all names begin with that a module returns.
+/// The prefix of all names that modules return.
 const PREFIX: &str = "ansible_";
 
 impl<'a> Facts<'a> {
-    /// Takes facts as they came: bare, or as the value of `ansible_facts`.
+    /// Wraps facts: bare ones, or the value of `ansible_facts`.
     pub fn new(map: &'a Map<String, Value>) -> Self {
         match map.get("ansible_facts") {
             Some(Value::Object(inner)) => Self(inner),
@@ -57,7 +56,7 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// A fact by its name without `ansible_`. `null` is none.
+    /// Returns a fact by its name without `ansible_`. `null` counts as absent.
     pub fn get(&self, name: &str) -> Option<&'a Value> {
         let value = self
             .0
@@ -66,7 +65,7 @@ impl<'a> Facts<'a> {
         (!value.is_null()).then_some(value)
     }
 
-    /// A value by its path: names with dots between; the name of a fact with or without `ansible_`.
+    /// Returns a value by its path: names with dots between them; the first one with or without `ansible_`.
     pub fn path(&self, path: &str) -> Option<&'a Value> {
         let mut names = path.split('.');
         let first = names.next()?;
@@ -81,7 +80,7 @@ impl<'a> Facts<'a> {
         (!value.is_null()).then_some(value)
     }
 
-    /// Every fact, its name without `ansible_`.
+    /// Iterates over all facts, with names without `ansible_`.
     pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a Value)> {
         let facts = self.0.iter();
         facts.map(|(name, value)| (name.strip_prefix(PREFIX).unwrap_or(name), value))

@@ -1,4 +1,4 @@
-//! The interfaces of a host.
+//! The network interfaces of a host.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -8,21 +8,20 @@ use serde_json::{Map, Value};
 use super::Facts;
 use super::reader::Reader;
 
-/// Scopes of IPv6 addresses that mean something on one link only.
+/// Scopes of IPv6 addresses that are valid on one link only.
 const LOCAL_SCOPES: [&str; 2] = ["link", "host"];
 
-/// One interface.
 pub(super) struct Interface<'a> {
-    /// Its name as the system calls it.
+    /// The system's name of the interface.
     pub device: String,
-    /// All that is known of it.
+    /// The facts of the interface.
     pub of: &'a Map<String, Value>,
 }
 
-/// The loopback's names, where nothing else is said of it.
+/// The names of the loopback interface, for facts that do not identify it otherwise.
 const LOOPBACKS: [&str; 2] = ["lo", "lo0"];
 
-/// The interfaces that the facts describe, in no particular order; the loopback is left out.
+/// Returns the interfaces in the facts, in no particular order, without the loopback.
 pub(super) fn interfaces<'a>(facts: Facts<'a>, reader: &Reader) -> Vec<Interface<'a>> {
     let mut seen = BTreeSet::new();
     let named = reader.list(facts.get("interfaces"));
@@ -40,7 +39,7 @@ pub(super) fn interfaces<'a>(facts: Facts<'a>, reader: &Reader) -> Vec<Interface
     };
     for item in named {
         match item {
-            // The key of an interface's fact turns what a name of Ansible's may not hold into `_`.
+            // The key of an interface's fact has `_` for characters that a variable's name must not contain.
             Value::String(name) => {
                 let key: String = name
                     .chars()
@@ -50,7 +49,7 @@ pub(super) fn interfaces<'a>(facts: Facts<'a>, reader: &Reader) -> Vec<Interface
                     take(Some(name), of);
                 }
             }
-            // Windows describes them here.
+            // Windows lists the interfaces as objects here.
             Value::Object(of) => {
                 let name = ["connection_name", "interface_name"]
                     .iter()
@@ -65,7 +64,8 @@ pub(super) fn interfaces<'a>(facts: Facts<'a>, reader: &Reader) -> Vec<Interface
     found
 }
 
-/// By its type on Linux and most BSDs; AIX, Solaris and old OpenBSD say it in the flags, of the interface or of each address.
+/// Detects the loopback by its type on Linux and most BSDs; AIX, Solaris and old OpenBSD have a flag on the interface
+/// or on each address.
 fn is_loopback(of: &Map<String, Value>) -> bool {
     let flagged = |of: &Map<String, Value>| {
         let flags = of.get("flags").and_then(Value::as_array);
@@ -82,11 +82,11 @@ fn is_loopback(of: &Map<String, Value>) -> bool {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Address {
     pub address: IpAddr,
-    /// Whether the host reaches others from here.
+    /// Whether this is the default source address.
     pub default: bool,
 }
 
-/// The addresses of an interface by which others could reach the host.
+/// Returns the addresses of an interface at which the host may be reachable.
 pub(super) fn addresses(
     facts: Facts<'_>,
     interface: &Interface<'_>,
@@ -96,7 +96,7 @@ pub(super) fn addresses(
         let default = facts.get(name)?.as_object()?;
         default.get("address")?.as_str()?.parse::<IpAddr>().ok()
     });
-    // Windows names the gateway with the interface.
+    // Windows lists the gateway with the interface.
     let gateway = interface.of.get("default_gateway").and_then(Value::as_str);
     let gateway = gateway.and_then(|gateway| gateway.split('%').next()?.parse::<IpAddr>().ok());
     let mut found = BTreeSet::new();
@@ -109,7 +109,7 @@ pub(super) fn addresses(
         let Some(text) = reader.text(of.get("address")) else {
             return;
         };
-        // FreeBSD and macOS write the device behind an address of the link: fe80::1%em0.
+        // FreeBSD and macOS append the device to a link-local address: fe80::1%em0.
         match text.split('%').next().unwrap_or_default().parse::<IpAddr>() {
             Ok(address) if address.is_loopback() || is_link_local(address) => {}
             Ok(address) => {

@@ -1,15 +1,16 @@
-//! Which host metrics are shown.
+//! The selection of host metrics.
 
-/// Which host metrics are shown.
+/// The selection of host metrics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostOptions {
-    /// Only these, where any is named: names without `promansible_host_`; a `*` at the end stands for any rest.
+    /// Only these metrics, unless empty: names without `promansible_host_`; a trailing `*` matches any suffix.
     pub only: Vec<String>,
-    /// Never these.
+    /// Never these metrics.
     pub never: Vec<String>,
-    /// Further ones, of facts that are numbers.
+    /// Additional metrics from facts that are numbers.
     pub extra: Vec<ExtraFact>,
-    /// How many series one host may have of each metric, such as a mount each; what goes beyond is left out and counted.
+    /// The maximum number of series of one metric per host, such as one per mount. Further series are dropped and
+    /// counted.
     pub limit: usize,
 }
 
@@ -27,19 +28,19 @@ impl Default for HostOptions {
 /// A fact that becomes a gauge `promansible_host_<name>{host}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExtraFact {
-    /// The gauge's name, without `promansible_host_`.
+    /// The name of the gauge without `promansible_host_`.
     pub name: String,
-    /// What it says.
+    /// The HELP text.
     pub help: String,
-    /// Where the number is: names with dots between, `ansible_local.backup.age_seconds`.
+    /// The path of the number: names with dots between them, `ansible_local.backup.age_seconds`.
     pub path: String,
 }
 
 impl HostOptions {
-    /// A machine with containers has some hundred mounts and interfaces.
+    /// The default limit: a machine with containers has some hundred mounts and interfaces.
     pub const LIMIT: usize = 500;
 
-    /// Whether a host metric is shown: its name without `promansible_host_`.
+    /// Returns whether a host metric is selected. `name` is without `promansible_host_`.
     pub fn shows(&self, name: &str) -> bool {
         let named = |list: &[String]| {
             list.iter().any(|pattern| match pattern.strip_suffix('*') {

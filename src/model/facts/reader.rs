@@ -1,15 +1,15 @@
-//! One value of the facts: what it must mean, in whatever type it came.
+//! Reads single values of the facts, whatever their type.
 //!
-//! What is missing is no news. What is there and cannot be what it should be is counted, so that somebody can look.
+//! Missing values are ignored. Values of the wrong kind are counted, so that the problem is visible.
 
 use std::cell::Cell;
 
 use serde_json::{Map, Value};
 
-/// No machine has more of anything, and in any unit it stays a number.
+/// The largest accepted number. No real quantity exceeds it, and it stays finite in any unit.
 const LARGEST: f64 = 1e24;
 
-/// Reads values, and counts those that were not understood.
+/// Reads values and counts those that could not be parsed.
 #[derive(Debug, Default)]
 pub(super) struct Reader {
     not_understood: Cell<u64>,
@@ -25,7 +25,8 @@ impl Reader {
         None
     }
 
-    /// A number, or a text that holds one. Old releases and some systems wrote `"2048"`; and some say "NA" for none.
+    /// Reads a number, or a string that contains one. Old releases and some systems write `"2048"`, and some write "NA"
+    /// for none.
     pub(super) fn number(&self, value: Option<&Value>) -> Option<f64> {
         let number = match value? {
             Value::Null => return None,
@@ -40,7 +41,7 @@ impl Reader {
         }
     }
 
-    /// A number that cannot be negative. Linux says −1 where it does not know.
+    /// Reads a number that cannot be negative. Linux reports −1 for unknown.
     pub(super) fn amount(&self, value: Option<&Value>) -> Option<f64> {
         match self.number(value)? {
             number if number >= 0.0 => Some(number),
@@ -49,7 +50,7 @@ impl Reader {
         }
     }
 
-    /// A text for a label; a number or a boolean as it is written, "NA" and its like as nothing.
+    /// Reads a string for a label. Numbers and booleans are kept as written; "NA" and the like count as missing.
     pub(super) fn text(&self, value: Option<&Value>) -> Option<String> {
         match value? {
             Value::Null => None,
@@ -61,7 +62,7 @@ impl Reader {
         }
     }
 
-    /// A yes or no, in Ansible's and Python's words.
+    /// Reads a boolean in the notations of Ansible and Python.
     pub(super) fn truth(&self, value: Option<&Value>) -> Option<bool> {
         match value? {
             Value::Null => None,
@@ -81,7 +82,7 @@ impl Reader {
         }
     }
 
-    /// The members of an object. An empty list is how some systems write an empty object.
+    /// Reads an object. Some systems write an empty object as an empty list.
     pub(super) fn object<'a>(&self, value: Option<&'a Value>) -> Option<&'a Map<String, Value>> {
         match value? {
             Value::Null => None,
@@ -92,7 +93,7 @@ impl Reader {
         }
     }
 
-    /// The items of a list.
+    /// Reads a list.
     pub(super) fn list<'a>(&self, value: Option<&'a Value>) -> &'a [Value] {
         match value {
             None | Some(Value::Null) => &[],
@@ -104,7 +105,7 @@ impl Reader {
     }
 }
 
-/// What stands where there is nothing.
+/// Returns whether a text is a placeholder for a missing value.
 fn is_nothing(text: &str) -> bool {
     let text = text.trim();
     text.is_empty()
@@ -113,7 +114,7 @@ fn is_nothing(text: &str) -> bool {
             .any(|word| text.eq_ignore_ascii_case(word))
 }
 
-/// Longer texts are no labels.
+/// The maximum length of a label value.
 const LABEL_CHARS: usize = 200;
 
 fn label(text: &str) -> String {

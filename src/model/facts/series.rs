@@ -1,4 +1,4 @@
-//! The metrics of one host.
+//! The metrics derived from one host's facts.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -10,14 +10,14 @@ use super::reader::Reader;
 use super::storage::{disks, mounts};
 use super::{Facts, HostFacts};
 
-/// A gauge `promansible_host_<name>`, with the label `host` before these.
+/// A gauge `promansible_host_<name>`, with the label `host` before the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Family {
-    /// Its name, without `promansible_host_`.
+    /// Without the prefix `promansible_host_`.
     pub name: &'static str,
-    /// What it says.
+    /// The HELP text.
     pub help: &'static str,
-    /// Its labels after `host`.
+    /// The labels after `host`.
     pub labels: &'static [&'static str],
 }
 
@@ -26,7 +26,7 @@ macro_rules! families {
         #[allow(non_camel_case_types, clippy::upper_case_acronyms)]
         #[derive(Clone, Copy)]
         enum Of { $($id),* }
-        /// Every family, in the order of their names.
+        /// All families, sorted by name.
         pub const FAMILIES: &[Family] = &[
             $(Family { name: stringify!($id), help: $help, labels: &[$(stringify!($label)),*] }),*
         ];
@@ -34,67 +34,65 @@ macro_rules! families {
 }
 
 families! {
-    apparmor_info "A constant 1, labelled with the state of AppArmor." [status];
-    boot_time_seconds "When the host was started." [];
-    clock_offset_seconds "How far the host's clock was ahead of ours when the facts arrived; the way of the facts, a few seconds, makes it smaller." [];
-    disk_size_bytes "The size of a disk." [device, model, rotational];
-    dmi_info "A constant 1, labelled with what the firmware says of the machine." [vendor, product, form_factor];
-    dns_nameservers "How many name servers the host is configured to ask." [];
-    facts_timestamp_seconds "When the facts of the host were gathered." [];
-    filesystem_avail_bytes "Space for ordinary users on a mounted file system." [device, fstype, mountpoint];
-    filesystem_size_bytes "The size of a mounted file system." [device, fstype, mountpoint];
-    load1 "The load over one minute." [];
-    memory_free_bytes "Memory that nothing uses, not even as a cache." [];
-    memory_total_bytes "The size of the memory." [];
+    apparmor_info "A constant 1, labelled with the status of AppArmor." [status];
+    boot_time_seconds "Boot time of the host." [];
+    clock_offset_seconds "How far the host's clock was ahead of promansible's when the facts arrived, less their transfer time of a few seconds." [];
+    disk_size_bytes "Size of a disk." [device, model, rotational];
+    dmi_info "A constant 1, labelled with the machine's vendor, product and form factor, as its firmware reports them." [vendor, product, form_factor];
+    dns_nameservers "Number of configured name servers." [];
+    facts_timestamp_seconds "Timestamp of the last gathering of the host's facts." [];
+    filesystem_avail_bytes "Space available to ordinary users on a mounted file system." [device, fstype, mountpoint];
+    filesystem_size_bytes "Size of a mounted file system." [device, fstype, mountpoint];
+    load1 "Load average over one minute." [];
+    memory_free_bytes "Free memory, not counting caches." [];
+    memory_total_bytes "Total memory." [];
     network_info "A constant 1 for each address, labelled with its interface and whether the host reaches others from it." [device, address, mac, default];
-    network_mtu_bytes "The largest packet of an interface." [device];
-    network_speed_bytes "The speed of an interface, in bytes a second." [device];
+    network_mtu_bytes "Maximum transmission unit of an interface." [device];
+    network_speed_bytes "Speed of an interface, in bytes per second." [device];
     network_up "Whether an interface is up." [device];
     os_info "A constant 1, labelled with the operating system." [distribution, version, release, family];
     processor_cores "Cores of each processor." [];
     python_info "A constant 1, labelled with the version of the Python that Ansible used." [version];
-    selinux_info "A constant 1, labelled with the state of SELinux." [status, mode];
-    service_manager_info "A constant 1, labelled with what manages the services." [name];
-    swap_free_bytes "Swap space that nothing uses." [];
-    swap_total_bytes "The size of the swap space." [];
-    uname_info "A constant 1, labelled with the kernel's release and the machine's kind." [kernel, machine];
+    selinux_info "A constant 1, labelled with the status and mode of SELinux." [status, mode];
+    service_manager_info "A constant 1, labelled with the service manager." [name];
+    swap_free_bytes "Free swap space." [];
+    swap_total_bytes "Total swap space." [];
+    uname_info "A constant 1, labelled with the kernel release and the machine type." [kernel, machine];
     vcpus "Processors as the scheduler counts them." [];
-    virtualization_info "A constant 1, labelled with the kind of virtualization and the part that the host has in it." [virt_type, virt_role];
+    virtualization_info "A constant 1, labelled with the type of virtualization and the host's role in it." [virt_type, virt_role];
 }
 
-/// One value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
-    /// The place of its family in [`FAMILIES`].
+    /// The index of the family in [`FAMILIES`].
     pub family: usize,
-    /// The values of the family's labels, in their order.
+    /// The values of the family's labels, in the same order.
     pub labels: Vec<String>,
-    /// The value.
     pub value: f64,
 }
 
 /// The metrics of one host.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Series {
-    /// At most one for each family and label values.
+    /// At most one sample for each family and set of label values.
     pub samples: Vec<Sample>,
-    /// How many values could not be what they should be.
+    /// The number of values that could not be parsed.
     pub not_understood: u64,
-    /// Family → how many samples were left out, because the host has more than the limit.
+    /// Family → number of samples dropped because the host exceeds the limit.
     pub dropped: BTreeMap<usize, u64>,
 }
 
 const MIB: f64 = 1_048_576.0;
 
-/// Mbit/s in bytes a second.
+/// One Mbit/s in bytes per second.
 const MEGABIT: f64 = 125_000.0;
 
-/// Makes the metrics of one host. Nothing in the facts can break it: what is not understood is left out and counted, and
-/// so is what goes beyond `limit` samples of one family.
+/// Derives the metrics of one host. No facts can make it fail: values that cannot be parsed are omitted and counted,
+/// and so are samples beyond `limit` in one family.
 pub fn series(of: &HostFacts, limit: usize) -> Series {
     let facts = Facts::new(&of.facts);
     let reader = Reader::default();
-    let mut made = Made::new(limit);
+    let mut made = Samples::new(limit);
     system(facts, &reader, &mut made);
     sizes(facts, &reader, &mut made);
     times(facts, of, &reader, &mut made);
@@ -118,11 +116,11 @@ pub fn series(of: &HostFacts, limit: usize) -> Series {
     }
 }
 
-/// A value is there, and is no number and no yes or no.
+/// The value exists, but is neither a number nor a boolean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoNumber;
 
-/// The number, or yes or no, that a path leads to, if it leads anywhere.
+/// Returns the number or boolean at a path; `None` if there is no value.
 pub fn extra(facts: Facts<'_>, path: &str) -> Result<Option<f64>, NoNumber> {
     let reader = Reader::default();
     let value = facts.path(path);
@@ -137,8 +135,8 @@ pub fn extra(facts: Facts<'_>, path: &str) -> Result<Option<f64>, NoNumber> {
     }
 }
 
-/// Samples, no two of one family with equal labels: of a thing that the facts repeat the first is shown.
-struct Made {
+/// Collects samples. No two samples of one family have equal labels: of duplicates in the facts, the first is kept.
+struct Samples {
     samples: Vec<Sample>,
     seen: HashSet<(usize, Vec<String>)>,
     limit: usize,
@@ -146,7 +144,7 @@ struct Made {
     dropped: BTreeMap<usize, u64>,
 }
 
-impl Made {
+impl Samples {
     fn new(limit: usize) -> Self {
         Self {
             samples: Vec::new(),
@@ -176,7 +174,7 @@ impl Made {
         }
     }
 
-    /// A constant 1, where anything is known.
+    /// Adds a constant 1 if any label has a value.
     fn info<const N: usize>(&mut self, of: Of, labels: [Option<String>; N]) {
         if labels.iter().any(Option::is_some) {
             self.put(of, &labels.map(Option::unwrap_or_default), Some(1.0));
@@ -184,7 +182,7 @@ impl Made {
     }
 }
 
-fn system(facts: Facts<'_>, reader: &Reader, made: &mut Made) {
+fn system(facts: Facts<'_>, reader: &Reader, made: &mut Samples) {
     let text = |name: &str| reader.text(facts.get(name));
     made.info(
         Of::os_info,
@@ -216,7 +214,7 @@ fn system(facts: Facts<'_>, reader: &Reader, made: &mut Made) {
     );
     made.info(Of::python_info, [text("python_version")]);
     made.info(Of::service_manager_info, [text("service_mgr")]);
-    // SELinux is `false` where Python has no library for it.
+    // The fact `selinux` is `false` if Python has no library for it.
     if let Some(selinux) = facts.get("selinux").filter(|value| value.is_object()) {
         let of = reader.object(Some(selinux));
         let text = |name| reader.text(of.and_then(|of| of.get(name)));
@@ -227,7 +225,7 @@ fn system(facts: Facts<'_>, reader: &Reader, made: &mut Made) {
     }
 }
 
-fn sizes(facts: Facts<'_>, reader: &Reader, made: &mut Made) {
+fn sizes(facts: Facts<'_>, reader: &Reader, made: &mut Samples) {
     let amount = |name: &str| reader.amount(facts.get(name));
     for (of, name) in [
         (Of::memory_total_bytes, "memtotal_mb"),
@@ -257,8 +255,8 @@ fn sizes(facts: Facts<'_>, reader: &Reader, made: &mut Made) {
     }
 }
 
-/// The BSDs and Solaris have no `processor_vcpus`: what they count are processors. Where Solaris and NetBSD know of
-/// sockets they count those, and all cores beside them.
+/// The BSDs and Solaris have no `processor_vcpus`: their `processor_count` counts processors. Where Solaris and NetBSD
+/// know about sockets, they count sockets there, and all cores separately.
 fn vcpus(facts: Facts<'_>, reader: &Reader) -> Option<f64> {
     let amount = |name: &str| reader.amount(facts.get(name));
     let is_one_of = |names: &[&str]| {
@@ -285,10 +283,10 @@ fn vcpus(facts: Facts<'_>, reader: &Reader) -> Option<f64> {
 /// Systems whose `processor_count` is the number of processors.
 const COUNT_PROCESSORS: [&str; 3] = ["FreeBSD", "OpenBSD", "DragonFly"];
 
-/// Systems where it may be the number of sockets.
+/// Systems whose `processor_count` may be the number of sockets.
 const COUNT_SOCKETS: [&str; 3] = ["NetBSD", "SunOS", "Solaris"];
 
-fn times(facts: Facts<'_>, of: &HostFacts, reader: &Reader, made: &mut Made) {
+fn times(facts: Facts<'_>, of: &HostFacts, reader: &Reader, made: &mut Samples) {
     let ours = seconds(of.gathered_at);
     made.put(Of::facts_timestamp_seconds, &[], Some(ours));
     let date_time = reader.object(facts.get("date_time"));
@@ -308,7 +306,7 @@ fn times(facts: Facts<'_>, of: &HostFacts, reader: &Reader, made: &mut Made) {
         );
     }
     let uptime = reader.amount(facts.get("uptime_seconds"));
-    // Both are the host's own, so that a wrong clock does not make them disagree.
+    // Both values come from the host's own clock, so a wrong clock does not distort the difference.
     let epoch = date_time.and_then(|of| reader.amount(of.get("epoch")));
     made.put(
         Of::boot_time_seconds,
@@ -317,7 +315,7 @@ fn times(facts: Facts<'_>, of: &HostFacts, reader: &Reader, made: &mut Made) {
     );
 }
 
-fn network(facts: Facts<'_>, reader: &Reader, made: &mut Made) {
+fn network(facts: Facts<'_>, reader: &Reader, made: &mut Samples) {
     for interface in interfaces(facts, reader) {
         let of = interface.of;
         let device = [interface.device.clone()];
@@ -328,7 +326,7 @@ fn network(facts: Facts<'_>, reader: &Reader, made: &mut Made) {
             &device,
             reader.amount(of.get("speed")).map(|mbit| mbit * MEGABIT),
         );
-        // How Ansible says on BSD, AIX and Solaris that it has none.
+        // Ansible reports "unknown" for a missing address on BSD, AIX and Solaris.
         let mac = reader.text(of.get("macaddress"));
         let mac = mac.filter(|mac| mac != "unknown").unwrap_or_default();
         let addresses = addresses(facts, &interface, reader);
@@ -350,7 +348,7 @@ fn network(facts: Facts<'_>, reader: &Reader, made: &mut Made) {
     }
 }
 
-/// Linux says it outright; BSD and macOS give the medium's status.
+/// Returns whether an interface is up. Linux reports it directly; BSD and macOS report the status of the medium.
 fn is_up(of: &Map<String, Value>, reader: &Reader) -> Option<bool> {
     match of.get("active") {
         Some(active) => reader.truth(Some(active)),

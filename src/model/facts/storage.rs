@@ -10,7 +10,7 @@ pub(super) struct Mount {
     pub device: String,
     pub fstype: String,
     pub mountpoint: String,
-    /// Absent where the mount did not answer in time.
+    /// Absent if the mount did not respond in time.
     pub size: Option<f64>,
     pub available: Option<f64>,
 }
@@ -39,16 +39,16 @@ pub(super) struct Disk {
     pub size: f64,
 }
 
-/// What a sector has, whatever the disk's own are: so Linux counts in `/sys/block`.
+/// The unit of sizes in Linux's `/sys/block`, regardless of the disk's own sector size.
 const SECTOR_BYTES: f64 = 512.0;
 
 pub(super) fn disks(facts: Facts<'_>, reader: &Reader) -> Vec<Disk> {
-    // OpenBSD lists the names alone.
+    // OpenBSD lists only the names.
     let devices = facts.get("devices").filter(|devices| !devices.is_array());
     let devices = reader.object(devices).into_iter().flatten();
     devices
         .filter_map(|(device, of)| {
-            // FreeBSD lists the partitions of each disk, and no sizes.
+            // FreeBSD lists the partitions of each disk without sizes.
             let Value::Object(of) = of else { return None };
             let size = reader.amount(of.get("sectors"))? * SECTOR_BYTES;
             (size > 0.0).then(|| Disk {

@@ -22,7 +22,7 @@ fn read(name: &str) -> Map<String, Value> {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
-/// The metrics as they would stand on a page, a line each, without the labels' host.
+/// The metrics as lines of a page, without the label `host`.
 fn lines(map: &Map<String, Value>) -> Vec<String> {
     let made = series(&host(map), HostOptions::LIMIT);
     assert_eq!(made.not_understood, 0, "{:?}", made.samples);
@@ -84,7 +84,7 @@ fn one_host_has_no_more_series_of_a_family_than_the_limit() {
     assert_eq!(shown(of("memory_total_bytes")), 1);
     let dropped: Vec<(usize, u64)> = made.dropped.into_iter().collect();
     assert_eq!(dropped, [(avail, 50_900), (size, 50_900)]);
-    // What stands twice is one series, and is not counted.
+    // A duplicate is one series, and is not counted.
     let again = json!({"ansible_mounts": [mounts[0], mounts[0], mounts[0]]});
     let made = series(&host(again.as_object().unwrap()), 1);
     assert!(made.dropped.is_empty(), "{:?}", made.dropped);

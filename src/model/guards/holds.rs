@@ -1,4 +1,4 @@
-//! What is paused, held and open, and by whom.
+//! The pause, host holds, storm holds and open circuits.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,81 +10,77 @@ use crate::model::guards::Refused;
 use crate::model::guards::after;
 use crate::model::run::{Run, RunId, Skip};
 
-/// The name that stands for all bindings. No binding has it.
+/// The name for all bindings. No binding has this name.
 pub const ALL: &str = "";
 
-/// How soon to look again where a role is being tried out.
+/// How long to wait while a role is being tested.
 const TRYING: TimeDelta = TimeDelta::minutes(1);
 
-/// The red button: nothing is started.
+/// A pause of everything: no run starts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pause {
-    /// Since when.
     pub since: DateTime<Utc>,
-    /// By whom.
+    /// The user who set it.
     pub by: String,
-    /// Why, in that person's words.
+    /// The user's reason.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub why: String,
 }
 
-/// A host that is left alone.
+/// A host on hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostHold {
-    /// Since when.
     pub since: DateTime<Utc>,
-    /// Until when; `None` means until a person releases it.
+    /// The end; `None` means until a person releases the host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<DateTime<Utc>>,
-    /// By whom.
+    /// The user who set it.
     pub by: String,
-    /// Why, in that person's words.
+    /// The user's reason.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub why: String,
 }
 
-/// A binding, or all, whose runs wait because they would touch too many hosts.
+/// A storm that holds the runs of one binding or of all, because they would affect too many hosts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StormHold {
-    /// Since when.
     pub since: DateTime<Utc>,
-    /// So many hosts would have been touched then.
+    /// The number of hosts that would have been affected.
     pub hosts: usize,
-    /// So many may be.
+    /// The allowed number of hosts.
     pub limit: usize,
 }
 
-/// A role's failures since it last ended well.
+/// A role's failures since its last success.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Streak {
-    /// The hosts on which it failed.
+    /// The hosts on which the role failed.
     pub hosts: BTreeSet<String>,
-    /// Set while it is not run.
+    /// Set while the role is suspended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open: Option<Open>,
 }
 
-/// A role that is not run because it failed too often.
+/// An open circuit: the role is suspended because it failed too often.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Open {
-    /// Since when.
     pub since: DateTime<Utc>,
-    /// When it is tried on one host.
+    /// When the role is tested on one host.
     pub probe_at: DateTime<Utc>,
-    /// The run that tries it.
+    /// The run that tests the role.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe: Option<RunId>,
 }
 
-/// Why a queued run waits for a person.
+/// The reason why a queued run waits for a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Hold {
     /// Everything is paused.
     Paused,
-    /// Too many hosts would be touched.
+    /// Too many hosts would be affected.
     Storm,
-    /// Nobody has consented yet.
+    /// The run has not been approved yet.
     Approval,
 }
 
@@ -92,7 +88,7 @@ impl Hold {
     /// Every reason, for metrics that must exist at zero.
     pub const ALL: [Self; 3] = [Self::Paused, Self::Storm, Self::Approval];
 
-    /// Its label value.
+    /// Returns the label value.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Paused => "paused",
@@ -102,21 +98,21 @@ impl Hold {
     }
 }
 
-/// Whether roles may run.
+/// Whether the circuits of roles allow a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CircuitState {
-    /// They may.
+    /// The roles may run.
     Closed,
-    /// One of them is to be tried on one host.
-    Probe,
-    /// One of them may not.
+    /// One of the roles must be tested on one host.
+    HalfOpen,
+    /// One of the roles is suspended.
     Open(Refused),
 }
 
-/// What is paused, held and open.
+/// The current pause, holds and circuits.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Holds {
-    /// Everything is, if this is set.
+    /// Set while everything is paused.
     pub pause: Option<Pause>,
     /// Host → its hold.
     pub hosts: BTreeMap<String, HostHold>,
@@ -125,13 +121,13 @@ pub struct Holds {
     /// Role → its failures.
     #[serde(rename = "roles")]
     pub streaks: BTreeMap<String, Streak>,
-    /// Binding, or [`ALL`] → the first run that was not made yet when it was last released. Those before count no more.
+    /// Binding, or [`ALL`] → the ID of the next run at the time of its last release. Earlier runs no longer count.
     #[serde(skip)]
     pub released: BTreeMap<String, RunId>,
 }
 
 impl Holds {
-    /// Whether a host is to be left alone.
+    /// Checks that a host is not on hold.
     pub fn host(&self, host: &str, now: DateTime<Utc>) -> Result<(), Refused> {
         let Some(hold) = self.hosts.get(host) else {
             return Ok(());
@@ -154,7 +150,7 @@ impl Holds {
         })
     }
 
-    /// Whether these roles may run.
+    /// Returns the state of the circuits of these roles.
     pub fn gate<'a>(
         &self,
         roles: impl IntoIterator<Item = &'a String>,
@@ -174,22 +170,22 @@ impl Holds {
                 })
             };
             if let Some(run) = open.probe {
-                let why = format!("the role {role} is being tried out by run {run}");
+                let why = format!("run {run} is testing the role {role}");
                 return refused(now + TRYING, why);
             }
             if now < open.probe_at {
                 let why = format!(
-                    "the role {role} failed on {} different hosts in a row, and is not run",
+                    "the role {role} failed on {} different hosts in a row and is suspended",
                     streak.hosts.len()
                 );
                 return refused(open.probe_at, why);
             }
-            gate = CircuitState::Probe;
+            gate = CircuitState::HalfOpen;
         }
         gate
     }
 
-    /// Why a queued run waits for a person.
+    /// Returns why a queued run waits for a person, or `None` if it does not.
     pub fn hold(&self, run: &Run) -> Option<Hold> {
         if self.pause.is_some() {
             return Some(Hold::Paused);
@@ -205,7 +201,7 @@ impl Holds {
             .then_some(Hold::Approval)
     }
 
-    /// Notes that a role failed on a host. Whether it is open now and was not.
+    /// Records the failure of a role on a host. Returns whether that opened the circuit.
     pub fn failed(
         &mut self,
         role: &str,
@@ -214,7 +210,7 @@ impl Holds {
         now: DateTime<Utc>,
     ) -> bool {
         let streak = self.streaks.entry(role.to_owned()).or_default();
-        // More names say no more.
+        // Further names would not change anything.
         if streak.hosts.len() < circuit.failures.max(1) {
             streak.hosts.insert(host.to_owned());
         }
@@ -234,7 +230,7 @@ impl Holds {
         opens
     }
 
-    /// Notes that a role ended well. Whether there was something to forget, and whether it was open.
+    /// Records the success of a role. Returns whether there was a streak to remove, and whether the circuit was open.
     pub fn succeeded(&mut self, role: &str) -> (bool, bool) {
         let streak = self.streaks.remove(role);
         let open = streak.as_ref().is_some_and(|s| s.open.is_some());

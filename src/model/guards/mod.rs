@@ -1,8 +1,11 @@
-//! What keeps remediation from doing harm: limits on how often, how widely and how long in vain it acts. Pure.
+//! The guards that keep remediation from doing harm: limits on its frequency, its extent and its repeated failure.
+//! Pure.
 //!
-//! [`Limits`], [`Storm`], [`Circuit`] and [`Mode`] are what the configuration says; [`State`] is what is remembered: what
-//! ran where and when ([`StartRecord`]), and the [`Holds`] of what is paused, held and open. A decision asks the state, and a start
-//! asks it again, for what was decided may be minutes old.
+//! [`Limits`], [`Storm`], [`Circuit`] and [`Mode`] come from the configuration. [`State`] is the memory: which steps
+//! started
+//! where and when ([`StartRecord`]), and the pause, holds and circuits ([`Holds`]). The state is checked at the
+//! decision, and
+//! again at the start, because a decision may be minutes old.
 
 mod holds;
 mod starts;
@@ -19,27 +22,28 @@ pub use holds::{ALL, CircuitState, Hold, Holds, HostHold, Open, Pause, StormHold
 pub use starts::{Refused, StartHistory, StartRecord, StartRecords, may_start};
 pub use storm_window::StormWindow;
 
-/// How far a time may lie ahead before the clock was set back: those who ask at once are not asked in the order of time.
+/// How far a time may lie in the future before the clock counts as set back: concurrent callers do not arrive in order
+/// of time.
 const SET_BACK: TimeDelta = TimeDelta::seconds(5);
 
-/// Whether runs act.
+/// Whether runs change hosts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// They do.
+    /// Runs change hosts.
     #[default]
     Run,
-    /// They only say what they would change (`--check --diff`).
+    /// Runs only report what they would change (`--check --diff`).
     Check,
-    /// Nothing is run: it is only noted what would have been.
+    /// Nothing runs: decisions are only recorded.
     Observe,
 }
 
 impl Mode {
-    /// Every mode, the weaker the later.
+    /// Every mode, from the strongest to the weakest.
     pub const ALL: [Self; 3] = [Self::Run, Self::Check, Self::Observe];
 
-    /// Its word.
+    /// Returns the name in the configuration.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Run => "run",
@@ -52,35 +56,34 @@ impl Mode {
 /// Limits for one binding on one host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// How long nothing is started there after a start; 0 means no limit.
+    /// The minimum time between starts on the host; 0 means no limit.
     pub cooldown: Duration,
-    /// How often something is started there.
+    /// The maximum number of starts on the host.
     pub attempts: Attempts,
 }
 
 /// How often one step of a binding may run on one host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attempts {
-    /// So often; 0 means no limit.
+    /// The maximum number of runs; 0 means no limit.
     pub max: u32,
-    /// Within this time.
     pub per: Duration,
-    /// And then.
+    /// The action when the attempts are exhausted.
     pub then: Then,
 }
 
-/// What follows when the attempts are exhausted.
+/// The action when the attempts are exhausted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Then {
-    /// Nothing, and it is said so.
+    /// Stop, and notify people.
     Stop,
-    /// The binding's next step, if there is one.
+    /// Continue with the binding's next step, if there is one.
     NextStep,
 }
 
 impl Then {
-    /// Its word.
+    /// Returns the name in the configuration.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Stop => "stop",
@@ -89,22 +92,21 @@ impl Then {
     }
 }
 
-/// On how many hosts remediation may act within a time, before all of it is held.
+/// The number of hosts on which remediation may act within a time before all of it is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Storm {
-    /// On so many hosts; 0 means no limit.
+    /// The maximum number of hosts; 0 means no limit.
     pub max_hosts: usize,
-    /// On so many of a hundred hosts of the inventory; 0 means no limit.
+    /// The maximum percentage of the inventory's hosts; 0 means no limit.
     pub max_percent: usize,
-    /// Within this time.
     pub within: Duration,
 }
 
 impl Storm {
-    /// On how many hosts of an inventory of this size; `None` means no limit.
+    /// Returns the maximum number of hosts for an inventory of this size; `None` means no limit.
     pub fn limit(&self, inventory: usize) -> Option<usize> {
         let hosts = (self.max_hosts > 0).then_some(self.max_hosts);
-        // At least one host may always be helped.
+        // Remediation of one host is always allowed.
         let percent = (self.max_percent > 0).then(|| (inventory * self.max_percent / 100).max(1));
         match (hosts, percent) {
             (Some(hosts), Some(percent)) => Some(hosts.min(percent)),
@@ -113,31 +115,31 @@ impl Storm {
     }
 }
 
-/// When a role that fails is left alone.
+/// The conditions for suspending a role that fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Circuit {
-    /// After it failed on so many different hosts in a row; 0 means never.
+    /// The number of different hosts on which it failed in a row; 0 means never.
     pub failures: usize,
-    /// How long, before it is tried on one host.
+    /// How long the role is suspended before it is tested on one host.
     pub retry_after: Duration,
 }
 
-/// What is remembered.
+/// The state of the guards.
 #[derive(Debug, Clone, Default)]
 pub struct State {
-    /// What ran where, by binding and host.
+    /// The starts, by binding and host.
     pub touches: StartRecords,
-    /// What is paused, held and open.
+    /// The pause, holds and circuits.
     pub book: Holds,
-    /// Where runs were decided lately.
+    /// The hosts of recent decisions.
     pub recent: StormWindow,
-    /// When a role that fails is left alone, as last told.
+    /// The current configuration of circuits.
     pub circuit: Option<Circuit>,
     clock: Option<DateTime<Utc>>,
 }
 
 impl State {
-    /// One that remembers this.
+    /// Creates a state from stored data.
     pub fn new(book: Holds, starts: impl IntoIterator<Item = StartHistory>) -> Self {
         Self {
             book,
@@ -146,7 +148,7 @@ impl State {
         }
     }
 
-    /// Notes the time.
+    /// Records the current time.
     pub fn clock(&mut self, now: DateTime<Utc>) {
         let is_back = self.clock.is_none_or(|clock| now + SET_BACK < clock);
         if is_back {
@@ -157,7 +159,7 @@ impl State {
     }
 }
 
-/// A time so much later.
+/// Adds a duration to a time, saturating.
 pub fn after(at: DateTime<Utc>, time: Duration) -> DateTime<Utc> {
     let time = TimeDelta::from_std(time).unwrap_or(TimeDelta::MAX);
     at.checked_add_signed(time)

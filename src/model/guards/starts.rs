@@ -1,4 +1,4 @@
-//! What ran on which host under which binding, and whether it may run there again.
+//! The starts on each host under each binding, and the check whether a step may start again.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -15,26 +15,23 @@ use crate::model::run::{RunId, Skip};
 /// A start of one step on one host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StartRecord {
-    /// When.
     pub at: DateTime<Utc>,
-    /// Which step, from 1.
+    /// The step, from 1.
     pub step: u32,
-    /// By which run.
     pub run: RunId,
 }
 
-/// Why something may not start on a host.
+/// The reason why a step may not start on a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
-    /// The reason.
     pub reason: Skip,
-    /// When it may, if nothing else comes; `None` if a person has to act.
+    /// When the step may start, if nothing else prevents it; `None` if a person has to act.
     pub until: Option<DateTime<Utc>>,
-    /// The same as a sentence.
+    /// The reason as a sentence.
     pub why: String,
 }
 
-/// Whether a step may start on a host, by what was started there before.
+/// Checks whether a step may start on a host, given the previous starts there.
 pub fn may_start(
     limits: &Limits,
     step: u32,
@@ -42,7 +39,8 @@ pub fn may_start(
     now: DateTime<Utc>,
 ) -> Result<(), Refused> {
     let cooldown = limits.cooldown;
-    // One that lies a little ahead counts as of now: else it would be refused for that long where there is no limit.
+    // A start slightly in the future counts as now: otherwise the step would be refused for that long even without a
+    // limit.
     let touches = || {
         let begun = touches.iter().filter(|t| t.at <= now + SET_BACK);
         begun.map(|t| StartRecord {
@@ -50,7 +48,7 @@ pub fn may_start(
             ..*t
         })
     };
-    // A step that did not help is no reason to wait with the next one.
+    // An earlier step that did not help does not delay the next one.
     let last = touches().filter(|t| t.step >= step).max_by_key(|t| t.at);
     if let Some(last) = last
         && after(last.at, cooldown) > now
@@ -59,9 +57,9 @@ pub fn may_start(
             reason: Skip::Cooldown,
             until: Some(after(last.at, cooldown)),
             why: format!(
-                "run {} began there {} ago, and the cooldown is {}",
+                "run {} started there {} ago, and the cooldown is {}",
                 last.run,
-                words(now - last.at),
+                format_delta(now - last.at),
                 crate::util::units::format_duration(cooldown)
             ),
         });
@@ -71,23 +69,23 @@ pub fn may_start(
     if max == 0 {
         return Ok(());
     }
-    // A start is one, also where the clock was set back and it counts twice.
+    // A run counts once, even if its start was recorded twice because the clock was set back.
     let mut by_run: BTreeMap<RunId, DateTime<Utc>> = BTreeMap::new();
     for touch in touches().filter(|t| t.step == step && after(t.at, attempts.per) > now) {
         let at = by_run.entry(touch.run).or_insert(touch.at);
         *at = touch.at.max(*at);
     }
-    let mut lately: Vec<DateTime<Utc>> = by_run.into_values().collect();
-    lately.sort_unstable();
-    let Some(first) = lately.len().checked_sub(max) else {
+    let mut recent: Vec<DateTime<Utc>> = by_run.into_values().collect();
+    recent.sort_unstable();
+    let Some(first) = recent.len().checked_sub(max) else {
         return Ok(());
     };
     Err(Refused {
         reason: Skip::AttemptsExhausted,
-        until: Some(after(lately[first], attempts.per)),
+        until: Some(after(recent[first], attempts.per)),
         why: format!(
-            "it was tried there {} within {}, and max is {max}",
-            times(lately.len()),
+            "it ran there {} within {}, and the limit is {max}",
+            times(recent.len()),
             crate::util::units::format_duration(attempts.per)
         ),
     })
@@ -101,23 +99,21 @@ fn times(n: usize) -> String {
     }
 }
 
-fn words(time: chrono::TimeDelta) -> String {
+fn format_delta(time: chrono::TimeDelta) -> String {
     let seconds = u64::try_from(time.num_seconds()).unwrap_or(0);
     crate::util::units::format_duration(Duration::from_secs(seconds))
 }
 
-/// What was started on one host under one binding, oldest first.
+/// The starts on one host under one binding, oldest first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StartHistory {
-    /// The binding.
     pub binding: String,
-    /// The host.
     pub host: String,
-    /// As far back as a limit may ask.
+    /// The starts, as far back as the limits need them.
     pub starts: Vec<StartRecord>,
 }
 
-/// The starts, by binding and host.
+/// All starts, by binding and host.
 #[derive(Debug, Clone, Default)]
 pub struct StartRecords(HashMap<String, BTreeMap<String, Vec<StartRecord>>>);
 
@@ -132,14 +128,14 @@ impl FromIterator<StartHistory> for StartRecords {
 }
 
 impl StartRecords {
-    /// What was started on a host under a binding, oldest first.
+    /// Returns the starts on a host under a binding, oldest first.
     pub fn on(&self, binding: &str, host: &str) -> &[StartRecord] {
         let hosts = self.0.get(binding);
         let touches = hosts.and_then(|hosts| hosts.get(host));
         touches.map_or(&[], Vec::as_slice)
     }
 
-    /// Replaces what was started on a host under a binding.
+    /// Replaces the starts on a host under a binding.
     pub fn set(&mut self, binding: &str, host: &str, touches: Vec<StartRecord>) {
         let hosts = self.0.entry(binding.to_owned()).or_default();
         if !touches.is_empty() {
@@ -152,8 +148,8 @@ impl StartRecords {
         }
     }
 
-    /// Adds a start, and lets those go that no limit asks for any more: of each step the newest `max` runs stay, one at least,
-    /// and as many of those that began last by the clock.
+    /// Adds a start, and removes those that no limit needs any more: keeps the newest `max` runs of each step, at least
+    /// one, and as many of those with the latest start time.
     pub fn add(
         &mut self,
         binding: &str,
@@ -176,7 +172,7 @@ impl StartRecords {
         touches
     }
 
-    /// All of them: binding, host, starts.
+    /// Iterates over all: binding, host, starts.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str, &[StartRecord])> {
         self.0.iter().flat_map(|(binding, hosts)| {
             hosts
@@ -185,8 +181,8 @@ impl StartRecords {
         })
     }
 
-    /// Where the clock was set back, what lies ahead of it counts as of now too: else there would be no limit until the clock is
-    /// there again, or one for as long as it was wrong.
+    /// After the clock was set back, starts in the future also count as now. Otherwise there would be no limit until
+    /// the clock reaches them, or a limit for as long as the clock was wrong.
     pub(super) fn count_now(&mut self, now: DateTime<Utc>) {
         for touches in self.0.values_mut().flat_map(BTreeMap::values_mut) {
             let ahead = touches.iter().filter(|t| t.at > now + SET_BACK);

@@ -1,4 +1,4 @@
-//! On how many hosts something was decided to be run lately. What lies ahead of a clock that was set back is lately too.
+//! The hosts of recent decisions to run. Times in the future, after the clock was set back, count as recent too.
 
 use std::collections::HashMap;
 
@@ -7,19 +7,19 @@ use chrono::{DateTime, Utc};
 use crate::model::guards::Storm;
 use crate::model::guards::after;
 
-/// Binding, or all of them → host → when a run was last decided there.
+/// Binding, or all bindings → host → time of the last decision to run there.
 #[derive(Debug, Clone, Default)]
 pub struct StormWindow(HashMap<String, HashMap<String, DateTime<Utc>>>);
 
 impl StormWindow {
-    /// Notes that a run was decided on a host.
+    /// Records a decision to run on a host.
     pub fn note(&mut self, name: &str, host: &str, at: DateTime<Utc>) {
         let hosts = self.0.entry(name.to_owned()).or_default();
         let last = hosts.entry(host.to_owned()).or_insert(at);
         *last = at.max(*last);
     }
 
-    /// On how many hosts that was, if they are too many. Lets those go that are too long ago.
+    /// Returns the number of hosts and the limit if there are too many. Removes outdated hosts.
     pub fn too_many(
         &mut self,
         name: &str,
@@ -36,7 +36,7 @@ impl StormWindow {
         (hosts.len() > limit).then_some((hosts.len(), limit))
     }
 
-    /// Begins to count anew.
+    /// Resets the count.
     pub fn forget(&mut self, name: &str) {
         self.0.remove(name);
     }

@@ -44,7 +44,7 @@ fn a_cooldown_ends_to_the_second() {
     );
     assert_eq!(
         refused.why,
-        "run 7 began there 59s ago, and the cooldown is 1m"
+        "run 7 started there 59s ago, and the cooldown is 1m"
     );
     assert_eq!(may_start(&limits, 1, &touches, at(60)), Ok(()));
     assert_eq!(may_start(&limits, 2, &touches, at(1)), Ok(()), "escalation");
@@ -62,7 +62,7 @@ fn attempts_are_counted_within_their_time() {
     );
     assert_eq!(may_start(&limits, 1, &touches, at(100)), Ok(()));
     assert_eq!(may_start(&limits, 2, &touches, at(99)), Ok(()));
-    // A start that counts as of now too, because the clock was set back, is one.
+    // A start that also counts as now, because the clock was set back, counts once.
     let once = [touch_of(1, 0, 1), touch_of(1, 50, 1)];
     assert_eq!(may_start(&limits, 1, &once, at(99)), Ok(()));
 }
@@ -131,7 +131,7 @@ fn a_role_that_fails_on_different_hosts_is_opened_tried_and_closed() {
         panic!("it is open");
     };
     assert_eq!(refused.until, Some(at(62)));
-    assert_eq!(book.gate(&roles, at(62)), CircuitState::Probe);
+    assert_eq!(book.gate(&roles, at(62)), CircuitState::HalfOpen);
     let open = book.streaks.get_mut("r").unwrap().open.as_mut().unwrap();
     open.probe = Some(RunId(9));
     assert!(matches!(book.gate(&roles, at(62)), CircuitState::Open(_)));
@@ -169,8 +169,8 @@ fn a_host_is_held_until_its_time() {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever the order and the clock, no window of the true time holds more starts than may be, and none follows another
-    /// too soon, as long as the clock only goes forward; a clock that jumps never lets more through than it skips.
+    /// Regardless of the order and the clock, no window of the true time has more starts than allowed, and none follows
+    /// another too soon, as long as the clock only moves forward; a clock that jumps never allows more than it skips.
     #[test]
     fn no_limit_is_ever_broken(
         cooldown in 0..30_u64,

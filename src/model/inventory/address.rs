@@ -1,11 +1,11 @@
-//! Addresses as things to compare, and the host in a label such as `instance`.
+//! Comparable addresses, and the host part of labels such as `instance`.
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// Where a host is: IP addresses are equal however they are spelled, names only letter by letter.
+/// The address of a host. IP addresses are compared by value, names character by character.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Address {
-    /// An IP address, and the zone after `%` (empty if there is none).
+    /// An IP address with the zone after `%` (empty if there is none).
     Ip(IpAddr, String),
     /// Any other text.
     Name(String),
@@ -22,7 +22,7 @@ impl Address {
 }
 
 impl Address {
-    /// Whether it is the machine that asks.
+    /// Returns whether this is a loopback address.
     pub(super) fn is_loopback(&self) -> bool {
         match self {
             Self::Ip(ip, _) => ip.is_loopback(),
@@ -31,11 +31,11 @@ impl Address {
     }
 }
 
-/// Cuts a label down to the host in it: `web1:9100`, `10.0.0.5:9100`, `[::1]:9100`, `[fe80::1%eth0]:9100`, a bare
-/// `fe80::1`, and the URLs of probes such as `http://web1:8080/x`.
+/// Extracts the host from a label: `web1:9100`, `10.0.0.5:9100`, `[::1]:9100`, `[fe80::1%eth0]:9100`, a bare `fe80::1`,
+/// and the URLs of probes such as `http://web1:8080/x`.
 ///
-/// A text with several colons that is no IPv6 address, or with something other than a port after the last one, is left
-/// whole. The result is empty where brackets do not close.
+/// A text with several colons that is not an IPv6 address, or with something other than a port after the last one, is
+/// returned unchanged. The result is empty if a bracket is not closed.
 pub(super) fn host_part(label: &str) -> &str {
     let text = match label.split_once("://") {
         Some((scheme, rest)) if is_scheme(scheme) => {
@@ -53,12 +53,12 @@ pub(super) fn host_part(label: &str) -> &str {
     }
     match text.split_once(':') {
         Some((host, port)) if is_port(port) => host,
-        // One colon at most is left here, or an IPv6 address without brackets: its last part is no port.
+        // At most one colon, or an IPv6 address without brackets, whose last part is not a port.
         _ => text,
     }
 }
 
-/// Whether this is an IPv6 address of hexadecimal digits and colons only, and nothing else.
+/// Returns whether a text is an IPv6 address that consists only of hexadecimal digits and colons.
 pub(super) fn is_plain_ipv6(text: &str) -> bool {
     !text.contains('.') && text.parse::<Ipv6Addr>().is_ok()
 }

@@ -1,7 +1,7 @@
-//! Hosts that were enrolled with promansible, beside those of Ansible's own sources: one inventory of both.
+//! Hosts enrolled with promansible, merged with the hosts from Ansible's own sources into one inventory.
 //!
-//! Where both have a name, the sources win, and the conflict is told: they are what people keep in git, and what every
-//! other `ansible-playbook` sees.
+//! If both define a name, the sources take precedence and the conflict is reported: people keep the sources in git, and
+//! every other `ansible-playbook` uses them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -15,26 +15,25 @@ use super::address::Address;
 use super::machine::Way;
 use super::{ALL, Host, Inventory, UNGROUPED, is_template};
 
-/// A host that was enrolled.
+/// An enrolled host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnrolledHost {
-    /// Its exact name.
+    /// The exact name.
     pub name: String,
-    /// Where Ansible reaches it; by its name if nothing is said.
+    /// The address for Ansible; the name by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
-    /// The groups that it is in directly, beside `all`.
+    /// The groups that directly contain the host, besides `all`.
     #[serde(default)]
     pub groups: Vec<String>,
-    /// Its variables: data, never templates.
+    /// The variables: data, never templates.
     #[serde(default)]
     pub vars: Map<String, Value>,
-    /// When it was enrolled.
     pub enrolled_at: DateTime<Utc>,
 }
 
 impl EnrolledHost {
-    /// Its variables as Ansible is to read them: every text in them is taken as it is.
+    /// Returns the variables for Ansible, with every string marked as not a template.
     fn hostvars(&self) -> Map<String, Value> {
         let vars = self.vars.iter();
         let mut hostvars: Map<String, Value> = vars
@@ -47,26 +46,26 @@ impl EnrolledHost {
     }
 }
 
-/// Why an enrolled host cannot take part.
+/// The reason why an enrolled host must be ignored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Clash {
-    /// The name is another host's.
-    #[error("its name is that of a host in the inventory's sources, which win")]
+    /// Another host has the name.
+    #[error("its name belongs to a host in the inventory's sources, which take precedence")]
     Host,
-    /// The name is a group's.
-    #[error("its name is that of a group")]
+    /// A group has the name.
+    #[error("its name belongs to a group")]
     Group,
-    /// A group of it has a host's name.
+    /// One of its groups has the name of a host.
     #[error("its group {0:?} has the name of a host")]
     GroupIsHost(String),
 }
 
-/// An enrolled host that does not take part, and why.
+/// An enrolled host that is ignored, and the reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Conflict {
-    /// The host.
+    /// The name of the host.
     pub name: String,
-    /// Why, as the end of a sentence.
+    /// The reason, as the end of a sentence.
     pub why: String,
 }
 
@@ -77,7 +76,7 @@ impl fmt::Display for Conflict {
 }
 
 impl Inventory {
-    /// The same with these hosts after its own, except those that [clash](Self::clash): they become conflicts.
+    /// Adds enrolled hosts after the inventory's own. Hosts that [clash](Self::clash) become conflicts instead.
     #[must_use]
     pub fn with_enrolled(mut self, enrolled: &[Arc<EnrolledHost>]) -> Self {
         let parents = self.parents();
@@ -93,7 +92,7 @@ impl Inventory {
         self
     }
 
-    /// Whether a host of this name, in these groups, would be in the way of what is there.
+    /// Returns whether a host of this name, in these groups, would clash with existing hosts or groups.
     pub fn clash(&self, name: &str, groups: &[String]) -> Option<Clash> {
         if self.host(name).is_some() {
             return Some(Clash::Host);
@@ -105,12 +104,12 @@ impl Inventory {
         group.map(|group| Clash::GroupIsHost(group.clone()))
     }
 
-    /// The enrolled hosts that take part.
+    /// Iterates over the enrolled hosts in this inventory.
     pub fn enrolled(&self) -> impl Iterator<Item = &Arc<EnrolledHost>> {
         self.hosts.iter().filter_map(|host| host.enrolled.as_ref())
     }
 
-    /// The enrolled hosts that do not take part.
+    /// Returns the enrolled hosts that are ignored.
     pub fn conflicts(&self) -> &[Conflict] {
         &self.conflicts
     }
@@ -154,7 +153,7 @@ impl Inventory {
         });
     }
 
-    /// Each group's parents, without `all`.
+    /// Returns the parents of each group, without `all`.
     fn parents(&self) -> Parents {
         let mut parents = Parents::new();
         for (group, children) in &self.children {
@@ -166,8 +165,8 @@ impl Inventory {
         parents
     }
 
-    /// The inventory as an inventory script prints it: names, groups and addresses of all hosts, and the variables of
-    /// enrolled ones. Of the other hosts' variables nothing is known here.
+    /// Returns the inventory in the format of an inventory script: names, groups and addresses of all hosts, and the
+    /// variables of enrolled hosts. The other hosts' variables are not known here.
     ///
     /// *Source*: the protocol of Ansible's inventory scripts (`--list`).
     pub fn to_script(&self) -> Map<String, Value> {
@@ -191,7 +190,7 @@ impl Inventory {
         document
     }
 
-    /// A host's variables, as far as they are known.
+    /// Returns the known variables of a host.
     pub fn hostvars(&self, host: &Host) -> Map<String, Value> {
         if let Some(enrolled) = &host.enrolled {
             return enrolled.hostvars();
@@ -200,7 +199,7 @@ impl Inventory {
             Some(address) if is_template(address) => untemplated(address),
             Some(address) => address.as_str().into(),
             None if self.is_reached_by_name(host) => return Map::new(),
-            // Without any address Ansible would go to the name, which may be another machine.
+            // Without an address Ansible would connect to the name, which may be another machine.
             None => "address-is-a-template-of-another-source.invalid".into(),
         };
         Map::from_iter([("ansible_host".to_owned(), address)])
@@ -209,7 +208,7 @@ impl Inventory {
 
 type Parents = BTreeMap<Arc<str>, Vec<Arc<str>>>;
 
-/// Enrolled hosts as a source for Ansible: YAML, written as JSON.
+/// Returns enrolled hosts as an inventory source for Ansible: YAML in JSON syntax.
 pub fn as_source<'a>(enrolled: impl IntoIterator<Item = &'a Arc<EnrolledHost>>) -> Value {
     let mut hosts = Map::new();
     let mut groups: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
@@ -227,12 +226,12 @@ pub fn as_source<'a>(enrolled: impl IntoIterator<Item = &'a Arc<EnrolledHost>>) 
     json!({"all": {"hosts": hosts, "children": children}})
 }
 
-/// A string that Ansible takes as it is; any other string may be a template.
+/// Marks a string as not a template. Ansible may evaluate any other string.
 pub fn untemplated(text: &str) -> Value {
     json!({ "__ansible_unsafe": text })
 }
 
-/// A value with every string in it taken as it is.
+/// Marks every string in a value as not a template.
 pub fn inert(value: &Value) -> Value {
     match value {
         Value::String(text) => untemplated(text),

@@ -1,17 +1,17 @@
-//! The inventory written out again, without the hosts' variables: those may be secrets.
+//! Exports the inventory without the hosts' variables, which may be secrets.
 
 use serde_json::{Map, Value, json};
 
 use super::{ALL, Inventory};
 
-/// Stands for an `ansible_host` that is a template, whatever it was.
+/// The placeholder for an `ansible_host` that is a template.
 const TEMPLATE: &str = "{{ }}";
 
 impl Inventory {
-    /// Writes what came from the sources in the shape of `ansible-inventory --list`, with names, groups and
-    /// where and how hosts are reached (`ansible_host`, `ansible_port`, `ansible_connection`) only.
+    /// Writes the hosts from the sources in the format of `ansible-inventory --list`, with only names, groups and
+    /// connection data (`ansible_host`, `ansible_port`, `ansible_connection`).
     ///
-    /// [`Inventory::parse`] makes the same inventory of it.
+    /// [`Inventory::parse`] restores the same inventory from it.
     pub fn to_json(&self) -> Vec<u8> {
         let mut hostvars = Map::new();
         for host in &self.hosts {

@@ -1,4 +1,4 @@
-//! Which hosts are one machine: inventory names that Ansible reaches at the same place in the same way.
+//! Detects inventory hosts that are the same machine: Ansible reaches them at the same address in the same way.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -8,30 +8,30 @@ use super::address::Address;
 use super::{Host, Inventory, is_template};
 use crate::model::run::CONTROLLER;
 
-/// The connections that go to the ssh server of an address.
+/// The connection plugins that use the SSH server of an address.
 const SSH: [&str; 4] = ["ssh", "smart", "paramiko", "paramiko_ssh"];
 
-/// Those that go to the Windows remote management of an address.
+/// The connection plugins that use Windows Remote Management.
 const WINDOWS: [&str; 2] = ["winrm", "psrp"];
 
-/// Where an ssh server listens, if nothing else is said.
+/// The default port of SSH.
 const SSH_PORT: &str = "22";
 
-/// How Ansible reaches a host at its address, as far as the inventory says.
+/// The connection data of a host, as far as it is in the inventory.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Way {
     pub(super) port: Option<Box<str>>,
     pub(super) connection: Option<Box<str>>,
-    /// Whether one of these is a template, so that nothing is known.
+    /// Whether one of these is a template, so that its value is unknown.
     pub(super) unclear: bool,
 }
 
 impl Way {
-    /// Of a host's variables. Ansible's older names win over the newer ones.
+    /// Reads a host's variables. Ansible's older names take precedence over the newer ones.
     pub(super) fn of(port: [Option<&Value>; 2], connection: Option<&Value>) -> Self {
         let mut way = Self::default();
         let [port, ssh_port] = port;
-        let mut take = |value: Option<&Value>| -> Option<Box<str>> {
+        let mut read = |value: Option<&Value>| -> Option<Box<str>> {
             match value? {
                 Value::Null => None,
                 Value::Number(number) => Some(number.to_string().into()),
@@ -42,7 +42,7 @@ impl Way {
                 }
             }
         };
-        let (port, connection) = (take(ssh_port.or(port)), take(connection));
+        let (port, connection) = (read(ssh_port.or(port)), read(connection));
         Self {
             port,
             connection,
@@ -50,21 +50,21 @@ impl Way {
         }
     }
 
-    /// The variables that say it, for [`Inventory::to_json`].
+    /// Writes the variables, for [`Inventory::to_json`].
     pub(super) fn write(&self, vars: &mut Map<String, Value>) {
-        let mut put = |name: &str, value: Value| vars.insert(name.to_owned(), value);
+        let mut insert = |name: &str, value: Value| vars.insert(name.to_owned(), value);
         if let Some(port) = &self.port {
-            put("ansible_port", port.as_ref().into());
+            insert("ansible_port", port.as_ref().into());
         }
         if let Some(connection) = &self.connection {
-            put("ansible_connection", connection.as_ref().into());
+            insert("ansible_connection", connection.as_ref().into());
         }
         if self.unclear {
-            put("ansible_port", "{{ }}".into());
+            insert("ansible_port", "{{ }}".into());
         }
     }
 
-    /// The kind of connection, the same for all that go to the same server.
+    /// Returns the kind of connection; plugins that use the same server have the same kind.
     fn kind(&self) -> &str {
         let named = self.connection.as_deref().unwrap_or(SSH[0]);
         let named = named.strip_prefix("ansible.builtin.").unwrap_or(named);
@@ -76,17 +76,17 @@ impl Way {
     }
 }
 
-/// Which hosts are one machine. Of the others nothing is kept.
+/// Host → name of its machine, for the hosts that share one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Machines(BTreeMap<String, String>);
 
 impl Machines {
-    /// The name that stands for a host's machine: the same for all names of it, and the host's own where it has no other.
+    /// Returns the name of a host's machine: the same for all hosts on it, and the host's own name if it shares none.
     pub fn of<'a>(&'a self, host: &'a str) -> &'a str {
         self.0.get(host).map_or(host, String::as_str)
     }
 
-    /// Of these hosts, those whose machine has another name than they.
+    /// Returns those of these hosts whose machine has a different name, with that name.
     pub fn among(&self, hosts: &[String]) -> BTreeMap<String, String> {
         let known = hosts.iter().filter_map(|host| self.0.get_key_value(host));
         let known = known.filter(|(host, machine)| host != machine);
@@ -108,19 +108,19 @@ impl<const N: usize> From<[(&str, &str); N]> for Machines {
     }
 }
 
-/// Where a host is.
+/// The location of a host.
 #[derive(PartialEq, Eq, Hash)]
 enum Place<'a> {
-    /// On the machine that promansible runs on.
+    /// The machine on which promansible runs.
     Controller,
     At(Address, &'a str, &'a str),
 }
 
 impl Inventory {
-    /// Which of its hosts are one machine: the same address, port and kind of connection. A local connection is the
-    /// controller's, and so is ssh to its loopback.
+    /// Finds hosts that are the same machine: the same address, port and kind of connection. A local connection, and
+    /// SSH to the loopback, mean the controller.
     ///
-    /// IP addresses are compared as such, and names as DNS does; nothing is looked up. Where a variable is a template the
+    /// IP addresses are compared by value, and names as in DNS; nothing is resolved. If a variable is a template, the
     /// host counts as a machine of its own.
     pub fn machines(&self) -> Machines {
         let mut places: HashMap<Place<'_>, Vec<&Host>> = HashMap::new();
@@ -177,7 +177,7 @@ mod tests {
         let hosts: Vec<&String> = hostvars.as_object().unwrap().keys().collect();
         let listing = json!({"all": {"hosts": hosts}, "_meta": {"hostvars": hostvars}});
         let inventory = Inventory::parse(listing.to_string().as_bytes()).unwrap();
-        // What is kept for the next start knows the same.
+        // The stored inventory has the same machines.
         let again = Inventory::parse(&inventory.to_json()).unwrap();
         assert_eq!(again, inventory);
         assert_eq!(again.machines(), inventory.machines());
@@ -263,7 +263,7 @@ mod tests {
             (json!({"ansible_host": "127.0.0.1"}), true),
             (json!({"ansible_host": "::1"}), true),
             (json!({"ansible_host": "localhost"}), true),
-            // A guest's or a container's port, as Vagrant has it.
+            // The port of a guest or a container, as with Vagrant.
             (
                 json!({"ansible_host": "127.0.0.1", "ansible_port": 2222}),
                 false,

@@ -1,6 +1,6 @@
-//! What the hosts are: Ansible's inventory as `ansible-inventory --list` prints it, and how a name becomes a host.
+//! Ansible's inventory as `ansible-inventory --list` prints it, and the resolution of names to hosts.
 //!
-//! Nothing here starts a process or reads a file; the bytes come from the `ansible` room.
+//! Nothing here starts a process or reads a file; the bytes come from the module `ansible`.
 
 mod address;
 mod enrolled;
@@ -25,62 +25,63 @@ use parse::Listing;
 /// The group of every host.
 pub const ALL: &str = "all";
 
-/// The group of the hosts that are in no other one.
+/// The group of the hosts that are in no other group.
 pub const UNGROUPED: &str = "ungrouped";
 
-/// The first ansible-core that keeps the mark of text that is no template wherever it goes.
+/// The first ansible-core that never loses the mark on strings that are not templates.
 const TEMPLATES_ONCE: (u32, u32) = (2, 19);
 
-/// One host.
+/// A host of the inventory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
     name: Arc<str>,
     address: Option<String>,
     way: Way,
     groups: Vec<Arc<str>>,
-    /// Those that were asked for.
+    /// The values of the requested variables.
     vars: Vec<(Arc<str>, serde_json::Value)>,
-    /// The names of those that were asked after, and that its source sets.
+    /// The watched variables that the source sets, by name.
     sets: Vec<Arc<str>>,
     enrolled: Option<Arc<EnrolledHost>>,
 }
 
 impl Host {
-    /// Its name in the inventory, exactly.
+    /// Returns the exact name in the inventory.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its `ansible_host` or `ansible_ssh_host`, where that is plain text and no template.
+    /// Returns `ansible_host` or `ansible_ssh_host`, if it is plain text and not a template.
     pub fn address(&self) -> Option<&str> {
         self.address.as_deref()
     }
 
-    /// The groups that it is in, directly or through their children, sorted; without `all`, as Ansible's `group_names`.
+    /// Returns the groups that contain the host, directly or through their children, sorted; without `all`, like
+    /// Ansible's `group_names`.
     pub fn groups(&self) -> impl Iterator<Item = &str> {
         self.groups.iter().map(AsRef::as_ref)
     }
 
-    /// What was enrolled, if it does not come from the inventory's sources.
+    /// Returns the enrolled host, if this one does not come from the inventory's sources.
     pub fn enrolled(&self) -> Option<&Arc<EnrolledHost>> {
         self.enrolled.as_ref()
     }
 }
 
-/// The hosts and groups of one reading of the inventory.
+/// The hosts and groups of one read of the inventory.
 ///
-/// The order of hosts is the order in which a walk from `all` meets them, a group's own hosts before those of its
-/// children; the same listing always gives the same order.
+/// Hosts are ordered by a depth-first walk from `all`, a group's own hosts before those of its children. The same
+/// listing always gives the same order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Inventory {
     hosts: Vec<Host>,
     by_name: HashMap<Arc<str>, usize>,
     by_address: HashMap<Address, Vec<usize>>,
-    /// What hosts call themselves: see [`Inventory::with_aliases`].
+    /// Names and addresses from facts: see [`Inventory::with_aliases`].
     by_alias: HashMap<Address, Vec<usize>>,
-    /// Key: a group. Value: its hosts, also those of its children, ascending.
+    /// Group → its hosts and those of its children, ascending.
     groups: BTreeMap<Arc<str>, Vec<usize>>,
-    /// Key: a group, but for `all`. Value: the groups directly below it, where there are any.
+    /// Group, except `all` → its child groups, if there are any.
     children: BTreeMap<Arc<str>, Vec<Arc<str>>>,
     conflicts: Vec<Conflict>,
     templates_twice: bool,
@@ -89,28 +90,27 @@ pub struct Inventory {
     noted_vars: Vec<String>,
 }
 
-/// Output that is not an inventory.
+/// The error of output that is not an inventory.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InventoryError {
-    /// Nothing came.
+    /// The output is empty.
     #[error("ansible-inventory printed nothing; want the JSON of `ansible-inventory --list`")]
     Empty,
-    /// It is not JSON, or not of this shape.
-    #[error("ansible-inventory printed something that is no inventory, at {path}: {message}")]
+    /// The output is not JSON, or has another shape.
+    #[error("ansible-inventory printed something that is not an inventory, at {path}: {message}")]
     Shape {
-        /// Where in the document, such as `web.hosts[3]`; `.` is the document itself.
+        /// The path in the document, such as `web.hosts[3]`; `.` is the document itself.
         path: String,
-        /// What is wrong there.
         message: String,
     },
 }
 
 impl Inventory {
-    /// Reads what `ansible-inventory --list` prints.
+    /// Parses the output of `ansible-inventory --list`.
     ///
-    /// *Shape*: `{"_meta": {"hostvars": {HOST: {…}}}, GROUP: {"hosts": [HOST], "children": [GROUP], "vars": {…}}}`. `_meta` may
-    /// be missing and a group may be just a list of hosts. A host without variables is absent from `_meta`; a host that
-    /// only `_meta` names is left out, because Ansible does not know it as a host.
+    /// *Shape*: `{"_meta": {"hostvars": {HOST: {…}}}, GROUP: {"hosts": [HOST], "children": [GROUP], "vars": {…}}}`.
+    /// `_meta` may be missing, and a group may be just a list of hosts. A host without variables is absent from
+    /// `_meta`; a host that occurs only in `_meta` is omitted, because Ansible does not treat it as a host.
     pub fn parse(json: &[u8]) -> Result<Self, InventoryError> {
         Listing::parse(json).map(Self::build)
     }
@@ -164,7 +164,7 @@ impl Inventory {
 
         let mut by_address: HashMap<Address, Vec<usize>> = HashMap::new();
         for (i, host) in hosts.iter().enumerate() {
-            // Without an `ansible_host`, Ansible goes to the name; with a template, nobody knows where.
+            // Without `ansible_host`, Ansible connects to the name; if it is a template, the address is unknown.
             let address = match (&host.address, listing.templated.contains(&*host.name)) {
                 (Some(address), _) => address,
                 (None, true) => continue,
@@ -190,7 +190,7 @@ impl Inventory {
         }
     }
 
-    /// Notes which ansible-core reads it; `None` if that is not known.
+    /// Sets the version of ansible-core that reads the inventory; `None` if it is unknown.
     #[must_use]
     pub fn read_by(self, version: Option<(u32, u32)>) -> Self {
         Self {
@@ -199,61 +199,61 @@ impl Inventory {
         }
     }
 
-    /// Whether text that was marked as no template can all the same become one: an ansible-core before 2.19 loses the
-    /// mark where a role makes another text of it, and templates the result again (the name of a file to include).
+    /// Returns whether text that is marked as not a template may still be evaluated: ansible-core before 2.19 loses the
+    /// mark when a role derives other text from it, and evaluates the result again (the name of a file to include).
     pub fn templates_twice(&self) -> bool {
         self.templates_twice
     }
 
-    /// How many hosts there are.
+    /// Returns the number of hosts.
     pub fn len(&self) -> usize {
         self.hosts.len()
     }
 
-    /// Whether there is no host.
+    /// Returns whether there are no hosts.
     pub fn is_empty(&self) -> bool {
         self.hosts.is_empty()
     }
 
-    /// The hosts, in the inventory's order.
+    /// Returns the hosts in the inventory's order.
     pub fn hosts(&self) -> std::slice::Iter<'_, Host> {
         self.hosts.iter()
     }
 
-    /// The host of exactly this name.
+    /// Returns the host with exactly this name.
     pub fn host(&self, name: &str) -> Option<&Host> {
         self.by_name.get(name).map(|&i| &self.hosts[i])
     }
 
-    /// The names of the groups, sorted, with `all` and `ungrouped`.
+    /// Returns the names of the groups, sorted, including `all` and `ungrouped`.
     pub fn groups(&self) -> impl Iterator<Item = &str> {
         self.groups.keys().map(AsRef::as_ref)
     }
 
-    /// Whether there is a group of exactly this name.
+    /// Returns whether there is a group with exactly this name.
     pub fn is_group(&self, name: &str) -> bool {
         self.groups.contains_key(name)
     }
 
-    /// The hosts of a group and of its children, each once, in the inventory's order.
+    /// Returns the hosts of a group and of its children, without duplicates, in the inventory's order.
     pub fn group_hosts(&self, name: &str) -> Option<Vec<&str>> {
         let members = self.groups.get(name)?;
         Some(members.iter().map(|&i| self.hosts[i].name()).collect())
     }
 
-    /// How many hosts a group has, with those of its children.
+    /// Returns the number of hosts in a group, including those of its children.
     pub fn group_len(&self, name: &str) -> Option<usize> {
         self.groups.get(name).map(Vec::len)
     }
 
-    /// The groups directly below a group, sorted.
+    /// Returns the direct child groups of a group, sorted.
     pub fn group_children(&self, name: &str) -> Vec<&str> {
         if name != ALL {
             let children = self.children.get(name).into_iter().flatten();
             let children: BTreeSet<&str> = children.map(AsRef::as_ref).collect();
             return children.into_iter().collect();
         }
-        // Those that are below no other.
+        // The groups that are not children of another group.
         let below: HashSet<&str> = self
             .children
             .values()
@@ -265,13 +265,13 @@ impl Inventory {
             .collect()
     }
 
-    /// Whether Ansible goes to a host's name.
+    /// Returns whether Ansible connects to the host's name.
     fn is_reached_by_name(&self, host: &Host) -> bool {
         self.at_address(&host.name).any(|h| h.name == host.name)
     }
 
-    /// The same, with further names and addresses of hosts, as their facts tell them. They count less than what the
-    /// inventory says: a name or an address that it gives to a host stays that host's alone.
+    /// Adds names and addresses of hosts from their facts. The inventory takes precedence: a name or an address that it
+    /// assigns to a host belongs to that host alone.
     #[must_use]
     pub fn with_aliases<'a>(
         mut self,
@@ -295,7 +295,7 @@ impl Inventory {
         self
     }
 
-    /// The hosts that are reached at this address, or where there are none, those that say that it is theirs; each once.
+    /// Returns the hosts with this address, or, if there are none, the hosts with this alias; without duplicates.
     fn known_by(&self, text: &str) -> Vec<&Host> {
         let address = Address::of(text);
         let by_inventory = self.by_address.get(&address);
@@ -304,14 +304,14 @@ impl Inventory {
         places.into_iter().map(|place| &self.hosts[place]).collect()
     }
 
-    /// The hosts that Ansible would reach at this address.
+    /// Returns the hosts that Ansible would reach at this address.
     fn at_address(&self, address: &str) -> impl Iterator<Item = &Host> {
         let found = self.by_address.get(&Address::of(address));
         found.into_iter().flatten().map(|&i| &self.hosts[i])
     }
 }
 
-/// Every host's name once: first those that a walk from `all` meets, then the rest, group by group.
+/// Returns the name of every host once: first in the order of a walk from `all`, then the rest, group by group.
 fn walk_order(listing: &Listing) -> Vec<Arc<str>> {
     let mut order = Vec::new();
     let mut seen_hosts = HashSet::new();
@@ -329,7 +329,7 @@ fn walk_order(listing: &Listing) -> Vec<Arc<str>> {
     order
 }
 
-/// The hosts of a group and of its children, ascending.
+/// Returns the hosts of a group and of its children, ascending.
 fn members(listing: &Listing, by_name: &HashMap<Arc<str>, usize>, name: &str) -> Vec<usize> {
     let mut members = Vec::new();
     each_group(listing, name, &mut HashSet::new(), |group| {
@@ -340,7 +340,7 @@ fn members(listing: &Listing, by_name: &HashMap<Arc<str>, usize>, name: &str) ->
     members
 }
 
-/// Visits a group and all that is below it, depth first, each group once, so that circles end.
+/// Visits a group and its descendants, depth first, each group once, so that cycles terminate.
 fn each_group<'a>(
     listing: &'a Listing,
     start: &'a str,

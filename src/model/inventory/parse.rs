@@ -1,4 +1,4 @@
-//! The JSON of `ansible-inventory --list`, with all that is not needed left out while it is read.
+//! Parses the JSON of `ansible-inventory --list`, and discards unneeded data while parsing.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -10,23 +10,23 @@ use serde_json::Value;
 use super::InventoryError;
 use super::machine::Way;
 
-/// The listing, as printed.
+/// The printed listing.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
-    /// Key: a host. Value: its plain `ansible_host`.
+    /// Host → its plain `ansible_host`.
     pub(super) addresses: HashMap<String, Option<String>>,
-    /// The hosts whose `ansible_host` is there, but is no plain text.
+    /// The hosts whose `ansible_host` exists, but is not plain text.
     pub(super) templated: HashSet<String>,
-    /// Key: a host. Value: how it is reached, where anything is said of that.
+    /// Host → its connection data, if there is any.
     pub(super) ways: HashMap<String, Way>,
     pub(super) groups: HashMap<Arc<str>, Group>,
     /// The groups in the order in which they were printed.
     pub(super) order: Vec<Arc<str>>,
-    /// What [`Inventory::to_json`](super::Inventory::to_json) kept.
+    /// The value saved by [`Inventory::to_json`](super::Inventory::to_json).
     pub(super) templates_twice: bool,
 }
 
-/// A group, as printed.
+/// A printed group.
 #[derive(Debug, Default)]
 pub(super) struct Group {
     pub(super) hosts: Vec<Arc<str>>,
@@ -74,7 +74,7 @@ impl<'de> Deserialize<'de> for Listing {
                             if way != Way::default() {
                                 listing.ways.insert(host.clone(), way);
                             }
-                            // As Ansible's ssh connections prefer them.
+                            // The precedence of Ansible's SSH connections.
                             let address = vars.ansible_ssh_host.or(vars.ansible_host);
                             if matches!(address, Some(Text(None))) {
                                 listing.templated.insert(host.clone());
@@ -125,14 +125,14 @@ impl HostVars {
     }
 }
 
-/// Text that Ansible takes as it is; `None` for a template and for what is no text.
+/// Text that Ansible does not evaluate; `None` for templates and other types.
 struct Text(Option<String>);
 
 impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Ok(Self(match Value::deserialize(deserializer)? {
             Value::String(text) if !is_template(&text) => Some(text),
-            // How a value is printed that is marked `!unsafe`: it is never a template.
+            // The format of a value that is marked `!unsafe`: it is never a template.
             Value::Object(map) => match map.get("__ansible_unsafe") {
                 Some(Value::String(text)) => Some(text.clone()),
                 _ => None,
@@ -142,7 +142,7 @@ impl<'de> Deserialize<'de> for Text {
     }
 }
 
-/// Whether Ansible could take this text for a template.
+/// Returns whether Ansible could evaluate this text as a template.
 pub fn is_template(text: &str) -> bool {
     let signs = ["{{", "{%", "{#", "#jinja2:"];
     signs.iter().any(|sign| text.contains(sign))

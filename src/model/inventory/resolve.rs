@@ -1,9 +1,9 @@
-//! From the text of a label or a target to exact names of the inventory, or to the reason why not.
+//! Resolves the text of a label or a target to exact inventory names, or returns the reason why it cannot.
 //!
-//! It fails closed: what is not exactly one host is a [`Skip`], and no text from outside is ever handed on. What is
-//! handed on are names from the inventory that Ansible reads as exactly that host. That matters even though Ansible
-//! prefers a host to a group or pattern of the same text: it does so only while the host is there, and the inventory
-//! may be another one when the run starts.
+//! It fails closed: anything but exactly one host is a [`Skip`], and text from outside is never passed on. Only
+//! inventory names are passed on, and only those that Ansible reads as exactly that host. This matters although Ansible
+//! prefers a host to a group or pattern with the same text: it does so only while the host exists, and the inventory
+//! may have changed when the run starts.
 
 use std::fmt;
 
@@ -12,17 +12,17 @@ use super::{Host, Inventory};
 use crate::model::run::Skip;
 use crate::util::suggest::slip;
 
-/// Why a text is not a target.
+/// The error of a text that cannot be resolved.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{why}")]
 pub struct Unresolved {
     /// The reason, for labels and logs.
     pub reason: Skip,
-    /// A sentence for a person; text from outside is escaped and cut in it.
+    /// The reason as a sentence; text from outside is escaped and truncated in it.
     pub why: String,
 }
 
-/// The host that a label is about: its name in the inventory, or else what the label says without its port.
+/// Returns the host that a label is about: its inventory name, or else the label without its port.
 pub fn subject(inventory: &Inventory, label: &str) -> String {
     let resolved = resolve_label(inventory, label);
     resolved.unwrap_or_else(|_| host_part(label)).to_owned()
@@ -30,14 +30,14 @@ pub fn subject(inventory: &Inventory, label: &str) -> String {
 
 /// Finds the host that an alert's label names.
 ///
-/// The label as it is comes first, then the host in it (see below); for both: a group's name is refused, then the host of
-/// exactly this name is taken, unless the text is another host's address. After that comes the host whose address is the
-/// host in the label, or whose facts say that it is its FQDN, node name or address; two such hosts are one too many. A
-/// host's address is its `ansible_host`, or its name where it has none; IP addresses are compared as such, names letter
-/// by letter.
+/// First the whole label is tried, then its host part (see below). For both, the name of a group is refused, and a host
+/// of exactly this name is used, unless the text is also another host's address. Then follows the host whose address is
+/// the host part, or whose facts contain it as FQDN, node name or address; two such hosts are ambiguous. A host's
+/// address is its `ansible_host`, or its name if it has none. IP addresses are compared by value, names character by
+/// character.
 ///
-/// The host in the label is what is left of `web1:9100`, `[::1]:9100`, `[fe80::1%eth0]:9100` without the port, of
-/// `http://web1:8080/x` without all that surrounds it, and of `web1`, `10.0.0.5` and `fe80::1` everything.
+/// The host part is `web1:9100`, `[::1]:9100` or `[fe80::1%eth0]:9100` without the port, the host of
+/// `http://web1:8080/x`, and all of `web1`, `10.0.0.5` and `fe80::1`.
 ///
 /// *Errors*: `group_name`, `unknown_host`, `ambiguous_host`, `unsafe_host_name`.
 pub fn resolve_label<'a>(inventory: &'a Inventory, label: &str) -> Result<&'a str, Unresolved> {
@@ -80,7 +80,7 @@ pub fn resolve_label<'a>(inventory: &'a Inventory, label: &str) -> Result<&'a st
     }
 }
 
-/// Finds a host by its exact inventory name, as a target names it.
+/// Finds a host by its exact inventory name.
 ///
 /// *Errors*: `group_name`, `unknown_host`, `unsafe_host_name`.
 pub fn resolve_name<'a>(inventory: &'a Inventory, name: &str) -> Result<&'a str, Unresolved> {
@@ -93,10 +93,10 @@ pub fn resolve_name<'a>(inventory: &'a Inventory, name: &str) -> Result<&'a str,
     checked(inventory, host)
 }
 
-/// Finds the hosts of a group and of its children, each once, in the inventory's order; at least one.
+/// Finds the hosts of a group and of its children, without duplicates, in the inventory's order; at least one.
 ///
-/// *Errors*: `unknown_group`, `empty_target`; and `group_name` or `unsafe_host_name` if that holds for only one of its
-/// hosts, because a group with a host left out is not the group that was asked for.
+/// *Errors*: `unknown_group`, `empty_target`; and `group_name` or `unsafe_host_name` even if that applies to only one
+/// of its hosts, because a group without one of its hosts is not the requested group.
 pub fn resolve_group<'a>(inventory: &'a Inventory, name: &str) -> Result<Vec<&'a str>, Unresolved> {
     let Some(members) = inventory.group_hosts(name) else {
         return Err(Unresolved {
@@ -116,18 +116,18 @@ pub fn resolve_group<'a>(inventory: &'a Inventory, name: &str) -> Result<Vec<&'a
         .collect()
 }
 
-/// Whether Ansible, given this text where hosts are listed, can read it only as one host's name.
+/// Returns whether Ansible, given this text in a list of hosts, can read it only as the name of one host.
 ///
-/// Letters, digits, `.`, `_` and `-` are taken, if it begins with a letter, a digit or one `_`; or a whole IPv6 address
-/// without a zone and without a dotted tail: Ansible 2.19 finds no host by a name with `%`, and neither 2.16 nor 2.19 by
-/// `1:2:3:4:5:6:10.0.0.1`.
+/// Accepted are letters, digits, `.`, `_` and `-`, beginning with a letter, a digit or one `_`; or an IPv6 address
+/// without a zone and without a dotted tail: Ansible 2.19 finds no host by a name with `%`, and neither 2.16 nor 2.19
+/// finds one by `1:2:3:4:5:6:10.0.0.1`.
 pub fn is_exact(name: &str) -> bool {
     let plain = |c: char| c.is_alphanumeric() || "._-".contains(c);
     let begins = name.starts_with(|c: char| c.is_alphanumeric() || c == '_');
     (begins && !name.starts_with("__") && name.chars().all(plain)) || is_plain_ipv6(name)
 }
 
-/// The name of a host that was found, if it can be handed to Ansible.
+/// Returns the name of a found host, if it can be passed to Ansible.
 fn checked<'a>(inventory: &Inventory, host: &'a Host) -> Result<&'a str, Unresolved> {
     let name = host.name();
     if inventory.is_group(name) {
@@ -150,7 +150,7 @@ fn group_name(name: &str) -> Unresolved {
     Unresolved {
         reason: Skip::GroupName,
         why: format!(
-            "{} is the name of a group of the inventory, which is not one host",
+            "{} is the name of an inventory group, not of a host",
             Shown(name)
         ),
     }
@@ -175,7 +175,7 @@ fn unknown(inventory: &Inventory, text: &str) -> Unresolved {
     }
 }
 
-/// Text from outside, for a person: quoted, escaped and cut.
+/// Text from outside for error messages: quoted, escaped and truncated.
 struct Shown<'a>(&'a str);
 
 impl fmt::Display for Shown<'_> {

@@ -30,7 +30,7 @@ fn read(json: &str) -> Inventory {
     Inventory::parse(json.as_bytes()).unwrap()
 }
 
-/// Both versions' listings, which must read alike.
+/// The listings of both versions, which must give the same inventory.
 fn real(listings: [&[u8]; 2]) -> Inventory {
     let [old, new] = listings.map(|json| Inventory::parse(json).unwrap());
     assert_eq!(old, new);
@@ -71,14 +71,14 @@ fn hosts_are_known_by_their_facts_and_two_of_one_address_are_too_many() {
     for text in ["web1.example.com:9100", "192.0.2.1", "[2001:DB8:0::1]:9100"] {
         assert_eq!(label(&inventory, text), Ok("web1".to_owned()), "{text}");
     }
-    // A host's name in the inventory is its own, whatever another calls itself; and a group stays a group.
+    // An inventory name belongs to its host, regardless of aliases of other hosts; and a group stays a group.
     assert_eq!(label(&inventory, "web1:9100"), Ok("web1".to_owned()));
     assert_eq!(label(&inventory, "web"), Err(Skip::GroupName));
     assert_eq!(
         label(&inventory, "172.17.0.1:9100"),
         Err(Skip::AmbiguousHost)
     );
-    // Nor is an address that the inventory gives it.
+    // The same applies to an address in the inventory.
     assert_eq!(label(&inventory, "10.0.0.1"), Ok("web1".to_owned()));
     assert_eq!(label(&inventory, "192.0.2.9"), Err(Skip::UnknownHost));
     let later = inventory.with_aliases(aliases[..1].iter().map(|(host, names)| (*host, names)));
@@ -156,7 +156,7 @@ fn a_folder_with_variables_beside_it() {
 #[test]
 fn a_script() {
     let inventory = real(listings!("script"));
-    // `onlymeta` was in the script's `_meta` alone: Ansible knows no such host.
+    // `onlymeta` was only in the script's `_meta`: Ansible has no such host.
     assert_eq!(names(&inventory), ["s4", "s1", "s2", "s3"]);
     assert_eq!(inventory.group_hosts("listy").unwrap(), ["s3"]);
 }
@@ -245,11 +245,11 @@ fn labels_resolve_to_one_host_or_to_a_reason() {
         ("[fe80::1]:9100", Err(Skip::UnknownHost)),
         ("web.example:443", Ok("named")),
         ("10.0.0.9:9100", Ok("10.0.0.9")),
-        // The label as it is comes first, and this one is a host that Ansible would split.
+        // The whole label is tried first, and this one is a host name that Ansible would split.
         ("web:9100", Err(Skip::UnsafeHostName)),
         ("web:9200", Ok("web")),
         ("10.0.0.8", Err(Skip::UnsafeHostName)),
-        // A group of the same name: by name, and by an address that leads there.
+        // A group of the same name: by name, and by an address of that host.
         ("grp:9100", Err(Skip::GroupName)),
         ("10.0.0.7:9100", Err(Skip::GroupName)),
         ("all", Err(Skip::GroupName)),
@@ -292,11 +292,11 @@ fn a_name_that_is_another_hosts_address_is_ambiguous() {
         ("http://10.0.0.5/x", Err(Skip::AmbiguousHost)),
         ("10.9.9.9:9100", Ok("10.0.0.5")),
         ("db1:9100", Ok("db1")),
-        // Of two names, and of two spellings of one address.
+        // Two names, and two spellings of one address.
         ("web2:9100", Err(Skip::AmbiguousHost)),
         ("web1:9100", Ok("web1")),
         ("[::1]:9100", Err(Skip::AmbiguousHost)),
-        // The same host by both ways.
+        // The same host in both ways.
         ("web3:9100", Ok("web3")),
         ("10.0.0.6:9100", Ok("10.0.0.6")),
         ("[fd00::1]:9100", Ok("fd00::1")),
@@ -380,7 +380,7 @@ fn the_sentence_is_for_a_person() {
     );
     assert_eq!(
         why("grp:1"),
-        r#""grp" is the name of a group of the inventory, which is not one host"#
+        r#""grp" is the name of an inventory group, not of a host"#
     );
     assert_eq!(why(""), "the text that should name a host is empty");
     assert_eq!(
@@ -392,7 +392,7 @@ fn the_sentence_is_for_a_person() {
     assert!(long.ends_with("é…\""));
 }
 
-/// Names that meet often and are often odd.
+/// Names that often collide and are often unusual.
 fn name() -> impl Strategy<Value = String> {
     prop_oneof![
         "[ab]{1,2}",

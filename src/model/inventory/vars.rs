@@ -1,6 +1,6 @@
-//! Host variables that somebody named in the configuration, kept beside the inventory while it is in use.
+//! Host variables named in the configuration, stored with the inventory while it is in use.
 //!
-//! No other variable is kept, and none is written out again: they may be secrets.
+//! No other variables are stored, and none are exported: they may be secrets.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,26 +11,26 @@ use serde_json::Value;
 
 use super::{Host, Inventory, InventoryError, is_template};
 
-/// What is found of a host.
+/// The wanted variables of a host.
 #[derive(Default)]
 struct Found {
-    /// Name → value, in the order in which they stand there.
+    /// Names and values, in the order of the listing.
     vars: Vec<(Arc<str>, Value)>,
-    /// Names of others that it sets.
+    /// The names of the watched variables that the host sets.
     sets: Vec<Arc<str>>,
 }
 
-/// What is looked for.
+/// The names to look for.
 struct Wanted {
     kept: Vec<Arc<str>>,
     noted: Vec<Arc<str>>,
 }
 
 impl Inventory {
-    /// Keeps the variables of these names of every host, of the listing that this inventory was parsed from; and notes which
-    /// of the variables in `noted` each sets, whatever their values are.
+    /// Stores the variables of these names of every host, from the listing that this inventory was parsed from, and
+    /// records which of the variables in `noted` each host sets, whatever their values are.
     ///
-    /// Kept is a text, a number or a boolean. A template, a list, a map and what is encrypted is left out.
+    /// Strings, numbers and booleans are stored. Templates, lists, maps and encrypted values are omitted.
     pub fn keeping_vars(
         mut self,
         json: &[u8],
@@ -62,10 +62,10 @@ impl Inventory {
         Ok(self)
     }
 
-    /// Whether the inventory sets a variable for a host, or may set it for all that is known: that it was not looked for, or
-    /// that the host is enrolled, whose groups may set it.
+    /// Returns whether the inventory sets a variable for a host, or might set it: the variable was not watched, or the
+    /// host is enrolled and its groups might set it.
     ///
-    /// Of a host that is not in the inventory, as the controller, it may be set if it is for any.
+    /// For a host that is not in the inventory, such as the controller, returns whether any host sets it.
     pub fn may_set(&self, host: &str, name: &str) -> bool {
         let sets = |host: &Host| host.sets.iter().any(|set| **set == *name);
         if !self.noted_vars.iter().any(|noted| noted == name) {
@@ -77,32 +77,32 @@ impl Inventory {
         }
     }
 
-    /// The variables that were asked for.
+    /// Returns the names of the stored variables.
     pub fn kept_vars(&self) -> &[String] {
         &self.kept_vars
     }
 }
 
 impl Host {
-    /// A variable that was kept: a text, a number or a boolean.
+    /// Returns a stored variable: a string, a number or a boolean.
     pub fn var(&self, name: &str) -> Option<&Value> {
         let mut vars = self.vars.iter();
         vars.find(|(of, _)| &**of == name).map(|(_, value)| value)
     }
 }
 
-/// A value that stands for itself.
+/// Returns a scalar value that is not a template.
 fn plain(value: Value) -> Option<Value> {
     match value {
         Value::String(text) if is_template(&text) => None,
         Value::String(_) | Value::Number(_) | Value::Bool(_) => Some(value),
-        // How a text is printed that is marked `!unsafe`: it is never a template.
+        // The format of a string that is marked `!unsafe`: it is never a template.
         Value::Object(mut map) => map.remove("__ansible_unsafe").filter(Value::is_string),
         Value::Null | Value::Array(_) => None,
     }
 }
 
-/// Reads one key of a map, and passes over all others.
+/// Reads one key of a map and skips all others.
 struct Under<S>(&'static str, S);
 
 impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Under<S> {
@@ -250,7 +250,7 @@ mod tests {
         assert!(!format!("{kept:?}").contains("hunter2"));
         let written = String::from_utf8(kept.to_json()).unwrap();
         assert!(!written.contains("fra"), "{written}");
-        // Whoever waits for a variable that changed learns of it.
+        // A changed variable makes the inventories differ.
         assert_ne!(kept, parsed);
         let none = parsed
             .clone()
@@ -271,7 +271,7 @@ mod tests {
         .to_string();
         let names = ["url", "list", "none"].map(str::to_owned);
         let parsed = Inventory::parse(listing.as_bytes()).unwrap();
-        // Nobody looked.
+        // The variable was not watched.
         assert!(parsed.may_set("a", "none"));
         let noted = parsed.keeping_vars(listing.as_bytes(), &[], &names);
         let noted = noted.unwrap();

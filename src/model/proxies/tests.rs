@@ -1,6 +1,6 @@
 use super::*;
 
-fn proxies(headers: Spoken) -> Proxies {
+fn proxies(headers: HeaderKind) -> Proxies {
     let networks = ["127.0.0.1", "10.0.0.0/8", "fd00::/8"];
     Proxies {
         trusted: networks
@@ -66,16 +66,16 @@ fn what_a_stranger_says_is_taken_out_and_not_believed() {
         ("host", "a"),
     ];
     for peer in ["11.0.0.1", "::ffff:11.0.0.1", "fe80::1"] {
-        let (claims, headers) = take(&proxies(Spoken::XForwarded), peer, &pairs);
+        let (claims, headers) = take(&proxies(HeaderKind::XForwarded), peer, &pairs);
         assert_eq!(claims, Claims::default());
         assert_eq!(headers.keys().collect::<Vec<_>>(), ["host"]);
     }
-    let (claims, headers) = take(&proxies(Spoken::XForwarded), "::ffff:10.0.0.1", &pairs);
+    let (claims, headers) = take(&proxies(HeaderKind::XForwarded), "::ffff:10.0.0.1", &pairs);
     assert_eq!(claims.address.unwrap().to_string(), "1.1.1.1:0");
     assert_eq!(claims.is_tls, Some(true));
     assert_eq!(claims.host.unwrap(), "pm.example");
     assert_eq!(claims.prefix.as_deref(), Some("/pm"));
-    assert_eq!(claims.user, ProxySaid::User("root".to_owned()));
+    assert_eq!(claims.user, ProxyUserClaim::User("root".to_owned()));
     assert_eq!(headers.keys().collect::<Vec<_>>(), ["host"]);
 }
 
@@ -95,7 +95,7 @@ fn of_a_chain_only_what_trusted_proxies_added_counts() {
         (&["2001:db8::1"], Some("[2001:db8::1]:0")),
     ] {
         let pairs: Vec<_> = chain.iter().map(|c| ("x-forwarded-for", *c)).collect();
-        let (claims, _) = take(&proxies(Spoken::XForwarded), "127.0.0.1", &pairs);
+        let (claims, _) = take(&proxies(HeaderKind::XForwarded), "127.0.0.1", &pairs);
         let found = claims.address.map(|address| address.to_string());
         assert_eq!(found.as_deref(), client, "{chain:?}");
     }
@@ -106,23 +106,23 @@ fn forwarded_is_read_as_its_rfc_says_and_the_other_kind_is_not() {
     let said =
         "for=6.6.6.6;host=evil, For=\"[2001:db8::1]:4711\";proto=HTTPS;host=\"pm.example:8443\"";
     let pairs = [("forwarded", said), ("x-forwarded-for", "9.9.9.9")];
-    let (claims, _) = take(&proxies(Spoken::Forwarded), "127.0.0.1", &pairs);
+    let (claims, _) = take(&proxies(HeaderKind::Forwarded), "127.0.0.1", &pairs);
     assert_eq!(claims.address.unwrap().to_string(), "[2001:db8::1]:4711");
     assert_eq!(claims.is_tls, Some(true));
     assert_eq!(claims.host.unwrap(), "pm.example:8443");
-    let (claims, _) = take(&proxies(Spoken::XForwarded), "127.0.0.1", &pairs);
+    let (claims, _) = take(&proxies(HeaderKind::XForwarded), "127.0.0.1", &pairs);
     assert_eq!(claims.address.unwrap().to_string(), "9.9.9.9:0");
     assert_eq!((claims.is_tls, claims.host), (None, None));
     for hidden in ["for=_hidden", "for=unknown", "proto=https", "for=\"a,b\""] {
         let pairs = [("forwarded", hidden)];
-        let (claims, _) = take(&proxies(Spoken::Forwarded), "127.0.0.1", &pairs);
+        let (claims, _) = take(&proxies(HeaderKind::Forwarded), "127.0.0.1", &pairs);
         assert_eq!(claims.address, None, "{hidden}");
     }
 }
 
 #[test]
 fn a_user_is_one_name_in_one_header() {
-    use ProxySaid::{Nothing, Unclear, User};
+    use ProxyUserClaim::{Nothing, Unclear, User};
     for (values, said) in [
         (vec![], Nothing),
         (vec![""], Nothing),
@@ -131,12 +131,12 @@ fn a_user_is_one_name_in_one_header() {
         (vec!["ü"], Unclear),
     ] {
         let pairs: Vec<_> = values.iter().map(|v| ("x-forwarded-user", *v)).collect();
-        let (claims, _) = take(&proxies(Spoken::XForwarded), "127.0.0.1", &pairs);
+        let (claims, _) = take(&proxies(HeaderKind::XForwarded), "127.0.0.1", &pairs);
         assert_eq!(claims.user, said, "{values:?}");
     }
     let long = "x".repeat(300);
     let pairs = [("x-forwarded-user", long.as_str())];
-    let (claims, _) = take(&proxies(Spoken::XForwarded), "127.0.0.1", &pairs);
+    let (claims, _) = take(&proxies(HeaderKind::XForwarded), "127.0.0.1", &pairs);
     assert_eq!(claims.user, Unclear);
 }
 

@@ -1,4 +1,4 @@
-//! A cron expression, and the zone whose clock it is read by.
+//! Cron expressions and their evaluation in a time zone.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,13 +9,13 @@ use super::fields::{CALENDAR_DAYS, Fields};
 use super::words;
 use crate::util::zone::Zone;
 
-/// Five fields (minute, hour, day of the month, month, day of the week) or a word such as `@daily`, with the meaning that
-/// they have for Debian's cron.
+/// Five fields (minute, hour, day of the month, month, day of the week) or a keyword such as `@daily`, with the meaning
+/// of Debian's cron.
 ///
-/// Where the minute or the hour begins with `*`, the clock on the wall counts: what lies in the gap of a clock that is put
-/// forward is left out, and what comes twice when it is put back is there twice. All else are fixed times: those in the
-/// gap come right after it, those that come twice come at their first hour alone. A change of three hours or more, as
-/// where a whole day is left out, is a correction: the new time counts for all.
+/// If the minute or the hour begins with `*`, wall-clock time counts: times in the gap of a clock that is set forward
+/// are skipped, and times that occur twice when it is set back are run twice. All other expressions are fixed times:
+/// those in the gap run right after it, and those that occur twice run only the first time. A change of three hours or
+/// more, such as a skipped day, is a correction: the new time counts for all.
 ///
 /// *Source*: cron(8) of Debian.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,14 +24,14 @@ pub struct Cron {
     fields: Fields,
 }
 
-/// Why a text is no [`Cron`].
+/// The error of a text that is not a [`Cron`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CronError {
-    /// It cannot be read: the field, the value, and what would be right.
+    /// The syntax is invalid: the field, the value and the expected syntax.
     #[error("{0}")]
     Syntax(String),
-    /// There is no such time, as on the 30th of February.
-    #[error("this time never comes")]
+    /// The time does not exist, such as the 30th of February.
+    #[error("this time never occurs")]
     Never,
 }
 
@@ -47,17 +47,17 @@ impl FromStr for Cron {
 }
 
 impl Cron {
-    /// The first time after this one, by the clock of this zone.
+    /// Returns the first time after `time` in this zone.
     pub fn after(&self, zone: &Zone, time: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let first_of = |day: NaiveDate| {
             let taken = self.fields.takes(day);
             taken.then(|| self.first_on(day, *zone, time)).flatten()
         };
-        // A gap over midnight brings times of the day before.
+        // A gap across midnight moves times of the previous day.
         let from = time.with_timezone(&zone.tz()).date_naive().pred_opt()?;
         let mut days = from.iter_days().take(CALENDAR_DAYS);
         let (day, first) = days.find_map(|day| Some((day, first_of(day)?)))?;
-        // When a clock is put back over midnight, the next day begins before this one ends.
+        // When a clock is set back across midnight, the next day begins before this one ends.
         let next = day.succ_opt().and_then(first_of);
         Some(next.map_or(first, |next| next.min(first)))
     }
@@ -74,31 +74,31 @@ impl Cron {
         moments.filter(|moment| *moment > time).min()
     }
 
-    /// As typed, with single spaces.
+    /// Returns the expression as written, with single spaces.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// In words, without a full stop.
+    /// Describes the expression in words, without a full stop.
     pub fn describe(&self) -> String {
         words::describe(&self.fields)
     }
 }
 
-/// How a zone's clock goes around a day.
+/// The offsets of a zone around a day.
 ///
 /// *Units*: seconds.
 struct Clock {
-    /// What it is ahead of UTC.
+    /// The offset from UTC.
     ahead: i64,
-    /// When that changes, and to what.
+    /// The time of a change, and the new offset.
     change: Option<(i64, i64)>,
 }
 
-/// By how much a clock may be ahead of or behind UTC.
+/// The largest possible offset from UTC.
 const FARTHEST: i64 = 16 * 3600;
 
-/// From here on, a change is a correction.
+/// A change of this size or more is a correction.
 const CORRECTION: i64 = 3 * 3600;
 
 impl Clock {
@@ -131,7 +131,7 @@ impl Clock {
         }
     }
 
-    /// When it shows a time, which is given as if it went by UTC.
+    /// Returns the moments at which the clock shows a time, which is given as if it were UTC.
     fn moments(&self, shown: i64, fixed: bool) -> [Option<i64>; 2] {
         let Some((change, ahead)) = self.change else {
             return [Some(shown - self.ahead), None];

@@ -1,4 +1,4 @@
-//! Which times of a schedule are to be started now, and which were missed.
+//! Determines which scheduled times start now, and which were missed.
 
 use std::time::Duration;
 
@@ -6,37 +6,37 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{Missed, Progress, Timing};
 
-/// How late a start may be and still count as on time: a restart takes a while, and so does a full queue.
+/// How late a start may be and still count as on time: restarts and a full queue cause delays.
 pub const ON_TIME: TimeDelta = TimeDelta::seconds(60);
 
-/// How many times are looked at in one go. More of them are counted as this many.
+/// The maximum number of times examined at once. More of them count as this many.
 const LOOKED_AT: usize = 1_000;
 
-/// How far the last settled time may lie ahead before the clock is taken to have been wrong then. Less is a clock that was
-/// put right, and no time comes twice.
+/// How far the last settled time may lie in the future before the clock is assumed to have been wrong then. Less than
+/// that is a corrected clock, and no time runs twice.
 const CLOCK_WAS_WRONG: TimeDelta = TimeDelta::hours(24);
 
-/// What is to be done.
+/// The result of [`due`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Due {
     /// The times that start now, oldest first.
     pub start: Vec<DateTime<Utc>>,
-    /// How many were missed.
+    /// The number of missed times.
     pub missed: u64,
-    /// Every time up to this one is settled by the above.
+    /// Every time up to this one is settled by the fields above.
     pub settled: DateTime<Utc>,
     /// Whether a time is due that could not be started yet.
     pub waits: bool,
-    /// When to look again at the latest; `None` if nothing comes any more.
+    /// When to check again at the latest; `None` if no time will come.
     pub look_at: Option<DateTime<Utc>>,
-    /// When the first time starts that has not come yet, jitter included.
+    /// The next start in the future, including jitter.
     pub next: Option<DateTime<Utc>>,
 }
 
-/// Decides.
+/// Determines the due and the missed times.
 ///
-/// `name` is the schedule's, by which its starts are spread; `can_start` says whether a run could be started at all
-/// now: no earlier one is under way, its hosts are known, and so on.
+/// `name` is the name of the schedule, from which the jitter is derived. `can_start` is whether a run could start now
+/// at all: no earlier run is in progress, its hosts are known, and so on.
 pub fn due(
     name: &str,
     timing: &Timing,
@@ -58,8 +58,8 @@ pub fn due(
         next: None,
     };
     let pending = pending(name, timing, settled, now);
-    let come = pending.last().map_or(settled, |last| last.time);
-    due.next = next_start(name, timing, come);
+    let past = pending.last().map_or(settled, |last| last.time);
+    due.next = next_start(name, timing, past);
     let candidates = candidates(timing, &pending, now);
     let mut keep = candidates.len();
     if can_start && !candidates.is_empty() {
@@ -69,15 +69,15 @@ pub fn due(
     }
     let waiting = &candidates[candidates.len() - keep..];
     due.waits = !waiting.is_empty();
-    // What lies before the first that waits is settled, one way or the other.
-    let gone = pending
+    // All times before the first waiting one are settled, as started or missed.
+    let settled_times = pending
         .iter()
         .take_while(|p| waiting.first().is_none_or(|first| p.time < *first));
-    let gone: Vec<&Pending> = gone.collect();
-    if let Some(last) = gone.last() {
+    let settled_times: Vec<&Pending> = settled_times.collect();
+    if let Some(last) = settled_times.last() {
         due.settled = last.time;
     }
-    due.missed = (gone.len() - due.start.len()) as u64;
+    due.missed = (settled_times.len() - due.start.len()) as u64;
     let too_late = waiting
         .first()
         .map(|first| *first + lateness_allowed(timing) + jitter(name, timing, *first));
@@ -85,7 +85,7 @@ pub fn due(
     due
 }
 
-/// A time that has come and is not settled.
+/// A past time that is not settled.
 struct Pending {
     time: DateTime<Utc>,
     start: DateTime<Utc>,
@@ -102,14 +102,14 @@ fn pending(
         time,
         start: time + jitter(name, timing, time),
     });
-    let come: Vec<Pending> = pending
+    let past: Vec<Pending> = pending
         .take_while(|pending| pending.start <= now)
         .take(LOOKED_AT)
         .collect();
-    if come.len() < LOOKED_AT {
-        return come;
+    if past.len() < LOOKED_AT {
+        return past;
     }
-    // promansible was away for long. What is too old to be made up for need not be looked at one by one.
+    // promansible was down for a long time. Times that are too old to be made up need not be examined one by one.
     let from = now - lateness_allowed(timing) - delta(timing.jitter);
     let recent = std::iter::successors(timing.after(from.max(settled)), |time| timing.after(*time));
     let recent = recent.map(|time| Pending {
@@ -119,7 +119,7 @@ fn pending(
     let recent: Vec<Pending> = recent.take_while(|pending| pending.start <= now).collect();
     let keep = recent.len().min(LOOKED_AT);
     let first_kept = recent.get(recent.len() - keep).map(|pending| pending.time);
-    let mut all: Vec<Pending> = come
+    let mut all: Vec<Pending> = past
         .into_iter()
         .filter(|pending| first_kept.is_none_or(|first| pending.time < first))
         .collect();
@@ -131,7 +131,7 @@ fn pending(
     all
 }
 
-/// Those of the pending times that are to be started, now or as soon as it can be.
+/// Returns the pending times that should start, now or as soon as possible.
 fn candidates(timing: &Timing, pending: &[Pending], now: DateTime<Utc>) -> Vec<DateTime<Utc>> {
     let late = |pending: &&Pending| now - pending.start < lateness_allowed(timing);
     let mut in_time = pending.iter().filter(late).map(|pending| pending.time);
@@ -141,7 +141,7 @@ fn candidates(timing: &Timing, pending: &[Pending], now: DateTime<Utc>) -> Vec<D
     }
 }
 
-/// How late a start may be.
+/// Returns how late a start may be.
 fn lateness_allowed(timing: &Timing) -> TimeDelta {
     match timing.missed {
         Missed::Skip => ON_TIME,
@@ -149,13 +149,13 @@ fn lateness_allowed(timing: &Timing) -> TimeDelta {
     }
 }
 
-/// When the first time after this one starts.
+/// Returns the start of the first time after this one.
 fn next_start(name: &str, timing: &Timing, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
     let time = timing.after(after)?;
     Some(time + jitter(name, timing, time))
 }
 
-/// By how much a start is put off: the same for one time of one schedule, whenever it is asked for.
+/// Returns the delay of a start: always the same for one time of one schedule.
 fn jitter(name: &str, timing: &Timing, time: DateTime<Utc>) -> TimeDelta {
     let most = u64::try_from(timing.jitter.as_millis()).unwrap_or(u64::MAX);
     if most == 0 {
@@ -165,7 +165,7 @@ fn jitter(name: &str, timing: &Timing, time: DateTime<Utc>) -> TimeDelta {
     for byte in name.bytes().chain(time.timestamp().to_le_bytes()) {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     }
-    // The low bits of FNV are good, its high ones change little from one minute to the next.
+    // The low bits of FNV are well distributed; its high bits change little from one minute to the next.
     hash ^= hash >> 29;
     TimeDelta::milliseconds(
         i64::try_from(hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) % most).unwrap_or(0),

@@ -1,12 +1,12 @@
 //! The five fields of a cron expression, as Debian's cron reads them.
 //!
-//! *Source*: crontab(5) of Debian, and `entry.c` of its cron, which refuses more than the manual page says.
+//! *Source*: crontab(5) of Debian, and `entry.c` of its cron, which rejects more than the manual page documents.
 
 use chrono::{Datelike, NaiveDate};
 
 use super::CronError;
 
-/// Which times a cron expression means: in each set, bit `n` stands for the number `n`.
+/// The times of a cron expression: in each set, bit `n` stands for the number `n`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Fields {
     pub(super) minutes: u64,
@@ -15,9 +15,9 @@ pub(super) struct Fields {
     pub(super) months: u64,
     /// Sunday is 0.
     pub(super) weekdays: u64,
-    /// Whether a day must be in both sets of days. One that is in either is enough where neither field begins with `*`.
+    /// Whether a day must be in both sets of days. If neither field begins with `*`, one of them is enough.
     pub(super) both_days: bool,
-    /// Whether the minute or the hour begins with `*`: then the clock on the wall counts, even while it is changed.
+    /// Whether the minute or the hour begins with `*`: then wall-clock time counts, even while the clock is changed.
     pub(super) by_wall_clock: bool,
 }
 
@@ -25,7 +25,7 @@ struct Field {
     name: &'static str,
     low: u32,
     high: u32,
-    /// The names of the numbers from `low` on.
+    /// The names of the numbers, beginning with `low`.
     names: &'static [&'static str],
 }
 
@@ -57,11 +57,11 @@ const WORDS: [(&str, &str); 7] = [
     ("@hourly", "0 * * * *"),
 ];
 
-/// The calendar repeats itself after 400 years.
+/// The number of days after which the calendar repeats: 400 years.
 pub(super) const CALENDAR_DAYS: usize = 146_097;
 
 impl Fields {
-    /// Reads an expression.
+    /// Parses an expression.
     pub(super) fn read(text: &str) -> Result<Self, CronError> {
         let text = text.trim();
         if text.starts_with('@') {
@@ -94,7 +94,7 @@ impl Fields {
         }
     }
 
-    /// Whether it means times of this day.
+    /// Returns whether the expression has times on this day.
     pub(super) fn takes(&self, day: NaiveDate) -> bool {
         let in_days = has(self.days, day.day());
         let in_weekdays = has(self.weekdays, day.weekday().num_days_from_sunday());
@@ -106,7 +106,7 @@ impl Fields {
             }
     }
 
-    /// Its times of a day, in seconds from midnight.
+    /// Iterates over the times of a day, in seconds from midnight.
     pub(super) fn times(&self) -> impl Iterator<Item = i64> {
         let minutes = self.minutes;
         numbers(self.hours).flat_map(move |hour| {
@@ -115,7 +115,7 @@ impl Fields {
     }
 }
 
-/// The numbers in a set.
+/// Iterates over the numbers in a set.
 pub(super) fn numbers(set: u64) -> impl Iterator<Item = u32> {
     (0..u64::BITS).filter(move |number| has(set, *number))
 }
@@ -131,11 +131,11 @@ fn meaning(word: &str) -> Result<&'static str, CronError> {
     let known = WORDS.map(|(word, _)| word).join(", ");
     let why = if word.eq_ignore_ascii_case("@reboot") {
         format!(
-            "{word:?} is no time: a schedule goes by the clock, and a restart of promansible is no start of a machine; \
+            "{word:?} is not supported: schedules follow the clock, and a restart of promansible is not a boot; \
              write five fields, or one of {known}"
         )
     } else {
-        format!("{word:?} is not a word of cron; write five fields, or one of {known}")
+        format!("{word:?} is not a cron keyword; write five fields, or one of {known}")
     };
     Err(CronError::Syntax(why))
 }
@@ -174,7 +174,7 @@ impl Field {
         Ok(set)
     }
 
-    /// `*`, a number or a range, and a step after `*` or a range.
+    /// Parses `*`, a number or a range, and a step after `*` or a range.
     fn element(&self, text: &str) -> Result<u64, CronError> {
         let (range, step) = match text.split_once('/') {
             Some((range, step)) => (range, Some(step)),
@@ -226,19 +226,19 @@ impl Field {
             names.any(|name| name.eq_ignore_ascii_case(text))
         });
         let why = match other {
-            Some(other) => format!("belongs into the field {}; ", other.name),
+            Some(other) => format!("belongs in the field {}; ", other.name),
             None => "cannot be read; ".to_owned(),
         };
         Err(self.wrong(element, &format!("{why}write {}", self.want())))
     }
 
     fn step(&self, text: &str, element: &str) -> Result<usize, CronError> {
-        // A step that leads out of the field leaves its first number.
+        // A step beyond the field selects only its first number.
         let step = is_number(text).then(|| text.parse().unwrap_or(usize::MAX));
         step.filter(|step| *step > 0).ok_or_else(|| {
             self.wrong(
                 element,
-                "has a step that is no number from 1; write it as */15 or 0-30/10",
+                "has a step that is not a positive number; write it as */15 or 0-30/10",
             )
         })
     }

@@ -1,4 +1,4 @@
-//! When routine work is due: cron expressions in time zones, and what is made of times that were missed. Pure.
+//! Schedules of routine work: cron expressions in time zones, and the handling of missed times. Pure.
 
 mod cron;
 mod due;
@@ -18,22 +18,22 @@ use crate::util::zone::Zone;
 pub use cron::{Cron, CronError};
 pub use due::{Due, ON_TIME, due};
 
-/// What is done about a time that could not be kept: promansible was not running, a run was still under way, or the hosts
-/// were not known.
+/// The handling of missed times: promansible was not running, an earlier run was still in progress, or the hosts were
+/// not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Missed {
-    /// It is left out.
+    /// Missed times are skipped.
     #[default]
     Skip,
-    /// However many were missed, one run makes up for them.
+    /// One run makes up for all missed times.
     Once,
-    /// Each is made up for, oldest first.
+    /// Each missed time gets its own run, oldest first.
     All,
 }
 
 impl Missed {
-    /// Its name in the configuration.
+    /// Returns the name in the configuration.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Skip => "skip",
@@ -43,30 +43,29 @@ impl Missed {
     }
 }
 
-/// When something is done.
+/// The timing of a schedule.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Timing {
-    /// The times, by the clock of `zone`.
+    /// The times, in the zone `zone`.
     pub cron: Cron,
-    /// Where that clock is.
     pub zone: Zone,
-    /// Each start is put off by up to this, by an amount that is always the same for one time of one schedule.
+    /// The maximum delay of a start. The actual delay is always the same for one time of one schedule.
     pub jitter: Duration,
-    /// What is done about missed times.
+    /// The handling of missed times.
     pub missed: Missed,
-    /// How late a missed time may still be made up for.
+    /// How late a missed time may still be made up.
     pub grace: Duration,
-    /// Whether a run may begin while an earlier one is under way.
+    /// Whether a run may start while an earlier one is in progress.
     pub allow_overlap: bool,
 }
 
 impl Timing {
-    /// The first time after this one.
+    /// Returns the first time after `time`.
     pub fn after(&self, time: DateTime<Utc>) -> Option<DateTime<Utc>> {
         self.cron.after(&self.zone, time)
     }
 
-    /// The next times after this one, at most `count`.
+    /// Returns up to `count` times after `time`.
     pub fn next(&self, time: DateTime<Utc>, count: usize) -> Vec<DateTime<Utc>> {
         let first = self.after(time);
         std::iter::successors(first, |time| self.after(*time))
@@ -75,25 +74,25 @@ impl Timing {
     }
 }
 
-/// What is kept of a schedule between its times.
+/// The stored progress of a schedule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
-    /// Every time up to this one is settled: it had its run, or was missed.
+    /// Every time up to this one is settled: it had its run or was missed.
     pub settled: DateTime<Utc>,
-    /// The cron expression and zone that this is about. With others, what was missed is none of theirs.
+    /// The cron expression and zone of this progress. After a change, earlier times do not count as missed.
     pub timing: String,
-    /// Whether it was in force when it was last looked at.
+    /// Whether the schedule was active at the last check.
     pub active: bool,
-    /// Since when it is paused, and by whom.
+    /// The pause, while the schedule is paused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<Paused>,
-    /// Its last run, and the time that it was for.
+    /// The last run, and its scheduled time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<LastRun>,
-    /// How many times were missed so far.
+    /// The number of missed times so far.
     #[serde(default)]
     pub missed: u64,
-    /// Why the last one was.
+    /// The reason for the last missed time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why_missed: Option<String>,
 }
@@ -101,26 +100,23 @@ pub struct Progress {
 /// A schedule's last run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastRun {
-    /// The run.
     pub run: RunId,
-    /// When it was queued.
+    /// When the run was queued.
     pub at: DateTime<Utc>,
-    /// The time that it is for; `None` where a person asked for it.
+    /// The scheduled time of the run; `None` if a person started it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_at: Option<DateTime<Utc>>,
 }
 
-/// That a person stopped a schedule for now.
+/// The pause of a schedule by a person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Paused {
-    /// Who.
     pub by: String,
-    /// When.
     pub at: DateTime<Utc>,
 }
 
 impl Progress {
-    /// Of a schedule that is seen for the first time: nothing before `now` is its matter.
+    /// Starts the progress of a new schedule: times before `now` do not count.
     pub fn begin(timing: &Timing, now: DateTime<Utc>) -> Self {
         Self {
             settled: now,

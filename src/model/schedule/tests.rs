@@ -21,7 +21,7 @@ fn at(text: &str) -> DateTime<Utc> {
     text.parse().unwrap()
 }
 
-/// The next times as the clock on the wall shows them, with what it is ahead of UTC.
+/// The next times in local time, with the offset from UTC.
 fn walls(cron: &str, zone: &str, from: &str, count: usize) -> Vec<String> {
     let timing = timing(cron, zone, Missed::Skip);
     let zone: chrono_tz::Tz = zone.parse().unwrap();
@@ -55,7 +55,7 @@ fn a_fixed_time_in_the_gap_of_a_clock_put_forward_comes_right_after_it() {
             "29 04:00 +0200"
         ]
     );
-    // Half an hour is all that Lord Howe puts it forward by.
+    // Lord Howe sets its clock forward by only half an hour.
     assert_eq!(
         walls(
             "15 2 * * *",
@@ -105,7 +105,7 @@ fn progress(timing: &Timing, settled: &str) -> Progress {
     Progress::begin(timing, at(settled))
 }
 
-/// How it stands at `now` with what was settled at 09:59.
+/// The result at `now`, with everything settled up to 09:59.
 fn hourly(missed: Missed, can_start: bool, now: &str) -> Due {
     let timing = timing("0 * * * *", "UTC", missed);
     let progress = progress(&timing, "2026-11-25T09:59:00Z");
@@ -132,7 +132,7 @@ fn what_was_missed_is_left_out_or_made_up_for() {
     let skip = hourly(Missed::Skip, true, now);
     assert_eq!((skip.start.len(), skip.missed), (0, 3));
     assert_eq!(skip.settled, at("2026-11-25T12:00:00Z"));
-    // The grace of an hour takes in 12:00 only.
+    // The grace of an hour includes only 12:00.
     let once = hourly(Missed::Once, true, now);
     assert_eq!(
         (once.start, once.missed),
@@ -168,12 +168,12 @@ fn what_cannot_start_waits_as_long_as_it_may_be_late() {
     let waits = hourly(Missed::Once, false, "2026-11-25T10:30:00Z");
     assert_eq!((waits.missed, waits.waits), (0, true));
     assert_eq!(waits.next, Some(at("2026-11-25T11:00:00Z")));
-    // A newer time takes the place of the one that waited.
+    // A newer time replaces the waiting one.
     let waits = hourly(Missed::Once, false, "2026-11-25T11:00:01Z");
     assert_eq!((waits.missed, waits.waits), (1, true));
 }
 
-/// Or what is shown as the next time would lie in the past.
+/// Otherwise the displayed next time would lie in the past.
 #[test]
 fn what_waits_for_long_is_looked_at_when_the_next_time_comes() {
     let mut timing = timing("0 * * * *", "UTC", Missed::All);
@@ -245,8 +245,8 @@ fn jitter_spreads_schedules_and_is_the_same_each_time() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
-    /// Whatever the clock does and whenever it is looked at, no time is started twice, and while the clock goes forward
-    /// each is either started or counted as missed.
+    /// Regardless of the clock and of the times of the checks, no time is started twice, and while the clock moves
+    /// forward each is either started or counted as missed.
     #[test]
     fn each_time_is_settled_once(
         cron in prop::sample::select(&["*/7 * * * *", "30 2 * * *", "0 */3 * * *", "15 1-4 * * *"][..]),

@@ -1,4 +1,4 @@
-//! A cron expression in words.
+//! Describes cron expressions in words.
 
 use super::fields::{Fields, numbers};
 
@@ -27,10 +27,10 @@ const MONTHS: [&str; 12] = [
     "December",
 ];
 
-/// How many times of a day are listed one by one.
+/// The maximum number of times of a day that are listed individually.
 const LISTED: usize = 6;
 
-/// What these fields mean, without a full stop.
+/// Describes fields in words, without a full stop.
 pub(super) fn describe(fields: &Fields) -> String {
     format!("{}{}{}", times(fields), days(fields), months(fields))
 }
@@ -91,7 +91,7 @@ fn months(fields: &Fields) -> String {
     format!(", in {names}")
 }
 
-/// The step of numbers that go evenly around the clock from 0 on.
+/// Returns the step of numbers that are evenly spaced around the clock, beginning with 0.
 fn even_step(numbers: &[u32], around: u32) -> Option<u32> {
     let [0, step, ..] = *numbers else { return None };
     let even = around.is_multiple_of(step)
@@ -107,7 +107,7 @@ fn counted(noun: &str, numbers: &[u32]) -> String {
     format!("{noun}{plural} {}", ranges(numbers, &|n| n.to_string()))
 }
 
-/// Sorted numbers by their names; three and more in a row from the first to the last.
+/// Lists sorted numbers by name; three or more consecutive ones as a range.
 fn ranges(numbers: &[u32], name: &dyn Fn(u32) -> String) -> String {
     let mut parts = Vec::new();
     for row in numbers.chunk_by(|a, b| a + 1 == *b) {

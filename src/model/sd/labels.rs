@@ -1,24 +1,24 @@
-//! What of a host becomes a label, and what the label is called.
+//! The labels of targets: their names and values.
 
 use serde_json::Value;
 
 use crate::model::facts::Facts;
 
-/// The host's name in the inventory.
+/// The label with the host's inventory name.
 pub(super) const HOST: &str = "__meta_ansible_host";
-/// Its groups, each with a comma before and after it.
+/// The label with the host's groups, each with a comma before and after it.
 pub(super) const GROUPS: &str = "__meta_ansible_groups";
 const META: &str = "__meta_ansible_";
 const VAR: &str = "__meta_ansible_var_";
 const FACT: &str = "__meta_ansible_fact_";
 
-/// A longer value is none that somebody compares with.
+/// The maximum length of a label value. Longer values are useless for matching.
 const MAX_VALUE_BYTES: usize = 1000;
 
-/// Which variables and facts of hosts become labels, beside names and groups.
+/// The variables and facts of hosts that become labels, besides names and groups.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exposed {
-    /// Host variables, by name. None unless they are named: variables may be secrets.
+    /// Host variables, by name. None by default: variables may be secrets.
     pub vars: Vec<String>,
     /// Facts, by path.
     pub facts: Vec<String>,
@@ -40,7 +40,7 @@ impl Default for Exposed {
 }
 
 impl Exposed {
-    /// Every label that a host can have.
+    /// Returns every label that a host can have.
     pub fn labels(&self) -> Vec<String> {
         let mut labels = vec![HOST.to_owned(), GROUPS.to_owned()];
         labels.extend(self.vars.iter().map(|name| var_label(name)));
@@ -48,7 +48,7 @@ impl Exposed {
         labels
     }
 
-    /// What of these facts becomes labels.
+    /// Extracts the exposed values from facts.
     pub fn of_facts(&self, facts: Facts<'_>) -> FactValues {
         let paths = self.facts.iter();
         FactValues(
@@ -69,18 +69,18 @@ impl FactValues {
     }
 }
 
-/// The label of a host variable.
+/// Returns the label of a host variable.
 pub fn var_label(name: &str) -> String {
     format!("{VAR}{}", valid(name))
 }
 
-/// The label of a fact: its path without `ansible_`, dots as `_`.
+/// Returns the label of a fact: its path without `ansible_`, with `_` for dots.
 pub fn fact_label(path: &str) -> String {
     let path = path.strip_prefix("ansible_").unwrap_or(path);
     format!("{FACT}{}", valid(path))
 }
 
-/// The name with `_` for what no label's name can hold.
+/// Replaces characters that are invalid in label names with `_`.
 fn valid(name: &str) -> String {
     let good = |c: char| c.is_ascii_alphanumeric() || c == '_';
     name.chars()
@@ -88,7 +88,7 @@ fn valid(name: &str) -> String {
         .collect()
 }
 
-/// A value as a label's. What is empty, long, a list or a map is none.
+/// Converts a value to a label value. Empty and long values, lists and maps give `None`.
 pub(super) fn scalar(value: &Value) -> Option<String> {
     let text = match value {
         Value::String(text) => text.trim().to_owned(),
@@ -99,7 +99,7 @@ pub(super) fn scalar(value: &Value) -> Option<String> {
     (1..=MAX_VALUE_BYTES).contains(&text.len()).then_some(text)
 }
 
-/// Why a label cannot be one that the configuration adds to targets.
+/// Returns why the configuration cannot add a label with this name to targets.
 pub fn label_defect(name: &str) -> Option<&'static str> {
     let good = |c: char| c.is_ascii_alphanumeric() || c == '_';
     match name {
@@ -107,8 +107,10 @@ pub fn label_defect(name: &str) -> Option<&'static str> {
         "__address__" => Some("it is the target: set port"),
         "__scheme__" => Some("set scheme"),
         "__metrics_path__" => Some("set metrics_path"),
-        "__name__" => Some("it names metrics"),
-        _ if name.starts_with(META) => Some("such labels say what promansible knows of the host"),
+        "__name__" => Some("it is reserved for names of metrics"),
+        _ if name.starts_with(META) => {
+            Some("labels with this prefix describe the host and are set by promansible")
+        }
         _ if name.starts_with(|c: char| c.is_ascii_digit()) || !name.chars().all(good) => {
             Some("use letters, digits and _, and no digit first")
         }

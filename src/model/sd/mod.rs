@@ -1,13 +1,12 @@
-//! Scrape targets for Prometheus: the hosts of the inventory with what is known of them, as `file_sd` and
-//! `http_sd` take it.
-//! Pure.
+//! Scrape targets for Prometheus: the hosts of the inventory with their labels, in the format of `file_sd` and
+//! `http_sd`. Pure.
 //!
-//! - [`Exposed`]: which variables and facts of a host become labels. Nothing else of them leaves promansible this way.
-//! - [`View`]: every host with its labels, ready to be asked.
-//! - [`Filter`], [`Endpoint`]: which hosts, and what of them is scraped.
+//! - [`Exposed`]: the variables and facts of a host that become labels. No others leave promansible this way.
+//! - [`View`]: all hosts with their labels, ready for queries.
+//! - [`Filter`], [`Endpoint`]: the selection of hosts, and what is scraped on them.
 //!
-//! *Source*: Prometheus's pages on `file_sd_config` and `http_sd_config`: an array of `{targets, labels}`, in which one
-//! further key or a value that is no text refuses the whole.
+//! *Source*: Prometheus's documentation of `file_sd_config` and `http_sd_config`: an array of `{targets, labels}`,
+//! where one additional key or a value that is not a string invalidates the whole response.
 
 mod labels;
 mod request;
@@ -26,37 +25,37 @@ pub use request::{Endpoint, Filter, MatcherError, Scheme, is_metrics_path, match
 use crate::model::inventory::{ALL, Host, Inventory};
 use labels::{GROUPS, HOST, scalar};
 
-/// Every host with its labels. It is built when the inventory or the facts change, and asked for targets after that.
+/// All hosts with their labels. Built when the inventory or the facts change, and then queried for targets.
 #[derive(Debug)]
 pub struct View {
     exposed: Exposed,
     inventory: Arc<Inventory>,
     /// In the inventory's order.
-    hosts: Vec<Known>,
+    hosts: Vec<LabelledHost>,
 }
 
-/// What is known of a host.
+/// A host's address and labels.
 #[derive(Debug)]
-struct Known {
-    /// Where it is, ready for a port behind it.
+struct LabelledHost {
+    /// The address, in a form to which a port can be appended.
     address: String,
-    /// Without those that have no value; no name stands twice.
+    /// Only labels with a value; no name occurs twice.
     labels: Vec<(Arc<str>, String)>,
 }
 
-/// Targets as Prometheus takes them.
+/// Targets in Prometheus's format.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Targets {
     /// *Shape*: `[{"targets": ["HOST:PORT"], "labels": {NAME: VALUE}}]`, a line for each host.
     pub json: Vec<u8>,
-    /// How many hosts these are.
+    /// The number of hosts.
     pub count: usize,
 }
 
 impl View {
-    /// Puts together what is known. Of a host without facts those labels are missing.
+    /// Builds the view. Hosts without facts lack the labels of facts.
     ///
-    /// The inventory must have kept the variables that are exposed.
+    /// The inventory must have stored the exposed variables.
     pub fn build(
         exposed: &Exposed,
         inventory: Arc<Inventory>,
@@ -81,7 +80,7 @@ impl View {
             for (value, label) in facts.zip(&paths) {
                 labels.extend(value.map(|value| (Arc::clone(label), value.to_owned())));
             }
-            Known {
+            LabelledHost {
                 address: address(host.address().unwrap_or(host.name())),
                 labels,
             }
@@ -93,23 +92,23 @@ impl View {
         }
     }
 
-    /// What of the hosts is in it.
+    /// Returns the exposed variables and facts.
     pub fn exposed(&self) -> &Exposed {
         &self.exposed
     }
 
-    /// Whether it is of exactly this reading of the inventory.
+    /// Returns whether the view was built from exactly this read of the inventory.
     pub fn is_of(&self, inventory: &Arc<Inventory>) -> bool {
         Arc::ptr_eq(&self.inventory, inventory)
     }
 
-    /// The first of these groups that the inventory does not have. It may be on its way.
+    /// Returns the first group of the filter that the inventory does not have. It may still appear.
     pub fn unknown_group<'a>(&self, filter: &'a Filter) -> Option<&'a str> {
         let mut groups = filter.groups.iter().map(String::as_str);
         groups.find(|group| !self.inventory.is_group(group))
     }
 
-    /// The hosts that pass a filter, as targets.
+    /// Returns the hosts that pass a filter, as targets.
     pub fn targets(&self, filter: &Filter, endpoint: &Endpoint) -> Targets {
         let mut json = b"[".to_vec();
         let mut count = 0;
@@ -128,8 +127,8 @@ impl View {
     }
 }
 
-impl Known {
-    /// A label's value; empty if it has none, as for Prometheus.
+impl LabelledHost {
+    /// Returns the value of a label; empty if it is missing, as in Prometheus.
     fn label(&self, name: &str) -> &str {
         let mut labels = self.labels.iter();
         labels
@@ -139,7 +138,7 @@ impl Known {
 }
 
 impl Filter {
-    fn passes(&self, host: &Host, known: &Known) -> bool {
+    fn passes(&self, host: &Host, known: &LabelledHost) -> bool {
         let is_in = |group: &String| group == ALL || host.groups().any(|of| of == group);
         let mut matchers = self.matchers.iter();
         (self.groups.is_empty() || self.groups.iter().any(is_in))
@@ -147,7 +146,7 @@ impl Filter {
     }
 }
 
-/// `,web,db,`: so that a regular expression finds a group by the commas around it.
+/// Formats the groups as `,web,db,`, so that a regular expression can match a group with the commas around it.
 fn groups(host: &Host) -> String {
     let mut text = ",".to_owned();
     for group in host.groups() {
@@ -157,7 +156,7 @@ fn groups(host: &Host) -> String {
     text
 }
 
-/// An address that a port can stand behind.
+/// Formats an address so that a port can be appended.
 fn address(of: &str) -> String {
     let (address, _zone) = of.split_once('%').unwrap_or((of, ""));
     if address.parse::<Ipv6Addr>().is_ok() {
@@ -168,7 +167,7 @@ fn address(of: &str) -> String {
 }
 
 struct TargetGroup<'a> {
-    known: &'a Known,
+    known: &'a LabelledHost,
     endpoint: &'a Endpoint,
 }
 

@@ -1,4 +1,4 @@
-//! What is asked of a view: which hosts, and what of them is scraped.
+//! Queries of a view: the selection of hosts, and what is scraped on them.
 
 use std::str::FromStr;
 
@@ -6,30 +6,31 @@ use crate::model::alert::matcher::ParseError;
 use crate::model::alert::{Matcher, Matchers};
 use crate::model::sd::labels::Exposed;
 
-/// Which hosts. Without groups and matchers, all.
+/// The selection of hosts. Without groups and matchers, all hosts.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Filter {
-    /// A host must be in one of these, directly or through their children.
+    /// A host must be in one of these groups, directly or through their children.
     pub groups: Vec<String>,
     /// All must match the host's labels.
     pub matchers: Matchers,
 }
 
-/// What is scraped on each host.
+/// The scraped endpoint on each host.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Endpoint {
-    /// The port; without it Prometheus takes that of the scheme.
+    /// The port; by default Prometheus uses that of the scheme.
     pub port: Option<u16>,
-    /// How it is spoken to, where it is not as the scrape configuration says.
+    /// The scheme, if it differs from the scrape configuration.
     pub scheme: Option<Scheme>,
-    /// The path of the metrics, where it is not as the scrape configuration says.
+    /// The path of the metrics, if it differs from the scrape configuration.
     pub metrics_path: Option<String>,
-    /// Further labels, the same for every host. Their names are as [`label_defect`](crate::model::sd::label_defect) wants them, and unique.
+    /// Additional labels, the same for every host. Their names are unique and pass
+    /// [`label_defect`](crate::model::sd::label_defect).
     pub labels: Vec<(String, String)>,
 }
 
 impl Endpoint {
-    /// The labels that it adds to a host's.
+    /// Iterates over the labels that the endpoint adds.
     pub(super) fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
         let scheme = self.scheme.map(|scheme| ("__scheme__", scheme.as_str()));
         let path = self.metrics_path.as_deref();
@@ -42,17 +43,15 @@ impl Endpoint {
     }
 }
 
-/// How a target is spoken to.
+/// The scheme of a target's URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheme {
-    /// Plain.
     Http,
-    /// With TLS.
     Https,
 }
 
 impl Scheme {
-    /// The word for it.
+    /// Returns the value for `__scheme__`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
@@ -73,38 +72,37 @@ impl FromStr for Scheme {
     }
 }
 
-/// Reads a port.
+/// Parses a port.
 pub fn port(text: &str) -> Option<u16> {
     let digits = text.bytes().all(|b| b.is_ascii_digit());
     text.parse().ok().filter(|port| digits && *port != 0)
 }
 
-/// Whether a text can be the path of metrics. Parameters are labels of their own, `__param_NAME`.
+/// Returns whether a text can be the path of metrics. Parameters have their own labels, `__param_NAME`.
 pub fn is_metrics_path(text: &str) -> bool {
     let bad = |c: char| c.is_control() || c.is_whitespace() || "?#".contains(c);
     text.starts_with('/') && !text.contains(bad)
 }
 
-/// Why a text is no matcher of hosts.
+/// The error of a text that is not a matcher of hosts.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MatcherError {
-    /// It is no matcher.
+    /// The syntax is invalid.
     #[error("{0}")]
     Syntax(#[from] ParseError),
-    /// It is a list of none, which would match every host.
+    /// The list is empty and would match every host.
     #[error("it is empty")]
     Empty,
-    /// It looks at a label that no host can have, so that it would match all or none.
-    #[error("no host has a label {label:?}; there are {}", .known.join(", "))]
+    /// No host can have the label, so the matcher would match all hosts or none.
+    #[error("no host has a label {label:?}; the labels are {}", .known.join(", "))]
     UnknownLabel {
-        /// The label.
         label: String,
-        /// Those that a host can have.
+        /// The labels that a host can have.
         known: Vec<String>,
     },
 }
 
-/// Reads a matcher, or several in one text, over the labels of a host.
+/// Parses one or more matchers on the labels of a host.
 pub fn matchers(text: &str, exposed: &Exposed) -> Result<Vec<Matcher>, MatcherError> {
     let matchers: Vec<Matcher> = Matchers::parse(text)?.into_iter().collect();
     if matchers.is_empty() {

@@ -90,7 +90,7 @@ fn every_host_is_a_target_with_what_is_known_of_it() {
                 "__meta_ansible_fact_local_site_rack_no": "12.5"}))},
             {"targets": ["[fd00::2]:9100"], "labels": same(json!({
                 "__meta_ansible_host": "web2", "__meta_ansible_groups": ",site,web,"}))},
-            // Nobody knows what its template becomes; under its name it is at least seen to be down.
+            // The value of its template is unknown; under its name the target is at least visibly down.
             {"targets": ["db1:9100"], "labels": same(json!({
                 "__meta_ansible_host": "db1", "__meta_ansible_groups": ",db,site,"}))},
         ])
@@ -151,7 +151,7 @@ fn a_label_that_no_host_can_have_is_refused() {
     let refused = super::matchers(r#"__meta_ansible_var_dc="fra""#, &exposed).unwrap_err();
     assert_eq!(
         refused.to_string(),
-        "no host has a label \"__meta_ansible_var_dc\"; there are __meta_ansible_host, __meta_ansible_groups, \
+        "no host has a label \"__meta_ansible_var_dc\"; the labels are __meta_ansible_host, __meta_ansible_groups, \
          __meta_ansible_fact_distribution, __meta_ansible_fact_distribution_version, __meta_ansible_fact_os_family, \
          __meta_ansible_fact_architecture"
     );
@@ -199,8 +199,8 @@ fn a_value_that_is_long_is_no_label() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever hosts, variables and facts are called: Prometheus takes it. It refuses all of it for one further key, one
-    /// value that is no text, or one name of a label that it cannot have.
+    /// Prometheus accepts any names of hosts, variables and facts. It rejects everything for one additional key, one
+    /// value that is not a string, or one invalid label name.
     #[test]
     fn any_host_makes_what_prometheus_takes(
         hosts in prop::collection::btree_map("\\PC{1,12}", ("\\PC{0,12}", any::<f64>()), 0..8),

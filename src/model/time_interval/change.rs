@@ -1,13 +1,14 @@
-//! When an answer that spans decide becomes another one.
+//! Finds the next time at which a condition on spans changes.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::Span;
 
-/// How far ahead a change is looked for. What lasts longer is for ever, for one who asks until when.
+/// How far ahead a change is searched. A state that lasts longer counts as permanent.
 const LOOKED_AHEAD: TimeDelta = TimeDelta::days(5 * 366);
 
-/// The first time at which `answer` is another one than at this time. It is asked only where one of the spans may change.
+/// Returns the first time at which `answer` differs from its value at `after`. Evaluates it only where one of the spans
+/// may change.
 pub(super) fn next(
     spans: &[&Span],
     after: DateTime<Utc>,

@@ -1,8 +1,8 @@
-//! Named intervals of time, in which something is done or left alone, with the meaning that Alertmanager gives them. Pure.
+//! Named time intervals with the meaning that they have in Alertmanager. Pure.
 //!
 //! *Source*: <https://prometheus.io/docs/alerting/latest/configuration/#time_interval>, and `timeinterval/timeinterval.go`.
-//! Other than there, an empty list and a month beyond December are refused: the first would never match although it says
-//! nothing, and the second never comes.
+//! In contrast to Alertmanager, an empty list and a month after December are rejected: the first would never match
+//! although it restricts nothing, and the second never occurs.
 
 mod change;
 mod range;
@@ -17,23 +17,23 @@ pub use range::{DayRange, MonthRange, SyntaxError, TimeRange, WeekdayRange, Year
 pub use span::Span;
 pub use windows::{Closed, Windows};
 
-/// Times under a name.
+/// A named time interval.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TimeInterval {
-    /// Its name, unique among time intervals.
+    /// The name, unique among time intervals.
     pub name: String,
-    /// What it consists of; a time is in it that is in one of them.
+    /// A time is in the interval if it is in one of these spans.
     pub spans: Vec<Span>,
 }
 
 impl TimeInterval {
-    /// Whether this time is in it.
+    /// Returns whether a time is in the interval.
     pub fn contains(&self, at: DateTime<Utc>) -> bool {
         self.spans.iter().any(|span| span.contains(at))
     }
 
-    /// When [`contains`](Self::contains) first has another answer than at this time; `None` if it has none for the next
-    /// five years.
+    /// Returns the first time after `after` at which [`contains`](Self::contains) changes; `None` if it does not change
+    /// within five years.
     pub fn next_change(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let spans: Vec<&Span> = self.spans.iter().collect();
         change::next(&spans, after, |at| self.contains(at))

@@ -1,17 +1,16 @@
-//! What stands in the lists of a span: ranges of times, days, months and years, as a person writes them.
+//! The ranges in the lists of a span: times, days, months and years, as written in the configuration.
 
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use crate::util::suggest::did_you_mean;
 
-/// Why a text is no range.
+/// The error of a text that is not a range.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}: {help}")]
 pub struct SyntaxError {
-    /// What is wrong.
     pub message: String,
-    /// What would be right.
+    /// How to correct it.
     pub help: String,
 }
 
@@ -24,9 +23,9 @@ impl SyntaxError {
     }
 }
 
-/// From one minute of a day, to before another.
+/// A range of minutes of a day; the end is exclusive.
 ///
-/// *Units*: minutes of the clock on the wall since 00:00; the end is at most 1440.
+/// *Units*: minutes of wall-clock time since 00:00; the end is at most 1440.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimeRange {
     pub(super) start: u32,
@@ -34,7 +33,7 @@ pub struct TimeRange {
 }
 
 impl TimeRange {
-    /// From `start_time` and `end_time`, each as `HH:MM`; `24:00` is the end of the day.
+    /// Parses `start_time` and `end_time`, each in the form `HH:MM`; `24:00` is the end of the day.
     pub fn new(start: &str, end: &str) -> Result<Self, SyntaxError> {
         let range = Self {
             start: Self::minute("start_time", start)?,
@@ -45,7 +44,7 @@ impl TimeRange {
         }
         Err(SyntaxError::new(
             format!("start_time {start} is not before end_time {end}"),
-            "for a time that goes past midnight write two: one up to '24:00', one from '00:00'",
+            "for a range across midnight write two: one up to '24:00' and one from '00:00'",
         ))
     }
 
@@ -66,7 +65,7 @@ impl TimeRange {
     }
 }
 
-/// Days of the week, numbered from Sunday, which is 0.
+/// Days of the week, numbered from 0 for Sunday.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WeekdayRange(pub(super) RangeInclusive<usize>);
 
@@ -106,7 +105,7 @@ impl FromStr for WeekdayRange {
     }
 }
 
-/// Days of the month; those that are negative count from its end, which is -1.
+/// Days of the month; negative ones count from the end, where -1 is the last day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DayRange {
     first: i64,
@@ -114,7 +113,7 @@ pub struct DayRange {
 }
 
 impl DayRange {
-    /// Whether it has this day of a month of so many.
+    /// Returns whether the range contains a day of a month with `days_in_month` days.
     pub(super) fn contains(self, day: u32, days_in_month: u32) -> bool {
         let from_start = |day: i64| {
             if day < 0 {
@@ -145,7 +144,7 @@ impl FromStr for DayRange {
                 "write a negative last day too, as in '-3:-1', or two ranges",
             ));
         }
-        // The shortest month decides whether there is any month in which this is not the wrong way round.
+        // The shortest month decides whether the range is in order in at least one month.
         let of_28 = |day: i64| if day < 0 { 28 + day } else { day };
         if of_28(first) > of_28(last) {
             return Err(SyntaxError::new(
@@ -157,7 +156,7 @@ impl FromStr for DayRange {
     }
 }
 
-/// Months, numbered from January, which is 1.
+/// Months, numbered from 1 for January.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MonthRange(pub(super) RangeInclusive<usize>);
 
@@ -229,7 +228,7 @@ impl FromStr for YearRange {
     }
 }
 
-/// The first and the last of a range, which are the same where only one is written. Letters count as small ones.
+/// Parses the ends of a range, which are equal if only one value is written. Case is ignored.
 fn ends<T: Copy>(
     text: &str,
     member: impl Fn(&str) -> Result<T, SyntaxError>,
@@ -242,7 +241,9 @@ fn ends<T: Copy>(
         [first, last] => Ok((member(first)?, member(last)?)),
         _ => Err(SyntaxError::new(
             format!("{text:?} is not a range"),
-            format!("write its first and its last with one colon between, as in {example}"),
+            format!(
+                "write the first and the last value with one colon between them, as in {example}"
+            ),
         )),
     }
 }

@@ -1,4 +1,4 @@
-//! One entry of a time interval: all that it says must be so.
+//! One entry of a time interval. All its conditions must hold.
 
 use chrono::{DateTime, Datelike, Offset as _, Timelike, Utc};
 
@@ -7,25 +7,20 @@ use crate::util::zone::Zone;
 
 const SECONDS_OF_DAY: i64 = 24 * 60 * 60;
 
-/// Times by the clock of a zone. An empty list means any.
+/// Conditions on the local time in a zone. An empty list is no restriction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Span {
-    /// Of the day.
     pub times: Vec<TimeRange>,
-    /// Of the week.
     pub weekdays: Vec<WeekdayRange>,
-    /// Of the month.
     pub days_of_month: Vec<DayRange>,
-    /// Of the year.
     pub months: Vec<MonthRange>,
-    /// The years.
     pub years: Vec<YearRange>,
-    /// Whose clock that is; UTC's.
+    /// The time zone; UTC by default.
     pub location: Zone,
 }
 
 impl Span {
-    /// Whether this time is in it.
+    /// Returns whether a time is in the span.
     pub fn contains(&self, at: DateTime<Utc>) -> bool {
         let there = at.with_timezone(&self.location.tz());
         let minute = there.hour() * 60 + there.minute();
@@ -45,15 +40,15 @@ impl Span {
             && any(&self.years, |range| range.0.contains(&there.year()))
     }
 
-    /// A later time before which [`contains`](Self::contains) has no other answer than at this one: where a day or one of
-    /// the times begins or ends, or where the clock is put forward or back.
+    /// Returns a later time up to which [`contains`](Self::contains) cannot change: the next start or end of a day or
+    /// of one of the times, or the next change of the zone's offset.
     pub(super) fn same_until(&self, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let there = |at: DateTime<Utc>| at.with_timezone(&self.location.tz());
         let ahead_of_utc =
             |at: DateTime<Utc>| i64::from(there(at).offset().fix().local_minus_utc());
         let ahead = ahead_of_utc(at);
         let second = (at.timestamp() + ahead).rem_euclid(SECONDS_OF_DAY);
-        // A day that is not in it has no edge but its end.
+        // On a day that is not in the span, nothing changes before its end.
         let times = if self.has_date(&there(at)) {
             &self.times[..]
         } else {
@@ -70,7 +65,7 @@ impl Span {
         if ahead_of_utc(later(other)?) == ahead {
             return later(other);
         }
-        // The clock is changed in between. It never is twice within a day.
+        // The offset changes in between. It never changes twice within a day.
         while other - same > 1 {
             let middle = i64::midpoint(same, other);
             if ahead_of_utc(later(middle)?) == ahead {
@@ -83,7 +78,7 @@ impl Span {
     }
 }
 
-/// Whether one of them is it, or there is none.
+/// Returns whether a range matches, or there are no ranges.
 fn any<T>(ranges: &[T], is: impl Fn(&T) -> bool) -> bool {
     ranges.is_empty() || ranges.iter().any(is)
 }

@@ -1,4 +1,4 @@
-//! The documentation's cases, and what is said of wrong ones.
+//! The cases of the documentation, and the errors of invalid ones.
 
 mod changes;
 mod minutes;
@@ -64,7 +64,7 @@ const OFFICE: Typed<'_> = Typed {
     location: "",
 };
 
-/// (what is typed, times in it, times outside)
+/// (text, times inside, times outside)
 type Case<'a> = (Typed<'a>, &'a [&'a str], &'a [&'a str]);
 
 const ANY: Typed<'_> = Typed {
@@ -78,7 +78,7 @@ const ANY: Typed<'_> = Typed {
 
 const DOCUMENTED: &[Case<'_>] = &[
     (ANY, &["1970-01-01T00:00:00Z", "2026-11-25T12:00:00Z"], &[]),
-    // The start is in it, the end is not; 24:00 is midnight.
+    // The start is included, the end is excluded; 24:00 is midnight.
     (
         Typed {
             times: &[("17:00", "24:00")],
@@ -119,7 +119,7 @@ const DOCUMENTED: &[Case<'_>] = &[
             "2028-02-26T10:00:00Z",
         ],
     ),
-    // What goes past the end of the month ends with it; what begins past it is not in it.
+    // A range beyond the end of the month ends with it; a range that begins beyond it is empty.
     (
         Typed {
             days_of_month: &["1:31"],
@@ -201,7 +201,7 @@ const DOCUMENTED: &[Case<'_>] = &[
             "2031-01-01T00:00:00Z",
         ],
     ),
-    // By the clock of Sydney, which is eleven hours ahead in its summer, ten in its winter.
+    // Local time in Sydney, eleven hours ahead of UTC in its summer, ten in its winter.
     (
         Typed {
             location: "Australia/Sydney",
@@ -322,7 +322,7 @@ fn windows_are_open_in_the_active_ones_and_closed_in_the_muting_ones() {
         ("2026-11-25T12:00:00Z", "2026-11-25T13:00:00Z"),
         ("2026-11-25T13:00:00Z", "2026-11-25T17:00:00Z"),
         ("2026-11-25T17:00:00Z", "2026-11-26T09:00:00Z"),
-        // On Saturday lunch changes why it is closed, not that it is.
+        // On Saturday, lunch changes the reason for being closed, not the state.
         ("2026-11-28T11:00:00Z", "2026-11-30T09:00:00Z"),
     ] {
         assert_eq!(windows.next_change(at(after)), Some(at(change)), "{after}");

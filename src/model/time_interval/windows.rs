@@ -1,4 +1,4 @@
-//! When something may be done: in some time intervals, and not in others.
+//! Active and muted time intervals.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,26 +7,26 @@ use chrono::{DateTime, Utc};
 
 use super::{Span, TimeInterval, change};
 
-/// `active_time_intervals` and `mute_time_intervals`, as a route of Alertmanager has them. Without any, always.
+/// `active_time_intervals` and `mute_time_intervals`, as in a route of Alertmanager. Without any, always active.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Windows {
-    /// It is done only in one of these, if there are any.
+    /// Active only in one of these, unless empty.
     pub active: Vec<Arc<TimeInterval>>,
-    /// It is not done in any of these.
+    /// Muted in each of these.
     pub mute: Vec<Arc<TimeInterval>>,
 }
 
-/// Why nothing is done at a time.
+/// The reason for being inactive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Closed<'a> {
-    /// It is in none of the intervals in which it would be done.
+    /// The time is in none of the active intervals.
     Inactive(&'a [Arc<TimeInterval>]),
-    /// It is in this one.
+    /// The time is in this muted interval.
     Muted(&'a TimeInterval),
 }
 
 impl Windows {
-    /// Why nothing is done at this time; `None` if it is.
+    /// Returns why the windows are closed at this time; `None` if they are open.
     pub fn closed(&self, at: DateTime<Utc>) -> Option<Closed<'_>> {
         if !self.active.is_empty() && !self.active.iter().any(|active| active.contains(at)) {
             return Some(Closed::Inactive(&self.active));
@@ -35,7 +35,7 @@ impl Windows {
         muted.map(|mute| Closed::Muted(mute))
     }
 
-    /// When they first open, if they are closed at this time, or close; `None` if that is more than five years away.
+    /// Returns when the windows next open or close; `None` if that is more than five years away.
     pub fn next_change(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let spans: Vec<&Span> = self.intervals().flat_map(|i| &i.spans).collect();
         change::next(&spans, after, |at| self.closed(at).is_some())

@@ -1,4 +1,4 @@
-//! One inventory of what was read and what is enrolled.
+//! Merges the inventory that was read with the enrolled hosts.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::util::clock;
 use super::log::{warn_of_conflicts, warn_of_targets};
 
 impl Keeper {
-    /// Puts what was read and what is enrolled together, and publishes it.
+    /// Merges the inventory that was read with the enrolled hosts, and publishes the result.
     pub(super) async fn merge(&mut self) {
         let hosts = self.keeping.store.hosts().await;
         self.enrolled_known = hosts.is_ok();
@@ -26,35 +26,35 @@ impl Keeper {
             Err(e) => tracing::error!(error = %e, "the enrolled hosts cannot be read"),
         }
         let Some(files) = &self.files else { return };
-        let (inventory, is_news) = in_place(|| {
-            let inventory = self.whole(files);
-            let is_news = self.last.as_ref() != Some(&inventory);
-            (inventory, is_news)
+        let (inventory, is_new) = in_place(|| {
+            let inventory = self.merged(files);
+            let is_new = self.last.as_ref() != Some(&inventory);
+            (inventory, is_new)
         });
         let was = self.last.replace(Arc::clone(&inventory));
         self.last_believed = Some(match &self.believed {
-            Some(believed) if self.shrunk.is_some() => self.whole(believed),
+            Some(believed) if self.shrunk.is_some() => self.merged(believed),
             _ => Arc::clone(&inventory),
         });
-        self.tell_store(&inventory).await;
+        self.update_store(&inventory).await;
         self.publish_standing();
         let conflicts = inventory.conflicts();
         let metrics = self.keeping.metrics.inventory();
         metrics.hosts(inventory.len(), conflicts.len());
         metrics.in_doubt(self.shrunk.as_ref().map(|shrunk| shrunk.missing.len()));
-        if is_news {
+        if is_new {
             warn_of_conflicts(was.as_ref().map_or(&[], |was| was.conflicts()), conflicts);
             warn_of_targets(&self.keeping.config.borrow(), &inventory);
         }
     }
 
-    /// What was read, with the enrolled hosts and with what hosts call themselves.
-    fn whole(&self, files: &Inventory) -> Arc<Inventory> {
+    /// Returns this inventory with the enrolled hosts and with the aliases of hosts.
+    fn merged(&self, files: &Inventory) -> Arc<Inventory> {
         let merged = files.clone().with_enrolled(&self.enrolled);
         Arc::new(merged.with_aliases(self.aliases.iter()))
     }
 
-    /// Shows all that is known now.
+    /// Publishes the current status.
     pub(super) fn publish_standing(&self) {
         let standing = InventoryStatus {
             present: self.last.clone(),
@@ -68,8 +68,9 @@ impl Keeper {
         let _ = self.publish.send_replace(standing);
     }
 
-    /// Before it is in force: a run must not be claimed by less than what its decision knew.
-    async fn tell_store(&mut self, inventory: &Inventory) {
+    /// Updates the store before the inventory is published: a run must not be claimed with an older state than the one its
+    /// decision used.
+    async fn update_store(&mut self, inventory: &Inventory) {
         let missing = self.shrunk.iter().flat_map(|shrunk| shrunk.missing.iter());
         let missing = missing.filter(|host| inventory.host(host).is_none());
         let fleet = Fleet {
@@ -83,13 +84,13 @@ impl Keeper {
         match self.keeping.store.set_fleet(Arc::clone(&fleet)).await {
             Ok(()) => self.fleet = fleet,
             Err(e) => {
-                tracing::error!(error = %e, "the store does not know which hosts are one machine");
+                tracing::error!(error = %e, "the store could not be updated with the inventory's machines; trying again");
                 self.next_read = self.next_read.min(Instant::now() + RETRY);
             }
         }
     }
 
-    /// Reads by what names and addresses hosts call themselves; yields whether that is news.
+    /// Reads the names and addresses that hosts report of themselves. Returns whether they changed.
     pub(super) async fn read_aliases(&mut self) -> bool {
         let all = |cache: &FactsCache<BTreeSet<String>>| -> HashMap<String, BTreeSet<String>> {
             let all = cache.iter();
@@ -98,27 +99,27 @@ impl Keeper {
         };
         let before = all(&self.aliases);
         if let Err(e) = self.aliases.refresh(&self.keeping.store, aliases).await {
-            tracing::error!(error = %e, "the facts cannot be read: hosts are known by the inventory, and by earlier facts");
+            tracing::error!(error = %e, "the facts cannot be read: hosts are resolved by the inventory and by facts that were read earlier");
         }
         before != all(&self.aliases)
     }
 
-    /// The same after hosts were enrolled or removed. What is known of those that left goes at once.
+    /// Merges after hosts were enrolled or removed. Data of removed hosts is deleted at once.
     pub(super) async fn take_enrolled(&mut self) {
         let was = self.last.clone();
         self.merge().await;
         let now = self.last.as_ref();
         let before = was.iter().flat_map(|was| was.hosts());
-        let gone = before.filter(|host| now.is_some_and(|now| now.host(host.name()).is_none()));
-        let gone: BTreeSet<String> = gone.map(|host| host.name().to_owned()).collect();
-        if !gone.is_empty() {
-            self.removed.extend(gone);
+        let departed = before.filter(|host| now.is_some_and(|now| now.host(host.name()).is_none()));
+        let departed: BTreeSet<String> = departed.map(|host| host.name().to_owned()).collect();
+        if !departed.is_empty() {
+            self.removed.extend(departed);
             self.forget().await;
         }
     }
 
-    /// Forgets what is known of hosts that left, when its time has come. Which these are is known only if all are known that
-    /// there are, and believed.
+    /// Deletes the data of hosts that left the inventory, once its retention is over. Does nothing unless all enrolled
+    /// hosts are known; hosts whose loss is in doubt count as present.
     pub(super) async fn forget(&mut self) {
         if !self.enrolled_known {
             return;
@@ -135,7 +136,7 @@ impl Keeper {
         match store.forget_departed(departed, clock::now()).await {
             Ok(()) => self.removed.clear(),
             Err(e) => {
-                tracing::warn!(error = %e, "hosts that left the inventory are still on the metrics");
+                tracing::warn!(error = %e, "metrics and facts of hosts that left the inventory could not be removed");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Reading the inventory, and what is made of what was read.
+//! Reads the inventory and evaluates the result.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Keeper;
-use super::log::{tell_of_doubt, tell_of_trouble, tell_of_version};
+use super::log::{log_trouble, log_version, warn_of_doubt};
 use super::shrink::{Belief, Doubt};
 use super::status::{Shrunk, Trouble};
 use crate::ansible::{self, ListError};
@@ -15,7 +15,7 @@ use crate::model::inventory::{Inventory, InventoryError};
 use crate::util::blocking::in_place;
 use crate::util::clock;
 
-/// How long to leave an inventory alone that could not be read, unless its sources change again.
+/// How long to wait before an inventory that could not be read is read again, unless its sources change earlier.
 pub(super) const RETRY: Duration = Duration::from_secs(10);
 
 /// Why the inventory could not be read.
@@ -27,10 +27,10 @@ pub(super) enum ReadError {
     Inventory(#[from] InventoryError),
 }
 
-/// Which ansible-core it is, by the stamp of its program.
+/// The version of ansible-core, with the stamp of the program that reported it.
 pub(super) type Version = Option<(u64, Option<(u32, u32)>)>;
 
-/// What was read.
+/// The result of reading the inventory.
 pub(super) struct Read {
     inventory: Inventory,
     version: Version,
@@ -39,13 +39,13 @@ pub(super) struct Read {
 
 /// An attempt to read the inventory.
 pub(super) struct Attempt {
-    /// Of the sources, from before.
+    /// The fingerprint of the sources before the attempt.
     fingerprint: u64,
     began: Instant,
     read: Result<Read, ReadError>,
 }
 
-/// A reading that is under way.
+/// An attempt to read the inventory that is under way.
 pub(super) type Reading = Pin<Box<dyn Future<Output = Attempt> + Send>>;
 
 impl Keeper {
@@ -55,7 +55,7 @@ impl Keeper {
         let known = self.version;
         let began = Instant::now();
         Box::pin(async move {
-            // Taken before: what changes meanwhile is read again.
+            // Taken before reading: a change during the read makes the inventory stale.
             let fingerprint = fingerprint_of(Arc::clone(&config)).await;
             let read = async {
                 let stamp = in_place(|| ansible.program_stamp());
@@ -64,7 +64,7 @@ impl Keeper {
                     _ => ansible.version().await?,
                 };
                 let listed = ansible.list().await?;
-                // It may be 64 MiB of JSON.
+                // The JSON may have up to 64 MiB.
                 let inventory = in_place(|| {
                     let exposed = &config.service_discovery.exposed;
                     let required = config.roles.required_vars();
@@ -87,7 +87,7 @@ impl Keeper {
 
     pub(super) async fn take(&mut self, attempt: Attempt) {
         let took = attempt.began.elapsed();
-        // Before the inventory is published: what waits for it may read the metrics at once.
+        // Before the inventory is published: a caller that waits for it may read the metrics at once.
         let metrics = self.keeping.metrics.inventory();
         metrics.read(attempt.read.is_ok(), took, clock::now());
         match attempt.read {
@@ -106,19 +106,19 @@ impl Keeper {
             why: e.to_string().into(),
             since: before.map_or_else(clock::now, |trouble| trouble.since),
             from,
-            until: from + self.may_stand_in(fingerprint, e),
+            until: from + self.fallback_time(fingerprint, e),
         };
         let (why, lasts) = (Arc::clone(&trouble.why), trouble.until > Instant::now());
         self.trouble = Some(trouble);
         self.publish_standing();
         if is_news || !lasts {
-            tell_of_trouble(&why, self.read_at.filter(|_| lasts));
+            log_trouble(&why, self.read_at.filter(|_| lasts));
         }
     }
 
-    /// For how long the last good inventory stands in after this. What was changed and is refused now may have been changed to
-    /// take hosts out; that a script does not answer says nothing of the hosts.
-    fn may_stand_in(&self, fingerprint: u64, e: &ReadError) -> Duration {
+    /// Returns how long the last good inventory may be used after this failure. A source that was changed and cannot be
+    /// read may have been changed to remove hosts; a script that does not answer says nothing about the hosts.
+    fn fallback_time(&self, fingerprint: u64, e: &ReadError) -> Duration {
         let slow = matches!(e, ReadError::List(ListError::Timeout { .. }));
         if slow || self.fingerprint == Some(fingerprint) {
             self.keeping.config.borrow().ansible.inventory_max_age
@@ -129,7 +129,7 @@ impl Keeper {
 
     async fn take_read(&mut self, fingerprint: u64, read: Read) {
         if let (Some((_, version)), true) = (read.version, read.version != self.version) {
-            tell_of_version(version);
+            log_version(version);
         }
         self.version = read.version;
         let shrink = self.doubt(&read);
@@ -159,17 +159,17 @@ impl Keeper {
         if is_news {
             tracing::info!(hosts, was, "inventory read");
         } else {
-            tracing::debug!(hosts, "inventory read, and nothing has changed");
+            tracing::debug!(hosts, "inventory read: nothing has changed");
         }
         if believed {
             let saved = self.keeping.store.save_inventory(fingerprint, json.into());
             if let Err(e) = saved.await {
-                tracing::warn!(error = %e, "the inventory was not kept for the next start");
+                tracing::warn!(error = %e, "the inventory could not be saved for the next start");
             }
         }
     }
 
-    /// Whether what was read has lost so many hosts that it is not believed yet, and which.
+    /// Returns the missing hosts if so many are missing that the inventory is not believed yet.
     fn doubt(&mut self, read: &Read) -> Option<Shrunk> {
         let before = self.believed.as_ref()?;
         let limits = self.keeping.config.borrow().ansible.inventory_shrink;
@@ -190,13 +190,13 @@ impl Keeper {
                 tracing::warn!(
                     hosts,
                     was = before.len(),
-                    "the inventory is believed to have lost these hosts"
+                    "the smaller inventory is now believed"
                 );
                 None
             }
             Belief::Doubted(shrunk) => {
                 if is_new {
-                    tell_of_doubt(hosts, &shrunk);
+                    warn_of_doubt(hosts, &shrunk);
                 }
                 self.doubt = Some(doubt);
                 Some(shrunk)
@@ -214,7 +214,8 @@ impl Keeper {
                 return tracing::warn!(error = %e, "the inventory in the store cannot be read");
             }
         };
-        // What has changed since is read before it is used; but a loss of hosts shows against it.
+        // If the sources changed since, the inventory is read before it is used; but a loss of hosts is detected by
+        // comparison with the stored one.
         self.believed = Some(inventory.clone());
         if self.fingerprint_now().await != fingerprint {
             return;
@@ -225,7 +226,7 @@ impl Keeper {
         self.merge().await;
         tracing::info!(
             hosts,
-            "inventory taken from the store while it is read again"
+            "using the inventory from the store until it has been read again"
         );
     }
 }
@@ -236,7 +237,7 @@ pub(super) async fn fingerprint_of(config: Arc<Config>) -> u64 {
         .unwrap_or(0)
 }
 
-/// Waits for a reading that is under way.
+/// Waits for the attempt that is under way; forever if there is none.
 pub(super) async fn done(reading: &mut Option<Reading>) -> Attempt {
     match reading {
         Some(reading) => reading.await,

@@ -1,5 +1,5 @@
-//! Whether an inventory that has fewer hosts than before is believed. A cloud that lost its credentials answers with an
-//! empty list and says that all is well.
+//! Decides whether an inventory with fewer hosts than before is believed. An inventory plugin whose cloud credentials
+//! expired may return an empty list and report success.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,24 +11,24 @@ use super::status::Shrunk;
 use crate::config::InventoryShrink;
 use crate::model::inventory::Inventory;
 
-/// How often it is read again while it is in doubt.
+/// How often the inventory is read again while it is in doubt.
 const AGAIN: Duration = Duration::from_secs(30);
 
-/// Since when it is in doubt.
+/// The time since which the inventory is in doubt.
 #[derive(Debug)]
 pub(super) struct Doubt {
     from: Instant,
     since: DateTime<Utc>,
 }
 
-/// What is made of a reading.
+/// The judgement of an inventory that was read.
 #[derive(Debug)]
 pub(super) enum Belief {
-    /// It is as it says.
+    /// It is believed.
     Believed,
-    /// So many hosts are gone that it may be a mistake.
+    /// So many hosts are missing that it may be a mistake.
     Doubted(Shrunk),
-    /// The same, and it has been read so for long enough.
+    /// So many hosts are missing, but for long enough that it is believed.
     BelievedAtLast,
 }
 
@@ -37,13 +37,13 @@ impl Doubt {
         Self { from, since }
     }
 
-    /// How soon to read again: it must not take longer than needed until it is believed.
+    /// Returns when to read it again: not later than the time at which it will be believed.
     pub(super) fn next_read(&self, limits: InventoryShrink, now: Instant) -> Instant {
         let believed = self.from + limits.believe_after;
         (now + AGAIN).min(believed.max(now + Duration::from_secs(1)))
     }
 
-    /// Judges what was read against what was believed before.
+    /// Compares an inventory that was read with the one that was believed before.
     pub(super) fn judge(
         &self,
         (new, warnings): (&Inventory, &str),
@@ -51,7 +51,7 @@ impl Doubt {
         limits: InventoryShrink,
         now: Instant,
     ) -> Belief {
-        if !fell(before.len(), new.len(), limits.max_percent) {
+        if !shrank_too_much(before.len(), new.len(), limits.max_percent) {
             return Belief::Believed;
         }
         if now.duration_since(self.from) >= limits.believe_after {
@@ -72,11 +72,11 @@ impl Doubt {
     }
 }
 
-/// Whether so many are gone at once, or all.
-fn fell(before: usize, now: usize, max_percent: u32) -> bool {
-    let gone = before.saturating_sub(now);
+/// Returns whether more than `max_percent` of the hosts are missing, or all.
+fn shrank_too_much(before: usize, now: usize, max_percent: u32) -> bool {
+    let lost = before.saturating_sub(now);
     let most = u128::from(max_percent) * before as u128;
-    gone > 0 && (now == 0 || gone as u128 * 100 > most)
+    lost > 0 && (now == 0 || lost as u128 * 100 > most)
 }
 
 #[cfg(test)]
@@ -100,7 +100,7 @@ mod tests {
             (100, 1, 100, false),
             (100, 0, 100, true),
         ] {
-            let found = fell(before, now, max_percent);
+            let found = shrank_too_much(before, now, max_percent);
             assert_eq!(found, doubted, "{before} to {now} at {max_percent} %");
         }
     }

@@ -1,4 +1,4 @@
-//! How the inventory stands: what is in force, and what is wrong with it.
+//! The status of the inventory: what is in force, and what is wrong with it.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,19 +9,19 @@ use crate::model::inventory::Inventory;
 use crate::model::run::CONTROLLER;
 use crate::services::inventory_watcher::State;
 
-/// Why there is no inventory to decide by. It passes: whoever asks may come again.
+/// Why no inventory can be used. This is temporary: the caller may try again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unavailable {
-    /// Since the start.
+    /// It has not been read since the start.
     #[error("the inventory has not been read yet")]
     NotYet,
-    /// Since its sources changed, or since they were last read.
+    /// The last attempt to read it failed, and the last good one must not be used.
     #[error("the inventory cannot be read: {0}")]
     Broken(Arc<str>),
 }
 
 impl Unavailable {
-    /// The same on one line: what an inventory script complained of is left out.
+    /// Returns the first line of the message, without the output of inventory scripts.
     pub fn brief(&self) -> String {
         let whole = self.to_string();
         whole.lines().next().unwrap_or_default().to_owned()
@@ -31,48 +31,48 @@ impl Unavailable {
 /// Why the inventory cannot be read.
 #[derive(Debug, Clone)]
 pub struct Trouble {
-    /// The reason, with what Ansible and the inventory's scripts said; several lines.
+    /// The reason, with the messages of Ansible and of inventory scripts; several lines.
     pub why: Arc<str>,
     /// When it first failed.
     pub since: DateTime<Utc>,
     /// When that attempt began.
     pub(super) from: Instant,
-    /// Until when alerts are decided by the last good inventory.
+    /// Until when alerts are decided with the last good inventory.
     pub until: Instant,
 }
 
-/// Hosts are missing, and it is not believed that they left.
+/// The hosts that are missing from an inventory that is not believed yet.
 #[derive(Debug, Clone)]
 pub struct Shrunk {
-    /// Since when it is read so.
+    /// When they were first missing.
     pub since: DateTime<Utc>,
-    /// When it will be believed, if it is still read so.
+    /// When the inventory will be believed if they are still missing.
     pub believed_at: DateTime<Utc>,
-    /// How many hosts there were.
+    /// The number of hosts before.
     pub hosts_before: usize,
-    /// Those that are missing, sorted.
+    /// The names of the missing hosts, sorted.
     pub missing: Arc<[String]>,
-    /// What Ansible warned of, if it did.
+    /// Ansible's warnings, if any.
     pub warnings: Arc<str>,
 }
 
-/// All that is known of the inventory at one time.
+/// The complete status of the inventory at one time.
 #[derive(Debug, Clone, Default)]
 pub struct InventoryStatus {
-    /// As last read with success.
+    /// The inventory as last read successfully.
     pub present: Option<Arc<Inventory>>,
-    /// The same while all is well; with the hosts that are missing while it is [shrunk](Self::shrunk).
+    /// The same as `present`; while it is [shrunk](Self::shrunk), the last believed one, with the missing hosts.
     pub believed: Option<Arc<Inventory>>,
-    /// When it was last read with success; `None` also if it comes from the store.
+    /// When it was last read successfully; `None` also if it comes from the store.
     pub read_at: Option<DateTime<Utc>>,
     /// Why the last attempt to read it failed, if it did.
     pub trouble: Option<Trouble>,
-    /// What is missing all at once, if anything is.
+    /// The hosts that went missing at once, while the inventory is not believed.
     pub shrunk: Option<Shrunk>,
 }
 
 impl InventoryStatus {
-    /// The inventory to decide alerts by.
+    /// Returns the inventory with which alerts may be decided.
     pub(super) fn usable(&self, now: Instant) -> State {
         let in_time = self
             .trouble
@@ -84,7 +84,7 @@ impl InventoryStatus {
         }
     }
 
-    /// The inventory to start runs by.
+    /// Returns the inventory with which runs may be started.
     pub(super) fn current(&self) -> State {
         match &self.present {
             Some(inventory) if self.trouble.is_none() => Ok(Arc::clone(inventory)),
@@ -99,13 +99,14 @@ impl InventoryStatus {
         })
     }
 
-    /// Whether a host is in no inventory that is believed. What is kept of it waits in case that it comes back.
+    /// Returns whether a host is neither in the inventory as last read nor in the believed one. Its data is kept for a
+    /// while in case it comes back.
     pub fn has_left(&self, host: &str) -> bool {
         let mut known = self.present.iter().chain(&self.believed).peekable();
         host != CONTROLLER && known.peek().is_some() && known.all(|of| of.host(host).is_none())
     }
 
-    /// Whether alerts are decided by an earlier inventory than the one that cannot be read.
+    /// Returns whether alerts are decided with an earlier inventory because the present one cannot be read.
     pub fn is_fallback(&self) -> bool {
         self.trouble.is_some() && self.usable(Instant::now()).is_ok()
     }

@@ -1,4 +1,4 @@
-//! Messages as alerts for Alertmanager, so that the routes that are there bring them to people.
+//! Sends messages as alerts to Alertmanager, so that its existing routes deliver them.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -9,8 +9,8 @@ use crate::model::message::{HoldTarget, Kind, Message, MessageEvent};
 use crate::services::notifier::MessageContext;
 use crate::services::notifier::Refused;
 
-/// How long such an alert fires: it tells of something that happened, and nobody says when it is over.
-const FIRES: TimeDelta = TimeDelta::hours(1);
+/// How long such an alert fires: it reports an event, which has no end of its own.
+const FIRING_TIME: TimeDelta = TimeDelta::hours(1);
 
 pub(super) async fn post(
     head: &MessageContext,
@@ -33,8 +33,8 @@ pub(super) async fn post(
     })
 }
 
-/// An alert for each host. Labels come from the configuration and the inventory; an alert's name, which is text from
-/// outside, is an annotation.
+/// Returns one alert for each host. Labels have values from the configuration and the inventory only; the name of an alert,
+/// which is text from outside, is in an annotation.
 pub(super) fn alerts(
     head: &MessageContext,
     message: &Message,
@@ -104,7 +104,7 @@ pub(super) fn alerts(
         labels,
         annotations: annotations.clone(),
         starts_at: message.at,
-        ends_at: now + FIRES,
+        ends_at: now + FIRING_TIME,
         generator_url: head.link(message).unwrap_or_default(),
     };
     if hosts.is_empty() {

@@ -1,4 +1,4 @@
-//! Brings one notifier its messages.
+//! Delivers the messages of one notifier.
 
 use std::sync::Arc;
 
@@ -20,26 +20,26 @@ use crate::store::{DeliveryOutcome, MESSAGE_TTL, Pending, Store, StoreError, Tri
 use crate::util::shutdown::Shutdown;
 use crate::util::{clock, test_faults};
 
-/// Brings a notifier its messages, beside all other couriers.
+/// Delivers the messages of one notifier, independently of all other couriers.
 pub(super) struct Courier {
-    /// The notifier's name.
+    /// The name of the notifier.
     pub(super) notifier: String,
     pub(super) store: Store,
     pub(super) config: watch::Receiver<Arc<Config>>,
     pub(super) metrics: Metrics,
-    pub(super) letterhead: MessageContext,
+    pub(super) context: MessageContext,
     pub(super) shutdown: Shutdown,
-    /// Hears that something may have left the outbox.
+    /// Notified when a message may have left the outbox.
     pub(super) settled: Arc<Notify>,
-    /// Its place in the outbox: it has all messages before this number.
+    /// Its position in the outbox: all messages with lower numbers are done.
     pub(super) place: u64,
 }
 
-/// When to look again.
+/// When to check the outbox again.
 #[derive(Debug, Clone, Copy, Default)]
 struct Next {
     at: Option<DateTime<Utc>>,
-    /// Whether nothing is to be tried before that, as the notifier cannot be reached.
+    /// Whether the notifier cannot be reached, so that nothing is tried before that time.
     is_unreachable: bool,
 }
 
@@ -49,18 +49,18 @@ impl Next {
     }
 }
 
-/// What became of a message.
-enum Brought {
-    /// There is nothing more to do about it.
+/// The result of one delivery.
+enum Delivery {
+    /// The message is delivered, not for this notifier, or too old.
     Done,
-    /// It is to be tried again then.
-    Later(DateTime<Utc>),
-    /// The same, and others would fare no better.
+    /// It must be tried again at this time.
+    RetryAt(DateTime<Utc>),
+    /// It must be tried again at this time, and so must all others: the notifier cannot be reached.
     Unreachable(DateTime<Utc>),
 }
 
 impl Courier {
-    /// Works until its notifier is configured no more, or promansible ends.
+    /// Works until its notifier is removed from the configuration, or until shutdown.
     pub(super) async fn run(mut self) {
         let mut changed = self.store.changed();
         let mut ending = self.shutdown.clone();
@@ -72,25 +72,25 @@ impl Courier {
             let Some(notifier) = notifiers.find(|of| of.name == self.notifier) else {
                 return;
             };
-            // It may want other messages now, also of those that it has passed by.
+            // A changed notifier may want other messages, also such as were skipped before.
             if before.as_ref() != Some(notifier) {
                 self.place = 0;
                 before = Some(Arc::clone(notifier));
             }
-            let looked = tokio::select! {
-                looked = test_faults::exposed("courier", self.look(&config, notifier)) => looked,
-                // A message that is under way is told again after the restart.
-                () = ending.asked() => return,
+            let delivered = tokio::select! {
+                delivered = test_faults::exposed("courier", self.deliver_due(&config, notifier)) => delivered,
+                // A message that is being sent is sent again after the restart.
+                () = ending.requested() => return,
             };
-            let next = looked.unwrap_or_else(|e| {
-                tracing::error!(notifier = self.notifier, error = %e, "messages to people cannot be read or settled");
+            let next = delivered.unwrap_or_else(|e| {
+                tracing::error!(notifier = self.notifier, error = %e, "messages cannot be read from the outbox or marked as delivered");
                 Next::default()
             });
             let pause = next
                 .at
                 .map_or(IDLE, |at| (at - clock::now()).to_std().unwrap_or_default());
             tokio::select! {
-                () = ending.asked() => return,
+                () = ending.requested() => return,
                 () = tokio::time::sleep(pause.clamp(GATHER, IDLE)) => {}
                 changed = changed.changed(), if !next.is_unreachable => {
                     if changed.is_err() {
@@ -103,8 +103,12 @@ impl Courier {
         }
     }
 
-    /// Brings all that is due.
-    async fn look(&mut self, config: &Config, notifier: &Notifier) -> Result<Next, StoreError> {
+    /// Delivers all messages that are due.
+    async fn deliver_due(
+        &mut self,
+        config: &Config,
+        notifier: &Notifier,
+    ) -> Result<Next, StoreError> {
         let mut next = Next::default();
         let mut from = self.place;
         loop {
@@ -114,12 +118,12 @@ impl Courier {
             };
             from = last.message.id + 1;
             for pending in &page {
-                match self.bring(config, notifier, pending).await? {
-                    // What is to be tried again is looked at again, and so is what follows it.
-                    Brought::Done if next.at.is_none() => self.place = pending.message.id + 1,
-                    Brought::Done => {}
-                    Brought::Later(at) => next.at_latest(at),
-                    Brought::Unreachable(at) => {
+                match self.deliver(config, notifier, pending).await? {
+                    // The position stops at the first message that must be tried again.
+                    Delivery::Done if next.at.is_none() => self.place = pending.message.id + 1,
+                    Delivery::Done => {}
+                    Delivery::RetryAt(at) => next.at_latest(at),
+                    Delivery::Unreachable(at) => {
                         return Ok(Next {
                             at: Some(at),
                             is_unreachable: true,
@@ -130,28 +134,28 @@ impl Courier {
         }
     }
 
-    /// Brings it one message, if that is for it and due.
-    async fn bring(
+    /// Delivers one message, if it is due and for this notifier.
+    async fn deliver(
         &self,
         config: &Config,
         notifier: &Notifier,
         pending: &Pending,
-    ) -> Result<Brought, StoreError> {
+    ) -> Result<Delivery, StoreError> {
         let (name, message) = (&self.notifier, &pending.message);
         let now = clock::now();
         let is_old = now - message.at > MESSAGE_TTL;
         if is_old || !notifier.on.contains(&message.kind()) || pending.settled.contains(name) {
-            return Ok(Brought::Done);
+            return Ok(Delivery::Done);
         }
         let tries = pending.tries.get(name);
-        // A clock that was set back must not hold it up.
+        // If the clock was set back, the message must not be delayed by as much.
         if let Some(tries) = tries.filter(|t| t.next > now && t.next - now <= LONGEST_PAUSE) {
-            return Ok(Brought::Later(tries.next));
+            return Ok(Delivery::RetryAt(tries.next));
         }
-        let sent = send(config, &self.letterhead, &notifier.via, message).await;
+        let sent = send(config, &self.context, &notifier.via, message).await;
         let times = tries.map_or(0, |tries| tries.times);
-        let (brought, told, result) = match sent {
-            Ok(()) => (Brought::Done, DeliveryOutcome::Settled, MessageResult::Sent),
+        let (delivery, stored, result) = match sent {
+            Ok(()) => (Delivery::Done, DeliveryOutcome::Done, MessageResult::Sent),
             Err(refused) => {
                 let next = clock::now() + pause(times);
                 if times == 0 {
@@ -159,47 +163,49 @@ impl Courier {
                         notifier = name,
                         message = message.id,
                         error = refused.why,
-                        "a message was not taken; it is tried again"
+                        "a message was not delivered; trying again"
                     );
                 }
-                let brought = if refused.unreachable {
-                    Brought::Unreachable(next)
+                let delivery = if refused.unreachable {
+                    Delivery::Unreachable(next)
                 } else {
-                    Brought::Later(next)
+                    Delivery::RetryAt(next)
                 };
                 let tries = Tries {
                     times: times + 1,
                     next,
                 };
                 (
-                    brought,
-                    DeliveryOutcome::Later(tries),
+                    delivery,
+                    DeliveryOutcome::RetryAt(tries),
                     MessageResult::Failed,
                 )
             }
         };
-        self.settle(config, message, told).await?;
+        self.settle(config, message, stored).await?;
         self.metrics.messages().count(name, result);
         if result == MessageResult::Sent {
             tracing::info!(
                 notifier = name,
                 message = message.id,
                 event = message.kind().as_str(),
-                "told"
+                "message delivered"
             );
         }
-        Ok(brought)
+        Ok(delivery)
     }
 
     async fn settle(
         &self,
         config: &Config,
         message: &Message,
-        told: DeliveryOutcome,
+        outcome: DeliveryOutcome,
     ) -> Result<(), StoreError> {
-        let told = vec![(self.notifier.clone(), told)];
+        let outcomes = vec![(self.notifier.clone(), outcome)];
         let wanted = wanted(config, message);
-        self.store.settle_message(message.id, told, wanted).await?;
+        self.store
+            .settle_message(message.id, outcomes, wanted)
+            .await?;
         self.settled.notify_one();
         Ok(())
     }

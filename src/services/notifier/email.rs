@@ -1,4 +1,4 @@
-//! Messages as letters.
+//! Sends messages as e-mail.
 
 #[cfg(test)]
 mod tests;
@@ -17,24 +17,24 @@ use crate::config::Email;
 use crate::model::message::Message;
 use crate::util::secret_file;
 
-/// Where TLS begins at once.
+/// The port for implicit TLS.
 const SUBMISSIONS: u16 = 465;
 
-/// What is answered where the login is missing or wrong (RFC 4954, section 6). Every other letter would fare the same.
+/// The replies to a missing or wrong login (RFC 4954, section 6). Every other message would be rejected too.
 const NO_LOGIN: [u16; 4] = [530, 534, 535, 538];
 
 /// When TLS begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Start {
-    /// Before a word is said.
+    /// Before the first command.
     AtOnce,
-    /// By STARTTLS, and nothing goes out without.
+    /// By STARTTLS; without it, nothing is sent.
     Required,
-    /// By STARTTLS if the receiver offers it.
+    /// By STARTTLS if the server offers it.
     IfOffered,
 }
 
-/// A subject is one line, and not too long to be read.
+/// The longest subject. It must be one line, and readable. *Units*: characters.
 const SUBJECT_CHARS: usize = 200;
 
 pub(super) async fn send(
@@ -59,7 +59,8 @@ async fn hand_over(settings: &Email, start: Start, letter: lettre::Message) -> R
     let transport = transport.await.map_err(|e| unreachable(e.to_string()))?;
     let sent = transport.map_err(unreachable)?;
     let sent = tokio::time::timeout(TIMEOUT, sent.send(letter)).await;
-    let sent = sent.map_err(|_| unreachable(format!("it did not take it within {TIMEOUT:?}")))?;
+    let sent =
+        sent.map_err(|_| unreachable(format!("it did not accept the message within {TIMEOUT:?}")))?;
     sent.map(|_| ())
         .map_err(|e| match e.status().map(u16::from) {
             Some(code) if NO_LOGIN.contains(&code) => unreachable(no_login(settings, &e)),
@@ -73,10 +74,10 @@ async fn hand_over(settings: &Email, start: Start, letter: lettre::Message) -> R
 fn no_login(settings: &Email, e: &lettre::transport::smtp::Error) -> String {
     match &settings.auth {
         Some((username, file)) => format!(
-            "it did not let {username:?} in by the password in {}: {e}",
+            "it rejected the login of {username:?} with the password in {}: {e}",
             file.display()
         ),
-        None => format!("it wants a login, and there is no auth_username: {e}"),
+        None => format!("it requires a login, but auth_username is not set: {e}"),
     }
 }
 
@@ -112,7 +113,7 @@ fn start(settings: &Email) -> Start {
     }
 }
 
-/// Reads the files. It blocks.
+/// Builds the transport. Reads the password and certificate files, which blocks.
 fn transport(settings: &Email, start: Start) -> Result<AsyncSmtpTransport<Tokio1Executor>, String> {
     let tls = tls(settings)?;
     let tls = match start {

@@ -1,10 +1,11 @@
-//! Tells people: takes messages out of the store's outbox and sends them through the notifiers that are configured.
+//! Sends the messages in the store's outbox to people, through the configured notifiers.
 //!
-//! Each notifier has a courier of its own, with its own place in the outbox: one that is slow or cannot be reached holds up no
-//! other. A courier looks whenever the store has something new, and when a message is to be tried again. It sends its messages
-//! in their order. What is refused is tried again, less and less often, for a day; a notifier that cannot be reached is left
-//! alone for as long. What became of a message is in the store before the next is sent, so that each is told at least once,
-//! and twice only where promansible ended in between: receivers can tell by the message's key. No run waits for any of it.
+//! Each notifier has its own courier with its own position in the outbox, so that a slow or unreachable one delays no
+//! other. A courier checks the outbox when the store changes, and when a message must be tried again. It sends its messages
+//! in order. A refused message is tried again for a day, with growing pauses; while a notifier cannot be reached, its other
+//! messages wait for the same pause. The result of a delivery is stored before the next message is sent. So each message is
+//! delivered at least once, and twice only if promansible ended in between: receivers can recognise it by its key. No run
+//! waits for a delivery.
 
 mod alertmanager;
 mod delivery;
@@ -22,7 +23,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 
-use crate::config::{Config, Notifier, Via};
+use crate::config::{Config, Destination, Notifier};
 use crate::metrics::{MessageResult, Metrics};
 use crate::model::message::{Message, MessageEvent};
 use crate::store::{DeliveryOutcome, MESSAGE_TTL, Pending, Store, StoreError};
@@ -30,52 +31,50 @@ use crate::util::clock;
 use crate::util::shutdown::Shutdown;
 use delivery::Courier;
 
-/// How long one message may take.
+/// The time limit for sending one message.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The longest that a receiver's answer may be; nothing of it is needed.
+/// The longest response of a receiver; its content is not used. *Units*: bytes.
 const LARGEST: usize = 1 << 20;
 
-/// How many messages are read at once.
+/// The most messages that are read at once.
 const PAGE: usize = 200;
 
-/// What comes together is looked at together.
+/// How long to gather changes before the outbox is checked.
 const GATHER: Duration = Duration::from_millis(100);
 
 /// The first pause after a refusal, and the longest.
 const FIRST_PAUSE: TimeDelta = TimeDelta::seconds(1);
 const LONGEST_PAUSE: TimeDelta = TimeDelta::minutes(5);
 
-/// How long to wait for a store that cannot be read, and how often old messages are looked for.
+/// The pause after the store could not be read, and between checks for old messages.
 const IDLE: Duration = Duration::from_mins(1);
 
-/// Who delivers.
+/// Starts a courier for each notifier, and removes finished messages from the outbox.
 pub struct Dispatcher {
-    /// Where the messages are.
     pub store: Store,
-    /// Who is to be told.
+    /// The configuration that is in force.
     pub config: watch::Receiver<Arc<Config>>,
-    /// Counts.
     pub metrics: Metrics,
-    /// Where people open the portal, if that is known.
+    /// The external URL of the portal, if configured.
     pub external_url: Option<Arc<str>>,
-    /// When to end.
+    /// Becomes true when promansible is shutting down.
     pub shutdown: Shutdown,
 }
 
-/// Why a message was not taken.
+/// Why a message was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Refused {
-    /// As a sentence, without secrets.
+    /// The reason, without secrets.
     why: String,
-    /// Whether other messages would fare the same.
+    /// Whether other messages would fail too.
     unreachable: bool,
 }
 
-/// What every sender needs.
+/// The context that every sender needs.
 #[derive(Clone)]
 struct MessageContext {
-    /// The store's name: with a message's number it is unique.
+    /// The id of the store, which makes the number of a message unique.
     store: Arc<str>,
     origin: Option<Arc<str>>,
 }
@@ -85,7 +84,7 @@ impl MessageContext {
         format!("{}-{}", self.store, message.id)
     }
 
-    /// The page that the message is about.
+    /// Returns the URL of the page that the message is about.
     fn link(&self, message: &Message) -> Option<String> {
         let origin = self.origin.as_ref()?;
         Some(match message.run() {
@@ -96,17 +95,18 @@ impl MessageContext {
 }
 
 impl Dispatcher {
-    /// Delivers until promansible ends.
+    /// Delivers until shutdown.
     pub async fn run(mut self) {
         let mut changed = self.store.changed();
         let settled = Arc::new(Notify::new());
         let mut couriers = Couriers::default();
-        // Where in the outbox it was not looked yet, and when it is looked through anew: messages grow old.
-        let (mut from, mut anew_at) = (0, Instant::now());
+        // The position up to which the outbox was checked, and when it is checked from its beginning again: messages
+        // expire.
+        let (mut from, mut restart_at) = (0, Instant::now());
         loop {
             changed.mark_unchanged();
-            if self.config.has_changed().unwrap_or(false) || Instant::now() >= anew_at {
-                (from, anew_at) = (0, Instant::now() + IDLE);
+            if self.config.has_changed().unwrap_or(false) || Instant::now() >= restart_at {
+                (from, restart_at) = (0, Instant::now() + IDLE);
             }
             let config = Arc::clone(&self.config.borrow_and_update());
             let names = config.notifiers.iter().map(|n| n.name.as_str());
@@ -115,12 +115,12 @@ impl Dispatcher {
                 couriers.start(&notifier.name, || self.courier(&notifier.name, &settled));
             }
             if let Err(e) = self.tidy(&config, &mut from).await {
-                tracing::error!(error = %e, "messages to people cannot be read or settled");
+                tracing::error!(error = %e, "messages cannot be read from the outbox or marked as delivered");
             }
             tokio::select! {
-                () = self.shutdown.asked() => return,
+                () = self.shutdown.requested() => return,
                 () = tokio::time::sleep(IDLE) => {}
-                // One that has gone may have come back meanwhile.
+                // Its notifier may have been configured again meanwhile.
                 () = couriers.one_ends() => {}
                 () = settled.notified() => tokio::time::sleep(GATHER).await,
                 changed = changed.changed() => {
@@ -140,7 +140,7 @@ impl Dispatcher {
             store: self.store.clone(),
             config: self.config.clone(),
             metrics: self.metrics.clone(),
-            letterhead: MessageContext {
+            context: MessageContext {
                 store: self.store.id().into(),
                 origin: self.external_url.clone(),
             },
@@ -150,14 +150,14 @@ impl Dispatcher {
         }
     }
 
-    /// Takes out of the outbox, from a message on, what nobody is to be told of any more, and shows how many wait.
+    /// Removes finished messages from the outbox, from this position on, and exports how many wait.
     async fn tidy(&self, config: &Config, from: &mut u64) -> Result<(), StoreError> {
         let now = clock::now();
         loop {
             let page = self.store.messages(*from, PAGE).await?;
             let Some(last) = page.last() else { break };
             for pending in &page {
-                self.end_if_over(config, pending, now).await?;
+                self.remove_if_finished(config, pending, now).await?;
             }
             *from = last.message.id + 1;
         }
@@ -167,8 +167,8 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// Ends a message that nobody is to be told of any more: all that want it have it, or it is too old.
-    async fn end_if_over(
+    /// Removes a message if it is finished: all notifiers that want it have it, or it is too old.
+    async fn remove_if_finished(
         &self,
         config: &Config,
         pending: &Pending,
@@ -184,15 +184,12 @@ impl Dispatcher {
             tracing::error!(
                 notifier,
                 message = pending.message.id,
-                "given up: the message could not be told for a day"
+                "giving up: the message could not be delivered within a day"
             );
         }
-        let told = waiting
-            .iter()
-            .cloned()
-            .map(|n| (n, DeliveryOutcome::Settled));
+        let outcomes = waiting.iter().cloned().map(|n| (n, DeliveryOutcome::Done));
         self.store
-            .settle_message(pending.message.id, told.collect(), wanted)
+            .settle_message(pending.message.id, outcomes.collect(), wanted)
             .await?;
         for notifier in &waiting {
             self.metrics
@@ -203,7 +200,7 @@ impl Dispatcher {
     }
 }
 
-/// The couriers that are under way. Dropping it ends them: a message that one is sending is told again after a restart.
+/// The running couriers. Dropping it ends them: a message that is being sent is sent again after a restart.
 #[derive(Default)]
 struct Couriers {
     running: JoinSet<()>,
@@ -211,7 +208,7 @@ struct Couriers {
 }
 
 impl Couriers {
-    /// Starts the courier of a notifier that has none.
+    /// Starts a courier for a notifier that has none.
     fn start(&mut self, notifier: &str, courier: impl FnOnce() -> Courier) {
         if self.names.iter().all(|(name, _)| name != notifier) {
             let id = self.running.spawn(courier().run()).id();
@@ -219,7 +216,7 @@ impl Couriers {
         }
     }
 
-    /// Waits until one ends; never, if there is none. *Cancel safety*: may be dropped at any time.
+    /// Waits until one ends; forever if there is none. *Cancel safety*: may be dropped at any time.
     async fn one_ends(&mut self) {
         let id = match self.running.join_next_with_id().await {
             None => return std::future::pending().await,
@@ -231,7 +228,7 @@ impl Couriers {
     }
 }
 
-/// The notifiers that want a message.
+/// Returns the names of the notifiers that want a message.
 fn wanted(config: &Config, message: &Message) -> BTreeSet<String> {
     let want = |n: &&Arc<Notifier>| n.on.contains(&message.kind());
     let notifiers = config.notifiers.iter().filter(want);
@@ -241,30 +238,30 @@ fn wanted(config: &Config, message: &Message) -> BTreeSet<String> {
 async fn send(
     config: &Config,
     head: &MessageContext,
-    via: &Via,
+    via: &Destination,
     message: &Message,
 ) -> Result<(), Refused> {
     match via {
-        Via::Webhook { url, http } => webhook::webhook(head, url, http, message).await,
-        Via::Slack { url, channel, http } => {
+        Destination::Webhook { url, http } => webhook::webhook(head, url, http, message).await,
+        Destination::Slack { url, channel, http } => {
             webhook::slack(head, url, channel.as_deref(), http, message).await
         }
-        Via::Email(settings) => email::send(head, settings, message).await,
-        Via::Alertmanager => {
+        Destination::Email(settings) => email::send(head, settings, message).await,
+        Destination::Alertmanager => {
             let settings = config.alertmanager.as_ref();
             alertmanager::post(head, settings, message, clock::now()).await
         }
     }
 }
 
-/// Sends a test message through this notifier, past the store. An error is a sentence without secrets.
+/// Sends a test message through this notifier, without the outbox. An error is a sentence without secrets.
 pub async fn test(config: &Config, notifier: &Notifier) -> Result<(), String> {
     let now = clock::now();
     let matter = MessageEvent::Test {
         notifier: notifier.name.clone(),
     };
     let mut message = Message::new(matter, now);
-    // A receiver that has seen its key would take it for one that it knows.
+    // A receiver that has seen the same key would drop it as a duplicate.
     message.id = now.timestamp_millis().unsigned_abs();
     let head = MessageContext {
         store: "test".into(),
@@ -274,7 +271,7 @@ pub async fn test(config: &Config, notifier: &Notifier) -> Result<(), String> {
     sent.map_err(|refused| refused.why)
 }
 
-/// How long to wait after so many refusals before this one.
+/// Returns the pause after a refusal, if there were so many before it.
 fn pause(times: u32) -> TimeDelta {
     let doubled = FIRST_PAUSE.checked_mul(1 << times.min(16));
     doubled.map_or(LONGEST_PAUSE, |pause| pause.min(LONGEST_PAUSE))

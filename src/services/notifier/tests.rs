@@ -34,7 +34,7 @@ fn slack_makes_nothing_of_a_text_but_text() {
     assert_eq!(
         webhook::slack_text(&head(), &failed("<!channel> & <https://evil|click>")),
         "*Run 7 of mend on web1, web2: failed*\nBinding: b\n\
-         Why: &lt;!channel&gt; &amp; &lt;https://evil|click&gt;\n<https://pm.example/runs/7|Look>"
+         Why: &lt;!channel&gt; &amp; &lt;https://evil|click&gt;\n<https://pm.example/runs/7|View>"
     );
 }
 

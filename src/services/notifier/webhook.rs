@@ -1,4 +1,4 @@
-//! Messages as JSON to an address: our own form, and Slack's.
+//! Posts messages as JSON to a URL, in our own format or in Slack's.
 
 use bytes::Bytes;
 use hyper::header::CONTENT_TYPE;
@@ -14,7 +14,7 @@ use crate::services::notifier::Refused;
 use crate::services::notifier::TIMEOUT;
 use crate::util::secret_file;
 
-/// Says that two requests are one: <https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/>.
+/// Marks repeated requests as the same one: <https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/>.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 pub(super) async fn webhook(
@@ -40,7 +40,7 @@ pub(super) async fn slack(
     post(head, url, http, message, &body).await
 }
 
-/// The message itself, with what a reader would otherwise have to put together.
+/// Returns the message as JSON, with a summary, details and a link that receivers need not compose.
 pub(super) fn own(head: &MessageContext, message: &Message) -> Value {
     let mut body = json!({
         "version": "1",
@@ -62,12 +62,12 @@ pub(super) fn slack_text(head: &MessageContext, message: &Message) -> String {
     let mut lines = vec![format!("*{}*", escaped(&message.summary()))];
     lines.extend(message.details().iter().map(|line| escaped(line)));
     if let Some(link) = head.link(message) {
-        lines.push(format!("<{link}|Look>"));
+        lines.push(format!("<{link}|View>"));
     }
     lines.join("\n")
 }
 
-/// Text that Slack makes nothing of but text. <https://api.slack.com/reference/surfaces/formatting#escaping>
+/// Escapes text for Slack, which then formats nothing in it. <https://api.slack.com/reference/surfaces/formatting#escaping>
 fn escaped(text: &str) -> String {
     let text = text.replace('&', "&amp;");
     text.replace('<', "&lt;").replace('>', "&gt;")
@@ -99,12 +99,12 @@ async fn post(
     };
     match client.send(request).await {
         Ok(answer) if answer.status.is_success() => Ok(()),
-        // It may be this message alone that is not taken.
+        // Other messages may be accepted.
         Ok(answer) => Err(Refused {
             why: format!("it answered {}", answer.status),
             unreachable: answer.status.is_server_error() || answer.status == 429,
         }),
-        // It took the message.
+        // The message was accepted: only the response is too large.
         Err(WebError::Large(_)) => Ok(()),
         Err(e) => Err(Refused {
             why: e.to_string(),
@@ -120,8 +120,8 @@ async fn address(url: &Address) -> Result<Uri, String> {
     };
     let read = tokio::task::spawn_blocking(move || {
         let text = secret_file::read_text(&file).map_err(|e| e.to_string())?;
-        // What is in it is not said: it is a secret.
-        parse_url(&text).map_err(|why| format!("what {} holds {why}", file.display()))
+        // The content is not part of the error, because it is a secret.
+        parse_url(&text).map_err(|why| format!("the content of {} {why}", file.display()))
     });
     read.await.map_err(|e| e.to_string())?
 }

@@ -1,4 +1,4 @@
-//! The rule files on disk, each read when it changed.
+//! The rule files on disk. A file is read again if it changed.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -10,20 +10,20 @@ use std::time::SystemTime;
 use super::Problem;
 use crate::alert_types::{Rule, parse_rule_file};
 
-/// How many files are read.
+/// The most files that are read.
 const FILES: usize = 1_000;
 
-/// How large one may be. Rules are written by people, or made by programs for people.
+/// The largest rule file. *Units*: bytes. Rules are written by people, or generated for people to read.
 const LARGEST: u64 = 4 << 20;
 
-/// How many rules are kept.
+/// The most rules that are kept in memory.
 const RULES: usize = 50_000;
 
-/// What was read.
+/// The rule files that were read.
 #[derive(Debug, Default)]
 pub(super) struct Files {
     files: BTreeMap<PathBuf, ReadFile>,
-    /// What is wrong with the patterns.
+    /// Problems with the patterns.
     patterns: Vec<Problem>,
 }
 
@@ -33,15 +33,15 @@ struct ReadFile {
     rules: Result<Vec<Arc<Rule>>, String>,
 }
 
-/// Changes when the file does.
+/// Modification time and size; changes when the file does. `None` if it cannot be determined.
 type FileFingerprint = Option<(SystemTime, u64)>;
 
 impl Files {
-    /// Reads what is new or has changed, and forgets what has gone.
+    /// Reads new and changed files, and forgets deleted ones.
     pub(super) fn refresh(&mut self, patterns: &[String]) {
         self.patterns.clear();
         let mut old = std::mem::take(&mut self.files);
-        let mut kept = 0;
+        let mut total = 0;
         for path in self.found(patterns) {
             let stamp = stamp(&path);
             let file = match old.remove(&path) {
@@ -51,11 +51,13 @@ impl Files {
                     stamp,
                 },
             };
-            kept += file.rules.as_ref().map_or(0, Vec::len);
-            if kept > RULES {
+            total += file.rules.as_ref().map_or(0, Vec::len);
+            if total > RULES {
                 self.patterns.push(Problem {
                     file: path.display().to_string(),
-                    why: format!("it and the files after it are left out: {RULES} rules are kept"),
+                    why: format!(
+                        "this file and the files after it are ignored: the limit is {RULES} rules"
+                    ),
                 });
                 break;
             }
@@ -63,14 +65,14 @@ impl Files {
         }
     }
 
-    /// The rules, in the order of the files' names.
+    /// Returns the rules, in the order of the file names.
     pub(super) fn rules(&self) -> impl Iterator<Item = &Arc<Rule>> {
         self.files
             .values()
             .flat_map(|file| file.rules.iter().flatten())
     }
 
-    /// What is wrong.
+    /// Returns the problems with patterns and files.
     pub(super) fn problems(&self) -> Vec<Problem> {
         let files = self.files.iter().filter_map(|(path, file)| {
             let why = file.rules.as_ref().err()?.clone();
@@ -80,7 +82,7 @@ impl Files {
         self.patterns.iter().cloned().chain(files).collect()
     }
 
-    /// The files that the patterns name, sorted, each once.
+    /// Returns the files that match the patterns, sorted and without duplicates.
     fn found(&mut self, patterns: &[String]) -> Vec<PathBuf> {
         let mut found = Vec::new();
         for pattern in patterns {
@@ -103,7 +105,7 @@ impl Files {
                 Err(e) => wrong(e.to_string()),
             }
             if found.len() == before {
-                wrong("no file is named so".to_owned());
+                wrong("no file matches".to_owned());
             }
         }
         found.sort();
@@ -111,7 +113,9 @@ impl Files {
         if found.len() > FILES {
             self.patterns.push(Problem {
                 file: found[FILES].display().to_string(),
-                why: format!("it and the files after it are left out: {FILES} files are read"),
+                why: format!(
+                    "this file and the files after it are ignored: the limit is {FILES} files"
+                ),
             });
             found.truncate(FILES);
         }
@@ -126,9 +130,9 @@ fn stamp(path: &Path) -> FileFingerprint {
 
 fn read(path: &Path) -> Result<Vec<Arc<Rule>>, String> {
     let unreadable = |e: std::io::Error| format!("it cannot be read: {e}");
-    // To open a pipe would wait for somebody who writes into it.
+    // Opening a pipe would block until another process opens it for writing.
     if !fs::metadata(path).map_err(unreadable)?.is_file() {
-        return Err("it is not a file".to_owned());
+        return Err("it is not a regular file".to_owned());
     }
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(unreadable)?;
@@ -212,11 +216,11 @@ mod tests {
         assert_eq!(
             others,
             [
-                (path("none/*.yml").as_str(), "no file is named so"),
+                (path("none/*.yml").as_str(), "no file matches"),
                 (path("bytes.yml").as_str(), "it is not UTF-8"),
-                (path("folder.yml").as_str(), "it is not a file"),
+                (path("folder.yml").as_str(), "it is not a regular file"),
                 (path("large.yml").as_str(), "it is larger than 4 MiB"),
-                (path("pipe.yml").as_str(), "it is not a file"),
+                (path("pipe.yml").as_str(), "it is not a regular file"),
             ]
         );
     }

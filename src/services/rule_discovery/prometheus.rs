@@ -8,17 +8,17 @@ use crate::alert_types::{Rule, parse_rules_answer};
 use crate::clients::web_client::{WebClient, under};
 use crate::config::Prometheus;
 
-/// The largest answer that is read: some ten thousand rules.
+/// The largest response that is read: some ten thousand rules. *Units*: bytes.
 const LARGEST: usize = 16 << 20;
 
-/// Asks, and waits no longer than `prometheus.timeout` in all. The error is a sentence.
+/// Requests the rules, within `prometheus.timeout` in total. The error is the end of a sentence.
 pub(super) async fn rules(url: &Uri, settings: &Prometheus) -> Result<Vec<Rule>, String> {
     let client = WebClient {
         http: settings.http.clone(),
         timeout: settings.timeout,
         largest: LARGEST,
     };
-    // The alerts themselves may be many, and are not looked at; Prometheus before 2.51 sends them all the same.
+    // There may be many alerts, and they are not needed; Prometheus before 2.51 sends them in any case.
     let request = Request::get(under(url, "/api/v1/rules?type=alert&exclude_alerts=true"))
         .header(ACCEPT, "application/json")
         .body(Bytes::new())
@@ -33,10 +33,10 @@ pub(super) async fn rules(url: &Uri, settings: &Prometheus) -> Result<Vec<Rule>,
     parsed.await.map_err(|e| e.to_string())?
 }
 
-/// Says what Prometheus, or what stands before it, said of a request that it refused.
+/// Describes the error response of Prometheus, or of a proxy in front of it.
 fn refused(status: StatusCode, body: &[u8]) -> String {
     match parse_rules_answer(body) {
-        Err(why) if why.starts_with("it says") => format!("it answered {status}: {why}"),
+        Err(why) if why.starts_with("it reported: ") => format!("it answered {status}: {why}"),
         _ => format!("it answered {status}"),
     }
 }

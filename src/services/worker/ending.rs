@@ -1,4 +1,4 @@
-//! Whether the end of a run's processes is the run's end: where no task began it may be started again.
+//! Decides whether a run whose processes ended is finished: if no task began, it may be started again.
 
 use crate::model::run::{HostResult, Outcome, Run};
 use crate::services::worker::PAUSE;
@@ -6,25 +6,24 @@ use crate::services::worker::Worker;
 use crate::store::{Ended, FailedStart, StoreError};
 use crate::util::clock;
 
-/// What became of a run that was claimed.
-pub(super) enum Carried {
+/// The result of executing a claimed run.
+pub(super) enum Executed {
     Ended(Ended),
-    /// Nothing was started; the run is still claimed, and belongs back into the queue.
+    /// Nothing was started; the run is still claimed and must be put back into the queue.
     NotBegun,
     /// No task began; the store has put it back into the queue.
     QueuedAgain,
 }
 
-/// How a run ended, and whether that is its end: if no task began on any host, nothing has happened, and it may be started
-/// again.
+/// The end of a run's processes. If no task began on any host, nothing has happened, and the run may be started again.
 pub(super) struct End {
     pub(super) ended: Ended,
-    /// Whether a task may have begun, or somebody or the time ended it.
+    /// Whether a task may have begun, or the run was canceled, interrupted or timed out.
     pub(super) began: bool,
 }
 
 impl End {
-    /// Of a run that was not started at all.
+    /// Creates the end of a run that was not started.
     pub(super) fn of_nothing(why: &str, hosts: &[String]) -> Self {
         let result = HostResult::bare(Outcome::Failed, Some(why.to_owned()));
         let results = hosts.iter().map(|host| (host.clone(), result.clone()));
@@ -46,16 +45,17 @@ pub(super) fn not_started(why: &str) -> String {
 }
 
 impl Worker {
-    /// Puts a run back of which no task began, if it may be started once more. While the store is broken it tries again.
+    /// Puts a run of which no task began back into the queue, if it may be started once more. Returns false if the caller
+    /// must finish it. Tries again while the store is broken.
     pub(super) async fn try_again(&self, run: &Run, why: &str) -> bool {
         let runs = self.config.borrow().runs.clone();
-        let vain = FailedStart {
+        let failed = FailedStart {
             why: why.to_owned(),
             attempts: runs.start_attempts,
             pause: runs.start_pause,
         };
         loop {
-            let tried = self.store.try_again(run.id, vain.clone(), clock::now());
+            let tried = self.store.try_again(run.id, failed.clone(), clock::now());
             let Some(tried) = self.patiently(tried).await else {
                 tracing::error!(
                     run = run.id.0,
@@ -71,15 +71,15 @@ impl Worker {
                         run = run.id.0,
                         starts,
                         why,
-                        "no task began: it is to be tried again"
+                        "no task began: the run will be started again"
                     );
                     return true;
                 }
-                Err(e @ StoreError::Broken(_)) if !self.shutdown.is_asked() => {
+                Err(e @ StoreError::Broken(_)) if !self.shutdown.is_requested() => {
                     tracing::error!(run = run.id.0, error = %e, "the run cannot be put back into the queue yet");
                     tokio::time::sleep(PAUSE).await;
                 }
-                // An earlier try is on disk, although the disk failed while it was written.
+                // An earlier attempt is on disk, although the disk failed during the write.
                 Err(StoreError::NoSuchRun(_)) => return true,
                 Err(e) => {
                     tracing::error!(run = run.id.0, error = %e, "the run cannot be put back into the queue");

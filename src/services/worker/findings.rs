@@ -1,4 +1,4 @@
-//! What the roles of a run report, put together for each role and host.
+//! Collects the findings that the roles of a run report, by role and host.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,14 +8,14 @@ use crate::ansible::TaskReport;
 use crate::model::findings::{Declared, Findings, MAX_FINDINGS_BYTES, is_too_large};
 use crate::store::RoleFindings;
 
-/// The findings of a run so far. Bounded: by the roles that declare checks, the run's hosts and the size of each.
+/// The findings of a run so far. Bounded by the roles that declare checks, the hosts of the run and the size for each.
 pub(super) struct Gathered {
     roles: BTreeSet<String>,
     found: BTreeMap<(String, String), (DateTime<Utc>, Findings)>,
 }
 
 impl Gathered {
-    /// For the roles that declare checks: of others the history is enough.
+    /// Creates an empty collection for the roles that declare checks; findings of other roles are kept only in the history.
     pub(super) fn new(declared: &Declared) -> Self {
         Self {
             roles: declared.keys().cloned().collect(),
@@ -23,7 +23,7 @@ impl Gathered {
         }
     }
 
-    /// Takes what a task reports; of a name that was reported before, the later value counts.
+    /// Merges the findings that a task reports. If a name was reported before, the later value counts.
     pub(super) fn take(&mut self, report: &TaskReport, now: DateTime<Utc>) {
         let (Some(role), Some(findings)) = (&report.role, &report.findings) else {
             return;
@@ -39,14 +39,14 @@ impl Gathered {
             tracing::warn!(
                 role,
                 host = report.host,
-                "a report is left out of what is kept: all of them together may have {MAX_FINDINGS_BYTES} bytes"
+                "findings rejected: together with the earlier findings of this run they exceed the limit of {MAX_FINDINGS_BYTES}"
             );
             return;
         }
         (*at, *found) = (now, merged);
     }
 
-    /// Hands out all of it.
+    /// Returns all findings and leaves the collection empty.
     pub(super) fn all(&mut self) -> Vec<RoleFindings> {
         let found = std::mem::take(&mut self.found).into_iter();
         found

@@ -1,6 +1,6 @@
-//! Takes runs from the store, starts them, keeps what they say, and ends them.
+//! Claims runs from the store, starts them, stores their output and events, and finishes them.
 //!
-//! It never speaks with the HTTP side: a run comes out of the store, and so does the wish to cancel it.
+//! The worker has no connection to the HTTP server: runs and requests to cancel them come from the store.
 
 mod departed_hosts;
 mod ending;
@@ -31,40 +31,37 @@ use crate::store::{Claim, Claimed, Ended, Store, StoreError};
 use crate::util::shutdown::Shutdown;
 use crate::util::supervisor::catch_panic;
 use crate::util::{clock, test_faults};
-use departed_hosts::{gone, moved};
-use ending::{Carried, End};
+use departed_hosts::{departed, reassigned};
+use ending::{End, Executed};
 use panics::{end_with, panicked, wait_for_end};
-use recorder::Told;
+use recorder::Recorder;
 
-/// How long to leave a broken store alone.
+/// The pause before a broken store is tried again.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// What the worker needs.
+/// The worker, with its dependencies.
 #[derive(Clone)]
 pub struct Worker {
-    /// Where the runs are.
     pub store: Store,
     /// The configuration that is in force.
     pub config: watch::Receiver<Arc<Config>>,
-    /// Starts runs, by that configuration.
+    /// Starts runs with that configuration.
     pub ansible: watch::Receiver<Arc<Ansible>>,
-    /// Knows the inventory.
     pub inventory: InventoryWatcher,
-    /// Our own metrics.
     pub metrics: Metrics,
-    /// Becomes true when promansible is to end.
+    /// Becomes true when promansible is shutting down.
     pub shutdown: Shutdown,
 }
 
 impl Worker {
-    /// Works until shutdown, then ends what is under way (it becomes `interrupted`) and returns when all of it is kept.
+    /// Works until shutdown. Then interrupts the runs that are under way, and returns when their ends are stored.
     pub async fn run(self) {
         let mut shutdown = self.shutdown.clone();
         let mut inventory = self.inventory.watch();
         let mut changed = self.store.changed();
         let mut config = self.config.clone();
         let mut under_way = JoinSet::new();
-        while !shutdown.is_asked() {
+        while !shutdown.is_requested() {
             while let Some(ended) = under_way.try_join_next() {
                 end_with(ended);
             }
@@ -72,10 +69,10 @@ impl Worker {
             let max = current.runs.max_concurrent;
             changed.borrow_and_update();
             let mut next = None;
-            // Ansible reads the same inventory: what cannot be read now would only fail.
+            // Ansible reads the same sources: while they cannot be read, runs would only fail.
             if inventory.is_current() && under_way.len() < max {
                 let claim = self.store.claim(current, clock::now());
-                // A run that is claimed after that shows as interrupted.
+                // If the store still claims a run after that, the run shows as interrupted.
                 let Some(claim) = self.patiently(claim).await else {
                     break;
                 };
@@ -87,13 +84,13 @@ impl Worker {
                     Ok(Claim::Nothing { next: at }) => next = at,
                     Err(StoreError::Closed) => break,
                     Err(e) => {
-                        tracing::error!(error = %e, "no run can be taken from the store");
+                        tracing::error!(error = %e, "no run can be claimed from the store");
                         next = Some(clock::now() + PAUSE);
                     }
                 }
             }
             tokio::select! {
-                () = shutdown.asked() => {}
+                () = shutdown.requested() => {}
                 _ = changed.changed() => {}
                 _ = config.changed() => {}
                 () = inventory.changed() => {}
@@ -106,15 +103,15 @@ impl Worker {
         }
     }
 
-    /// Has a run carried out and keeps how it ended. If that panics it has failed, once its processes have ended.
+    /// Executes a run and stores how it ended. If the execution panics, the run has failed, once its processes have ended.
     async fn execute(self, claimed: Claimed) {
         let (id, hosts) = (claimed.run.id, claimed.run.hosts.clone());
-        // Here, so that it is still there after a panic.
+        // Declared here, so that it survives a panic.
         let mut started = None;
-        let ended = match catch_panic(self.carry_out(claimed, &mut started)).await {
-            Ok(Carried::Ended(ended)) => ended,
-            Ok(Carried::NotBegun) => return self.put_back(id).await,
-            Ok(Carried::QueuedAgain) => return,
+        let ended = match catch_panic(self.execute_claimed(claimed, &mut started)).await {
+            Ok(Executed::Ended(ended)) => ended,
+            Ok(Executed::NotBegun) => return self.put_back(id).await,
+            Ok(Executed::QueuedAgain) => return,
             Err(why) => {
                 tracing::error!(run = id.0, error = why, "the task of a run panicked");
                 if let Some(started) = started {
@@ -126,32 +123,35 @@ impl Worker {
         self.finish(id, ended).await;
     }
 
-    async fn carry_out(&self, claimed: Claimed, started: &mut Option<Started>) -> Carried {
+    async fn execute_claimed(&self, claimed: Claimed, started: &mut Option<Started>) -> Executed {
         let Claimed {
             run,
             alerts,
             cancel,
         } = claimed;
-        // That the inventory cannot be read, or that promansible ends, is no reason for an alert to lose its run.
+        // An inventory that cannot be read, or a shutdown, must not cost an alert its run.
         let inventory = match self.inventory_for(&run).await {
-            Ok(inventory) if !self.shutdown.is_asked() && is_as_claimed(&run, &inventory) => {
+            Ok(inventory) if !self.shutdown.is_requested() && is_as_claimed(&run, &inventory) => {
                 inventory
             }
-            Ok(_) if !self.shutdown.is_asked() => {
-                // The store learns of it at the same time as we, unless it is broken just now.
+            Ok(_) if !self.shutdown.is_requested() => {
+                // The store gets the new inventory at the same time as the worker, unless it is broken just now.
                 tokio::time::sleep(PAUSE).await;
-                return Carried::NotBegun;
+                return Executed::NotBegun;
             }
-            _ => return Carried::NotBegun,
+            _ => return Executed::NotBegun,
         };
-        let gone = self.gone(&run, &inventory, &alerts);
-        let hosts = run.hosts.iter().filter(|host| !gone.contains_key(*host));
+        let departed = self.departed_hosts(&run, &inventory, &alerts);
+        let hosts = run
+            .hosts
+            .iter()
+            .filter(|host| !departed.contains_key(*host));
         let hosts: Vec<String> = hosts.cloned().collect();
         let end = if hosts.is_empty() {
-            let why = gone.values().next().map_or("", String::as_str);
+            let why = departed.values().next().map_or("", String::as_str);
             End::of_nothing(why, &hosts)
-        } else if let Some(why) = template(&run, &inventory) {
-            // Time does not mend it.
+        } else if let Some(why) = template_defect(&run, &inventory) {
+            // Starting again would not help.
             End {
                 began: true,
                 ..End::of_nothing(&why, &hosts)
@@ -165,14 +165,14 @@ impl Worker {
         if !began {
             let why = ended.message.clone().unwrap_or_default();
             if self.try_again(&run, &why).await {
-                return Carried::QueuedAgain;
+                return Executed::QueuedAgain;
             }
             if run.vain_starts > 0 {
                 let starts = run.vain_starts + 1;
                 ended.message = Some(format!("no task began in {starts} starts: {why}"));
             }
         }
-        for (host, why) in gone {
+        for (host, why) in departed {
             ended.outcome = ended.outcome.max(Outcome::Failed);
             ended
                 .message
@@ -180,7 +180,7 @@ impl Worker {
             let result = HostResult::bare(Outcome::Failed, Some(why));
             ended.results.insert(host, result);
         }
-        Carried::Ended(ended)
+        Executed::Ended(ended)
     }
 
     async fn run_on(
@@ -213,9 +213,9 @@ impl Worker {
                     "run started"
                 );
                 let started = slot.insert(started);
-                self.attend(&spec, started, cancel).await
+                self.supervise(&spec, started, cancel).await
             }
-            // Time does not mend it.
+            // Starting again would not help.
             Err(e @ StartError::Build(_)) => End {
                 began: true,
                 ..End::of_nothing(&e.to_string(), hosts)
@@ -224,18 +224,18 @@ impl Worker {
         }
     }
 
-    /// Where the run's roles are looked up first. A person may name roles of both kinds, but none whose name is in both
-    /// folders; so this matters only for what the roles themselves name.
+    /// Returns the kind of role whose folder is searched first. An ad-hoc run may name roles of both kinds, but none whose
+    /// name is in both folders; so this matters only for roles that the roles themselves include.
     fn kind(&self, run: &Run) -> RoleKind {
         let is_alerts = |role: &String| self.config.borrow().roles.alert.contains(role);
         match run.trigger {
             Trigger::Alert => RoleKind::Alert,
-            Trigger::AdHocRun if run.work.roles.first().is_some_and(is_alerts) => RoleKind::Alert,
-            Trigger::Schedule | Trigger::AdHocRun => RoleKind::Routine,
+            Trigger::Manual if run.work.roles.first().is_some_and(is_alerts) => RoleKind::Alert,
+            Trigger::Schedule | Trigger::Manual => RoleKind::Routine,
         }
     }
 
-    /// The inventory as it is now. A run on the controller needs none; it is told of the hosts that are known.
+    /// Returns the current inventory. A run on the controller needs none; it gets the last one, or an empty one.
     async fn inventory_for(&self, run: &Run) -> Result<Arc<Inventory>, Unavailable> {
         if run.work.controller {
             let unknown = || Arc::new(Inventory::default().read_by(None));
@@ -244,28 +244,28 @@ impl Worker {
         self.inventory.current().await
     }
 
-    /// The hosts that the run must not touch any more, each with why: they left the inventory since the decision, or their
-    /// alerts name another host now.
-    fn gone(
+    /// Returns the hosts that the run must no longer touch, each with the reason: they left the inventory since the
+    /// decision, or their alerts now name another host.
+    fn departed_hosts(
         &self,
         run: &Run,
         inventory: &Inventory,
         alerts: &[(Alert, Vec<String>)],
     ) -> BTreeMap<String, String> {
-        let mut gone = gone(run, inventory);
+        let mut hosts = departed(run, inventory);
         let config = Arc::clone(&self.config.borrow());
         let binding = run.binding.as_ref();
         let binding = binding.and_then(|name| config.bindings.iter().find(|b| b.name == *name));
         if let Some(Target::AlertingHost { label }) = binding.map(|binding| &binding.target) {
-            for (host, why) in moved(label, inventory, alerts) {
-                gone.entry(host).or_insert(why);
+            for (host, why) in reassigned(label, inventory, alerts) {
+                hosts.entry(host).or_insert(why);
             }
         }
-        gone
+        hosts
     }
 
-    /// Stays with a run until its last process has ended. Nothing that ends a run waits for the store, whose disk may hang.
-    async fn attend(
+    /// Supervises a run until its last process has ended. Ending a run never waits for the store, whose disk may hang.
+    async fn supervise(
         &self,
         spec: &Spec<'_>,
         started: &mut Started,
@@ -274,21 +274,21 @@ impl Worker {
         let mut shutdown = self.shutdown.clone();
         let deadline = tokio::time::sleep(spec.work.timeout);
         tokio::pin!(deadline);
-        let mut told = Told::new(&self.config.borrow(), self.store.clone(), spec.run);
+        let mut recorder = Recorder::new(&self.config.borrow(), self.store.clone(), spec.run);
         let mut stop: Option<(Cause, String)> = None;
         let ending = loop {
             let stopping = stop.is_some();
-            let wish = tokio::select! {
-                progress = started.progress.recv(), if stopping || !told.is_full() => match progress {
+            let stop_request = tokio::select! {
+                progress = started.progress.recv(), if stopping || !recorder.is_full() => match progress {
                     Some(Progress::Ended(ending)) => break ending,
-                    Some(Progress::Output(bytes)) => { told.output(&bytes); None }
-                    Some(Progress::Event(event)) => { told.event(event, clock::now()); None }
+                    Some(Progress::Output(bytes)) => { recorder.output(&bytes); None }
+                    Some(Progress::Event(event)) => { recorder.event(event, clock::now()); None }
                     None => break Ending {
-                        failure: Some("it does not say how the run ended".to_owned()),
+                        failure: Some("the end of the run was not reported".to_owned()),
                         ..Ending::default()
                     },
                 },
-                () = told.keep() => None,
+                () = recorder.write_when_due() => None,
                 who = canceled(&mut cancel), if !stopping => {
                     Some((Cause::Canceled, format!("canceled by {who}")))
                 }
@@ -296,19 +296,19 @@ impl Worker {
                     let after = crate::config::format_duration(spec.work.timeout);
                     Some((Cause::TimedOut, format!("it took longer than {after}")))
                 }
-                () = shutdown.asked(), if !stopping => {
+                () = shutdown.requested(), if !stopping => {
                     Some((Cause::Interrupted, "promansible is ending".to_owned()))
                 }
             };
-            if let Some((cause, why)) = wish {
+            if let Some((cause, why)) = stop_request {
                 started.stop.now();
-                stop = Some((cause, why + &told.where_it_is()));
+                stop = Some((cause, why + &recorder.where_it_is()));
             }
         };
-        if self.patiently(told.keep_rest()).await.is_none() {
+        if self.patiently(recorder.write_rest()).await.is_none() {
             tracing::error!(
                 run = spec.run.0,
-                "what the run said last is not kept: the store does not answer"
+                "the last output and events of the run are lost: the store does not answer"
             );
         }
         self.metrics.events_rejected(ending.junk_lines);
@@ -323,11 +323,11 @@ impl Worker {
             hosts: spec.hosts,
             alerts: spec.alerts,
             stats: ending.stats.as_ref(),
-            heard: &told.heard,
-            error_excerpt: &error_excerpt(&told.last_bytes),
+            heard: &recorder.tally,
+            error_excerpt: &error_excerpt(&recorder.last_bytes),
             cause,
         });
-        let began = told.began || stop.is_some();
+        let began = recorder.began || stop.is_some();
         let ended = Ended {
             outcome: judged.outcome,
             results: judged.results,
@@ -337,21 +337,22 @@ impl Worker {
                 }
                 _ => judged.message,
             },
-            findings: told.findings(),
+            findings: recorder.findings(),
         };
         End { ended, began }
     }
 }
 
-/// Why variables that came over the API may not be given to the Ansible of now: it may be an older one than when they
-/// were taken.
-fn template(run: &Run, inventory: &Inventory) -> Option<String> {
-    let inert = run.work.inert_vars || run.trigger == Trigger::AdHocRun;
+/// Returns why the variables of a run that came over the API must not be passed to the present Ansible, which may be older
+/// than the one that was installed when they were accepted.
+fn template_defect(run: &Run, inventory: &Inventory) -> Option<String> {
+    let inert = run.work.inert_vars || run.trigger == Trigger::Manual;
     let why = template_in(&run.work.vars).filter(|_| inert && inventory.templates_twice())?;
     Some(format!("vars: {why}"))
 }
 
-/// Whether its hosts are the machines that it was claimed for. If not, another run may be there: it is claimed anew.
+/// Returns whether the hosts are still the machines that the run was claimed for. If not, another run may be on them, and
+/// it must be claimed again.
 fn is_as_claimed(run: &Run, inventory: &Inventory) -> bool {
     run.work.controller || run.machines == inventory.machines().among(&run.hosts)
 }
@@ -359,9 +360,9 @@ fn is_as_claimed(run: &Run, inventory: &Inventory) -> bool {
 async fn sleep_until(at: Option<DateTime<Utc>>) {
     match at {
         Some(at) => {
-            let left = (at - clock::now()).to_std().unwrap_or_default();
-            // A clock that was set back must not let a run wait for hours.
-            tokio::time::sleep(left.min(Duration::from_secs(1))).await;
+            let remaining = (at - clock::now()).to_std().unwrap_or_default();
+            // If the clock was set back, a run must not wait for hours.
+            tokio::time::sleep(remaining.min(Duration::from_secs(1))).await;
         }
         None => std::future::pending().await,
     }
@@ -375,12 +376,12 @@ async fn canceled(cancel: &mut watch::Receiver<Option<String>>) -> String {
         .and_then(|who| who.clone());
     match who {
         Some(who) => who,
-        // Nobody can cancel it any more.
+        // The sender was dropped: the run can no longer be canceled.
         None => std::future::pending().await,
     }
 }
 
-/// Each host with its alerts, as its roles are to see them.
+/// Returns the alerts of each host, in the form that roles get.
 fn by_host(alerts: &[(Alert, Vec<String>)], hosts: &[String]) -> BTreeMap<String, Vec<AlertData>> {
     let touched: HashSet<&String> = hosts.iter().collect();
     let mut by_host: BTreeMap<String, Vec<AlertData>> = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! What becomes of a run when we ourselves fail.
+//! Ends runs after a panic in promansible itself.
 
 use tokio::task::JoinError;
 
@@ -6,7 +6,8 @@ use crate::ansible::{Progress, Started};
 use crate::model::run::{HostResult, Outcome};
 use crate::store::Ended;
 
-/// A run's task handles its own panics: where it ends by one all the same, what it had is in nobody's hands.
+/// Resumes the panic of a run's task. The task catches panics itself: if one gets here nevertheless, its run is no longer
+/// supervised.
 pub(super) fn end_with(ended: Result<(), JoinError>) {
     if let Err(e) = ended
         && e.is_panic()
@@ -15,7 +16,7 @@ pub(super) fn end_with(ended: Result<(), JoinError>) {
     }
 }
 
-/// Ends a run that nobody attends any more, and waits until none of its processes is left.
+/// Ends a run that is no longer supervised, and waits until none of its processes is left.
 pub(super) async fn wait_for_end(mut started: Started) {
     started.stop.now();
     while let Some(progress) = started.progress.recv().await {
@@ -25,10 +26,10 @@ pub(super) async fn wait_for_end(mut started: Started) {
     }
 }
 
-/// The end of a run whose task panicked.
+/// Returns the end of a run whose task panicked.
 pub(super) fn panicked(hosts: &[String], why: &str) -> Ended {
     let why = format!(
-        "promansible itself failed while it carried this run out, and ended it: {why}. This is a defect: report it, with the log"
+        "promansible itself failed while it executed this run, and ended it: {why}. This is a defect of promansible: report it, with the log"
     );
     let result = HostResult::bare(Outcome::Failed, Some(why.clone()));
     let results = hosts.iter().map(|host| (host.clone(), result.clone()));

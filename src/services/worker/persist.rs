@@ -1,4 +1,4 @@
-//! Keeping what became of runs, in a store that may be broken or not answer.
+//! Stores the ends of runs, in a store that may be broken or may not answer.
 
 use std::time::Duration;
 
@@ -8,15 +8,15 @@ use crate::services::worker::Worker;
 use crate::store::{Ended, StoreError};
 use crate::util::clock;
 
-/// How long a store that does not answer is waited for once promansible is to end.
+/// The longest wait for the store during a shutdown.
 const LAST_PATIENCE: Duration = Duration::from_secs(5);
 
 impl Worker {
-    /// Waits for the store, but once promansible is to end no longer than [`LAST_PATIENCE`].
+    /// Waits for the store, but during a shutdown no longer than [`LAST_PATIENCE`]; then returns `None`.
     pub(super) async fn patiently<T>(&self, asked: impl Future<Output = T>) -> Option<T> {
         let mut shutdown = self.shutdown.clone();
         let late = async {
-            shutdown.asked().await;
+            shutdown.requested().await;
             tokio::time::sleep(LAST_PATIENCE).await;
         };
         tokio::select! {
@@ -26,18 +26,19 @@ impl Worker {
         }
     }
 
-    /// Puts a run back that was not begun. If that cannot be kept, the next start finds it under way and interrupts it.
+    /// Puts a run that was not begun back into the queue. If that fails, the next start of promansible finds it under way
+    /// and interrupts it.
     pub(super) async fn put_back(&self, id: RunId) {
         while let Some(Err(e)) = self.patiently(self.store.put_back(id, clock::now())).await {
             tracing::error!(run = id.0, error = %e, "the run cannot be put back into the queue yet");
-            if self.shutdown.is_asked() || !matches!(e, StoreError::Broken(_)) {
+            if self.shutdown.is_requested() || !matches!(e, StoreError::Broken(_)) {
                 return;
             }
             tokio::time::sleep(PAUSE).await;
         }
     }
 
-    /// Keeps how a run ended. While the store is broken it tries again: what is shown must be what happened.
+    /// Stores how a run ended. Tries again while the store is broken, so that the history shows what happened.
     pub(super) async fn finish(&self, id: RunId, ended: Ended) {
         loop {
             let finished = self.store.finish(id, ended.clone(), clock::now());
@@ -51,12 +52,12 @@ impl Worker {
             match finished {
                 Ok(run) => return log_end(&run),
                 Err(e @ (StoreError::Broken(_) | StoreError::Corrupt(_)))
-                    if !self.shutdown.is_asked() =>
+                    if !self.shutdown.is_requested() =>
                 {
-                    tracing::error!(run = id.0, error = %e, "the run's end is not kept yet");
+                    tracing::error!(run = id.0, error = %e, "the end of the run cannot be stored yet; trying again");
                     tokio::time::sleep(PAUSE).await;
                 }
-                // An earlier try is on disk, although the disk failed while it was written.
+                // An earlier attempt is on disk, although the disk failed during the write.
                 Err(StoreError::Finished(_)) => {
                     if let Ok(run) = self.store.run(id).await {
                         log_end(&run);
@@ -64,7 +65,7 @@ impl Worker {
                     return;
                 }
                 Err(e) => {
-                    tracing::error!(run = id.0, error = %e, "the run's end is not kept: it will show as interrupted");
+                    tracing::error!(run = id.0, error = %e, "the end of the run cannot be stored: the run will show as interrupted");
                     return;
                 }
             }

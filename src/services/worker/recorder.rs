@@ -1,4 +1,4 @@
-//! What a run says, on its way into the store.
+//! Buffers the output, events and facts of a run, and writes them to the store.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -15,37 +15,37 @@ use crate::store::{RoleFindings, Store};
 
 use crate::services::worker::findings::Gathered;
 
-/// How long what a run says may wait to be kept, so that many lines share a commit.
+/// How long output and events wait before they are stored, so that many lines share a commit.
 const FLUSH: Duration = Duration::from_millis(100);
 
-/// How much of it waits for nothing.
+/// How much output is stored at once, without waiting for [`FLUSH`]. *Units*: bytes.
 const BUFFER: usize = 64 << 10;
 
-/// How much of it waits for a store that does not answer: bytes of output, events, and hosts with facts. Then the run has to
-/// wait, or, where it is being ended, what more it says is lost.
+/// The limits of what is buffered for a store that does not answer: bytes of output, events, and hosts with facts. At a
+/// limit the run has to wait; if it is being ended, further output and events are lost.
 const MOST_OUTPUT: usize = 1 << 20;
 const MOST_EVENTS: usize = 10_000;
 const MOST_FACTS: usize = 100;
-/// Before each task Ansible writes this, also where it cannot tell us of it in another way.
+/// Ansible writes this before each task, also if the callback cannot report the task.
 const TASK: &[u8] = b"TASK [";
 
-/// What a run has said and the store has not yet.
+/// The output, events and facts of a run that are not stored yet.
 ///
-/// The store is never waited for alone: a disk that hangs must not keep a run from being ended.
-pub(super) struct Told {
+/// Waiting for the store must not block the end of a run, because a disk may hang.
+pub(super) struct Recorder {
     store: Store,
     run: RunId,
-    /// What is under way to the store.
-    keeping: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-    /// Whether some of what was said at the end is lost.
+    /// The write that is under way.
+    writing: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// Whether output or events at the end are lost.
     is_cut: bool,
     events: Vec<TaskEvent>,
     facts: Vec<HostFacts>,
     output: BytesMut,
-    pub(super) heard: TaskTally,
+    pub(super) tally: TaskTally,
     /// The task that began last.
     task: Option<String>,
-    /// Whether any task may have begun, on any host: events or output speak of one.
+    /// Whether any task may have begun on any host, according to events or output.
     pub(super) began: bool,
     pub(super) last_bytes: Vec<u8>,
     flush_at: Instant,
@@ -53,17 +53,17 @@ pub(super) struct Told {
     findings: Gathered,
 }
 
-impl Told {
+impl Recorder {
     pub(super) fn new(config: &Config, store: Store, run: RunId) -> Self {
         Self {
             store,
             run,
-            keeping: None,
+            writing: None,
             is_cut: false,
             events: Vec::new(),
             facts: Vec::new(),
             output: BytesMut::new(),
-            heard: TaskTally::default(),
+            tally: TaskTally::default(),
             task: None,
             began: false,
             last_bytes: Vec::new(),
@@ -73,24 +73,24 @@ impl Told {
         }
     }
 
-    fn waits(&self) -> bool {
+    fn has_unwritten(&self) -> bool {
         !self.events.is_empty() || !self.output.is_empty() || !self.facts.is_empty()
     }
 
-    /// Whether as much waits as may.
+    /// Returns whether a limit of the buffers is reached.
     pub(super) fn is_full(&self) -> bool {
         self.output.len() >= MOST_OUTPUT
             || self.events.len() >= MOST_EVENTS
             || self.facts.len() >= MOST_FACTS
     }
 
-    fn first_waits(&mut self) {
-        if !self.waits() {
+    fn schedule_flush(&mut self) {
+        if !self.has_unwritten() {
             self.flush_at = Instant::now() + FLUSH;
         }
     }
 
-    /// The task that is under way, as the end of a sentence.
+    /// Returns the task that is under way, as the end of a sentence.
     pub(super) fn where_it_is(&self) -> String {
         let task = self.task.as_ref();
         task.map_or_else(String::new, |task| format!(", in the task {task:?}"))
@@ -103,10 +103,10 @@ impl Told {
         self.began = self.began || windows.any(|part| part == TASK);
         let old = self.last_bytes.len().saturating_sub(LAST_BYTES);
         self.last_bytes.drain(..old);
-        if self.cuts() {
+        if self.must_drop() {
             return;
         }
-        self.first_waits();
+        self.schedule_flush();
         self.output.extend_from_slice(bytes);
     }
 
@@ -119,15 +119,15 @@ impl Told {
         match event {
             Event::Begin { role, task } => self.task = Some(format!("{role} : {task}")),
             Event::Task(report) => {
-                self.heard.take(&report);
+                self.tally.take(&report);
                 self.findings.take(&report, now);
-                if !self.cuts() {
-                    self.first_waits();
+                if !self.must_drop() {
+                    self.schedule_flush();
                     self.events.push(report.at(now));
                 }
             }
-            Event::Facts { host, facts } if !self.cuts() => {
-                self.first_waits();
+            Event::Facts { host, facts } if !self.must_drop() => {
+                self.schedule_flush();
                 self.facts.push(HostFacts {
                     host,
                     gathered_at: now,
@@ -140,50 +140,50 @@ impl Told {
         }
     }
 
-    /// What was reported to be kept, once the run has ended.
+    /// Returns the collected findings, once the run has ended.
     pub(super) fn findings(&mut self) -> Vec<RoleFindings> {
         self.findings.all()
     }
 
-    /// Whether what comes now is lost, which is said once.
-    fn cuts(&mut self) -> bool {
+    /// Returns whether new output and events are lost, and logs that once.
+    fn must_drop(&mut self) -> bool {
         if self.is_full() && !std::mem::replace(&mut self.is_cut, true) {
             tracing::error!(
                 run = self.run.0,
-                "the store does not answer: what the run says at its end is lost"
+                "the store does not answer: the last output and events of the run are lost"
             );
         }
         self.is_full()
     }
 
-    /// Keeps what is due, or waits for it. *Cancel safety*: may be dropped and called again.
-    pub(super) async fn keep(&mut self) {
-        if self.keeping.is_none() {
-            if !self.waits() {
+    /// Waits until a write is due, and writes. *Cancel safety*: may be dropped and called again.
+    pub(super) async fn write_when_due(&mut self) {
+        if self.writing.is_none() {
+            if !self.has_unwritten() {
                 return std::future::pending().await;
             }
             if self.output.len() < BUFFER {
                 tokio::time::sleep_until(self.flush_at).await;
             }
         }
-        self.keep_now().await;
+        self.write_now().await;
     }
 
-    /// Keeps all that is left. *Cancel safety*: may be dropped; what was under way may be kept all the same.
-    pub(super) async fn keep_rest(&mut self) {
-        while self.keeping.is_some() || self.waits() {
-            self.keep_now().await;
+    /// Writes all that is left. *Cancel safety*: may be dropped; the write that was under way may complete nevertheless.
+    pub(super) async fn write_rest(&mut self) {
+        while self.writing.is_some() || self.has_unwritten() {
+            self.write_now().await;
         }
     }
 
-    async fn keep_now(&mut self) {
-        if self.keeping.is_none() {
-            self.keeping = Some(Box::pin(self.take().keep(self.store.clone(), self.run)));
+    async fn write_now(&mut self) {
+        if self.writing.is_none() {
+            self.writing = Some(Box::pin(self.take().write(self.store.clone(), self.run)));
         }
-        if let Some(keeping) = &mut self.keeping {
-            keeping.await;
+        if let Some(writing) = &mut self.writing {
+            writing.await;
         }
-        self.keeping = None;
+        self.writing = None;
     }
 
     fn take(&mut self) -> Batch {
@@ -201,7 +201,7 @@ impl Told {
     }
 }
 
-/// What is kept together.
+/// Output, events and facts that are written together.
 struct Batch {
     events: Vec<TaskEvent>,
     facts: Vec<HostFacts>,
@@ -210,15 +210,15 @@ struct Batch {
 }
 
 impl Batch {
-    async fn keep(self, store: Store, run: RunId) {
+    async fn write(self, store: Store, run: RunId) {
         if !self.facts.is_empty()
             && let Err(e) = store.keep_facts(self.facts).await
         {
-            tracing::error!(run = run.0, error = %e, "facts that were gathered are lost");
+            tracing::error!(run = run.0, error = %e, "gathered facts could not be stored");
         }
-        let kept = store.append(run, self.events, self.output, self.events_limit);
-        if let Err(e) = kept.await {
-            tracing::error!(run = run.0, error = %e, "what the run said is lost");
+        let appended = store.append(run, self.events, self.output, self.events_limit);
+        if let Err(e) = appended.await {
+            tracing::error!(run = run.0, error = %e, "output and events of the run could not be stored");
         }
     }
 }
@@ -241,14 +241,14 @@ mod tests {
             &metrics,
             DateTime::UNIX_EPOCH,
         );
-        let mut told = Told::new(&config, opened.unwrap().store, RunId(1));
+        let mut recorder = Recorder::new(&config, opened.unwrap().store, RunId(1));
         for output in outputs {
-            told.output(output.as_bytes());
+            recorder.output(output.as_bytes());
         }
         for event in events {
-            told.event(event, DateTime::UNIX_EPOCH);
+            recorder.event(event, DateTime::UNIX_EPOCH);
         }
-        told.began
+        recorder.began
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The file: whose it is, of which format, and how it is opened.
+//! The file: its lock, its format and its opening.
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -15,53 +15,51 @@ use crate::store::disk::overlay::Overlay;
 use crate::store::disk::snapshot::Snapshot;
 use crate::store::disk::tables::{FORMAT, META, meta_number, open_for_reading};
 
-/// What redb may keep of the file in memory.
+/// The size of redb's cache. *Units*: bytes.
 const CACHE_BYTES: usize = 16 << 20;
 
-/// Why the store cannot be opened.
+/// The error of a store that cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Another process has it.
+    /// Another process uses the file.
     #[error(
         "{0} is in use by another process, probably another promansible: stop that one first, or give this one its own --storage.path"
     )]
     InUse(PathBuf),
-    /// A newer promansible wrote it. It was left as it is.
+    /// A newer promansible wrote the file. It was not changed.
     #[error(
         "{path} has format {found}, and this promansible knows formats up to {known}: it was written by a newer version. It was left untouched; use that version, or another --storage.path"
     )]
     Newer {
-        /// The file.
         path: PathBuf,
-        /// Its format.
+        /// The format of the file.
         found: u64,
-        /// The newest that we know.
+        /// The newest format that we support.
         known: u64,
     },
-    /// It is no redb file, or a damaged one.
+    /// The file is not a redb file, or is damaged.
     #[error(
         "{path} is damaged or not a promansible store: {why}. Restore it from a backup, or move it away to begin a new history"
     )]
     Damaged {
-        /// The file.
         path: PathBuf,
-        /// What redb says.
+        /// The error of redb.
         why: String,
     },
-    /// The file or its folder cannot be read or made.
+    /// The file or its directory cannot be read or created.
     #[error("{path}: {error}")]
     Io {
-        /// The file or folder.
+        /// The file or directory.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         error: std::io::Error,
     },
 }
 
-/// Opens the file at a path, and makes it if the flag says so.
+/// Opens the file at a path, and creates it if the flag is set.
 type Open = Arc<dyn Fn(&Path, bool) -> Result<Database, OpenError> + Send + Sync>;
 
-/// How the file is opened, and how large it may become.
+/// Opens the file, and limits its size.
 #[derive(Clone)]
 pub(crate) struct Opener {
     open: Open,
@@ -71,11 +69,11 @@ pub(crate) struct Opener {
 impl Opener {
     pub(crate) fn new() -> Self {
         let growth = Arc::<Growth>::default();
-        let given = Arc::clone(&growth);
+        let shared_growth = Arc::clone(&growth);
         Self {
             open: Arc::new(move |path, create| {
                 let file = FileBackend::new(file(path, create)?);
-                let growth = Arc::clone(&given);
+                let growth = Arc::clone(&shared_growth);
                 file.and_then(|file| builder().create_with_backend(BoundedFile { file, growth }))
                     .map_err(|e| open_error(path, e))
             }),
@@ -83,7 +81,7 @@ impl Opener {
         }
     }
 
-    /// One that opens it in another way.
+    /// Creates an opener with another way of opening.
     #[cfg(test)]
     pub(crate) fn of(
         open: impl Fn(&Path, bool) -> Result<Database, OpenError> + Send + Sync + 'static,
@@ -105,7 +103,7 @@ pub(crate) fn file(path: &Path, create: bool) -> Result<File, OpenError> {
         error,
     };
     let is_new = create && !path.exists();
-    // It holds what alerts and hosts say: nobody else's business.
+    // The file contains data from alerts and hosts that other users must not read.
     let file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -117,12 +115,12 @@ pub(crate) fn file(path: &Path, create: bool) -> Result<File, OpenError> {
     if is_new {
         sync_parent(path).map_err(io)?;
     }
-    shut(path, &file);
+    restrict_permissions(path, &file);
     Ok(file)
 }
 
-/// Takes the rights of all other users of the machine away from a file that was made or copied with them.
-fn shut(path: &Path, file: &File) {
+/// Removes the permissions of other users from a file that was created or copied with them.
+fn restrict_permissions(path: &Path, file: &File) {
     const OTHERS: u32 = 0o007;
     let Ok(metadata) = file.metadata() else {
         return;
@@ -134,10 +132,10 @@ fn shut(path: &Path, file: &File) {
     let path = path.display();
     match file.set_permissions(Permissions::from_mode(mode & !OTHERS)) {
         Ok(()) => {
-            tracing::warn!(%path, "everyone on this machine could read or write the store: now only its owner and group can");
+            tracing::warn!(%path, "the store was accessible to all users of this machine: access is now limited to its owner and group");
         }
         Err(error) => {
-            tracing::warn!(%path, %error, "everyone on this machine can read or write the store: chmod o= it");
+            tracing::warn!(%path, %error, "the store is accessible to all users of this machine: run chmod o= on it");
         }
     }
 }
@@ -148,7 +146,7 @@ pub(crate) fn builder() -> Builder {
     builder
 }
 
-/// Only what is in the file can be damaged: a disk that fails is no reason to throw a history away.
+/// Converts an error. Only corrupt content counts as damage: a failing disk is no reason to discard a history.
 pub(crate) fn unusable(path: &Path, error: StoreError) -> OpenError {
     let path = path.to_owned();
     match error {
@@ -179,13 +177,13 @@ pub(crate) fn open_error(path: &Path, error: DatabaseError) -> OpenError {
     }
 }
 
-/// Refuses a file that a newer version wrote, and leaves it as it is.
+/// Refuses a file that a newer version wrote, without changing it.
 pub(crate) fn refuse_newer(path: &Path) -> Result<(), OpenError> {
     read_untouched(path, false).map(|_| ())
 }
 
-/// Opens a file of a format that we know without changing a byte of it, unclean or not: redb writes to a file as soon as
-/// it opens it. `None` where there is no file, or an empty one. Of a `checked` one every page was looked at.
+/// Opens a file of a supported format without changing it, whether clean or not: redb writes to a file as soon as it
+/// opens it. Returns `None` if the file is missing or empty. With `checked`, every page is verified.
 pub(crate) fn read_untouched(path: &Path, checked: bool) -> Result<Option<Database>, OpenError> {
     let Some(file) = open_untouched(path)? else {
         return Ok(None);
@@ -201,7 +199,7 @@ pub(crate) fn read_untouched(path: &Path, checked: bool) -> Result<Option<Databa
     })
 }
 
-/// Refuses a format that we do not know.
+/// Refuses a format that we do not support.
 pub(crate) fn refuse_format(path: &Path, found: u64) -> Result<(), OpenError> {
     if found > FORMAT {
         return Err(OpenError::Newer {
@@ -239,7 +237,7 @@ pub(crate) fn make_parent(path: &Path) -> Result<(), OpenError> {
         })
 }
 
-/// Makes a new name durable: the name is worth as much as what is in the file.
+/// Makes a new directory entry durable: without it the content of the file would be lost.
 fn sync_parent(path: &Path) -> std::io::Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
     std::fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
@@ -255,7 +253,7 @@ pub(crate) fn open_untouched(path: &Path) -> Result<Option<Overlay>, OpenError> 
     })
 }
 
-/// Does something with a file that may be damaged, at which redb may panic.
+/// Runs an operation on a file that may be damaged, where redb may panic.
 pub(crate) fn guarded<T>(
     path: &Path,
     work: impl FnOnce() -> Result<T, OpenError>,
@@ -268,11 +266,11 @@ pub(crate) fn guarded<T>(
     })
 }
 
-/// What a panic said.
+/// Returns the message of a panic.
 pub(crate) fn panicked(panic: &(dyn std::any::Any + Send)) -> String {
-    let said = panic.downcast_ref::<String>().map(String::as_str);
-    let said = said.or_else(|| panic.downcast_ref::<&str>().copied());
-    said.unwrap_or("it cannot be read").to_owned()
+    let message = panic.downcast_ref::<String>().map(String::as_str);
+    let message = message.or_else(|| panic.downcast_ref::<&str>().copied());
+    message.unwrap_or("it cannot be read").to_owned()
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! A file that does not grow beyond a limit.
+//! A file with a size limit.
 //!
-//! redb doubles its file whenever it finds no room, and what was deleted leaves holes of the wrong sizes. How much of the
-//! file is in use cannot be asked for cheaply, but growing can be refused: the transaction fails, nothing of it is on
-//! disk, and the writer makes room.
+//! redb doubles its file whenever it finds no room, and deleted data leaves holes of the wrong sizes. Determining the
+//! used part of the file is expensive, but growth can be refused: the transaction fails, nothing of it is on disk, and
+//! the writer makes room.
 
 use std::io::Error;
 use std::ops::Bound;
@@ -12,12 +12,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use redb::backends::FileBackend;
 use redb::{BackendError, StorageBackend};
 
-/// How large a file may become.
+/// The size limit of a file.
 #[derive(Debug)]
 pub(crate) struct Growth {
     /// *Units*: bytes.
     pub(crate) most: AtomicU64,
-    /// How large it would have become where that was refused, else 0. *Units*: bytes.
+    /// The refused size, or 0 if no growth was refused. *Units*: bytes.
     pub(crate) refused: AtomicU64,
 }
 
@@ -30,8 +30,7 @@ impl Default for Growth {
     }
 }
 
-/// A file, and how large it may become. Its locks are those of the file: without them redb opens it, and a second process
-/// opens it too.
+/// A file with a size limit. Locks are forwarded to the file: without them, redb would let a second process open it.
 #[derive(Debug)]
 pub(crate) struct BoundedFile {
     pub(crate) file: FileBackend,
@@ -52,7 +51,7 @@ impl StorageBackend for BoundedFile {
         if len > most && len > self.file.len()? {
             self.growth.refused.store(len, Ordering::Relaxed);
             return Err(Error::other(format!(
-                "the file would grow to {len} bytes, and may have {most}"
+                "the file would grow to {len} bytes, but the limit is {most}"
             )));
         }
         self.file.set_len(len)

@@ -1,7 +1,7 @@
-//! The index of finished runs: by what they are found, and when they ended.
+//! The index of finished runs, by their properties and by the time of their end.
 //!
-//! A run is entered when it finishes, for what it is does not change from then on, and taking alerts in must cost nothing
-//! more. Open runs are few, and are looked at themselves.
+//! A run is added when it finishes, because it does not change afterwards, and because admitting alerts must not cost
+//! more. Open runs are few and are read directly.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::store::disk::records::RunEpisodeChange;
 use crate::store::disk::tables::{RUN_ENDS, RUNS, Tables, meta_number, open_for_reading};
 use crate::store::{Store, StoreError};
 
-/// What a run is found by. The numbers are in the file.
+/// The indexed properties of a run. The numbers are part of the file format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(crate) enum Kind {
@@ -28,12 +28,12 @@ pub(crate) enum Kind {
     Alertname = 7,
 }
 
-/// How runs ended within one stretch of time.
+/// The outcomes of runs within one period.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Ends {
-    /// When the stretch begins.
+    /// The start of the period.
     pub from: DateTime<Utc>,
-    /// Outcome → how many runs ended so; those that none did are left out.
+    /// Outcome → number of runs; outcomes without runs are omitted.
     #[serde(serialize_with = "by_label")]
     pub outcomes: BTreeMap<Outcome, u64>,
 }
@@ -46,8 +46,8 @@ fn by_label<S: serde::Serializer>(
 }
 
 impl Store {
-    /// How many runs finished since then, by outcome and by stretches of this length, of which the first begins at `since`.
-    /// Stretches in which none did are left out. Read from the index alone.
+    /// Counts the runs that finished since `since`, by outcome and by period of length `bucket`; the first period
+    /// begins at `since`. Periods without runs are omitted. Reads only the index.
     pub async fn outcomes_since(
         &self,
         since: DateTime<Utc>,
@@ -56,24 +56,24 @@ impl Store {
         let from = since.timestamp_millis();
         let bucket = i64::try_from(bucket.as_millis()).map_or(i64::MAX, |millis| millis.max(1));
         self.read(move |txn| {
-            let mut stretches: BTreeMap<i64, BTreeMap<Outcome, u64>> = BTreeMap::new();
+            let mut periods: BTreeMap<i64, BTreeMap<Outcome, u64>> = BTreeMap::new();
             let Some(table) = open_for_reading(txn, RUN_ENDS)? else {
                 return Ok(Vec::new());
             };
             for row in table.range((from, 0)..)? {
                 let (key, outcome) = row?;
-                let stretch = key.value().0.saturating_sub(from) / bucket;
+                let period = key.value().0.saturating_sub(from) / bucket;
                 let outcome = outcome_of(outcome.value())?;
-                let counts = stretches.entry(stretch).or_default();
+                let counts = periods.entry(period).or_default();
                 *counts.entry(outcome).or_default() += 1;
             }
-            let begin = |stretch: i64| {
-                DateTime::from_timestamp_millis(from.saturating_add(stretch.saturating_mul(bucket)))
+            let begin = |period: i64| {
+                DateTime::from_timestamp_millis(from.saturating_add(period.saturating_mul(bucket)))
             };
-            Ok(stretches
+            Ok(periods
                 .into_iter()
-                .map(|(stretch, outcomes)| Ends {
-                    from: begin(stretch).unwrap_or(since),
+                .map(|(period, outcomes)| Ends {
+                    from: begin(period).unwrap_or(since),
                     outcomes,
                 })
                 .collect())
@@ -85,10 +85,10 @@ impl Store {
 fn outcome_of(label: &str) -> Result<Outcome, StoreError> {
     let mut all = Outcome::ALL.into_iter();
     all.find(|outcome| outcome.as_str() == label)
-        .ok_or_else(|| StoreError::Corrupt(format!("{label:?} is no outcome")))
+        .ok_or_else(|| StoreError::Corrupt(format!("{label:?} is not an outcome")))
 }
 
-/// Enters a run that has finished. `joined` is what this transaction has yet to write of its episodes.
+/// Adds a finished run. `joined` are the changes to its episodes that this transaction has not written yet.
 pub(crate) fn add(
     tables: &mut Tables<'_>,
     run: &Run,
@@ -106,7 +106,7 @@ pub(crate) fn add(
     Ok(())
 }
 
-/// Takes out a run that is to be deleted. Call it while its episodes are still there.
+/// Removes a run that will be deleted. Call it while its episodes still exist.
 pub(crate) fn remove(tables: &mut Tables<'_>, run: &Run) -> Result<(), StoreError> {
     let alertnames = alertnames(tables, run.id)?;
     for (kind, name) in entries(run, &alertnames) {
@@ -119,16 +119,16 @@ pub(crate) fn remove(tables: &mut Tables<'_>, run: &Run) -> Result<(), StoreErro
     Ok(())
 }
 
-/// The name in `meta` of the index's version.
+/// The name of the index's version in `meta`.
 const VERSION: &str = "run_index";
 
-/// Enters the runs of a store that was written before there was an index.
+/// Adds the runs of a store that was written before the index existed.
 pub(crate) fn build_once(tables: &mut Tables<'_>) -> Result<(), StoreError> {
     if meta_number(&*tables.meta, VERSION)? != 0 {
         return Ok(());
     }
     let mut last = 0;
-    // A row at a time: its table is borrowed while it is read.
+    // One row at a time: reading borrows the table.
     while let Some((id, run)) = next_run(tables, last)? {
         last = id;
         if let Some(run) = run.filter(|run| run.state == State::Finished) {
@@ -140,7 +140,7 @@ pub(crate) fn build_once(tables: &mut Tables<'_>) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The next run behind a number, if any; and what it is, unless its row cannot be decoded.
+/// Returns the next run after a number, if any; without the run itself if its row cannot be decoded.
 fn next_run(tables: &Tables<'_>, after: u64) -> Result<Option<(u64, Option<Run>)>, StoreError> {
     let Some(row) = tables.runs.range(after + 1..)?.next() else {
         return Ok(None);

@@ -1,10 +1,10 @@
-//! Whether the file is what redb wrote: the checksum of every page that holds something, looked at when it is opened.
+//! The integrity check of the file: verifies the checksums of all used pages when the file is opened.
 //!
-//! redb verifies no checksum while it reads: what it finds in a damaged page is handed out, or it panics. So the whole
-//! file is read once, through a view that writes nothing to it. Opening waits for that as long as it takes with an
-//! ordinary history; with a larger one it goes on beside the work, or a start would take a second for each gibibyte. The
-//! pages of our tables stay as they are meanwhile, because a read transaction holds them. redb's own few pages do not, so
-//! what is found damaged beside the work is looked at once more while nothing is written.
+//! redb does not verify checksums while reading: it returns the content of damaged pages, or panics. The whole file is
+//! therefore read once, through a view that does not write to it. Opening waits for the result if the history has an
+//! ordinary size; with a larger one the check continues in the background, since a start would otherwise take a second
+//! for each gibibyte. A read transaction keeps the pages of our tables unchanged in the meantime. redb's own few pages
+//! may change, so damage found in the background is verified once more while nothing is written.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak, mpsc};
@@ -19,41 +19,41 @@ use crate::store::disk::file::{
 use crate::store::disk::overlay::{HEADER_BYTES, Overlay};
 use crate::store::{Store, StoreError};
 
-/// How long opening waits for the verdict: enough for some 100 MiB.
+/// How long opening waits for the result: enough for about 100 MiB.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(100);
 
-/// What is known of the file.
+/// The known state of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Integrity {
-    /// It is being looked at.
+    /// The check is in progress.
     Unknown,
-    /// Every page was as redb wrote it.
+    /// Every page is intact.
     Sound,
-    /// Some page was not: nothing that is read of it can be believed.
+    /// A page is damaged: nothing read from the file can be trusted.
     Damaged(Arc<str>),
 }
 
-/// A look at a file that is under way.
+/// A check in progress.
 pub(crate) struct IntegrityCheck {
     path: PathBuf,
     view: View,
     verdict: mpsc::Receiver<Result<(), OpenError>>,
 }
 
-/// What the look is through: the header as it was, and the file's lock.
+/// The view that the check reads: the header at its start, and the lock of the file.
 struct View {
     header: Vec<u8>,
     lock: std::fs::File,
 }
 
-/// Keeps the pages that are being looked at.
+/// Keeps the pages that are being checked.
 struct SnapshotPin {
     database: Weak<Database>,
     _snapshot: ReadTransaction,
 }
 
 impl IntegrityCheck {
-    /// Begins; `None` where there is no file, or an empty one.
+    /// Starts a check; `None` if the file is missing or empty.
     pub(crate) fn begin(path: &Path) -> Result<Option<Self>, OpenError> {
         let io = |error| OpenError::Io {
             path: path.to_owned(),
@@ -67,11 +67,11 @@ impl IntegrityCheck {
             lock: file.lock().map_err(io)?,
         };
         let (sender, verdict) = mpsc::channel();
-        let looked_at = path.to_owned();
+        let checked_path = path.to_owned();
         std::thread::Builder::new()
             .name("store-check".to_owned())
             .spawn(move || {
-                let _ = sender.send(look_at(file, &looked_at));
+                let _ = sender.send(verify(file, &checked_path));
             })
             .map_err(io)?;
         Ok(Some(Self {
@@ -81,12 +81,12 @@ impl IntegrityCheck {
         }))
     }
 
-    /// Waits a little for the verdict. Yields the look if it takes longer; the file can then be opened.
+    /// Waits for the result. Returns the check if it takes longer than `patience`; the file can then be opened.
     pub(crate) fn wait(self, patience: Duration) -> Result<Option<Self>, OpenError> {
         if let Ok(verdict) = self.verdict.recv_timeout(patience) {
             return verdict.map(|()| None);
         }
-        // The lock is shared among the handles of this view, and now nobody's.
+        // The handles of this view share the lock, which is now released.
         let unlocked = self.view.lock.unlock();
         unlocked.map_err(|error| OpenError::Io {
             path: self.path.clone(),
@@ -95,7 +95,7 @@ impl IntegrityCheck {
         Ok(Some(self))
     }
 
-    /// Lets it go on beside the work with a file that was opened and not yet written to.
+    /// Continues the check in the background, on a file that was opened but not written to yet.
     pub(crate) fn go_on(
         self,
         database: &Arc<Database>,
@@ -106,59 +106,59 @@ impl IntegrityCheck {
         };
         let (sender, receiver) = watch::channel(Integrity::Unknown);
         if !self.view.is_of(&self.path) {
-            // redb has repaired the file, for which it looks at every page itself.
+            // redb has repaired the file, and verified every page itself.
             sender.send_replace(Integrity::Sound);
             return Ok(receiver);
         }
         let spawned = std::thread::Builder::new()
             .name("store-checked".to_owned())
-            .spawn(move || self.conclude(&pin, &sender));
+            .spawn(move || self.report(&pin, &sender));
         spawned.map_err(|e| StoreError::Broken(e.to_string()))?;
         Ok(receiver)
     }
 
-    fn conclude(self, pin: &SnapshotPin, sender: &watch::Sender<Integrity>) {
+    fn report(self, pin: &SnapshotPin, sender: &watch::Sender<Integrity>) {
         let Ok(verdict) = self.verdict.recv() else {
             return;
         };
         match verdict {
             Ok(()) => {
-                tracing::debug!(path = %self.path.display(), "the store was looked through and is sound");
+                tracing::debug!(path = %self.path.display(), "the store was checked and is intact");
                 sender.send_replace(Integrity::Sound);
             }
-            // Opened again or closed meanwhile: the pages may have been written to.
+            // Reopened or closed in the meantime: the pages may have been overwritten.
             Err(_) if pin.database.strong_count() == 0 => {}
             Err(OpenError::Damaged { .. }) => {
-                let Err(e) = look_again(pin, &self.path) else {
+                let Err(e) = verify_again(pin, &self.path) else {
                     sender.send_replace(Integrity::Sound);
                     return;
                 };
-                tracing::error!(error = %e, "the store is damaged: nothing is read from it or written to it any more");
+                tracing::error!(error = %e, "the store is damaged: it is no longer read or written");
                 sender.send_replace(Integrity::Damaged(e.to_string().into()));
             }
             Err(e) => {
-                tracing::warn!(error = %e, "the store could not be looked through");
+                tracing::warn!(error = %e, "the store could not be checked");
             }
         }
     }
 }
 
-/// Looks at the file while nobody writes to it; at damage only, for it holds up whoever wants to write.
-fn look_again(pin: &SnapshotPin, path: &Path) -> Result<(), OpenError> {
+/// Checks the file again while nothing is written. Only used after damage was found, because it blocks writers.
+fn verify_again(pin: &SnapshotPin, path: &Path) -> Result<(), OpenError> {
     let Some(database) = pin.database.upgrade() else {
         return Ok(());
     };
     let unusable = |e: StoreError| unusable(path, e);
-    let _nobody_writes = database.begin_write().map_err(|e| unusable(e.into()))?;
+    let _write_lock = database.begin_write().map_err(|e| unusable(e.into()))?;
     let file = Overlay::open_ours(path).map_err(|error| OpenError::Io {
         path: path.to_owned(),
         error,
     })?;
-    file.map_or(Ok(()), |file| look_at(file, path))
+    file.map_or(Ok(()), |file| verify(file, path))
 }
 
 impl View {
-    /// Whether the file still begins as it did, but for the byte that says that it is in use.
+    /// Returns whether the header of the file is unchanged, except for the byte that marks it as in use.
     fn is_of(&self, path: &Path) -> bool {
         const FLAGS: usize = 9;
         let now = open_header(path).unwrap_or_default();
@@ -175,7 +175,7 @@ fn open_header(path: &Path) -> std::io::Result<Vec<u8>> {
     Ok(header)
 }
 
-fn look_at(file: Overlay, path: &Path) -> Result<(), OpenError> {
+fn verify(file: Overlay, path: &Path) -> Result<(), OpenError> {
     guarded(path, || {
         let database = builder()
             .set_check_integrity_on_open(true)
@@ -187,17 +187,17 @@ fn look_at(file: Overlay, path: &Path) -> Result<(), OpenError> {
 }
 
 impl Store {
-    /// Waits until the file was looked through, and says whether it can be believed. Until then a damaged page of a large
-    /// file may be read as something else.
+    /// Waits for the end of the check, and returns an error if the file is damaged. Until then, a damaged page of a
+    /// large file may be read as something else.
     pub async fn checked(&self) -> Result<(), StoreError> {
         let mut integrity = self.integrity.clone();
-        // An end without a verdict is none.
+        // A check that ended without a result does not count as damage.
         let _ = integrity.wait_for(|is| *is != Integrity::Unknown).await;
         ensure_intact(&integrity)
     }
 }
 
-/// Whether what is read can be believed, as far as is known.
+/// Returns an error if the file is known to be damaged.
 pub(crate) fn ensure_intact(integrity: &watch::Receiver<Integrity>) -> Result<(), StoreError> {
     match &*integrity.borrow() {
         Integrity::Damaged(why) => Err(StoreError::Corrupt(why.to_string())),

@@ -1,4 +1,4 @@
-//! What lies in the redb file: tables, rows, records, and whether the file is intact.
+//! The redb file: tables, rows, records and the integrity check.
 
 pub(crate) mod file;
 pub(crate) mod file_growth;

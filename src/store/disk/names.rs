@@ -1,19 +1,19 @@
-//! Names as they stand in keys.
+//! Names in keys.
 //!
-//! Names of alert types come from outside and may be of any length; a key is copied into inner pages of its tree, and
-//! stands once for each run or episode.
+//! Names of alert types come from outside and may have any length. A key is copied into inner pages of its tree, and is
+//! stored once for each run or episode.
 
 use std::borrow::Cow;
 
 use ring::digest::{SHA256, digest};
 
-/// A longer name is cut. *Units*: bytes.
+/// Longer names are truncated. *Units*: bytes.
 const LIMIT: usize = 256;
 
-/// How much of the beginning of a longer name is left. *Units*: bytes.
+/// The length of the kept beginning of a longer name. *Units*: bytes.
 const BEGINNING: usize = 180;
 
-/// A name as it stands in a key: itself, or where it is long its beginning and a hash of all of it.
+/// Returns the form of a name in keys: the name itself, or for a long name its beginning and a hash of the whole.
 pub(crate) fn cut(name: &str) -> Cow<'_, str> {
     if name.len() <= LIMIT {
         return Cow::Borrowed(name);
@@ -36,7 +36,7 @@ mod tests {
         assert!(cut(&one).len() <= LIMIT);
         assert_ne!(cut(&one), cut(&other));
         assert_eq!(cut(&one), cut(&long("1")));
-        // What is cut already stays as it is.
+        // A truncated name is not truncated again.
         assert_eq!(cut(&cut(&one)), cut(&one));
     }
 }

@@ -1,7 +1,7 @@
-//! A view of a file that can be written to without the file being written to: what is written stays in memory.
+//! A writable view of a file that does not change the file: writes stay in memory.
 //!
-//! redb marks a file as in use, and repairs an unclean one, as soon as it opens it. To find out whether we may touch a
-//! file at all, that has to happen elsewhere.
+//! redb marks a file as in use, and repairs an unclean one, as soon as it opens it. To find out whether we may change a
+//! file at all, this has to happen in memory.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -12,11 +12,11 @@ use std::sync::{Mutex, PoisonError};
 
 use redb::StorageBackend;
 
-/// How finely the overlay is cut.
+/// The block size of the overlay. *Units*: bytes.
 const BLOCK: u64 = 4096;
 
-/// A file that has something in it.
-fn there(path: &Path) -> io::Result<Option<File>> {
+/// Opens a file that is not empty.
+fn open_nonempty(path: &Path) -> io::Result<Option<File>> {
     let file = match OpenOptions::new().read(true).open(path) {
         Ok(file) => file,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -26,10 +26,10 @@ fn there(path: &Path) -> io::Result<Option<File>> {
     Ok((!is_empty).then_some(file))
 }
 
-/// What redb keeps before its pages: which commit counts, and where its trees begin.
+/// The size of redb's header before its pages, with the valid commit and the roots of its trees.
 pub(crate) const HEADER_BYTES: usize = 320;
 
-/// The file, and over it what was written since.
+/// The file, overlaid with the written blocks.
 #[derive(Debug)]
 pub(crate) struct Overlay {
     file: File,
@@ -39,15 +39,15 @@ pub(crate) struct Overlay {
 #[derive(Debug)]
 struct State {
     len: u64,
-    /// How much of the file still shows: less than its length after it was cut.
+    /// The visible length of the file: less than its length after a truncation.
     file_len: u64,
     blocks: BTreeMap<u64, Box<[u8]>>,
 }
 
 impl Overlay {
-    /// Opens a file for this; `None` where there is none, or an empty one. `WouldBlock` if somebody holds it.
+    /// Opens a view of a file; `None` if it is missing or empty. `WouldBlock` if another process has locked it.
     pub(crate) fn open(path: &Path) -> io::Result<Option<Self>> {
-        let Some(file) = there(path)? else {
+        let Some(file) = open_nonempty(path)? else {
             return Ok(None);
         };
         match file.try_lock_shared() {
@@ -58,14 +58,14 @@ impl Overlay {
         Self::of(file).map(Some)
     }
 
-    /// The same for a file that this process holds, and does not write to as long as the view is there.
+    /// Like [`open`](Self::open), for a file that this process has locked and does not write to while the view exists.
     pub(crate) fn open_ours(path: &Path) -> io::Result<Option<Self>> {
-        there(path)?.map(Self::of).transpose()
+        open_nonempty(path)?.map(Self::of).transpose()
     }
 
     fn of(file: File) -> io::Result<Self> {
         let len = file.metadata()?.len();
-        let untouched = Self {
+        let overlay = Self {
             file,
             state: Mutex::new(State {
                 len,
@@ -73,20 +73,20 @@ impl Overlay {
                 blocks: BTreeMap::new(),
             }),
         };
-        // The header stays as it is now, also if somebody writes to the file later.
-        let first = untouched.block_from_file(0, len)?;
-        untouched.state().blocks.insert(0, first);
-        Ok(untouched)
+        // The header is copied, so that later writes to the file do not change it.
+        let first = overlay.block_from_file(0, len)?;
+        overlay.state().blocks.insert(0, first);
+        Ok(overlay)
     }
 
-    /// The first bytes.
+    /// Returns the header.
     pub(crate) fn header(&self) -> Vec<u8> {
         let state = self.state();
         let first = state.blocks.get(&0);
         first.map_or_else(Vec::new, |block| block[..HEADER_BYTES].to_vec())
     }
 
-    /// A handle that shares the file's lock.
+    /// Returns a handle that shares the file's lock.
     pub(crate) fn lock(&self) -> io::Result<File> {
         self.file.try_clone()
     }
@@ -98,8 +98,8 @@ impl Overlay {
     fn block_from_file(&self, number: u64, file_len: u64) -> io::Result<Box<[u8]>> {
         let mut block = vec![0; size(BLOCK)].into_boxed_slice();
         let from = number * BLOCK;
-        let there = size(file_len.saturating_sub(from).min(BLOCK));
-        self.file.read_exact_at(&mut block[..there], from)?;
+        let available = size(file_len.saturating_sub(from).min(BLOCK));
+        self.file.read_exact_at(&mut block[..available], from)?;
         Ok(block)
     }
 }
@@ -108,7 +108,7 @@ fn size(n: u64) -> usize {
     usize::try_from(n).expect("at most a block or a buffer")
 }
 
-/// Walks the blocks that a range of bytes covers: (block, first byte in the block, bytes, offset in the range).
+/// Iterates over the blocks of a byte range: (block, first byte in the block, bytes, offset in the range).
 fn pieces(offset: u64, length: usize) -> impl Iterator<Item = (u64, usize, usize, usize)> {
     let end = offset + length as u64;
     let mut at = offset;

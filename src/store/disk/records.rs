@@ -1,4 +1,4 @@
-//! What is kept of alerts, as JSON: a field can be added without rewriting a table.
+//! The stored records of alerts, as JSON: a field can be added without rewriting a table.
 
 use std::collections::BTreeMap;
 
@@ -11,97 +11,95 @@ use crate::model::run::{Outcome, RunId, Skip};
 use crate::model::verdict::Verdict;
 use crate::plan::{StepProgress, StepState};
 
-/// One episode of an alert, as last heard.
+/// An episode of an alert, as last reported.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Episode {
     /// The alert's fingerprint.
     pub fingerprint: Fingerprint,
-    /// Firing or resolved, as last heard and believed: see [`crate::plan::LATE`].
+    /// Firing or resolved, as last reported and believed: see [`crate::plan::LATE`].
     pub status: Status,
-    /// Its labels.
     pub labels: LabelSet,
-    /// Its annotations, as first heard.
+    /// The annotations of the first notification.
     pub annotations: LabelSet,
-    /// When it began to fire.
+    /// The start of the alert.
     pub starts_at: StartsAt,
-    /// When it ended.
+    /// The end of the alert.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ends_at: Option<DateTime<Utc>>,
-    /// The rule's page.
+    /// The URL of the alerting rule.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub generator_url: String,
     /// Alertmanager's receiver.
     pub receiver: String,
-    /// When it was first heard of.
+    /// The time of the first notification.
     pub first_seen: DateTime<Utc>,
-    /// When it was last heard of, to within ten minutes.
+    /// The time of the last notification, with a precision of ten minutes.
     pub last_seen: DateTime<Utc>,
-    /// When it was heard that it has ended.
+    /// When a notification reported the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolved_at: Option<DateTime<Utc>>,
-    /// Binding → what was decided.
+    /// Binding → decision.
     #[serde(default)]
     pub decisions: BTreeMap<String, DecisionRecord>,
-    /// When it is to be looked at again without a notification: the first of its decisions' times.
+    /// When to decide again without a notification: the earliest time of its decisions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_at: Option<DateTime<Utc>>,
 }
 
 impl Episode {
-    /// What names it.
+    /// Returns the key of the episode.
     pub fn key(&self) -> EpisodeKey {
         EpisodeKey {
             fingerprint: self.fingerprint,
-            // It was made of one that fits.
+            // It comes from a `StartsAt`, which fits.
             starts_at_nanos: self.starts_at.timestamp_nanos_opt().unwrap_or_default(),
         }
     }
 }
 
-/// What was decided of an episode under one binding.
+/// The decision on an episode under one binding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DecisionRecord {
     /// `run`, or the reason for skipping.
     pub decision: String,
-    /// The reason as a sentence; of a run, why the next step is not run.
+    /// The reason as a sentence; for a run, the reason why the next step is not run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
-    /// When.
     pub at: DateTime<Utc>,
-    /// Of a run, for which reason the next step is not run.
+    /// For a run, the reason why the next step is not run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<Skip>,
-    /// When it is decided again, if nothing is heard before.
+    /// When to decide again, unless a notification arrives earlier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<DateTime<Utc>>,
-    /// The run, where there is one.
+    /// The run, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<RunId>,
-    /// Whether that run goes, or went, without it: the episode resolved before, or a guard refused its start.
+    /// Whether the run does not handle the episode: it resolved before, or a guard refused the start.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub left_out: bool,
-    /// The run of the binding's `on_resolved`, since the episode resolved.
+    /// The binding's `on_resolved` run, after the episode resolved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_resolved: Option<RunId>,
-    /// Which of the binding's steps the run is, from 1.
+    /// The step of the binding, from 1.
     #[serde(default = "first", skip_serializing_if = "is_first")]
     pub step: u32,
-    /// The host that the run is about, where it runs on the controller instead.
+    /// The host that the run is about, if it runs on the controller instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub about: Option<String>,
-    /// How the run ended on the hosts of the episode.
+    /// The outcome of the run on the hosts of the episode.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
-    /// When it ended.
+    /// The end of the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<DateTime<Utc>>,
-    /// When it is seen whether it helped, or when the next step is due after one that failed.
+    /// When the verdict is due, or the next step after a failed one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verify_at: Option<DateTime<Utc>>,
-    /// Whether that time has come and gone, so that nothing more is looked for.
+    /// Whether that time has passed and was handled.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub looked: bool,
-    /// Whether it helped.
+    /// The verdict on the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Verdict>,
 }
@@ -116,7 +114,7 @@ const fn is_first(step: &u32) -> bool {
 }
 
 impl DecisionRecord {
-    /// One of now, with nothing known beyond it.
+    /// Creates a record with only these values.
     pub(crate) fn new(decision: &str, why: Option<String>, at: DateTime<Utc>) -> Self {
         Self {
             decision: decision.to_owned(),
@@ -137,43 +135,43 @@ impl DecisionRecord {
         }
     }
 
-    /// The run that handles, or handled, the episode.
+    /// Returns the run that handles or handled the episode.
     pub fn handled_by(&self) -> Option<RunId> {
         self.run.filter(|_| !self.left_out)
     }
 
-    /// Whether its run ended well, and it is yet to be seen whether that helped.
+    /// Returns whether the run succeeded and has no verdict yet.
     pub fn awaits_verdict(&self) -> bool {
         self.outcome == Some(Outcome::Successful)
             && self.verify_at.is_some()
             && self.verdict.is_none()
     }
 
-    /// Whether an episode that was last heard of then fires although its run has ended.
+    /// Returns whether an episode that was reported firing at `heard` still fires after the end of its run.
     pub(crate) fn fires_on(&self, heard: DateTime<Utc>) -> bool {
         self.ended_at.is_none_or(|ended| heard > ended)
     }
 
-    /// How far an episode that was last heard of then has come.
+    /// Returns the progress of an episode that was reported firing at `heard`.
     pub(crate) fn under(&self, heard: DateTime<Utc>, now: DateTime<Utc>) -> Option<StepProgress> {
         if self.handled_by().is_none() {
-            // A later step that was refused: the ones before it stay done.
+            // A refused later step: the earlier steps remain done.
             return (self.step > 1).then_some(StepProgress {
                 step: self.step - 1,
-                standing: StepState::Next,
+                state: StepState::Next,
             });
         }
-        let standing = match (self.outcome, self.verdict, self.verify_at) {
+        let state = match (self.outcome, self.verdict, self.verify_at) {
             (None, ..) => StepState::Open,
             (_, Some(Verdict::Effective), _) | (_, None, None) => StepState::Done,
             (_, None, Some(at)) if now < at => StepState::Open,
-            // The next step is not run blindly.
+            // The next step does not run without a notification after the end of this one.
             _ if !self.fires_on(heard) => StepState::Open,
             _ => StepState::Next,
         };
         Some(StepProgress {
             step: self.step,
-            standing,
+            state,
         })
     }
 
@@ -188,20 +186,20 @@ impl DecisionRecord {
     }
 }
 
-/// One episode that a run is about.
+/// An episode of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunEpisode {
-    /// The alert type, kept here because a run may outlive its episodes.
+    /// The alert type, stored here because a run may outlive its episodes.
     pub alertname: String,
-    /// The hosts that the run touches because of it.
+    /// The hosts of the run that belong to this episode.
     pub hosts: Vec<String>,
-    /// Whether it resolved before the run began, so that the run left it out.
+    /// Whether the episode resolved before the run started, so that the run does not handle it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub left_out: bool,
 }
 
 impl RunEpisode {
-    /// What a run has to do with an episode.
+    /// Creates the record of an episode in a run.
     pub(crate) fn new(episode: &Episode, hosts: Vec<String>, left_out: bool) -> Self {
         Self {
             alertname: episode.alertname().to_owned(),
@@ -211,7 +209,7 @@ impl RunEpisode {
     }
 }
 
-/// An episode and what a run has to do with it.
+/// A change of an episode's record in a run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct RunEpisodeChange {
     pub(crate) fingerprint: Fingerprint,
@@ -242,7 +240,7 @@ impl RunEpisodeChange {
 }
 
 impl Episode {
-    /// An episode that is heard of for the first time, and not known to have ended.
+    /// Creates a new firing episode.
     pub(crate) fn new(alert: &Alert, receiver: &str, now: DateTime<Utc>) -> Self {
         Self {
             fingerprint: alert.fingerprint,
@@ -261,12 +259,12 @@ impl Episode {
         }
     }
 
-    /// The alert type.
+    /// Returns the alert type.
     pub(crate) fn alertname(&self) -> &str {
         self.labels.get(ALERTNAME).map_or("", String::as_str)
     }
 
-    /// When it is to be looked at again. What has resolved needs no look.
+    /// Returns when to decide again; never for a resolved episode.
     pub(crate) fn next_look(&self) -> Option<DateTime<Utc>> {
         let firing = self.status == Status::Firing;
         let due = self
@@ -277,7 +275,7 @@ impl Episode {
         due.filter(|_| firing)
     }
 
-    /// The alert as its roles are to see it.
+    /// Converts the episode to the alert that roles receive.
     pub(crate) fn alert(self) -> Alert {
         Alert {
             status: self.status,
@@ -291,7 +289,7 @@ impl Episode {
     }
 }
 
-/// What a role reported of a host in one run.
+/// The report of a role on a host in one run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Reported {
     pub at: DateTime<Utc>,

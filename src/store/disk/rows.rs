@@ -1,7 +1,7 @@
-//! A table that is open for writing and knows whether anything was written to it.
+//! A table that is open for writing and records whether anything was written to it.
 //!
-//! A transaction that wrote nothing costs no fsync. Whether it wrote is no business of the operations: it is known here,
-//! where alone rows are inserted and removed.
+//! A transaction that wrote nothing needs no fsync. The operations need not track their writes: rows are inserted and
+//! removed only here.
 
 use std::borrow::Borrow;
 use std::cell::Cell;
@@ -26,10 +26,10 @@ impl Dirty {
     }
 }
 
-/// A row that is taken out: its key and its value.
+/// The key and value of a removed row.
 type Row<'a, K, V> = (AccessGuard<'a, K>, AccessGuard<'a, V>);
 
-/// A table. It is read as redb's own, and written only by the methods here.
+/// A table. It is read like a redb table, and written only by these methods.
 pub(crate) struct Rows<'t, K: Key + 'static, V: Value + 'static> {
     table: Table<'t, K, V>,
     dirty: Dirty,
@@ -55,7 +55,7 @@ impl<'t, K: Key + 'static, V: Value + 'static> Rows<'t, K, V> {
         })
     }
 
-    /// Puts a row in the place of the one with its key, and yields what that held.
+    /// Inserts a row, and returns the previous value of its key.
     pub(crate) fn insert<'k, 'v>(
         &mut self,
         key: impl Borrow<K::SelfType<'k>>,
@@ -65,7 +65,7 @@ impl<'t, K: Key + 'static, V: Value + 'static> Rows<'t, K, V> {
         self.table.insert(key, value)
     }
 
-    /// Removes a row, if it is there.
+    /// Removes a row if it exists.
     pub(crate) fn remove<'k>(
         &mut self,
         key: impl Borrow<K::SelfType<'k>>,
@@ -77,7 +77,7 @@ impl<'t, K: Key + 'static, V: Value + 'static> Rows<'t, K, V> {
         Ok(removed)
     }
 
-    /// Removes the first row, if there is one.
+    /// Removes the first row if there is one.
     pub(crate) fn pop_first(&mut self) -> Result<Option<Row<'_, K, V>>, StorageError> {
         self.dirty.set();
         self.table.pop_first()

@@ -1,4 +1,4 @@
-//! What a reader sees: the file as it was at one moment.
+//! Snapshots for readers: the file at one moment.
 
 use redb::{
     Database, Key, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable,
@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use crate::store::StoreError;
 use crate::store::disk::unreadable::Unreadable;
 
-/// A transaction that reads, and the rows that it could not decode.
+/// A read transaction, and the rows that it could not decode.
 pub(crate) struct Snapshot {
     txn: ReadTransaction,
     pub(crate) unreadable: Unreadable,
@@ -24,7 +24,7 @@ impl Snapshot {
     }
 }
 
-/// Opens a table for reading; `None` where nothing was ever written to it.
+/// Opens a table for reading; `None` if nothing was ever written to it.
 pub(crate) fn open_for_reading<K: Key + 'static, V: Value + 'static>(
     snapshot: &Snapshot,
     table: TableDefinition<'_, K, V>,
@@ -37,7 +37,7 @@ pub(crate) fn open_for_reading<K: Key + 'static, V: Value + 'static>(
 }
 
 impl Snapshot {
-    /// Every row of a table of JSON that can be decoded.
+    /// Returns all rows of a JSON table that can be decoded.
     pub(crate) fn all<T: DeserializeOwned, K: Key + 'static>(
         &self,
         table: TableDefinition<'_, K, &'static [u8]>,

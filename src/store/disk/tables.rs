@@ -23,26 +23,27 @@ pub(crate) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("
 /// Key: run. Value: JSON of [`crate::model::run::Run`].
 pub(crate) const RUNS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("runs_v1");
 
-/// Key: run that is queued or running. Value: nothing. The index that makes a start quick however long the history.
+/// Key: run that is queued or running. Value: nothing. The index that makes a start fast regardless of the history's
+/// size.
 pub(crate) const OPEN: TableDefinition<'_, u64, ()> = TableDefinition::new("open_v1");
 
-/// Key: what it is found by (see [`crate::store::disk::index::Kind`]), the name, run that has finished. Value: nothing.
+/// Key: property (see [`crate::store::disk::index::Kind`]), its value, finished run. Value: nothing.
 pub(crate) const RUN_INDEX: TableDefinition<'_, (u8, &str, u64), ()> =
     TableDefinition::new("run_index_v1");
 
-/// Key: milliseconds since 1970 at which a run finished, the run. Value: its outcome.
+/// Key: end of a run in milliseconds since 1970, run. Value: its outcome.
 pub(crate) const RUN_ENDS: TableDefinition<'_, (i64, u64), &str> =
     TableDefinition::new("run_ends_v1");
 
-/// Key: startsAt in nanoseconds, fingerprint. Value: JSON of [`Episode`]. In the order of time, so that what is new lies
-/// together: a commit costs the pages that it touches.
+/// Key: startsAt in nanoseconds, fingerprint. Value: JSON of [`Episode`]. Ordered by time, so that new rows are
+/// adjacent: the cost of a commit is the number of changed pages.
 pub(crate) const EPISODES: TableDefinition<'_, (i64, u64), &[u8]> =
     TableDefinition::new("episodes_v1");
 
-/// Key: as of [`EPISODES`]. Value: the alert type. The index of what fires.
+/// Key: as in [`EPISODES`]. Value: the alert type. The index of firing episodes.
 pub(crate) const FIRING: TableDefinition<'_, (i64, u64), &str> = TableDefinition::new("firing_v1");
 
-/// Key: alert type, then as of [`EPISODES`]. Value: nothing. The index of an alert type's episodes.
+/// Key: alert type, then as in [`EPISODES`]. Value: nothing. The index of an alert type's episodes.
 pub(crate) const EPISODES_BY_TYPE: TableDefinition<'_, (&str, i64, u64), ()> =
     TableDefinition::new("episodes_by_type_v1");
 
@@ -50,26 +51,28 @@ pub(crate) const EPISODES_BY_TYPE: TableDefinition<'_, (&str, i64, u64), ()> =
 pub(crate) const ALERT_TYPES: TableDefinition<'_, &str, &[u8]> =
     TableDefinition::new("alert_types_v1");
 
-/// Key: run, number from 0. Value: JSON of a list of [`RunEpisodeChange`]: what one transaction has to say of the run's episodes. A
-/// later entry replaces an earlier one of the same episode.
+/// Key: run, number from 0. Value: JSON of a list of [`RunEpisodeChange`]: the changes to the run's episodes in one
+/// transaction. A later entry replaces an earlier one of the same episode.
 pub(crate) const RUN_EPISODES: TableDefinition<'_, (u64, u32), &[u8]> =
     TableDefinition::new("run_episodes_v1");
 
 /// Key: run, number from 0. Value: JSON of [`crate::model::run::TaskEvent`].
 pub(crate) const EVENTS: TableDefinition<'_, (u64, u32), &[u8]> = TableDefinition::new("events_v1");
 
-/// Key: run, number: the head counts from 0, the tail from [`crate::store::ops::output_window::TAIL`]. Value: output as it came.
+/// Key: run, number: the head counts from 0, the tail from [`crate::store::ops::output_window::TAIL`]. Value: raw
+/// output.
 pub(crate) const OUTPUT: TableDefinition<'_, (u64, u32), &[u8]> = TableDefinition::new("output_v1");
 
-/// Key: role, host. Value: milliseconds since 1970 of the last successful run's end.
+/// Key: role, host. Value: end of the last successful run in milliseconds since 1970.
 pub(crate) const LAST_SUCCESS: TableDefinition<'_, (&str, &str), i64> =
     TableDefinition::new("last_success_v1");
 
-/// Key: role, host. Value: JSON of [`Reported`]: what the role last reported of the host. Roles that declare checks only.
+/// Key: role, host. Value: JSON of [`Reported`]: the role's last report on the host. Only for roles that declare
+/// checks.
 pub(crate) const FINDINGS: TableDefinition<'_, (&str, &str), &[u8]> =
     TableDefinition::new("findings_v1");
 
-/// Key: host. Value: see [`crate::store::ops::facts`]: when its facts were gathered, and the facts, deflated.
+/// Key: host. Value: see [`crate::store::ops::facts`]: the gathering time and the deflated facts.
 pub(crate) const FACTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("facts_v1");
 
 /// Key: host, milliseconds since 1970. Value: JSON of [`crate::model::facts::Changes`].
@@ -79,7 +82,7 @@ pub(crate) const FACT_CHANGES: TableDefinition<'_, (&str, i64), &[u8]> =
 /// Key: host. Value: JSON of [`crate::model::inventory::EnrolledHost`].
 pub(crate) const HOSTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("hosts_v1");
 
-/// Key: kind (`binding`, `schedule`), name. Value: JSON of [`crate::config::ManagedObjects`].
+/// Key: kind (`binding`, `schedule`), name. Value: JSON of [`crate::config::StoredObject`].
 pub(crate) const OBJECTS: TableDefinition<'_, (&str, &str), &[u8]> =
     TableDefinition::new("objects_v1");
 
@@ -97,7 +100,7 @@ pub(crate) const GUARDS: TableDefinition<'_, (&str, &str), &[u8]> =
 pub(crate) const TOUCHES: TableDefinition<'_, (&str, &str), &[u8]> =
     TableDefinition::new("touches_v1");
 
-/// Key: milliseconds since 1970 at which an episode is looked at again, then as of [`EPISODES`]. Value: nothing.
+/// Key: time at which an episode is decided again in milliseconds since 1970, then as in [`EPISODES`]. Value: nothing.
 pub(crate) const DUE: TableDefinition<'_, (i64, i64, u64), ()> = TableDefinition::new("due_v1");
 
 /// Key: role, binding. Value: JSON of [`crate::model::verdict::Verdicts`].
@@ -107,21 +110,21 @@ pub(crate) const VERDICTS: TableDefinition<'_, (&str, &str), &[u8]> =
 /// Key: entry. Value: JSON of [`crate::store::ops::audit::AuditEntry`].
 pub(crate) const AUDIT: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("audit_v1");
 
-/// Key: caller, number of his entry, without gaps. Value: the entry's number in [`AUDIT`].
+/// Key: caller, number of the caller's entry, without gaps. Value: the entry's number in [`AUDIT`].
 pub(crate) const AUDIT_BY_CALLER: TableDefinition<'_, (&str, u64), u64> =
     TableDefinition::new("audit_by_caller_v1");
 
-/// A table's name, and the key of one of its rows as redb writes it.
+/// The name of a table, and the key of one of its rows in redb's encoding.
 pub(crate) type QuarantineKey<'a> = (&'a str, &'a [u8]);
-/// JSON, and the beginning of a row's value.
+/// JSON metadata, and the beginning of a row's value.
 pub(crate) type QuarantineValue<'a> = (&'a [u8], &'a [u8]);
 
-/// Key: a table's name, the key of one of its rows as redb writes it. Value: JSON that says when and why the row was set
-/// aside, and the beginning of the row's value.
+/// Key: name of a table, key of one of its rows in redb's encoding. Value: JSON with the time and reason of the
+/// quarantine, and the beginning of the row's value.
 pub(crate) const QUARANTINE: TableDefinition<'_, QuarantineKey<'_>, QuarantineValue<'_>> =
     TableDefinition::new("quarantine_v1");
 
-/// What a transaction has to say of alert types: each is read once, and written once if there is news.
+/// The changes to alert types in a transaction: each type is read once, and written once if it changed.
 #[derive(Debug, Default)]
 pub(crate) struct Types(pub(crate) HashMap<String, NewAlertType>);
 
@@ -131,7 +134,7 @@ pub(crate) struct NewAlertType {
     pub(crate) changed: bool,
 }
 
-/// All tables, open for writing, and by how many bytes the history grew.
+/// All tables, open for writing, and the growth of the history in bytes.
 pub(crate) struct Tables<'t> {
     pub meta: Rows<'t, &'static str, &'static [u8]>,
     pub runs: Rows<'t, u64, &'static [u8]>,
@@ -169,12 +172,12 @@ pub(crate) struct Tables<'t> {
 }
 
 impl<'t> Tables<'t> {
-    /// Whether anything was written.
+    /// Returns whether anything was written.
     pub(crate) fn is_dirty(&self) -> bool {
         self.dirty.is_set()
     }
 
-    /// Opens, and on a new file makes, every table.
+    /// Opens every table, and creates it in a new file.
     pub(crate) fn open(txn: &'t WriteTransaction) -> Result<Self, StoreError> {
         let dirty = Dirty::default();
         Ok(Self {
@@ -226,7 +229,7 @@ impl<'t> Tables<'t> {
         Ok(value.and_then(|value| self.unreadable.decode(EPISODES, &at, value.value())))
     }
 
-    /// Keeps what this transaction has to say of a run's episodes.
+    /// Writes this transaction's changes to a run's episodes.
     pub(crate) fn put_joined(
         &mut self,
         run: RunId,
@@ -245,7 +248,7 @@ impl<'t> Tables<'t> {
         Ok(())
     }
 
-    /// The episodes that a run has not left out, each with the hosts that it names.
+    /// Returns the episodes that a run handles, each with its hosts.
     pub(crate) fn still_about(
         &self,
         run: RunId,
@@ -262,7 +265,7 @@ impl<'t> Tables<'t> {
         read_run_episodes(&*self.run_episodes, &self.unreadable, run)
     }
 
-    /// Removes a row from the table of this name, if it has values that can be decoded.
+    /// Removes a row from the table of this name, if the table has decodable values.
     pub(crate) fn with_values(
         &mut self,
         name: &str,
@@ -285,7 +288,7 @@ impl<'t> Tables<'t> {
     }
 }
 
-/// The episodes of a run, in the order of their keys.
+/// Returns the episodes of a run, ordered by key.
 pub(crate) fn read_run_episodes(
     table: &impl ReadableTable<(u64, u32), &'static [u8]>,
     unreadable: &Unreadable,
@@ -309,7 +312,7 @@ pub(crate) fn episode_key(key: &EpisodeKey) -> (i64, u64) {
     (key.starts_at_nanos, key.fingerprint.0)
 }
 
-/// The same the other way.
+/// The inverse of [`episode_key`].
 pub(crate) fn key_of((starts_at_nanos, fingerprint): (i64, u64)) -> EpisodeKey {
     EpisodeKey {
         fingerprint: Fingerprint(fingerprint),
@@ -317,7 +320,7 @@ pub(crate) fn key_of((starts_at_nanos, fingerprint): (i64, u64)) -> EpisodeKey {
     }
 }
 
-/// How much a value of this length, in the place of an old one, adds to the history's size.
+/// Returns the change of the history's size when a value of this length replaces an old one.
 pub(crate) fn grown(new: usize, old: Option<usize>) -> i64 {
     let size = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
     size(new) - old.map_or(0, size)
@@ -327,7 +330,7 @@ pub(crate) fn encode(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("our own types are JSON")
 }
 
-/// A number kept in `meta`; 0 where it was never written.
+/// Reads a number from `meta`; 0 if it was never written.
 pub(crate) fn meta_number(
     meta: &impl ReadableTable<&'static str, &'static [u8]>,
     name: &str,
@@ -342,7 +345,7 @@ pub(crate) fn meta_number(
     }
 }
 
-/// The random name that the file got when it was made.
+/// Reads the random identifier that the file got when it was created.
 pub(crate) fn read_id(tables: &Tables<'_>) -> Result<Option<String>, StoreError> {
     let id = tables.meta.get("store_id")?;
     Ok(id.map(|id| String::from_utf8_lossy(id.value()).into_owned()))

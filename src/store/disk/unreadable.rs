@@ -1,4 +1,4 @@
-//! Rows that cannot be decoded: noted while a transaction reads, and what takes one out of its table.
+//! Rows that cannot be decoded: recorded while a transaction reads, and then removed from their tables.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -11,7 +11,7 @@ use super::tables::{EVENTS, RUN_EPISODES, RUNS, encode};
 use crate::model::run::RunId;
 use crate::store::StoreError;
 
-/// How many rows one transaction notes; the others are met again.
+/// The maximum number of rows recorded by one transaction; the others will be found again.
 const AT_ONCE: usize = 1000;
 
 /// A table whose values are bytes.
@@ -22,23 +22,23 @@ type Bytes<'d, K> = TableDefinition<'d, K, &'static [u8]>;
 pub(crate) struct BadRow {
     pub(crate) table: String,
     pub(crate) key: Vec<u8>,
-    /// The key as a person reads it.
+    /// The key in readable form.
     pub(crate) shown: String,
     pub(crate) bytes: Vec<u8>,
     pub(crate) reason: String,
-    /// What is to stand in its place.
+    /// The replacement value.
     pub(crate) instead: Option<Vec<u8>>,
 }
 
 impl BadRow {
-    /// A run that is said to be open and has no row.
+    /// Creates the entry for an open run without a row.
     pub(crate) fn missing_run(id: RunId) -> Self {
         Self {
             table: RUNS.name().to_owned(),
             key: id.0.to_le_bytes().to_vec(),
             shown: id.to_string(),
             bytes: Vec::new(),
-            reason: "the run is open and has no row".to_owned(),
+            reason: "the run is open but has no row".to_owned(),
             instead: None,
         }
     }
@@ -53,7 +53,7 @@ impl BadRow {
 pub(crate) struct Unreadable(Mutex<Vec<BadRow>>);
 
 impl Unreadable {
-    /// Decodes a row of JSON. One that cannot be decoded is noted, and none to the caller.
+    /// Decodes a row of JSON. A row that cannot be decoded is recorded, and the result is `None`.
     pub(crate) fn decode<T: DeserializeOwned, K: Key + 'static>(
         &self,
         table: Bytes<'_, K>,
@@ -66,7 +66,8 @@ impl Unreadable {
             .ok()
     }
 
-    /// The same where something must stand in the place of the row: nothing that a person held may be free by this.
+    /// Like [`decode`](Self::decode), with a replacement for the row: a hold must not be released because its row is
+    /// damaged.
     pub(crate) fn decode_or<T: DeserializeOwned + Serialize, K: Key + 'static>(
         &self,
         table: Bytes<'_, K>,
@@ -85,7 +86,7 @@ impl Unreadable {
         })
     }
 
-    /// Notes a row that cannot be decoded.
+    /// Records a row that cannot be decoded.
     pub(crate) fn note<K: Key + 'static>(
         &self,
         table: Bytes<'_, K>,
@@ -106,7 +107,7 @@ impl Unreadable {
         }
     }
 
-    /// Notes a row that should be there.
+    /// Records a missing row.
     pub(crate) fn note_missing(&self, row: BadRow) {
         self.rows().push(row);
     }
@@ -124,7 +125,7 @@ impl Unreadable {
     }
 }
 
-/// What is done to the table that a row is of.
+/// The removal of a row from its table.
 pub(crate) struct Removal<'r>(pub(crate) &'r BadRow);
 
 impl Removal<'_> {

@@ -1,4 +1,4 @@
-//! Who is told that a run got something new, once that is on disk. What it is they read themselves.
+//! Change notifications, sent after the commit. Subscribers read the change from the store.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,20 +8,20 @@ use tokio::sync::{broadcast, watch};
 use crate::model::run::RunId;
 use crate::store::Store;
 
-/// How many changes may wait for who hears them, before the oldest are lost to it.
+/// How many changes a subscriber may lag behind before it loses the oldest.
 const WAITING: usize = 4096;
 
-/// What changed.
+/// A change of a run's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// This run is in another state.
+    /// The state of this run changed.
     Run(RunId),
-    /// Any of them may be: the file had to be opened again.
+    /// Any run may have changed: the file was reopened.
     Any,
 }
 
 impl Store {
-    /// Changes whenever this run did, or told something. It need not be there.
+    /// Returns a channel that changes whenever this run changes, or gets events or output. The run need not exist.
     pub fn run_changed(&self, id: RunId) -> watch::Receiver<()> {
         let mut watched = self.changes.watched();
         watched.retain(|_, sender| sender.receiver_count() > 0);
@@ -29,16 +29,16 @@ impl Store {
         sender.subscribe()
     }
 
-    /// Every run that comes into another state, from now on.
+    /// Subscribes to changes of the states of all runs.
     pub fn run_changes(&self) -> broadcast::Receiver<Change> {
         self.changes.changes.subscribe()
     }
 }
 
-/// What the writer tells.
+/// The change notifications of the writer.
 #[derive(Debug, Clone)]
 pub(crate) struct ChangeFeed {
-    /// Only runs that somebody asked for.
+    /// Only runs with subscribers.
     watched: Arc<Mutex<HashMap<RunId, watch::Sender<()>>>>,
     changes: broadcast::Sender<Change>,
 }
@@ -51,7 +51,7 @@ impl ChangeFeed {
         }
     }
 
-    /// `touched` got something new, `moved` are in another state.
+    /// Notifies subscribers: `touched` runs have new data, `moved` runs changed their state.
     pub(crate) fn publish(&self, touched: &BTreeSet<RunId>, moved: &[RunId]) {
         if !touched.is_empty() {
             let watched = self.watched();
@@ -61,7 +61,7 @@ impl ChangeFeed {
         }
         if self.changes.receiver_count() > 0 {
             for id in moved {
-                // Whoever heard has gone.
+                // Fails only if the last subscriber is gone.
                 let _ = self.changes.send(Change::Run(*id));
             }
         }

@@ -1,5 +1,5 @@
-//! What the writer does when nobody asks for anything: slices of what was too much for one transaction, a look whether a
-//! disk that failed can be written again, and giving space back to the file system.
+//! The writer's work while it is idle: slices of work that was too large for one transaction, probing whether a failed
+//! disk is writable again, and returning space to the file system.
 
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,47 +15,47 @@ use crate::store::ops::operation::{ClosureOperation, Operation};
 use crate::store::ops::retention;
 use crate::store::ops::state::WriterState;
 
-/// How long to wait before it is tried again whether the store can be written.
+/// How long to wait between probes of whether the store is writable.
 const PROBE: Duration = Duration::from_secs(1);
 
-/// How much is written for that. A smaller piece may find room inside of the file on a disk that is full. *Units*: bytes.
+/// The size of a probe. A smaller one may find room inside the file although the disk is full. *Units*: bytes.
 const PROBE_BYTES: usize = 256 << 10;
 
-/// Its name in `meta`.
+/// The name of the probe in `meta`.
 const PROBE_NAME: &str = "probe";
 
-/// How long slices are put off, of which one panicked or failed.
+/// How long slices are postponed after one panicked or failed.
 const PUT_OFF: Duration = Duration::from_mins(1);
 
-/// How long nobody must have asked for anything before the file is compacted.
+/// How long the writer must be idle before the file is compacted.
 const QUIET: Duration = Duration::from_secs(2);
 
-/// How long to wait after something was deleted.
+/// How long to wait after a deletion before the file is compacted.
 pub(crate) const DELETED: Duration = Duration::from_secs(10);
 
-/// How long to wait between two looks how much of the file is free.
+/// How long to wait between measurements of the free space in the file.
 const MEASURED: Duration = Duration::from_mins(5);
 
-/// How long the history has to be smaller after the file could not grow.
+/// How long the history's limit is reduced after the file could not grow.
 const FULL: Duration = Duration::from_mins(1);
 
-/// A smaller file is left as it is. *Units*: bytes.
+/// Smaller files are not compacted. *Units*: bytes.
 const SMALL: u64 = 4 << 20;
 
-/// A file that holds more is not compacted: readers and writers wait for it, about a second for each 100 MiB.
+/// Files with more data are not compacted: readers and writers would have to wait, about a second for each 100 MiB.
 /// *Units*: bytes.
 const LARGE: u64 = 256 << 20;
 
-/// Which part of a file that may not grow stays free: one in so many.
+/// The share of a full file that stays free: one in `ROOM`.
 const ROOM: u64 = 8;
 
-/// How much history comes at least before it is asked again how much room there is. *Units*: bytes.
+/// The minimum growth of the history between measurements of the room. *Units*: bytes.
 const LEAST_STEP: u64 = 256 << 10;
 
-/// How long compaction waits for readers to end.
+/// How long compaction waits for readers to finish.
 const READERS: Duration = Duration::from_millis(500);
 
-/// What there is to do.
+/// The pending maintenance.
 #[derive(Debug, Default)]
 pub(crate) struct Upkeep {
     /// Whether slices are left.
@@ -63,15 +63,15 @@ pub(crate) struct Upkeep {
     put_off_until: Option<Instant>,
     probe_at: Option<Instant>,
     compact_at: Option<Instant>,
-    /// Not before this is it asked how much of the file is free.
+    /// The earliest time of the next measurement of the free space.
     measure_at: Option<Instant>,
     full_since: Option<Instant>,
-    /// From how many bytes of history on it is asked again how much room the file has.
+    /// The size of the history from which the room in the file is measured again.
     ask_room_at: i64,
 }
 
 impl Upkeep {
-    /// What there is to do at the start: a history that was large may have left space.
+    /// Returns the maintenance at the start: a history that was large may have left free space.
     pub(crate) fn begin() -> Self {
         Self {
             more: true,
@@ -94,20 +94,20 @@ impl Upkeep {
         self.probe_at.get_or_insert_with(|| Instant::now() + PROBE);
     }
 
-    /// Notes that the file could not grow as it wanted.
+    /// Records that the file could not grow.
     pub(crate) fn was_full(&mut self) {
         self.full_since = Some(Instant::now());
         self.compact_in(DELETED);
     }
 
-    /// Notes that there may be something to give back.
+    /// Schedules a compaction.
     pub(crate) fn compact_in(&mut self, wait: Duration) {
         let at = Instant::now() + wait;
         let at = self.measure_at.map_or(at, |earliest| at.max(earliest));
         self.compact_at = Some(self.compact_at.map_or(at, |earlier| earlier.min(at)));
     }
 
-    /// Whether the file could not grow, and may have room by now.
+    /// Returns whether the file could not grow before, but may have room by now.
     pub(crate) fn is_full_over(&mut self) -> bool {
         let over = self.full_since.is_some_and(|since| since.elapsed() > FULL);
         if over {
@@ -123,7 +123,7 @@ impl Upkeep {
 }
 
 impl Writer {
-    /// How long to wait for a message before there is something else to do; `None` if there is nothing.
+    /// Returns how long to wait for a message before maintenance is due; `None` if none is pending.
     pub(crate) fn patience(&self) -> Option<Duration> {
         if self.upkeep.more && self.upkeep.may_go_on() {
             return Some(Duration::ZERO);
@@ -137,11 +137,11 @@ impl Writer {
         }
     }
 
-    /// Does what is due.
+    /// Performs the maintenance that is due.
     pub(crate) fn keep_up(&mut self) {
         if self.upkeep.more && self.upkeep.may_go_on() {
             if let Err(e) = self.transact(&mut []) {
-                tracing::error!(error = %e, "a slice of the store's own work failed");
+                tracing::error!(error = %e, "a step of the store's maintenance failed");
                 self.upkeep.put_off();
             }
         } else if self.upkeep.is_probe_due() {
@@ -156,34 +156,34 @@ impl Writer {
         }
     }
 
-    /// Writes something, if nothing could be written a while ago.
+    /// Tests whether the store is writable, if it was not and a probe is due.
     pub(crate) fn probe_if_due(&mut self) {
         if !self.upkeep.is_probe_due() {
             return;
         }
         self.upkeep.probe_at = None;
-        let put = unawaited(|tables, _| {
+        let write_probe = unawaited(|tables, _| {
             let bytes = vec![0; PROBE_BYTES];
             tables.meta.insert(PROBE_NAME, bytes.as_slice())?;
             Ok(())
         });
-        let take = unawaited(|tables, _| {
+        let remove_probe = unawaited(|tables, _| {
             tables.meta.remove(PROBE_NAME)?;
             Ok(())
         });
-        let probed = self.transact(&mut [put]);
-        let probed = probed.and_then(|()| self.transact(&mut [take]));
+        let probed = self.transact(&mut [write_probe]);
+        let probed = probed.and_then(|()| self.transact(&mut [remove_probe]));
         match probed {
             Ok(()) => {
                 self.trouble.send_replace(None);
-                tracing::info!(path = %self.path.display(), "the store can be written again");
+                tracing::info!(path = %self.path.display(), "the store is writable again");
             }
-            // Why was noted.
+            // The reason was recorded.
             Err(_) => self.upkeep.probe_later(),
         }
     }
 
-    /// Makes the history smaller in time where the file is as large as it may be: what deletes needs some room too.
+    /// Reduces the history early if the file has reached its limit: deletions need some room too.
     pub(crate) fn keep_room(&mut self, database: &Database, most: u64) {
         let file = self.file_bytes();
         let rows = self
@@ -206,7 +206,7 @@ impl Writer {
         }
     }
 
-    /// Gives free space at the end of the file back, if there is much of it and nobody has to wait long.
+    /// Returns free space to the file system, if there is much of it and nothing has to wait long.
     fn compact(&mut self) {
         if *self.integrity.borrow() == Integrity::Unknown {
             self.upkeep.compact_in(MEASURED);
@@ -225,7 +225,7 @@ impl Writer {
         });
         self.resting.send_replace(false);
         match compacted {
-            // Somebody reads for long.
+            // A reader takes too long.
             None => self.upkeep.compact_in(DELETED),
             Some(Ok(_)) => {
                 self.state.rows_limit = None;
@@ -245,7 +245,7 @@ impl Writer {
         }
     }
 
-    /// The bytes that could be given back, if they are at least half of the file and what is left is not too large.
+    /// Returns the number of free bytes, if they are at least half of the file and the rest is not too large.
     fn free_bytes(&mut self) -> Option<u64> {
         let file = self.file_bytes();
         let rows = self.state.runs_bytes + self.state.episodes_bytes;
@@ -264,7 +264,7 @@ impl Writer {
         std::fs::metadata(&self.path).map_or(0, |file| file.len())
     }
 
-    /// Takes the database away from the readers, unless one of them goes on for long.
+    /// Takes the database away from the readers, unless one of them takes too long.
     fn take_soon(&self) -> Option<Database> {
         let begun = Instant::now();
         let mut shared = self
@@ -286,7 +286,7 @@ impl Writer {
     }
 }
 
-/// How much of the file is in use.
+/// Returns the used size of the file.
 fn used_bytes(database: &Database) -> Result<u64, StoreError> {
     let txn = database.begin_write()?;
     let stats = txn.stats()?;
@@ -294,7 +294,7 @@ fn used_bytes(database: &Database) -> Result<u64, StoreError> {
     Ok(stats.allocated_pages() * stats.page_size() as u64)
 }
 
-/// An operation whose answer nobody waits for.
+/// Creates an operation without a receiver for its reply.
 fn unawaited(
     work: impl FnMut(&mut Tables<'_>, &mut WriterState) -> Result<(), StoreError> + Send + 'static,
 ) -> Box<dyn Operation> {

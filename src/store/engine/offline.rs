@@ -1,4 +1,4 @@
-//! What the store holds of the hosts and the guards, read while no server has it.
+//! Reads hosts and guards from the store while no server uses it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -14,22 +14,22 @@ use crate::store::disk::tables::{META, meta_number, open_for_reading};
 use crate::store::ops::{facts, guard_rows, hosts};
 use bytes::Bytes;
 
-/// What there is of the inventory and the guards.
+/// The inventory and the guards.
 #[derive(Debug, Default)]
 pub struct OfflineView {
     /// The enrolled hosts, by name.
     pub hosts: Vec<EnrolledHost>,
-    /// The inventory as last saved, with the fingerprint of its sources.
+    /// The last saved inventory, with the fingerprint of its sources.
     pub inventory: Option<(u64, Bytes)>,
-    /// What is paused, held and open.
+    /// The pause, holds and circuits.
     pub book: Holds,
-    /// What was started where.
+    /// The starts by binding and host.
     pub starts: Vec<StartHistory>,
 }
 
-/// Reads it without changing a byte of the file. Where there is no file there is nothing.
+/// Reads the file without changing it. Returns an empty view if there is no file.
 ///
-/// *Errors*: [`OpenError::InUse`] while a server has it: ask that.
+/// *Errors*: [`OpenError::InUse`] while a server uses the file: query the server instead.
 pub fn peek(path: &Path) -> Result<OfflineView, OpenError> {
     let Some(database) = read_untouched(path, true)? else {
         return Ok(OfflineView::default());
@@ -53,18 +53,18 @@ pub fn peek(path: &Path) -> Result<OfflineView, OpenError> {
     read().map_err(|e| unusable(path, e))
 }
 
-/// Host → by what else it is known, as its facts tell; read and refused as by [`peek`].
+/// Returns host → aliases from its facts; with the same errors as [`peek`].
 pub fn peek_aliases(path: &Path) -> Result<BTreeMap<String, BTreeSet<String>>, OpenError> {
     let Some(database) = read_untouched(path, true)? else {
         return Ok(BTreeMap::new());
     };
     let found = Mutex::new(BTreeMap::new());
-    let take = |of: HostFacts| {
+    let add = |of: HostFacts| {
         let aliases = aliases(Facts::new(&of.facts));
         let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
         found.insert(of.host, aliases);
     };
-    let read = || facts::each_in(&Snapshot::begin(&database)?, &take);
+    let read = || facts::each_in(&Snapshot::begin(&database)?, &add);
     read().map_err(|e| unusable(path, e))?;
     Ok(found.into_inner().unwrap_or_else(PoisonError::into_inner))
 }

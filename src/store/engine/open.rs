@@ -1,4 +1,4 @@
-//! Opening the store: what an unclean end left behind is put in order, and the writer starts.
+//! Opens the store: cleans up after an unclean end, and starts the writer.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -30,28 +30,27 @@ use crate::store::ops::state::WriterState;
 use crate::store::ops::{audit, facts, finish, quarantine};
 use crate::store::{Store, StoreError};
 
-/// How many operations may wait for the writer before their askers do.
+/// How many operations may wait for the writer before their callers have to wait.
 const WAITING: usize = 4096;
 
-/// An open store, and what was found in it.
+/// An open store, and the data found in it.
 pub struct Opened {
-    /// The store.
     pub store: Store,
-    /// Runs that were under way when promansible last ended, and now are `interrupted`.
+    /// The runs that were in progress when promansible last ended, and are `interrupted` now.
     pub interrupted: Vec<RunId>,
-    /// The inventory as last saved, with the fingerprint of its sources.
+    /// The last saved inventory, with the fingerprint of its sources.
     pub inventory: Option<(u64, Bytes)>,
 }
 
-/// Opens the store, or makes it, and starts its writer.
+/// Opens or creates the store, and starts its writer.
 ///
-/// Runs that were under way are ended as `interrupted` before this returns, and queued again where that was asked for.
+/// Runs that were in progress are ended as `interrupted` before this returns, and queued again if configured.
 pub fn open(path: &Path, metrics: &Metrics, now: DateTime<Utc>) -> Result<Opened, OpenError> {
     open_seeing(path, metrics, now, &|_| ())
 }
 
-/// The same, and calls back with the facts of every host, from several threads at once: to read them all is most of a
-/// start with a large fleet, so it is done once for everybody who needs them.
+/// Like [`open`], and calls back with the facts of every host, from several threads at once: reading them is most of
+/// the start time with a large fleet, so it is done once for all users of the facts.
 pub fn open_seeing(
     path: &Path,
     metrics: &Metrics,
@@ -61,7 +60,7 @@ pub fn open_seeing(
     open_with(Opener::new(), path, metrics, now, see)
 }
 
-/// Looks at the facts of a host.
+/// A callback for the facts of a host.
 type See<'a> = &'a (dyn Fn(&HostFacts) + Sync);
 
 pub(crate) fn open_with(
@@ -72,16 +71,16 @@ pub(crate) fn open_with(
     see: See<'_>,
 ) -> Result<Opened, OpenError> {
     make_parent(path)?;
-    let look = match IntegrityCheck::begin(path)? {
-        Some(look) => look.wait(PATIENCE)?,
+    let check = match IntegrityCheck::begin(path)? {
+        Some(check) => check.wait(PATIENCE)?,
         None => None,
     };
-    if look.is_some() {
+    if check.is_some() {
         refuse_newer(path)?;
     }
     let database = Arc::new(guarded(path, || opener.open(path, true))?);
-    let integrity = match look {
-        Some(look) => look.go_on(&database).map_err(|e| unusable(path, e))?,
+    let integrity = match check {
+        Some(check) => check.go_on(&database).map_err(|e| unusable(path, e))?,
         None => watch::channel(Integrity::Sound).1,
     };
     let prepared = guarded(path, || {
@@ -154,7 +153,7 @@ struct Prepared {
     inventory: Option<(u64, Bytes)>,
 }
 
-/// Makes the tables on a new file, and ends what an unclean end left under way.
+/// Creates the tables in a new file, and ends runs that an unclean end left in progress.
 fn prepare(
     database: &Database,
     metrics: &Metrics,
@@ -201,13 +200,13 @@ fn prepare(
     for happened in prepared.state.happened.drain(..) {
         metrics.count(&happened);
     }
-    // Nobody can have asked for it yet.
+    // There are no subscribers yet.
     prepared.state.touched.clear();
     prepared.state.moved.clear();
     Ok(prepared)
 }
 
-/// Sets aside what was found unreadable after the file was put in order.
+/// Quarantines rows that were found unreadable after the cleanup.
 fn set_aside(
     database: &Database,
     state: &mut WriterState,
@@ -230,7 +229,7 @@ fn store_id(tables: &mut Tables<'_>) -> Result<String, StoreError> {
     if let Some(id) = read_id(tables)? {
         return Ok(id);
     }
-    // Only to tell one store's processes from another's: it need not be hard to guess.
+    // It only distinguishes the processes of different stores, so it need not be hard to guess.
     let random = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), "store");
     let id = format!("{random:016x}");
     tables.meta.insert("store_id", id.as_bytes())?;
@@ -258,7 +257,7 @@ pub(crate) fn save_inventory(
     Ok(())
 }
 
-/// Gauges come from the store, so that they are right after a restart too.
+/// Sets gauges from the store, so that they are correct after a restart.
 fn show_last_successes(database: &Database, metrics: &Metrics) -> Result<(), StoreError> {
     let txn = Snapshot::begin(database)?;
     let Some(table) = open_for_reading(&txn, LAST_SUCCESS)? else {
@@ -274,7 +273,7 @@ fn show_last_successes(database: &Database, metrics: &Metrics) -> Result<(), Sto
     Ok(())
 }
 
-/// The same for what roles reported. Yields the rows that cannot be decoded.
+/// Sets the gauges of checks from the stored reports. Returns the rows that cannot be decoded.
 fn show_findings(database: &Database, metrics: &Metrics) -> Result<Vec<BadRow>, StoreError> {
     let txn = Snapshot::begin(database)?;
     let Some(table) = open_for_reading(&txn, FINDINGS)? else {

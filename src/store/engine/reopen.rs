@@ -1,4 +1,4 @@
-//! Opening the file again after an I/O error: redb refuses all work until then.
+//! Reopens the file after an I/O error: redb refuses all work until then.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
@@ -14,25 +14,25 @@ use crate::store::engine::writer::Writer;
 use crate::store::ops::queue;
 use crate::store::ops::state::{RunHandle, WriterState};
 
-/// How long to leave a broken store alone before it is opened again.
+/// How long to wait between attempts to reopen a broken store.
 const REOPEN_PAUSE: Duration = Duration::from_millis(500);
 
-/// A commit that failed. redb writes what makes a commit valid before its last fsync, so only the file can tell whether
-/// it took effect.
+/// A failed commit. redb writes the data that makes a commit valid before its last fsync, so only the file can show
+/// whether the commit took effect.
 pub(crate) struct InDoubtCommit {
     pub(crate) commit: u64,
     pub(crate) happened: Vec<MetricEvent>,
-    /// The runs that it handed out, among others, as long as their owners can still be told.
+    /// The claimed runs including those of this commit, as long as their owners can still be notified.
     pub(crate) held: Option<BTreeMap<RunId, RunHandle>>,
 }
 
-/// How a file was found that was opened again.
+/// The state of a reopened file.
 pub(crate) enum Reopened {
-    /// With the commit that was in doubt.
+    /// The commit in doubt took effect.
     AsAttempted,
-    /// Without it, or none was in doubt.
+    /// The commit in doubt did not take effect, or there was none.
     AsBefore,
-    /// It cannot be opened now.
+    /// The file cannot be opened now.
     NotYet,
 }
 
@@ -44,7 +44,7 @@ impl Writer {
             .clone()
     }
 
-    /// Gives the database to the readers.
+    /// Makes the database available to the readers.
     pub(crate) fn give_database(&self, database: Arc<Database>) {
         *self
             .database
@@ -52,23 +52,23 @@ impl Writer {
             .unwrap_or_else(PoisonError::into_inner) = Some(database);
     }
 
-    /// Takes the database away from the readers and waits until the last of them is done.
+    /// Takes the database away from the readers, and waits until the last of them is done.
     pub(crate) fn take_database(&self) -> Option<Database> {
-        let mut taken = self
+        let mut shared_database = self
             .database
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .take()?;
         loop {
-            match Arc::try_unwrap(taken) {
+            match Arc::try_unwrap(shared_database) {
                 Ok(database) => return Some(database),
-                Err(shared) => taken = shared,
+                Err(shared) => shared_database = shared,
             }
             std::thread::sleep(Duration::from_millis(1));
         }
     }
 
-    /// Opens the file again and rebuilds the memory from it.
+    /// Reopens the file and rebuilds the memory from it.
     pub(crate) fn reopen(&mut self) -> Reopened {
         if self.reopen_at.is_some_and(|at| Instant::now() < at) {
             return Reopened::NotYet;
@@ -93,14 +93,14 @@ impl Writer {
                 state.rows_limit = self.state.rows_limit;
                 self.state = state;
                 self.give_database(Arc::new(database));
-                self.account();
-                // What was in doubt may have happened.
+                self.publish();
+                // The commit in doubt may have changed any run.
                 self.changes.publish_all();
                 reopened
             }
             Err(e) => {
                 self.reopen_at = Some(Instant::now() + REOPEN_PAUSE);
-                tracing::error!(error = %e, path = %self.path.display(), "the store cannot be opened again");
+                tracing::error!(error = %e, path = %self.path.display(), "the store cannot be reopened");
                 self.note_trouble(&e);
                 Reopened::NotYet
             }
@@ -108,7 +108,7 @@ impl Writer {
     }
 
     fn load_again(&self) -> Result<(Database, WriterState), StoreError> {
-        // A file that was moved away, or a volume that went, is no reason to begin an empty history.
+        // A missing file or an unmounted volume is no reason to start an empty history.
         let database = self.opener.open(&self.path, false);
         let database = database.map_err(|e| StoreError::Broken(e.to_string()))?;
         let mut txn = database.begin_write()?;
@@ -117,7 +117,7 @@ impl Writer {
             let mut tables = Tables::open(&txn)?;
             if read_id(&tables)?.as_deref() != Some(&*self.id) {
                 return Err(StoreError::Broken(format!(
-                    "{} is another store now",
+                    "{} is now a different store",
                     self.path.display()
                 )));
             }
@@ -130,7 +130,7 @@ impl Writer {
             let held = attempted.unwrap_or(&self.held);
             let mut state = WriterState::load(&tables, held, self.now())?;
             queue::put_back_unowned(&mut tables, &mut state, held)?;
-            // Under the same number: it tells what was in doubt from what was not.
+            // The same number is reused: it identifies the commit in doubt.
             state.commits = state.commits.saturating_sub(1);
             if !state.flush(&mut tables)? {
                 state.commits = commits;

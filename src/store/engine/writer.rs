@@ -1,4 +1,4 @@
-//! The one thread that writes: many operations, one transaction, one fsync.
+//! The writer thread: many operations, one transaction, one fsync.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -28,10 +28,10 @@ use crate::store::ops::state::{RunHandle, WriterState};
 use crate::store::ops::{guards, mark_due, retention};
 use crate::util::test_faults;
 
-/// How many operations share a transaction at most: what arrives during one fsync, many times over.
+/// The maximum number of operations in a transaction: many times the number that arrives during one fsync.
 const BATCH: usize = 1024;
 
-/// How much of what comes from outside they bring along, unless one alone brings more. *Units*: bytes.
+/// The maximum amount of data from outside in a transaction, unless a single operation has more. *Units*: bytes.
 const BATCH_BYTES: usize = 4 << 20;
 
 /// The writer's side of the store.
@@ -44,43 +44,43 @@ pub(crate) struct Writer {
     pub metrics: Metrics,
     pub changed: watch::Sender<u64>,
     pub facts_changed: watch::Sender<u64>,
-    /// Why nothing can be written, as long as that is so.
+    /// The reason why nothing can be written, while that is the case.
     pub trouble: watch::Sender<Option<Arc<str>>>,
-    /// Whether readers wait for a moment.
+    /// Whether readers have to wait for a compaction.
     pub resting: watch::Sender<bool>,
     pub integrity: watch::Receiver<Integrity>,
     pub changes: ChangeFeed,
     pub cancels: Cancels,
     pub opener: Opener,
-    /// The runs that were handed out and whose owners were told so.
+    /// The claimed runs whose owners were notified.
     pub held: BTreeMap<RunId, RunHandle>,
-    /// A commit that failed, until it is known whether it is on disk all the same.
+    /// A failed commit, until it is known whether it took effect.
     pub doubt: Option<InDoubtCommit>,
-    /// When a broken store is to be opened again.
+    /// When to reopen a broken store.
     pub reopen_at: Option<Instant>,
-    /// What time it was at a certain instant.
+    /// A time, and the instant at which it was taken.
     pub clock: (DateTime<Utc>, Instant),
     pub upkeep: Upkeep,
 }
 
-/// What the writer comes to next.
+/// The next work of the writer.
 enum Next {
     Message(Message),
-    /// Nobody has asked for anything, and it is time for what the writer does by itself.
+    /// No message arrived, and maintenance is due.
     Quiet,
-    /// Nobody can ask for anything any more.
+    /// All senders are gone.
     Over,
 }
 
 impl Writer {
-    /// Works until it is closed or every asker is gone.
+    /// Runs until the store is closed or every sender is gone.
     pub(crate) fn run(mut self) {
         let _alive = AbortOnPanic;
-        // It only measures time, so that a message ends the wait for it at once.
+        // Used only as a timer, so that a message ends the wait immediately.
         let timer = match runtime::Builder::new_current_thread().enable_time().build() {
             Ok(timer) => timer,
             Err(error) => {
-                tracing::error!(%error, "the store's thread cannot measure time");
+                tracing::error!(%error, "the store's thread cannot start its timer");
                 return;
             }
         };
@@ -122,7 +122,7 @@ impl Writer {
         message.map_or(Next::Over, Next::Message)
     }
 
-    /// Takes what waits, as much as one transaction may hold; and who waits for the end.
+    /// Collects the waiting operations up to the limits of a transaction, and the receiver of the close reply.
     fn drain(
         &mut self,
         first: Message,
@@ -150,8 +150,8 @@ impl Writer {
         (batch, None)
     }
 
-    /// Commits a batch. If it fails, each operation gets a transaction of its own, so that one which cannot succeed
-    /// does not take the others with it.
+    /// Commits a batch. If it fails, each operation gets its own transaction, so that one that cannot succeed does not
+    /// fail the others.
     pub(crate) fn commit(&mut self, mut batch: Vec<Box<dyn Operation>>) {
         let Err(failed) = self.transact(&mut batch) else {
             for operation in batch {
@@ -159,11 +159,11 @@ impl Writer {
             }
             return;
         };
-        let may_grow = self.heed_growth();
+        let may_grow = self.check_growth();
         if may_grow {
             tracing::error!(error = %failed, operations = batch.len(), "a transaction failed");
         }
-        // What may be on disk must not be done a second time.
+        // Operations that may be on disk must not be applied a second time.
         if (batch.len() == 1 && may_grow) || self.doubt.is_some() {
             for operation in batch {
                 operation.answer(Some(copy(&failed)));
@@ -179,33 +179,34 @@ impl Writer {
         }
     }
 
-    /// One transaction. After an `Err`, nothing is on disk unless [`Self::doubt`] is left, and the memory is as the file.
+    /// Performs one transaction. After an `Err`, nothing is on disk unless [`Self::doubt`] is set, and the memory
+    /// matches the file.
     pub(crate) fn transact(&mut self, batch: &mut [Box<dyn Operation>]) -> Result<(), StoreError> {
         if self.current().is_none() {
             self.reopen();
         }
         let database = self.current().ok_or_else(|| {
             let trouble = self.trouble.borrow();
-            let why = trouble.as_deref().unwrap_or("it is not known why");
+            let why = trouble.as_deref().unwrap_or("the reason is unknown");
             StoreError::Broken(format!(
-                "{} cannot be opened again yet: {why}",
+                "{} cannot be reopened yet: {why}",
                 self.path.display()
             ))
         })?;
         let attempted = self.attempt(&database, batch);
         drop(database);
         let Err(failed) = attempted else {
-            self.account();
+            self.publish();
             return Ok(());
         };
         self.note_trouble(&failed);
-        // What opens the file must not be refused.
+        // Growth must not be refused while the file is opened.
         self.opener.growth.most.store(u64::MAX, Ordering::Relaxed);
         match self.reopen() {
             Reopened::AsAttempted => Ok(()),
             Reopened::AsBefore => Err(failed),
             Reopened::NotYet => {
-                // Their askers are told that it failed, so nobody will own what was handed out.
+                // The callers get an error, so claimed runs will have no owner.
                 if let Some(doubt) = &mut self.doubt {
                     doubt.held = None;
                 }
@@ -228,14 +229,14 @@ impl Writer {
             let mut tables = Tables::open(&txn)?;
             for operation in batch.iter_mut() {
                 let state = &mut self.state;
-                caught(|| operation.apply(&mut tables, state))?;
+                catch_panic(|| operation.apply(&mut tables, state))?;
             }
             self.go_on(&mut tables)?;
             let state = &mut self.state;
-            caught(|| state.flush(&mut tables))?
+            catch_panic(|| state.flush(&mut tables))?
         };
         if !is_written {
-            // Repeated alerts and idle workers come all the time: what says nothing new is not worth an fsync.
+            // Repeated alerts and idle workers are frequent: an operation without changes needs no fsync.
             txn.abort()?;
             return Ok(());
         }
@@ -258,31 +259,31 @@ impl Writer {
         Ok(())
     }
 
-    /// Does a slice of what is too much for one transaction.
+    /// Performs a slice of work that is too large for one transaction.
     fn go_on(&mut self, tables: &mut Tables<'_>) -> Result<(), StoreError> {
         if !self.upkeep.may_go_on() {
             return Ok(());
         }
         let state = &mut self.state;
-        let gone_on = caught(|| {
+        let advanced = catch_panic(|| {
             mark_due::go_on(tables, state)?;
             retention::make_room(tables, state)
         });
-        match gone_on {
+        match advanced {
             Ok(more) => {
                 self.upkeep.more = more || !self.state.looks.is_empty();
                 Ok(())
             }
             Err(e) => {
-                // Nothing that was asked for may fail because of it a second time.
+                // It must not make requested operations fail a second time.
                 self.upkeep.put_off();
                 Err(e)
             }
         }
     }
 
-    /// Shows what is on disk now, and remembers who owns what.
-    pub(crate) fn account(&mut self) {
+    /// Publishes the committed changes, and updates the owners of runs.
+    pub(crate) fn publish(&mut self) {
         let mut facts = false;
         for happened in self.state.happened.drain(..) {
             if let MetricEvent::Quarantined { table, key, reason } = &happened {
@@ -321,13 +322,13 @@ impl Writer {
         }
     }
 
-    /// The time: what it was when the file was opened, and what has passed since.
+    /// Returns the time: the time when the file was opened plus the elapsed time.
     pub(crate) fn now(&self) -> DateTime<Utc> {
         let (at, since) = self.clock;
         at + since.elapsed()
     }
 
-    /// Lets the file grow beyond twice the limit only for what must not be refused.
+    /// Allows growth beyond twice the limit only for operations that must not be refused.
     fn limit_growth(&mut self, database: &Database, batch: &[Box<dyn Operation>]) {
         if self.upkeep.is_full_over() {
             self.state.rows_limit = None;
@@ -343,13 +344,13 @@ impl Writer {
         growth.refused.store(0, Ordering::Relaxed);
     }
 
-    /// Whether the file might grow as it wanted. If not, the history has to be smaller for a while.
-    fn heed_growth(&mut self) -> bool {
+    /// Returns whether the file was allowed to grow. If not, reduces the history for a while.
+    fn check_growth(&mut self) -> bool {
         let wanted = self.opener.growth.refused.swap(0, Ordering::Relaxed);
         if wanted == 0 {
             return true;
         }
-        // What failed may have come with a higher limit: done again, it finds room.
+        // The failed batch may have raised the limit: a retry finds room.
         if retention::most_file_bytes(&self.state).is_none_or(|most| wanted <= most) {
             return false;
         }
@@ -357,12 +358,12 @@ impl Writer {
         self.upkeep.was_full();
         tracing::warn!(
             path = %self.path.display(),
-            "the store's file is as large as storage.retention.size lets it become: new alerts are refused until there is room in it"
+            "the store's file has reached the size that storage.retention.size allows: new alerts are refused until there is room"
         );
         false
     }
 
-    /// Remembers why nothing can be written.
+    /// Records the reason why nothing can be written.
     pub(crate) fn note_trouble(&mut self, failed: &StoreError) {
         let (StoreError::Broken(why) | StoreError::Corrupt(why)) = failed else {
             return;
@@ -374,16 +375,16 @@ impl Writer {
     }
 }
 
-/// Does something that may panic. A panic ends what was asked for, and not the process: what is told again by a sender
-/// would end it again.
-fn caught<T>(work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+/// Runs an operation that may panic. A panic fails the operation and not the process: a notification that is sent again
+/// would crash the process again.
+fn catch_panic<T>(work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
     catch_unwind(AssertUnwindSafe(work))
         .unwrap_or_else(|panic| Err(StoreError::Defect(panicked(&*panic))))
 }
 
-/// Ends the process if the writer itself panics, outside of what it was asked to do: while it opens the file again, or
-/// shows what is on disk. Without it nothing could be kept any more, while all else would look well; a service manager
-/// starts us again, and the file is as the last commit left it.
+/// Aborts the process if the writer itself panics outside of operations: while it reopens the file or publishes
+/// changes. Without the writer nothing could be stored, while everything else would seem to work. A service manager
+/// restarts the process, and the file is as the last commit left it.
 struct AbortOnPanic;
 
 impl Drop for AbortOnPanic {

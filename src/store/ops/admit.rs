@@ -1,4 +1,4 @@
-//! Admitting a notification: decide, then write, inside one transaction, so that two deliveries cannot race.
+//! Admits notifications: decides and writes in one transaction, so that two deliveries cannot race.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -11,7 +11,7 @@ use crate::metrics::MetricEvent;
 use crate::model::alert::{Alert, EpisodeKey, Notification, Status};
 use crate::model::inventory::Inventory;
 use crate::model::run::{Outcome, RunId, Skip};
-use crate::model::verdict::Heard;
+use crate::model::verdict::AlertObservation;
 use crate::plan::{self, Choice, Decision, EpisodeHistory};
 use crate::store::disk::records::{DecisionRecord, Episode, RunEpisode};
 use crate::store::disk::tables::Tables;
@@ -22,23 +22,23 @@ use crate::store::ops::state::WriterState;
 use crate::store::ops::{finish, retention, verdicts};
 use crate::store::{Admitted, AdmittedDecision, StoreError};
 
-/// How stale `last_seen` may be: a repeated alert is not worth a write each time.
+/// How stale `last_seen` may become: not every repeated alert is worth a write.
 const LAST_SEEN_STEP: TimeDelta = TimeDelta::minutes(10);
 
-/// Why a run that no alert needs any more was canceled.
+/// The reason for canceling a run that no alert needs any more.
 pub(crate) const ALL_RESOLVED: &str = "its alerts resolved before it started";
 
-/// So many matchings of an alert against a binding are done where they hold up other requests.
+/// The number of alert × binding matchings up to which they are done on the async thread.
 const FEW: usize = 1000;
 
-/// A notification, and what is to be decided of it that needs no store: matchers are regular expressions, and the writer
-/// has no time for them.
+/// A notification with its matching bindings. They are determined before the transaction: matchers are regular
+/// expressions, which are too slow for the writer.
 pub(crate) struct Arrival {
     notification: Arc<Notification>,
     config: Arc<Config>,
     inventory: Arc<Inventory>,
     now: DateTime<Utc>,
-    /// The bindings of each alert.
+    /// The matching bindings of each alert.
     bindings: Vec<Vec<Arc<Binding>>>,
 }
 
@@ -67,7 +67,7 @@ impl Arrival {
         matched.map_err(|e| StoreError::Defect(e.to_string()))
     }
 
-    /// About how many bytes it adds to the history.
+    /// Returns the approximate number of bytes that it adds to the history.
     pub(crate) fn weight(&self) -> usize {
         let alerts = self.notification.alerts.iter();
         alerts.map(weight).sum::<usize>().max(1)
@@ -75,7 +75,7 @@ impl Arrival {
 }
 
 fn weight(alert: &Alert) -> usize {
-    /// What an episode has besides its texts.
+    /// The size of an episode without its texts.
     const REST: usize = 300;
     let texts = alert.labels.iter().chain(&alert.annotations);
     texts
@@ -138,10 +138,10 @@ pub(crate) fn admit(
                 on_resolved::take_back(tables, state, &key, &mut episode.value, now)?;
             }
             (Status::Firing, Status::Firing) => {
-                // That it fires after its run is what a verdict may have to go by.
+                // A verdict may depend on the alert firing after its run.
                 let decided = &episode.value.decisions;
                 episode.changed |= decided.values().any(DecisionRecord::awaits_verdict);
-                let heard = Heard::Firing;
+                let heard = AlertObservation::Firing;
                 episode.changed |=
                     verdicts::judge(tables, state, &key, &mut episode.value, heard, now)?;
             }
@@ -170,7 +170,7 @@ pub(crate) fn admit(
     Ok(admitted)
 }
 
-/// The episodes that a notification touches, each read once and written at most once.
+/// The episodes of a notification, each read once and written at most once.
 #[derive(Default)]
 struct Episodes {
     stored: HashMap<EpisodeKey, Option<Episode>>,
@@ -195,7 +195,7 @@ impl Episodes {
             }))
     }
 
-    /// Whether there is one that is not in the store.
+    /// Returns whether any episode is not in the store yet.
     fn has_new(&self) -> bool {
         self.stored.values().any(Option::is_none)
     }
@@ -226,7 +226,7 @@ impl Episodes {
         self.touched.insert(key, touched);
     }
 
-    /// Writes what changed.
+    /// Writes the changed episodes.
     fn write(self, tables: &mut Tables<'_>, now: DateTime<Utc>) -> Result<(), StoreError> {
         for (key, mut touched) in self.touched {
             if touched.changed || now - touched.value.last_seen > LAST_SEEN_STEP {
@@ -266,10 +266,10 @@ fn decide_all(
     Ok(all)
 }
 
-/// Refuses a notification whose runs or alerts the queue cannot take, before anything of it is written.
+/// Refuses a notification whose runs or alerts exceed the limits of the queue, before anything of it is written.
 ///
-/// It counts by the queue as it stands. What the notification itself ends frees no place, and where that is the run that
-/// was to be joined, the one that replaces it takes its place.
+/// It counts the current queue. Runs that the notification itself ends free no place, and if one of them was to be
+/// joined, its replacement takes its place.
 pub(crate) fn refuse_overflow(
     state: &mut WriterState,
     config: &Config,
@@ -336,16 +336,16 @@ pub(crate) fn refuse_overflow(
     }
 }
 
-/// Queued runs that an episode has left.
+/// The queued runs that an episode has left.
 #[derive(Default)]
 pub(crate) struct Left {
-    /// Nothing else needed them.
+    /// Ended runs, which had no other episodes.
     pub(crate) ended: Vec<RunId>,
-    /// Other episodes still do.
+    /// Runs that other episodes still need.
     pub(crate) thinned: Vec<RunId>,
 }
 
-/// Marks an episode as resolved, and takes it out of the queued runs that were made for it.
+/// Marks an episode as resolved, and removes it from its queued runs.
 pub(crate) fn resolve(
     tables: &mut Tables<'_>,
     state: &mut WriterState,

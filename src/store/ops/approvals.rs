@@ -1,4 +1,4 @@
-//! Consent to runs that wait for it: given, refused, or too late.
+//! Approval of runs: granted, rejected or expired.
 
 use chrono::{DateTime, Utc};
 use redb::ReadableTable;
@@ -9,7 +9,7 @@ use crate::store::ops::state::WriterState;
 use crate::store::ops::{finish, guards};
 use crate::store::{Store, StoreError};
 
-/// Ends the runs for whose approval it is too late.
+/// Ends the runs whose approval has expired.
 pub(crate) fn end_lapsed(
     tables: &mut Tables<'_>,
     state: &mut WriterState,
@@ -18,7 +18,7 @@ pub(crate) fn end_lapsed(
     while let Some((until, id)) = state.approvals.first().copied()
         && until <= now
     {
-        let why = "nobody approved it in time";
+        let why = "it was not approved in time";
         finish::end_queued(tables, state, id, Outcome::Canceled, why, now)?;
     }
     Ok(())
@@ -51,7 +51,7 @@ fn answer(
     state.approvals.remove(&(approval.until, id));
     approval.by = Some(who.to_owned());
     approval.at = Some(now);
-    // What was approved is what was shown: no further host may join.
+    // The approval covers only the hosts that were shown: no further hosts may join.
     queued.run.ready_at = queued.run.ready_at.min(now);
     state.dirty.insert(id);
     state.moved.push(id);
@@ -60,7 +60,7 @@ fn answer(
 }
 
 impl Store {
-    /// Consents to a run that waits for it, or ends it.
+    /// Approves a run that waits for approval, or rejects and ends it.
     ///
     /// *Errors*: [`StoreError::NoApprovalWanted`], [`StoreError::NoSuchRun`].
     pub async fn answer_approval(

@@ -1,4 +1,4 @@
-//! Who changed what: an entry for each request that changes something, made before it acts and ended after it has.
+//! The audit log: an entry for each request that changes something, written before the request and completed after it.
 
 use chrono::{DateTime, Utc};
 use redb::{ReadableTable as _, ReadableTableMetadata as _};
@@ -8,44 +8,45 @@ use crate::model::identity::AuthMethod;
 use crate::store::disk::tables::{AUDIT, Tables, encode, meta_number, open_for_reading};
 use crate::store::{Store, StoreError};
 
-/// How many entries of one caller are kept at most, whatever their age. Those of others do not count.
+/// The maximum number of entries of one caller, regardless of their age. Entries of other callers do not count.
 const OF_ONE: u64 = 100_000;
 
-/// How many entries one transaction deletes at most.
+/// The maximum number of entries deleted by one transaction.
 const SLICE: usize = 1_000;
 
-/// What a request did, as far as its path does not say it.
+/// The action of a request, as far as its path does not show it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct AuditAction {
-    /// In words: which roles on which hosts, for instance.
+    /// A summary, for example the roles and hosts.
     pub summary: Option<String>,
-    /// How the binding or schedule was typed before; `None` where there was none.
+    /// The previous text of the binding or schedule; `None` if there was none.
     pub before: Option<String>,
-    /// How it is typed since; `None` where there is none.
+    /// The new text of the binding or schedule; `None` if it was removed.
     pub after: Option<String>,
 }
 
-/// One request that was to change something.
+/// The entry of a request that changes something.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditEntry {
-    /// Its number; they grow.
+    /// The number of the entry; numbers increase.
     #[serde(default)]
     pub id: u64,
-    /// When it was taken.
+    /// The time of the request.
     pub at: DateTime<Utc>,
-    /// The user, the token or the certificate; `None` where nobody had to say who he is.
+    /// The user, the token or the certificate; `None` if no authentication is required.
     pub who: Option<String>,
-    /// How that was known.
+    /// The method of authentication.
     pub proof: AuthMethod,
-    /// From which address and port it came.
+    /// The address and port of the client.
     pub address: String,
-    /// Its method.
+    /// The HTTP method.
     pub method: String,
-    /// Its path, without what stands behind a `?`.
+    /// The path without the query.
     pub path: String,
-    /// The status of its answer; `None` while it is under way, and for ever where promansible ended meanwhile.
+    /// The status code of the response; `None` while the request is in progress, and permanently if promansible ended
+    /// in the meantime.
     pub status: Option<u16>,
-    /// What it did.
+    /// The action of the request.
     #[serde(flatten)]
     pub deed: AuditAction,
 }
@@ -53,7 +54,6 @@ pub struct AuditEntry {
 /// A page of entries, newest first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AuditPage {
-    /// The entries.
     pub entries: Vec<AuditEntry>,
     /// Where the next page begins.
     pub next: Option<u64>,
@@ -80,7 +80,7 @@ fn index(tables: &mut Tables<'_>, caller: &str, id: u64) -> Result<(), StoreErro
     Ok(())
 }
 
-/// Enters in the index what an older promansible wrote.
+/// Adds the entries of an older promansible to the index.
 pub(crate) fn index_once(tables: &mut Tables<'_>) -> Result<(), StoreError> {
     if !tables.audit_by_caller.is_empty()? || tables.audit.is_empty()? {
         return Ok(());
@@ -101,8 +101,8 @@ pub(crate) fn index_once(tables: &mut Tables<'_>) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Deletes what is older than this, and the oldest entries of a caller who has too many. Yields whether there is more to
-/// delete.
+/// Deletes entries older than `oldest`, and the oldest entries of callers with too many. Returns whether there is more
+/// to delete.
 pub(crate) fn retain(tables: &mut Tables<'_>, oldest: DateTime<Utc>) -> Result<bool, StoreError> {
     retain_most(tables, oldest, OF_ONE)
 }
@@ -112,7 +112,7 @@ fn retain_most(
     oldest: DateTime<Utc>,
     most: u64,
 ) -> Result<bool, StoreError> {
-    let mut doomed = Vec::new();
+    let mut expired = Vec::new();
     for row in tables.audit.iter()? {
         let (key, value) = row?;
         let unreadable = &tables.unreadable;
@@ -120,22 +120,22 @@ fn retain_most(
         let Some(entry): Option<AuditEntry> = entry else {
             continue;
         };
-        if entry.at >= oldest || doomed.len() == SLICE {
+        if entry.at >= oldest || expired.len() == SLICE {
             break;
         }
-        doomed.push((key.value(), entry.who.unwrap_or_default()));
+        expired.push((key.value(), entry.who.unwrap_or_default()));
     }
-    for (id, caller) in &doomed {
+    for (id, caller) in &expired {
         tables.audit.remove(id)?;
         let first = rows_of(tables, caller)?.map(|rows| rows.first);
-        // The oldest of all is the oldest of its caller too.
+        // The oldest entry is also the oldest of its caller.
         if let Some((number, found)) = first
             && found == *id
         {
             tables.audit_by_caller.remove((caller.as_str(), number))?;
         }
     }
-    let mut left = SLICE - doomed.len();
+    let mut left = SLICE - expired.len();
     for caller in callers(tables)? {
         let Some(CallerRows {
             first: (first, _),
@@ -159,9 +159,9 @@ fn retain_most(
 
 /// The entries of one caller in the index.
 struct CallerRows {
-    /// The number of the first among the caller's entries, and its number in the list.
+    /// The number of the caller's first entry, and its number in [`AUDIT`].
     first: (u64, u64),
-    /// The number of the last among the caller's entries.
+    /// The number of the caller's last entry.
     last: u64,
 }
 
@@ -178,7 +178,7 @@ fn rows_of(tables: &Tables<'_>, caller: &str) -> Result<Option<CallerRows>, Stor
     Ok(Some(CallerRows { first, last }))
 }
 
-/// Everyone who has entries. They are few: users, tokens and certificates.
+/// Returns all callers with entries. They are few: users, tokens and certificates.
 fn callers(tables: &Tables<'_>) -> Result<Vec<String>, StoreError> {
     let mut callers = Vec::new();
     let mut from = (String::new(), 0);
@@ -194,14 +194,14 @@ fn callers(tables: &Tables<'_>) -> Result<Vec<String>, StoreError> {
 }
 
 impl Store {
-    /// Enters a request before it acts, and yields the entry's number. What is in `id` does not count.
+    /// Adds the entry of a request before it acts, and returns the number of the entry. The given `id` is ignored.
     ///
     /// *Durability*: `Ok` is on disk.
     pub async fn audit(&self, entry: AuditEntry) -> Result<u64, StoreError> {
         self.write(move |tables, _| put(tables, &entry)).await
     }
 
-    /// Enters what became of it.
+    /// Completes an entry with the result of its request.
     pub async fn audited(&self, id: u64, status: u16, deed: AuditAction) -> Result<(), StoreError> {
         self.write(move |tables, _| {
             let found = tables.audit.get(id)?;
@@ -218,7 +218,7 @@ impl Store {
         .await
     }
 
-    /// The entries before this number, newest first.
+    /// Returns the entries before this number, newest first.
     pub async fn audit_page(
         &self,
         before: Option<u64>,
@@ -305,7 +305,7 @@ mod tests {
         let of = |who: Option<&str>| left.iter().filter(|row| row.1.as_deref() == who).count();
         assert_eq!((of(Some("alice")), of(None), of(Some("loud"))), (2, 1, 10));
         assert_eq!(left[2].0, 2993, "the last ten of them");
-        // By age, whoever's they are; the index goes on.
+        // By age, for all callers; the numbers in the index continue.
         let later = DateTime::from_timestamp(3000, 0).unwrap();
         change(&|tables| assert!(!retain_most(tables, later, 10).unwrap()));
         assert_eq!(kept(&database).len(), 4);

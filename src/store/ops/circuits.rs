@@ -1,4 +1,4 @@
-//! Roles that fail too often in a row: counted when runs end.
+//! The circuits of roles: counts failures when runs end.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,10 +12,10 @@ use crate::store::StoreError;
 use crate::store::disk::tables::{EVENTS, Tables};
 use crate::store::ops::guard_subjects::about_of;
 use crate::store::ops::guards;
-use crate::store::ops::mark_due::look_again;
+use crate::store::ops::mark_due::schedule_scan;
 use crate::store::ops::state::WriterState;
 
-/// Notes what a run that ended says of its roles: those that failed too often in a row are run no more.
+/// Counts the results of an ended run for its roles. Roles that failed too often in a row are suspended.
 pub(crate) fn count_failures(
     tables: &mut Tables<'_>,
     state: &mut WriterState,
@@ -52,7 +52,7 @@ pub(crate) fn count_failures(
             Outcome::Failed | Outcome::Unreachable | Outcome::Timeout => true,
             Outcome::Canceled | Outcome::Interrupted => continue,
         };
-        // The roles before the one that failed ended well, and those after it were not reached.
+        // The roles before the failed one succeeded, and those after it were not reached.
         let at = failing.get(host);
         for role in &run.work.roles {
             if bad && at.is_none_or(|at| at == role) {
@@ -62,30 +62,30 @@ pub(crate) fn count_failures(
             helped.insert(role);
         }
     }
-    // Of one run, in which no host comes before another, the failures are what counts.
+    // The hosts of one run have no order, so its failures take precedence over its successes.
     for role in helped {
-        succeeded(tables, state, role, now)?;
+        record_success(tables, state, role, now)?;
     }
-    // Routine roles fail when they find something: that is what they are for.
+    // Routine roles fail when they find a problem: that is their purpose.
     let circuit = circuit.filter(|circuit| circuit.failures > 0 && run.binding.is_some());
     let Some(circuit) = circuit else {
         return Ok(());
     };
-    // On the controller it fails for the hosts that it is about.
+    // On the controller, a role fails for the hosts that it is about.
     let still = tables.still_about(run.id)?;
     let about = about_of(tables, run, still.keys())?;
     for (role, host) in failed {
         if about.is_empty() {
-            fails(tables, state, &circuit, (role, host), now)?;
+            record_failure(tables, state, &circuit, (role, host), now)?;
         }
         for host in about.values() {
-            fails(tables, state, &circuit, (role, host), now)?;
+            record_failure(tables, state, &circuit, (role, host), now)?;
         }
     }
     Ok(())
 }
 
-fn fails(
+fn record_failure(
     tables: &mut Tables<'_>,
     state: &mut WriterState,
     circuit: &Circuit,
@@ -97,17 +97,17 @@ fn fails(
     if opened {
         state.scan = None;
         let why = format!(
-            "it failed on {} different hosts in a row, and is tried again on one after {}",
+            "it failed on {} different hosts in a row and is suspended; it will be tested on one host after {}",
             circuit.failures,
             crate::util::units::format_duration(circuit.retry_after)
         );
         let what = HoldTarget::Role(role.to_owned());
-        guards::tell_held(tables, state, what, Skip::CircuitOpen.as_str(), why, now)?;
+        guards::notify_held(tables, state, what, Skip::CircuitOpen.as_str(), why, now)?;
     }
     Ok(())
 }
 
-fn succeeded(
+fn record_success(
     tables: &mut Tables<'_>,
     state: &mut WriterState,
     role: &str,
@@ -118,12 +118,12 @@ fn succeeded(
         guards::keep_streak(tables, state, role)?;
     }
     if open {
-        look_again(tables, state, Skip::CircuitOpen, now)?;
+        schedule_scan(tables, state, Skip::CircuitOpen, now)?;
     }
     Ok(())
 }
 
-/// Host → the role in which it failed, as far as the events tell.
+/// Returns host → failed role, as far as it is in the events.
 fn failing_roles(tables: &Tables<'_>, run: &Run) -> Result<BTreeMap<String, String>, StoreError> {
     let mut failing = BTreeMap::new();
     if run.work.roles.len() < 2 || run.outcome == Some(Outcome::Successful) {

@@ -1,4 +1,4 @@
-//! What is looked at again without a notification: verdicts, next steps, and what a guard refused for a time.
+//! Decides episodes again without a notification: verdicts, next steps, and temporary refusals by guards.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::model::alert::{EpisodeKey, Status};
 use crate::model::guards::after;
 use crate::model::inventory::Inventory;
 use crate::model::run::Skip;
-use crate::model::verdict::Heard;
+use crate::model::verdict::AlertObservation;
 use crate::plan::{self, Choice, Decision};
 use crate::store::disk::tables::{DUE, EPISODES, Tables, key_of, open_for_reading};
 use crate::store::ops::admit::{refuse_overflow, resolve};
@@ -22,33 +22,32 @@ use crate::store::ops::state::WriterState;
 use crate::store::ops::verdicts;
 use crate::store::{Episode, Store, StoreError};
 
-/// How soon to try again where the queue is full.
+/// How soon to retry if the queue is full.
 const QUEUE_FULL: std::time::Duration = std::time::Duration::from_mins(1);
 
-/// What is due.
+/// The episodes that are due.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Due {
-    /// The episodes, the longest due first.
+pub struct DueEpisodes {
+    /// The episodes, in the order of their due times.
     pub episodes: Vec<DueEpisode>,
-    /// When the next one will be, if none is now.
+    /// When the next episode is due.
     pub next: Option<DateTime<Utc>>,
 }
 
 /// An episode that is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DueEpisode {
-    /// The episode.
     pub key: EpisodeKey,
-    /// Since when it is due.
+    /// The due time.
     pub since: DateTime<Utc>,
-    /// When it was last heard of.
+    /// The time of the last notification.
     pub last_seen: DateTime<Utc>,
 }
 
 fn follow_up(
     tables: &mut Tables<'_>,
     state: &mut WriterState,
-    heard: &[(EpisodeKey, Heard)],
+    heard: &[(EpisodeKey, AlertObservation)],
     config: &Config,
     inventory: &Inventory,
     now: DateTime<Utc>,
@@ -60,7 +59,7 @@ fn follow_up(
         let Some(value) = tables.episode(key)? else {
             continue;
         };
-        // A clock that was set back makes it due later.
+        // After the clock was set back, the episode is due later.
         if value.due_at.is_none_or(|due| due > now) {
             continue;
         }
@@ -69,7 +68,7 @@ fn follow_up(
             value,
             changed: true,
         };
-        look(
+        decide_again(
             tables,
             state,
             &mut intake,
@@ -87,12 +86,12 @@ fn follow_up(
 }
 
 #[allow(clippy::too_many_arguments)] // all that a decision needs
-fn look(
+fn decide_again(
     tables: &mut Tables<'_>,
     state: &mut WriterState,
     intake: &mut Intake<'_>,
     key: &EpisodeKey,
-    heard: Heard,
+    heard: AlertObservation,
     episode: &mut EpisodeUpdate,
     (config, inventory): (&Config, &Inventory),
     now: DateTime<Utc>,
@@ -103,7 +102,7 @@ fn look(
     if episode.value.status != Status::Firing {
         return Ok(());
     }
-    if heard == Heard::Resolved {
+    if heard == AlertObservation::Resolved {
         verdicts::judge(tables, state, key, &mut episode.value, heard, now)?;
         let left = resolve(tables, state, key, &mut episode.value, now, now)?;
         OnResolved::new(config, now).take(tables, state, key, &mut episode.value)?;
@@ -112,7 +111,7 @@ fn look(
         }
         return Ok(());
     }
-    if heard == Heard::Firing {
+    if heard == AlertObservation::Firing {
         episode.value.last_seen = now;
     }
     verdicts::judge(tables, state, key, &mut episode.value, heard, now)?;
@@ -122,7 +121,7 @@ fn look(
     let full = refuse_overflow(state, config, std::slice::from_ref(&decisions), now).is_err();
     for decision in decisions {
         let decision = if full {
-            postponed(decision, now)
+            postpone(decision, now)
         } else {
             decision
         };
@@ -137,7 +136,7 @@ fn look(
     Ok(())
 }
 
-fn postponed(decision: Decision, now: DateTime<Utc>) -> Decision {
+fn postpone(decision: Decision, now: DateTime<Utc>) -> Decision {
     match decision.choice {
         Choice::Run { .. } => Decision {
             choice: Choice::Skip {
@@ -152,10 +151,10 @@ fn postponed(decision: Decision, now: DateTime<Utc>) -> Decision {
 }
 
 impl Store {
-    /// What is to be looked at now, at most so many.
-    pub async fn due(&self, now: DateTime<Utc>, most: usize) -> Result<Due, StoreError> {
+    /// Returns the episodes that are due now, at most `most`.
+    pub async fn due(&self, now: DateTime<Utc>, most: usize) -> Result<DueEpisodes, StoreError> {
         self.read(move |txn| {
-            let mut due = Due::default();
+            let mut due = DueEpisodes::default();
             let tables = (
                 open_for_reading(txn, DUE)?,
                 open_for_reading(txn, EPISODES)?,
@@ -189,13 +188,12 @@ impl Store {
         .await
     }
 
-    /// Looks again at episodes that are due, with what was heard of each: verdicts fall, next steps and what was refused for
-    /// a time are decided.
+    /// Decides due episodes again, with the observed state of each: verdicts, next steps and temporary refusals.
     ///
-    /// *Durability*: `Ok` is on disk. *Cancel safety*: done twice, the second time finds nothing due.
+    /// *Durability*: `Ok` is on disk. *Cancel safety*: a second call finds nothing due.
     pub async fn follow_up(
         &self,
-        heard: Vec<(EpisodeKey, Heard)>,
+        heard: Vec<(EpisodeKey, AlertObservation)>,
         config: Arc<Config>,
         inventory: Arc<Inventory>,
         now: DateTime<Utc>,

@@ -1,4 +1,4 @@
-//! An episode in a transaction: what is known of it before a decision, and what a decision makes of it.
+//! An episode in a transaction: its history before a decision, and the changes by a decision.
 
 use chrono::{DateTime, Utc};
 
@@ -6,28 +6,30 @@ use crate::model::run::{RunId, Skip};
 use crate::plan::{Choice, Decision, EpisodeHistory};
 use crate::store::disk::records::{DecisionRecord, Episode};
 
-/// An episode, and whether it is to be written.
+/// An episode, and whether it must be written.
 pub(crate) struct EpisodeUpdate {
     pub(crate) value: Episode,
     pub(crate) changed: bool,
 }
 
-/// What is known of an episode before a decision, if it was last heard then that it fires.
+/// Returns the episode's history, assuming it was last reported firing at `heard`.
 pub(crate) fn past_of(
     episode: &Episode,
     heard: DateTime<Utc>,
     now: DateTime<Utc>,
 ) -> EpisodeHistory {
     let decisions = episode.decisions.iter();
-    let under = decisions.filter_map(|(binding, d)| Some((binding.clone(), d.under(heard, now)?)));
+    let progress =
+        decisions.filter_map(|(binding, d)| Some((binding.clone(), d.under(heard, now)?)));
     EpisodeHistory {
         resolved_at: episode.resolved_at,
-        under: under.collect(),
+        progress: progress.collect(),
     }
 }
 
 impl EpisodeUpdate {
-    /// Notes a decision, and says whether it is news. What has its run keeps it: a later `duplicate` or `resolved` is none.
+    /// Records a decision, and returns whether it changed anything. An episode keeps its run: a later `duplicate` or
+    /// `resolved` changes nothing.
     pub(crate) fn record(
         &mut self,
         binding: &str,
@@ -54,10 +56,10 @@ impl EpisodeUpdate {
             } => return false,
             Choice::Skip { reason, why, until } => (*reason, why, *until),
         };
-        // A time that is still to come may stay: what is new of it is not worth a write each time.
+        // A time in the future may stay: small changes of it are not worth a write.
         let stays = |old: &DecisionRecord| old.until.is_some_and(|at| at > now) || until.is_none();
         match decisions.get_mut(binding) {
-            // How far it has come stays known.
+            // The progress is kept.
             Some(old) if old.under(now, now).is_some() => {
                 if old.refused == Some(reason) && stays(old) {
                     return false;

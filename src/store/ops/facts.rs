@@ -1,4 +1,4 @@
-//! Facts: the latest of each host, and what changed when.
+//! Facts: the latest of each host, and their changes.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -21,31 +21,28 @@ use crate::store::disk::unreadable::{BadRow, Unreadable};
 use crate::store::ops::state::WriterState;
 use crate::store::{Store, StoreError};
 
-/// So many changes of a host are kept.
+/// The maximum number of stored changes per host.
 const CHANGES: usize = 100;
 
-/// What changed at one time.
+/// The changes at one time.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ChangedAt {
-    /// When the new facts were gathered.
+    /// The gathering time of the new facts.
     pub at: DateTime<Utc>,
-    /// What was different then.
     #[serde(flatten)]
     pub changes: Changes,
 }
 
-/// Whose facts there are.
+/// The metadata of a host's facts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FactsOf {
-    /// The host.
     pub host: String,
-    /// When they were gathered.
     pub gathered_at: DateTime<Utc>,
-    /// Whether they came straight from the host.
+    /// Whether the facts came directly from the host.
     pub live: bool,
 }
 
-/// Keeps facts in the place of what was there. Of a part of them (a subset that is not `all`) what it does not hold stays.
+/// Replaces stored facts. If only a subset was gathered, facts outside of it are kept.
 pub(crate) fn keep(
     tables: &mut Tables<'_>,
     state: &mut WriterState,
@@ -58,7 +55,7 @@ pub(crate) fn keep(
         };
         let mut merged = new.clone();
         if let Some(old) = old {
-            // Facts that were gathered earlier, as an import may bring them, tell nothing new.
+            // Older facts, for example from an import, are ignored.
             if old.gathered_at > new.gathered_at {
                 continue;
             }
@@ -99,8 +96,8 @@ fn remember(tables: &mut Tables<'_>, new: &HostFacts, changed: &Changes) -> Resu
     Ok(())
 }
 
-/// Whether all was asked for, so that what is not there is not there any more. Before ansible 2.5 it said so with all
-/// names of subsets.
+/// Returns whether all facts were gathered, so that missing facts do not exist any more. Ansible before 2.5 listed all
+/// subsets instead of `all`.
 fn is_whole(facts: &Map<String, Value>) -> bool {
     let Some(Value::Array(subsets)) = Facts::new(facts).get("gather_subset") else {
         return false;
@@ -113,26 +110,26 @@ fn is_whole(facts: &Map<String, Value>) -> bool {
     !parts && (has("all") || (has("hardware") && has("network") && has("virtual")))
 }
 
-/// The facts of a host, if there are any.
+/// Returns the facts of a host, if there are any.
 pub(crate) fn of(tables: &Tables<'_>, host: &str) -> Result<Option<HostFacts>, StoreError> {
     let value = tables.facts.get(host)?;
     Ok(value.and_then(|value| unpack_or_note(&tables.unreadable, host, value.value())))
 }
 
-/// Forgets hosts that are not among these; the controller always is.
+/// Deletes the facts of all hosts except these and the controller.
 pub(crate) fn forget_hosts_but(
     tables: &mut Tables<'_>,
     state: &mut WriterState,
     known: &BTreeSet<String>,
 ) -> Result<(), StoreError> {
-    let mut gone = Vec::new();
+    let mut departed = Vec::new();
     for row in tables.facts.iter()? {
         let host = row?.0.value().to_owned();
         if host != CONTROLLER && !known.contains(&host) {
-            gone.push(host);
+            departed.push(host);
         }
     }
-    for host in gone {
+    for host in departed {
         tables.facts.remove(host.as_str())?;
         let all = (host.as_str(), i64::MIN)..=(host.as_str(), i64::MAX);
         tables.fact_changes.retain_in(all, |_, _| false)?;
@@ -141,7 +138,7 @@ pub(crate) fn forget_hosts_but(
     Ok(())
 }
 
-/// Eight bytes of microseconds since 1970, one that says whether they are live, and the deflated JSON.
+/// Encodes facts: eight bytes of microseconds since 1970, one byte for `live`, and the deflated JSON.
 fn pack(facts: &HostFacts) -> Vec<u8> {
     let mut bytes = facts.gathered_at.timestamp_micros().to_le_bytes().to_vec();
     bytes.push(facts.live.into());
@@ -155,7 +152,7 @@ fn pack(facts: &HostFacts) -> Vec<u8> {
 const HEAD: usize = 9;
 
 fn head(host: &str, bytes: &[u8]) -> Result<FactsOf, StoreError> {
-    let corrupt = || StoreError::Corrupt(format!("the facts of {host} have no beginning"));
+    let corrupt = || StoreError::Corrupt(format!("the facts of {host} are truncated"));
     let (micros, rest) = bytes.split_first_chunk::<8>().ok_or_else(corrupt)?;
     let at = DateTime::from_timestamp_micros(i64::from_le_bytes(*micros)).ok_or_else(corrupt)?;
     let live = *rest.first().ok_or_else(corrupt)? != 0;
@@ -166,7 +163,7 @@ fn head(host: &str, bytes: &[u8]) -> Result<FactsOf, StoreError> {
     })
 }
 
-/// The JSON of facts, as it was kept.
+/// Returns the stored JSON of facts.
 fn inflate(host: &str, bytes: &[u8]) -> Result<String, StoreError> {
     let mut json = String::with_capacity(bytes.len() * 6);
     let read = DeflateDecoder::new(&bytes[HEAD..]).read_to_string(&mut json);
@@ -190,23 +187,23 @@ fn unpack(host: &str, bytes: &[u8]) -> Result<HostFacts, StoreError> {
     })
 }
 
-/// The same, and `None` of a row that cannot be unpacked, which is noted.
+/// Like [`unpack`]; a row that cannot be unpacked is recorded, and the result is `None`.
 fn unpack_or_note(unreadable: &Unreadable, host: &str, bytes: &[u8]) -> Option<HostFacts> {
     let note = |e: StoreError| unreadable.note(FACTS, &host, bytes, &e.to_string());
     unpack(host, bytes).map_err(note).ok()
 }
 
 impl Store {
-    /// Keeps what was found of hosts, and what is different from the last time. Facts older than those that are there
-    /// are passed over.
+    /// Stores gathered facts, and their differences from the last gathering. Facts older than the stored ones are
+    /// ignored.
     ///
-    /// *Durability*: `Ok` is on disk, for all of them.
+    /// *Durability*: `Ok` is on disk, for all hosts.
     pub async fn keep_facts(&self, gathered: Vec<HostFacts>) -> Result<(), StoreError> {
         self.write(move |tables, state| keep(tables, state, &gathered))
             .await
     }
 
-    /// The facts of a host, if there are any.
+    /// Returns the facts of a host, if there are any.
     pub async fn facts_of(&self, host: String) -> Result<Option<HostFacts>, StoreError> {
         self.read(move |txn| {
             let Some(table) = open_for_reading(txn, FACTS)? else {
@@ -218,7 +215,7 @@ impl Store {
         .await
     }
 
-    /// The same as JSON, without a look into it.
+    /// Returns the facts of a host as JSON, without parsing it.
     pub async fn facts_json(&self, host: String) -> Result<Option<(FactsOf, String)>, StoreError> {
         self.read(move |txn| {
             let Some(table) = open_for_reading(txn, FACTS)? else {
@@ -238,7 +235,7 @@ impl Store {
         .await
     }
 
-    /// Whose facts there are, by name.
+    /// Returns the metadata of all stored facts, by host.
     pub async fn facts_list(&self) -> Result<Vec<FactsOf>, StoreError> {
         self.read(move |txn| {
             let Some(table) = open_for_reading(txn, FACTS)? else {
@@ -258,7 +255,7 @@ impl Store {
         .await
     }
 
-    /// What changed on a host, the latest first.
+    /// Returns the changes on a host, newest first.
     pub async fn fact_changes(&self, host: String) -> Result<Vec<ChangedAt>, StoreError> {
         self.read(move |txn| {
             let Some(table) = open_for_reading(txn, FACT_CHANGES)? else {
@@ -287,7 +284,7 @@ impl Store {
     }
 }
 
-/// Calls back with the facts of every host. Yields the rows that cannot be read.
+/// Calls back with the facts of every host. Returns the rows that cannot be read.
 pub(crate) fn each(
     database: &Database,
     take: &(dyn Fn(HostFacts) + Sync),
@@ -297,7 +294,8 @@ pub(crate) fn each(
     Ok(snapshot.unreadable.take())
 }
 
-/// Uses all cores: to read all facts is most of a start with a large fleet.
+/// Calls back with the facts of every host, using several cores: reading them is most of the start time with a large
+/// fleet.
 pub(crate) fn each_in(txn: &Snapshot, take: &(dyn Fn(HostFacts) + Sync)) -> Result<(), StoreError> {
     let Some(table) = open_for_reading(txn, FACTS)? else {
         return Ok(());
@@ -322,9 +320,9 @@ pub(crate) fn each_in(txn: &Snapshot, take: &(dyn Fn(HostFacts) + Sync)) -> Resu
         let workers: Vec<_> = (0..cores.min(MOST_CORES))
             .map(|_| scope.spawn(work))
             .collect();
-        let fed = table.iter()?.try_for_each(|row| {
+        let sent_all = table.iter()?.try_for_each(|row| {
             let (host, value) = row?;
-            // It cannot fail while the receiver is there.
+            // It cannot fail while the receiver exists.
             let _ = sender.send((host.value().to_owned(), value.value().to_vec()));
             Ok(())
         });
@@ -333,11 +331,11 @@ pub(crate) fn each_in(txn: &Snapshot, take: &(dyn Fn(HostFacts) + Sync)) -> Resu
             let panicked = || StoreError::Corrupt("facts could not be read".to_owned());
             worker.join().map_err(|_| panicked())
         });
-        worked.collect::<Result<(), StoreError>>().and(fed)
+        worked.collect::<Result<(), StoreError>>().and(sent_all)
     })
 }
 
-/// How many hosts' facts wait for a core.
+/// The number of hosts whose facts may wait for a core.
 const WAITING: usize = 64;
 
 const MOST_CORES: usize = 8;

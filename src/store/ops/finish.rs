@@ -1,4 +1,4 @@
-//! Ending a run, and queueing it again where that was asked for.
+//! Ends runs, and queues them again if configured.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -58,7 +58,7 @@ pub(crate) fn end_queued(
     Ok(())
 }
 
-/// Ends a run that was under way when promansible itself ended.
+/// Ends a run that was in progress when promansible itself ended.
 pub(crate) fn interrupt(
     tables: &mut Tables<'_>,
     state: &mut WriterState,
@@ -69,7 +69,7 @@ pub(crate) fn interrupt(
     let ended = Ended {
         outcome: Outcome::Interrupted,
         results: every_host(&running.run, Outcome::Interrupted),
-        message: Some("promansible ended while it was under way".to_owned()),
+        message: Some("promansible ended during this run".to_owned()),
         findings: Vec::new(),
     };
     finish(tables, state, id, &ended, now)?;
@@ -107,10 +107,10 @@ fn end(
     state.touched.insert(run.id);
     state.moved.push(run.id);
     state.queue_changed = true;
-    // A run in check mode changed nothing, so it is no success of the role, and what it found may be half of the truth.
+    // A run in check mode changed nothing, so it is no success of the role, and its findings may be incomplete.
     if !run.work.check {
-        remember_successes(tables, &run, now)?;
-        remember_findings(tables, state, &run, &ended.findings)?;
+        store_successes(tables, &run, now)?;
+        store_findings(tables, state, &run, &ended.findings)?;
     }
     if run.outcome == Some(Outcome::Interrupted) && run.work.rerun_on_interrupt {
         rerun(tables, state, &run, now)?;
@@ -124,7 +124,7 @@ fn end(
     Ok(run)
 }
 
-fn remember_successes(
+fn store_successes(
     tables: &mut Tables<'_>,
     run: &Run,
     now: DateTime<Utc>,
@@ -140,7 +140,7 @@ fn remember_successes(
     Ok(())
 }
 
-fn remember_findings(
+fn store_findings(
     tables: &mut Tables<'_>,
     state: &mut WriterState,
     run: &Run,
@@ -164,26 +164,26 @@ fn remember_findings(
     Ok(())
 }
 
-/// Forgets the successes and the findings on hosts that are not among these. The controller always is.
+/// Deletes the successes, findings and facts of all hosts except these and the controller.
 pub(crate) fn forget_hosts_but(
     tables: &mut Tables<'_>,
     state: &mut WriterState,
     known: &BTreeSet<String>,
 ) -> Result<(), StoreError> {
     facts::forget_hosts_but(tables, state, known)?;
-    let mut gone = BTreeSet::new();
-    let mut look = |(role, host): (&str, &str)| {
+    let mut departed = BTreeSet::new();
+    let mut collect = |(role, host): (&str, &str)| {
         if host != CONTROLLER && !known.contains(host) {
-            gone.insert((role.to_owned(), host.to_owned()));
+            departed.insert((role.to_owned(), host.to_owned()));
         }
     };
     for row in tables.last_success.iter()? {
-        look(row?.0.value());
+        collect(row?.0.value());
     }
     for row in tables.findings.iter()? {
-        look(row?.0.value());
+        collect(row?.0.value());
     }
-    for (role, host) in gone {
+    for (role, host) in departed {
         let key = (role.as_str(), host.as_str());
         tables.last_success.remove(key)?;
         tables.findings.remove(key)?;
@@ -192,7 +192,7 @@ pub(crate) fn forget_hosts_but(
     Ok(())
 }
 
-/// Queues the same work for the same episodes once more. The episodes now belong to the new run.
+/// Queues the same work for the same episodes again. The episodes now belong to the new run.
 fn rerun(
     tables: &mut Tables<'_>,
     state: &mut WriterState,
@@ -204,7 +204,7 @@ fn rerun(
         if of_run.left_out {
             continue;
         }
-        // What has resolved meanwhile needs no second try.
+        // Episodes that resolved in the meantime need no second run.
         match tables.episode(&key)? {
             Some(episode) if (episode.status == Status::Firing) != old.on_resolved => {
                 again.push((key, episode, of_run));

@@ -1,4 +1,4 @@
-//! What the inventory means for the store: which names are one machine, whose hosts are in doubt, and which have left.
+//! The inventory's data for the store: hosts on the same machine, hosts in doubt, and hosts that left.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,20 +16,20 @@ use crate::store::ops::state::WriterState;
 use crate::store::ops::{facts, finish};
 use crate::store::{Store, StoreError};
 
-/// Since when hosts are missing of which something is kept: host → milliseconds since 1970.
+/// The name in `meta` of the missing hosts with stored data: host → missing since, in milliseconds since 1970.
 const DEPARTED: &str = "departed_hosts";
 
-/// What the inventory says of the hosts that runs are for.
+/// The inventory's data about the hosts of runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Fleet {
-    /// Which names are one machine: two runs never meet there.
+    /// The hosts that share a machine: two runs never overlap there.
     pub machines: Machines,
-    /// Hosts that are missing from the inventory, and it is not believed yet that they left: their runs wait.
+    /// Hosts that are missing from the inventory while the loss is not believed yet: their runs wait.
     pub in_doubt: BTreeSet<String>,
 }
 
 impl Fleet {
-    /// The machines that a run touches.
+    /// Returns the machines of a run's hosts.
     pub(crate) fn machines_of<'a>(&'a self, run: &'a Run) -> impl Iterator<Item = &'a str> {
         run.hosts.iter().map(|host| self.machines.of(host))
     }
@@ -39,18 +39,18 @@ impl Fleet {
     }
 }
 
-/// Which hosts there are, and how long something is kept of those that left.
+/// The current hosts, and how long data of departed hosts is kept.
 #[derive(Debug, Clone)]
 pub struct DepartedHosts {
-    /// The hosts of the inventory. The controller always is one.
+    /// The hosts of the inventory. The controller is always included.
     pub known: BTreeSet<String>,
-    /// Hosts that a person removed: nothing is kept of them.
+    /// Hosts that a person removed: their data is deleted immediately.
     pub removed: BTreeSet<String>,
-    /// How long facts, findings and successes of the others are kept.
+    /// How long facts, findings and successes of other departed hosts are kept.
     pub keep: Duration,
 }
 
-/// Takes hosts that left off the metrics, and forgets them when their time has come.
+/// Removes departed hosts from the metrics, and deletes their data after the retention.
 fn forget(
     tables: &mut Tables<'_>,
     state: &mut WriterState,
@@ -61,7 +61,7 @@ fn forget(
     let now_millis = now.timestamp_millis();
     let mut since = BTreeMap::new();
     for host in missing(tables, &departed.known)? {
-        // A clock that was set back must not keep them for longer.
+        // A clock that was set back must not extend the retention.
         let at = before
             .get(&host)
             .map_or(now_millis, |at| (*at).min(now_millis));
@@ -76,10 +76,10 @@ fn forget(
     if !since.is_empty() {
         hide(tables, state, &since)?;
     }
-    let back = before.keys().filter(|host| departed.known.contains(*host));
-    let back: BTreeSet<&String> = back.collect();
-    if !back.is_empty() {
-        show(tables, state, &back)?;
+    let returned = before.keys().filter(|host| departed.known.contains(*host));
+    let returned: BTreeSet<&String> = returned.collect();
+    if !returned.is_empty() {
+        show(tables, state, &returned)?;
     }
     if since != before {
         tables.meta.insert(DEPARTED, encode(&since).as_slice())?;
@@ -89,59 +89,59 @@ fn forget(
 
 fn departed_since(tables: &Tables<'_>) -> Result<BTreeMap<String, i64>, StoreError> {
     let value = tables.meta.get(DEPARTED)?;
-    // Where it cannot be read they count as missing since now.
+    // If it cannot be read, the hosts count as missing since now.
     let since = value.and_then(|value| serde_json::from_slice(value.value()).ok());
     Ok(since.unwrap_or_default())
 }
 
-/// The hosts of which something is kept, and that are not among these.
+/// Returns the hosts with stored data that are not among these.
 fn missing(tables: &Tables<'_>, known: &BTreeSet<String>) -> Result<BTreeSet<String>, StoreError> {
     let mut found = BTreeSet::new();
-    let mut look = |host: &str| {
+    let mut collect = |host: &str| {
         if host != CONTROLLER && !known.contains(host) {
             found.insert(host.to_owned());
         }
     };
     for row in tables.facts.iter()? {
-        look(row?.0.value());
+        collect(row?.0.value());
     }
     for row in tables.last_success.iter()? {
-        look(row?.0.value().1);
+        collect(row?.0.value().1);
     }
     for row in tables.findings.iter()? {
-        look(row?.0.value().1);
+        collect(row?.0.value().1);
     }
     Ok(found)
 }
 
-/// Takes hosts off the metrics, of which everything is kept.
+/// Removes hosts from the metrics and keeps their data.
 fn hide(
     tables: &Tables<'_>,
     state: &mut WriterState,
     hosts: &BTreeMap<String, i64>,
 ) -> Result<(), StoreError> {
-    let mut shown = BTreeSet::new();
-    let mut look = |(role, host): (&str, &str)| {
+    let mut hidden = BTreeSet::new();
+    let mut collect = |(role, host): (&str, &str)| {
         if hosts.contains_key(host) {
-            shown.insert((role.to_owned(), host.to_owned()));
+            hidden.insert((role.to_owned(), host.to_owned()));
         }
     };
     for row in tables.last_success.iter()? {
-        look(row?.0.value());
+        collect(row?.0.value());
     }
     for row in tables.findings.iter()? {
-        look(row?.0.value());
+        collect(row?.0.value());
     }
-    let shown = shown.into_iter();
+    let hidden = hidden.into_iter();
     state
         .happened
-        .extend(shown.map(|(role, host)| MetricEvent::Forgotten { role, host }));
+        .extend(hidden.map(|(role, host)| MetricEvent::Forgotten { role, host }));
     let hosts = hosts.keys().cloned();
     state.happened.extend(hosts.map(MetricEvent::FactsHidden));
     Ok(())
 }
 
-/// Puts what is kept of hosts that came back on the metrics again.
+/// Restores the metrics of hosts that returned.
 fn show(
     tables: &Tables<'_>,
     state: &mut WriterState,
@@ -186,7 +186,7 @@ fn show(
 }
 
 impl Store {
-    /// Takes what the inventory says of the hosts: the next claim goes by it. It is not kept.
+    /// Sets the inventory's data about hosts, for the next claims. It is not stored.
     pub async fn set_fleet(&self, fleet: Arc<Fleet>) -> Result<(), StoreError> {
         self.write(move |_, state| {
             state.fleet = Arc::clone(&fleet);
@@ -196,8 +196,8 @@ impl Store {
         .await
     }
 
-    /// Takes hosts that left the inventory off the metrics; forgets their facts, findings and successes after the time
-    /// for which they are kept, and shows those again that came back before.
+    /// Removes hosts that left the inventory from the metrics, deletes their facts, findings and successes after the
+    /// retention, and restores hosts that returned before.
     pub async fn forget_departed(
         &self,
         departed: DepartedHosts,

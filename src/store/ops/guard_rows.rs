@@ -1,4 +1,4 @@
-//! What the guards remember, as it is read when the file is opened.
+//! Reads the state of the guards when the file is opened.
 
 use chrono::{DateTime, Utc};
 use redb::ReadableTable;
@@ -18,14 +18,14 @@ pub(crate) const STORM: &str = "storm";
 pub(crate) const STREAK: &str = "streak";
 pub(crate) const RELEASED: &str = "released";
 
-/// Who holds what stood in a row that cannot be decoded.
+/// The user shown for a hold whose row cannot be decoded.
 const OURSELVES: &str = "promansible";
 
-/// Why it does.
+/// The reason shown for such a hold.
 const UNREADABLE: &str =
     "its row in the store cannot be read, so it stays held until a person releases it";
 
-/// Reads what is paused, held and open. What cannot be decoded stays held: nothing may start by that.
+/// Reads the pause, holds and circuits. A hold that cannot be decoded stays in force: damage must not start anything.
 pub(crate) fn read_book(
     rows: &impl ReadableTable<(&'static str, &'static str), &'static [u8]>,
     unreadable: &Unreadable,
@@ -54,7 +54,7 @@ pub(crate) fn read_book(
                 book.released.extend(first.map(|first| (name, first)));
             }
             other => {
-                let why = format!("{other:?} is no kind of guard");
+                let why = format!("{other:?} is not a kind of guard");
                 unreadable.note(GUARDS, &key, value, &why);
             }
         }
@@ -87,7 +87,7 @@ fn unknown_storm() -> StormHold {
     }
 }
 
-/// One that is open, and may be tried on one host at once.
+/// An open circuit whose role may be tested on one host immediately.
 fn unknown_streak() -> Streak {
     Streak {
         open: Some(Open {
@@ -99,20 +99,25 @@ fn unknown_streak() -> Streak {
     }
 }
 
-/// Rebuilds the memory of the guards; but for what is queued, which is noted where the queue is read.
+/// Rebuilds the state of the guards, except for queued runs, which are added when the queue is read.
 pub(crate) fn load(tables: &Tables<'_>) -> Result<State, StoreError> {
     let starts = read_starts(&*tables.touches, &tables.unreadable)?;
     let mut state = State::new(read_book(&*tables.guards, &tables.unreadable)?, Vec::new());
-    for of in &starts {
-        for touch in &of.starts {
-            note_recent(&mut state, (&of.binding, touch.run), &of.host, touch.at);
+    for history in &starts {
+        for touch in &history.starts {
+            note_recent(
+                &mut state,
+                (&history.binding, touch.run),
+                &history.host,
+                touch.at,
+            );
         }
     }
     state.touches = starts.into_iter().collect();
     Ok(state)
 }
 
-/// Notes that something is to be run on a host, unless that was before a release.
+/// Records a decision to run on a host, unless it was before a release.
 pub(crate) fn note_recent(
     state: &mut State,
     (binding, run): (&str, RunId),
@@ -127,7 +132,7 @@ pub(crate) fn note_recent(
     }
 }
 
-/// Reads what was started where.
+/// Reads the starts by binding and host.
 fn read_starts(
     rows: &impl ReadableTable<(&'static str, &'static str), &'static [u8]>,
     unreadable: &Unreadable,
@@ -146,7 +151,7 @@ fn read_starts(
     Ok(all)
 }
 
-/// What is paused, held and open in a file that has it.
+/// Reads the pause, holds and circuits from a snapshot.
 pub(crate) fn book_in(txn: &Snapshot) -> Result<Holds, StoreError> {
     match open_for_reading(txn, GUARDS)? {
         Some(table) => read_book(&table, &txn.unreadable),
@@ -154,7 +159,7 @@ pub(crate) fn book_in(txn: &Snapshot) -> Result<Holds, StoreError> {
     }
 }
 
-/// What was started where, in a file that has it; by binding and host.
+/// Reads the starts from a snapshot, by binding and host.
 pub(crate) fn starts_in(txn: &Snapshot) -> Result<Vec<StartHistory>, StoreError> {
     match open_for_reading(txn, TOUCHES)? {
         Some(table) => read_starts(&table, &txn.unreadable),

@@ -1,4 +1,4 @@
-//! By which hosts the limits of a run are counted: its own, or on the controller those that its alerts are about.
+//! The hosts for which the limits of a run count: its own, or on the controller those of its alerts.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use crate::model::run::Run;
 use crate::store::StoreError;
 use crate::store::disk::tables::Tables;
 
-/// Episode → the hosts that its limits are counted by, where those are not the run's own.
+/// Episode → host for which its limits count, if it is not a host of the run.
 pub(crate) type GuardSubjects = BTreeMap<EpisodeKey, String>;
 
 pub(crate) fn about_of<'a>(
@@ -29,7 +29,7 @@ pub(crate) fn about_of<'a>(
     Ok(about)
 }
 
-/// The hosts that a run counts by.
+/// Returns the hosts for which a run counts.
 pub(crate) fn counted<'a>(run: &'a Run, about: &'a GuardSubjects) -> BTreeSet<&'a String> {
     if about.is_empty() {
         return run.hosts.iter().collect();

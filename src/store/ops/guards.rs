@@ -1,24 +1,24 @@
-//! What is paused, held and open, and what ran where: kept in two tables, and in the writer's memory.
+//! The pause, holds, circuits and starts, stored in two tables and in the writer's memory.
 
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use crate::config::FARTHEST;
+use crate::config::MAX_PERIOD;
 use crate::model::guards::{Hold, Holds, HostHold, Pause, StartHistory, StartRecord, after};
 use crate::model::message::{HoldTarget, Message, MessageEvent};
 use crate::model::run::{RunId, Skip, Trigger};
 use crate::store::disk::rows;
 use crate::store::disk::tables::{Tables, encode};
 use crate::store::ops::guard_rows::{HOST, PAUSE, RELEASED, STORM, STREAK, book_in, starts_in};
-use crate::store::ops::mark_due::look_again;
+use crate::store::ops::mark_due::schedule_scan;
 use crate::store::ops::state::WriterState;
 use crate::store::{Store, StoreError};
 
 type Rows<'t> = rows::Rows<'t, (&'static str, &'static str), &'static [u8]>;
 
-/// Writes one row as it is in memory now.
+/// Writes one row from memory.
 fn keep<T: Serialize>(
     rows: &mut Rows<'_>,
     kind: &str,
@@ -32,7 +32,7 @@ fn keep<T: Serialize>(
     Ok(())
 }
 
-/// Writes a role's failures as they are in memory now.
+/// Writes a role's failures from memory.
 pub(crate) fn keep_streak(
     tables: &mut Tables<'_>,
     state: &mut WriterState,
@@ -43,7 +43,7 @@ pub(crate) fn keep_streak(
     keep(&mut tables.guards, STREAK, role, streak)
 }
 
-/// Writes a storm's hold as it is in memory now.
+/// Writes a storm hold from memory.
 pub(crate) fn keep_storm(
     tables: &mut Tables<'_>,
     state: &mut WriterState,
@@ -56,7 +56,7 @@ pub(crate) fn keep_storm(
     keep(&mut tables.guards, STORM, name, storm)
 }
 
-/// Writes what ran on a host under a binding, as it is in memory now.
+/// Writes the starts on a host under a binding from memory.
 pub(crate) fn keep_touches(
     tables: &mut Tables<'_>,
     state: &WriterState,
@@ -73,15 +73,15 @@ pub(crate) fn keep_touches(
     Ok(())
 }
 
-/// Forgets what ran so long ago that no limit asks for it any more.
+/// Deletes starts that are too old for any limit, and expired host holds.
 pub(crate) fn forget_touches(
     tables: &mut Tables<'_>,
     state: &mut WriterState,
     now: DateTime<Utc>,
     most: usize,
 ) -> Result<(), StoreError> {
-    let old = |touches: &[StartRecord]| touches.iter().all(|t| after(t.at, FARTHEST) < now);
-    let gone: Vec<(String, String)> = state
+    let old = |touches: &[StartRecord]| touches.iter().all(|t| after(t.at, MAX_PERIOD) < now);
+    let old_starts: Vec<(String, String)> = state
         .guards
         .touches
         .iter()
@@ -89,14 +89,14 @@ pub(crate) fn forget_touches(
         .take(most)
         .map(|(binding, host, _)| (binding.to_owned(), host.to_owned()))
         .collect();
-    for (binding, host) in gone {
+    for (binding, host) in old_starts {
         state.guards.touches.set(&binding, &host, Vec::new());
         keep_touches(tables, state, &binding, &host)?;
     }
     let hosts = state.guards.book.hosts.iter();
-    let over = hosts.filter(|(_, hold)| hold.until.is_some_and(|until| until <= now));
-    let over: Vec<String> = over.map(|(host, _)| host.clone()).collect();
-    for host in over {
+    let expired = hosts.filter(|(_, hold)| hold.until.is_some_and(|until| until <= now));
+    let expired: Vec<String> = expired.map(|(host, _)| host.clone()).collect();
+    for host in expired {
         state.guards.book.hosts.remove(&host);
         keep::<HostHold>(&mut tables.guards, HOST, &host, None)?;
         state.guards_changed = true;
@@ -104,7 +104,7 @@ pub(crate) fn forget_touches(
     Ok(())
 }
 
-/// What changed, so that waiting runs are looked at again.
+/// Marks the guards as changed, so that waiting runs are checked again.
 pub(crate) fn changed(state: &mut WriterState) {
     state.scan = None;
     state.queue_changed = true;
@@ -117,7 +117,7 @@ fn pause(
     pause: Option<Pause>,
 ) -> Result<(), StoreError> {
     let book = &mut state.guards.book;
-    // The first who paused it is the one to ask.
+    // The first pause is kept: it names the person to ask.
     if book.pause.is_some() == pause.is_some() {
         return Ok(());
     }
@@ -125,7 +125,7 @@ fn pause(
     let changes = pause.as_ref().map(|pause| MessageEvent::Held {
         what: HoldTarget::All,
         reason: "paused".to_owned(),
-        why: format!("{} paused it. {}", pause.by, pause.why)
+        why: format!("paused by {}. {}", pause.by, pause.why)
             .trim()
             .to_owned(),
     });
@@ -158,7 +158,7 @@ fn hold_host(
     }
     changed(state);
     if released || was {
-        look_again(tables, state, Skip::HostHeld, now)?;
+        schedule_scan(tables, state, Skip::HostHeld, now)?;
     }
     Ok(was)
 }
@@ -194,19 +194,19 @@ fn close_circuit(
     }
     keep_streak(tables, state, role)?;
     if open {
-        look_again(tables, state, Skip::CircuitOpen, now)?;
+        schedule_scan(tables, state, Skip::CircuitOpen, now)?;
     }
     Ok(open)
 }
 
-/// Whether a person may start a run on these hosts.
+/// Checks that a person may start a run on these hosts.
 pub(crate) fn refuse_held(
     state: &WriterState,
     trigger: Trigger,
     hosts: &[String],
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    if trigger != Trigger::AdHocRun {
+    if trigger != Trigger::Manual {
         return Ok(());
     }
     for host in hosts {
@@ -217,8 +217,8 @@ pub(crate) fn refuse_held(
     Ok(())
 }
 
-/// Tells that something is held.
-pub(crate) fn tell_held(
+/// Sends a message that something is held.
+pub(crate) fn notify_held(
     tables: &mut Tables<'_>,
     state: &mut WriterState,
     what: HoldTarget,
@@ -234,7 +234,7 @@ pub(crate) fn tell_held(
     crate::store::ops::messages::put(tables, state, &Message::new(matter, now))
 }
 
-/// How many queued runs wait for a person, by reason.
+/// Counts the queued runs that wait for a person, by reason.
 pub(crate) fn held(state: &WriterState) -> BTreeMap<Hold, usize> {
     let book = &state.guards.book;
     let mut held = BTreeMap::new();
@@ -250,19 +250,19 @@ pub(crate) fn held(state: &WriterState) -> BTreeMap<Hold, usize> {
 }
 
 impl Store {
-    /// What is paused, held and open.
+    /// Returns the pause, holds and circuits.
     pub async fn book(&self) -> Result<Holds, StoreError> {
         self.read(book_in).await
     }
 
-    /// What was started where, by binding and host: what cooldowns and attempts go by.
+    /// Returns the starts by binding and host, on which cooldowns and attempts are based.
     pub async fn starts(&self) -> Result<Vec<StartHistory>, StoreError> {
         self.read(starts_in).await
     }
 
-    /// Starts nothing more, until [`Store::resume`]. What is under way goes on. Paused twice, the first stays.
+    /// Stops starting runs until [`Store::resume`]. Running runs continue. A second pause does not replace the first.
     ///
-    /// *Durability*: `Ok` is on disk, and a restart changes nothing of it.
+    /// *Durability*: `Ok` is on disk, and persists across restarts.
     pub async fn pause(&self, wanted: Pause) -> Result<(), StoreError> {
         self.write(move |tables, state| pause(tables, state, Some(wanted.clone())))
             .await
@@ -274,27 +274,27 @@ impl Store {
             .await
     }
 
-    /// Leaves a host alone, or changes for how long. Yields whether it was held before.
+    /// Puts a host on hold, or changes its hold. Returns whether it was on hold before.
     pub async fn hold_host(&self, host: String, hold: HostHold) -> Result<bool, StoreError> {
         let now = hold.since;
         self.write(move |tables, state| hold_host(tables, state, &host, Some(hold.clone()), now))
             .await
     }
 
-    /// Ends a host's hold, and decides again what it held up. Yields whether there was one.
+    /// Releases a host, and decides the alerts again that the hold refused. Returns whether there was a hold.
     pub async fn release_host(&self, host: String, now: DateTime<Utc>) -> Result<bool, StoreError> {
         self.write(move |tables, state| hold_host(tables, state, &host, None, now))
             .await
     }
 
-    /// Releases what a storm holds: of one binding ([`ALL`]: what all bindings together hold), or everything. Yields the
-    /// names.
+    /// Releases the storm hold of one binding ([`ALL`]: the one of all bindings together), or all storm holds. Returns
+    /// the names.
     pub async fn release(&self, binding: Option<String>) -> Result<Vec<String>, StoreError> {
         self.write(move |tables, state| release(tables, state, binding.as_deref()))
             .await
     }
 
-    /// Forgets a role's failures, so that it runs again. Yields whether it was open.
+    /// Deletes a role's failures, so that it runs again. Returns whether its circuit was open.
     pub async fn close_circuit(
         &self,
         role: String,

@@ -1,4 +1,4 @@
-//! Hosts that were enrolled.
+//! Enrolled hosts.
 
 use redb::{ReadableTable, ReadableTableMetadata};
 
@@ -32,23 +32,23 @@ pub(crate) fn all(txn: &Snapshot) -> Result<Vec<EnrolledHost>, StoreError> {
 }
 
 impl Store {
-    /// Enrols a host. Whether the inventory's sources have its name is for the caller to know.
+    /// Enrolls a host. The caller must check whether the inventory's sources have its name.
     ///
     /// *Durability*: `Ok` is on disk.
     ///
-    /// *Errors*: `HostEnrolled` and `TooManyHosts`; nothing was kept.
+    /// *Errors*: `HostEnrolled` and `TooManyHosts`; nothing was stored.
     pub async fn enroll_host(&self, host: EnrolledHost) -> Result<(), StoreError> {
         self.write(move |tables, _| enroll(tables, &host)).await
     }
 
-    /// Takes an enrolled host away. What is known of it goes with [`Self::forget_hosts_but`].
+    /// Removes an enrolled host. Its other data is deleted by [`Self::forget_hosts_but`].
     ///
     /// *Errors*: `HostNotEnrolled`.
     pub async fn remove_host(&self, name: String) -> Result<(), StoreError> {
         self.write(move |tables, _| remove(tables, &name)).await
     }
 
-    /// The enrolled hosts, by name.
+    /// Returns the enrolled hosts, by name.
     pub async fn hosts(&self) -> Result<Vec<EnrolledHost>, StoreError> {
         self.read(all).await
     }

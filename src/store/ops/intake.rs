@@ -1,5 +1,5 @@
-//! From a decision to run to a queued run: the one that takes further hosts, or a new one; counted, and held where that is
-//! asked for.
+//! Turns decisions into queued runs: joins a run that accepts further hosts, or creates a new one; counts for storms,
+//! and requests approvals.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,13 +19,13 @@ use crate::store::ops::episode_update::EpisodeUpdate;
 use crate::store::ops::guards;
 use crate::store::ops::state::WriterState;
 
-/// Takes decisions in, in one transaction.
+/// Applies decisions, in one transaction.
 pub(crate) struct Intake<'a> {
     config: &'a Config,
     inventory: usize,
     first_new: RunId,
     now: DateTime<Utc>,
-    /// Runs that were made here and want an approval.
+    /// New runs that need approval.
     want_approval: BTreeSet<RunId>,
 }
 
@@ -46,7 +46,7 @@ impl<'a> Intake<'a> {
         }
     }
 
-    /// Takes one decision in. Yields what was made of it.
+    /// Applies one decision. Returns the final choice and the run, if any.
     pub(crate) fn take(
         &mut self,
         tables: &mut Tables<'_>,
@@ -62,11 +62,11 @@ impl<'a> Intake<'a> {
         if let Choice::Run {
             step, probe: true, ..
         } = &choice
-            && let Some(run) = tried_out(state, binding, *step)
+            && let Some(run) = probe_run(state, binding, *step)
         {
             choice = Choice::Skip {
                 reason: Skip::CircuitOpen,
-                why: format!("its role is being tried out by run {run}"),
+                why: format!("run {run} is testing its role"),
                 until: Some(after(self.now, std::time::Duration::from_mins(1))),
             };
         }
@@ -99,12 +99,12 @@ impl<'a> Intake<'a> {
             && is_news
         {
             let what = HoldTarget::Binding(binding.name.clone());
-            guards::tell_held(tables, state, what, reason.as_str(), why.clone(), self.now)?;
+            guards::notify_held(tables, state, what, reason.as_str(), why.clone(), self.now)?;
         }
         Ok((choice, run))
     }
 
-    /// Tells who is to consent to the runs that were made.
+    /// Sends the requests for approval of new runs.
     pub(crate) fn finish(
         self,
         tables: &mut Tables<'_>,
@@ -127,7 +127,7 @@ impl<'a> Intake<'a> {
         Ok(())
     }
 
-    /// The queued run of this step that still takes hosts, or a new one.
+    /// Returns the queued run of this step that still accepts hosts, or a new one.
     fn run_for(
         &mut self,
         tables: &mut Tables<'_>,
@@ -169,7 +169,7 @@ impl<'a> Intake<'a> {
         Ok(id)
     }
 
-    /// Counts the hosts that are to be touched, and holds everything where they are too many.
+    /// Counts the affected hosts, and starts a storm hold if they are too many.
     fn count(
         &self,
         tables: &mut Tables<'_>,
@@ -210,7 +210,7 @@ impl<'a> Intake<'a> {
         state.guards.book.storms.insert(name.to_owned(), hold);
         guards::keep_storm(tables, state, name)?;
         let why = format!(
-            "{hosts} hosts would be touched within {}, and {limit} may be: its runs wait until somebody releases them",
+            "{hosts} hosts would be affected within {}, and the limit is {limit}: its runs wait until a person releases them",
             crate::util::units::format_duration(storm.within)
         );
         let what = if name == ALL {
@@ -218,12 +218,12 @@ impl<'a> Intake<'a> {
         } else {
             HoldTarget::Binding(name.to_owned())
         };
-        guards::tell_held(tables, state, what, "storm", why, self.now)
+        guards::notify_held(tables, state, what, "storm", why, self.now)
     }
 }
 
-/// The run that tries out one of the step's roles.
-fn tried_out(state: &WriterState, binding: &Binding, step: u32) -> Option<RunId> {
+/// Returns the run that tests one of the step's roles.
+fn probe_run(state: &WriterState, binding: &Binding, step: u32) -> Option<RunId> {
     let roles = &plan::step_of(binding, step)?.roles;
     let streaks = &state.guards.book.streaks;
     let mut roles = roles.iter();

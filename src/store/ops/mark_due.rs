@@ -1,4 +1,4 @@
-//! What a guard no longer refuses is made due, a slice of the firing episodes in each transaction.
+//! Marks episodes as due that a guard no longer refuses, one slice of the firing episodes in each transaction.
 
 use chrono::{DateTime, Utc};
 use redb::ReadableTable;
@@ -9,40 +9,40 @@ use crate::store::StoreError;
 use crate::store::disk::tables::{Tables, encode, key_of};
 use crate::store::ops::state::WriterState;
 
-/// How many firing episodes one transaction looks at.
+/// The number of firing episodes processed by one transaction.
 const SLICE: usize = 500;
 
-/// The name in `meta` of what is still to be looked at.
+/// The name in `meta` of the pending scans.
 const LOOKS: &str = "look_again";
 
-/// A reason for which episodes were not run and that holds no more, and how far they were looked through.
+/// A pending scan for a reason that no longer applies, with its position.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct LookAgain {
+pub(crate) struct PendingScan {
     reason: Skip,
-    /// Since when it holds no more.
+    /// Since when the reason no longer applies.
     at: DateTime<Utc>,
     /// Where the next slice begins.
     from: (i64, u64),
 }
 
-/// Makes those episodes due that fire and were not run for this reason: the first of them in this transaction, the others
-/// in those that follow, also after a restart.
-pub(crate) fn look_again(
+/// Schedules a scan that marks firing episodes as due if they were refused for this reason. The scan runs in slices, in
+/// this and the following transactions, and continues after a restart.
+pub(crate) fn schedule_scan(
     tables: &mut Tables<'_>,
     state: &mut WriterState,
     reason: Skip,
     at: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    // From the beginning: what was refused since is among those that were looked at.
+    // Start from the beginning: episodes refused since then may be among those already scanned.
     state.looks.retain(|look| look.reason != reason);
     let from = (i64::MIN, 0);
-    state.looks.push(LookAgain { reason, at, from });
+    state.looks.push(PendingScan { reason, at, from });
     keep(tables, state)
 }
 
-pub(crate) fn load(tables: &Tables<'_>) -> Result<Vec<LookAgain>, StoreError> {
+pub(crate) fn load(tables: &Tables<'_>) -> Result<Vec<PendingScan>, StoreError> {
     let looks = tables.meta.get(LOOKS)?;
-    // What cannot be read is met when its time comes, or when Alertmanager tells it again.
+    // If it cannot be read, the episodes are decided when their time comes, or when Alertmanager sends them again.
     let looks = looks.and_then(|looks| serde_json::from_slice(looks.value()).ok());
     Ok(looks.unwrap_or_default())
 }
@@ -52,7 +52,7 @@ fn keep(tables: &mut Tables<'_>, state: &WriterState) -> Result<(), StoreError> 
     Ok(())
 }
 
-/// Looks at the next slice, if there is one.
+/// Processes the next slice, if there is one.
 pub(crate) fn go_on(tables: &mut Tables<'_>, state: &mut WriterState) -> Result<(), StoreError> {
     let Some(mut look) = state.looks.first().cloned() else {
         return Ok(());
@@ -78,7 +78,7 @@ pub(crate) fn go_on(tables: &mut Tables<'_>, state: &mut WriterState) -> Result<
 fn make_due(
     tables: &mut Tables<'_>,
     state: &mut WriterState,
-    look: &LookAgain,
+    look: &PendingScan,
     key: (i64, u64),
 ) -> Result<(), StoreError> {
     let key = key_of(key);

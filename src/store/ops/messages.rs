@@ -1,9 +1,9 @@
-//! The outbox: messages to people, kept in the transaction of their cause.
+//! The outbox: messages to people, stored in the transaction of their cause.
 //!
-//! The store does not know who is to be told: that is configuration. A message is put once; whoever delivers fans it out to
-//! the notifiers that are configured then, and the row remembers for which of them it is settled (sent, or given up). It is
-//! removed when all are, or when it is too old. So a message is told once to each notifier, at least; one that is configured
-//! later hears of what is still in the box.
+//! The outbox is independent of the configuration of notifiers. A message is stored once; the sender delivers it to all
+//! notifiers that are configured at that time, and the row records for which of them it is settled (sent or given up).
+//! It is removed when it is settled for all, or too old. So each notifier gets a message at least once, and a notifier
+//! that is added later gets the messages that are still in the outbox.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,50 +17,49 @@ use crate::store::disk::tables::{MESSAGES, Tables, encode, meta_number, open_for
 use crate::store::ops::state::WriterState;
 use crate::store::{Store, StoreError};
 
-/// How many messages wait at most. Beyond that the oldest goes: what is newest is what people need to know.
+/// The maximum number of messages. Beyond it the oldest is dropped: the newest messages matter most.
 const MOST: u64 = 10_000;
 
-/// How long a message is tried.
+/// How long delivery of a message is attempted.
 pub const MESSAGE_TTL: TimeDelta = TimeDelta::hours(24);
 
-/// A message that is not settled for everyone.
+/// A message that is not settled for all notifiers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pending {
-    /// The message.
     pub message: Message,
-    /// Notifiers for which it is settled.
+    /// Notifiers for which the message is settled.
     #[serde(default)]
     pub settled: BTreeSet<String>,
-    /// Notifiers that refused it so far → how often, and when to try again.
+    /// Notifier → its failed attempts.
     #[serde(default)]
     pub tries: BTreeMap<String, Tries>,
 }
 
-/// How often it was tried in vain.
+/// The failed attempts to deliver a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tries {
-    /// How often.
+    /// The number of attempts.
     pub times: u32,
-    /// Not before.
+    /// The earliest time of the next attempt.
     pub next: DateTime<Utc>,
 }
 
-/// What became of a message at one notifier.
+/// The result of delivering a message to one notifier.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Told {
-    /// It has it, or will never get it.
-    Settled,
-    /// It is to be tried again.
-    Later(Tries),
+pub enum DeliveryOutcome {
+    /// The message was sent or given up.
+    Done,
+    /// The delivery will be retried.
+    RetryAt(Tries),
 }
 
-/// Keeps a message, in the transaction of what it is about.
+/// Stores a message, in the transaction of its cause.
 pub(crate) fn put(
     tables: &mut Tables<'_>,
     state: &mut WriterState,
     message: &Message,
 ) -> Result<(), StoreError> {
-    // Numbers are not used twice: a receiver knows a message by its number.
+    // Numbers are never reused: receivers identify a message by its number.
     let id = meta_number(&*tables.meta, "next_message")?.max(1);
     let next = (id + 1).to_le_bytes();
     tables.meta.insert("next_message", next.as_slice())?;
@@ -82,7 +81,7 @@ pub(crate) fn put(
             state.happened.push(MetricEvent::MessageDropped { settled });
         }
     }
-    // Wakes who delivers.
+    // Wakes the sender.
     state.queue_changed = true;
     Ok(())
 }
@@ -90,7 +89,7 @@ pub(crate) fn put(
 fn settle(
     tables: &mut Tables<'_>,
     id: u64,
-    told: &[(String, Told)],
+    told: &[(String, DeliveryOutcome)],
     wanted: &BTreeSet<String>,
 ) -> Result<(), StoreError> {
     let found = tables.messages.get(id)?;
@@ -100,11 +99,11 @@ fn settle(
     };
     for (notifier, told) in told {
         match told {
-            Told::Settled => {
+            DeliveryOutcome::Done => {
                 pending.tries.remove(notifier);
                 pending.settled.insert(notifier.clone());
             }
-            Told::Later(tries) => {
+            DeliveryOutcome::RetryAt(tries) => {
                 pending.tries.insert(notifier.clone(), *tries);
             }
         }
@@ -118,7 +117,7 @@ fn settle(
 }
 
 impl Store {
-    /// The messages in the outbox from this number on, oldest first, at most `limit`.
+    /// Returns the messages in the outbox from this number on, oldest first, at most `limit`.
     pub async fn messages(&self, from: u64, limit: usize) -> Result<Vec<Pending>, StoreError> {
         self.read(move |txn| {
             let Some(table) = open_for_reading(txn, MESSAGES)? else {
@@ -137,7 +136,7 @@ impl Store {
         .await
     }
 
-    /// How many messages are in the outbox.
+    /// Returns the number of messages in the outbox.
     pub async fn messages_waiting(&self) -> Result<u64, StoreError> {
         self.read(|txn| match open_for_reading(txn, MESSAGES)? {
             Some(table) => Ok(table.len()?),
@@ -146,20 +145,21 @@ impl Store {
         .await
     }
 
-    /// Keeps what became of a message at these notifiers. It leaves the outbox when it is settled for all that want it.
+    /// Stores the results of delivering a message. It leaves the outbox when it is settled for all notifiers that want
+    /// it.
     ///
-    /// *Durability*: `Ok` is on disk. Where promansible ends before that, the message is told again.
+    /// *Durability*: `Ok` is on disk. If promansible ends before that, the message is sent again.
     pub async fn settle_message(
         &self,
         id: u64,
-        told: Vec<(String, Told)>,
+        told: Vec<(String, DeliveryOutcome)>,
         wanted: BTreeSet<String>,
     ) -> Result<(), StoreError> {
         self.write(move |tables, _| settle(tables, id, &told, &wanted))
             .await
     }
 
-    /// Keeps a message whose cause is in no transaction: one that is a test.
+    /// Stores a message that has no transaction of its own: a test.
     pub async fn put_message(&self, message: Message) -> Result<(), StoreError> {
         self.write(move |tables, state| put(tables, state, &message))
             .await

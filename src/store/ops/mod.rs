@@ -1,4 +1,4 @@
-//! The operations: each is a function of the open tables and the state, run by the writer in one transaction.
+//! The operations: each is a function of the open tables and the state, executed by the writer in one transaction.
 
 pub(crate) mod admit;
 pub(crate) mod approvals;

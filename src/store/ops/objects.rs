@@ -1,22 +1,22 @@
-//! Bindings and schedules that were made over the API.
+//! Bindings and schedules made over the API.
 
 use chrono::{DateTime, Utc};
 use redb::{ReadableTable, ReadableTableMetadata};
 
-use crate::config::{ManagedKind, ManagedObjects};
+use crate::config::{ManagedKind, StoredObject};
 use crate::store::disk::snapshot::Snapshot;
 use crate::store::disk::tables::{OBJECTS, Tables, encode};
 use crate::store::error::OBJECTS_LIMIT;
 use crate::store::{Store, StoreError};
 
-/// What is expected to be there when an object is written.
+/// The expected state of an object when it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expect {
-    /// None of this name.
+    /// The object does not exist.
     None,
-    /// One, in whatever revision.
+    /// The object exists, in any revision.
     Any,
-    /// This revision.
+    /// The object has this revision.
     Revision(u64),
 }
 
@@ -28,19 +28,19 @@ fn find(
     tables: &Tables<'_>,
     kind: ManagedKind,
     name: &str,
-) -> Result<Option<ManagedObjects>, StoreError> {
+) -> Result<Option<StoredObject>, StoreError> {
     let key = key(kind, name);
     let value = tables.objects.get(key)?;
     Ok(value.and_then(|value| tables.unreadable.decode(OBJECTS, &key, value.value())))
 }
 
-/// The object as it is, if it is as expected.
+/// Returns the current object, if it matches the expectation.
 fn expected(
     tables: &Tables<'_>,
     kind: ManagedKind,
     name: &str,
     expect: Expect,
-) -> Result<Option<ManagedObjects>, StoreError> {
+) -> Result<Option<StoredObject>, StoreError> {
     let found = find(tables, kind, name)?;
     let name = || name.to_owned();
     match (found, expect) {
@@ -64,12 +64,12 @@ fn put(
     (name, json): (&str, &str),
     expect: Expect,
     now: DateTime<Utc>,
-) -> Result<ManagedObjects, StoreError> {
+) -> Result<StoredObject, StoreError> {
     let old = expected(tables, kind, name, expect)?;
     if old.is_none() && tables.objects.len()? >= OBJECTS_LIMIT {
         return Err(StoreError::TooManyObjects);
     }
-    let kept = ManagedObjects {
+    let kept = StoredObject {
         kind,
         name: name.to_owned(),
         json: json.to_owned(),
@@ -94,17 +94,16 @@ fn remove(
     Ok(())
 }
 
-pub(crate) fn all(txn: &Snapshot) -> Result<Vec<ManagedObjects>, StoreError> {
+pub(crate) fn all(txn: &Snapshot) -> Result<Vec<StoredObject>, StoreError> {
     txn.all(OBJECTS)
 }
 
 impl Store {
-    /// Writes a binding or schedule under its name. Whether the configuration file has that name is for the caller to
-    /// know.
+    /// Writes a binding or schedule. The caller must check whether the configuration file has its name.
     ///
     /// *Durability*: `Ok` is on disk.
     ///
-    /// *Errors*: `ObjectExists`, `NoSuchObject`, `ObjectChanged`, `TooManyObjects`; nothing was kept.
+    /// *Errors*: `ObjectExists`, `NoSuchObject`, `ObjectChanged`, `TooManyObjects`; nothing was stored.
     pub async fn put_object(
         &self,
         kind: ManagedKind,
@@ -112,12 +111,12 @@ impl Store {
         json: String,
         expect: Expect,
         now: DateTime<Utc>,
-    ) -> Result<ManagedObjects, StoreError> {
+    ) -> Result<StoredObject, StoreError> {
         self.write(move |tables, _| put(tables, kind, (&name, &json), expect, now))
             .await
     }
 
-    /// Takes one away.
+    /// Removes a binding or schedule.
     ///
     /// *Errors*: `NoSuchObject`, `ObjectChanged`.
     pub async fn remove_object(
@@ -130,8 +129,8 @@ impl Store {
             .await
     }
 
-    /// All of them, by kind and name.
-    pub async fn objects(&self) -> Result<Vec<ManagedObjects>, StoreError> {
+    /// Returns all objects, by kind and name.
+    pub async fn objects(&self) -> Result<Vec<StoredObject>, StoreError> {
         self.read(all).await
     }
 }

@@ -1,4 +1,4 @@
-//! What a binding runs when its alerts resolve (`on_resolved`): once for each episode that had a run of it.
+//! The `on_resolved` runs of bindings: once for each resolved episode that had a run of the binding.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -16,16 +16,16 @@ use crate::store::disk::tables::Tables;
 use crate::store::ops::finish;
 use crate::store::ops::state::WriterState;
 
-/// Why a run for a resolved alert is not needed any more.
-const FIRES_AGAIN: &str = "its alerts fire again";
+/// The reason for canceling an `on_resolved` run.
+const FIRES_AGAIN: &str = "its alerts are firing again";
 
-/// Queues these runs, in one transaction.
+/// Queues `on_resolved` runs, in one transaction.
 pub(crate) struct OnResolved<'a> {
     config: &'a Config,
     now: DateTime<Utc>,
-    /// Binding → the run that takes its further episodes.
+    /// Binding → the run that accepts its further episodes.
     open: HashMap<String, RunId>,
-    /// Run → its episodes, each read once.
+    /// Run → its episodes, read once.
     of_runs: HashMap<RunId, BTreeMap<EpisodeKey, RunEpisode>>,
 }
 
@@ -39,7 +39,7 @@ impl<'a> OnResolved<'a> {
         }
     }
 
-    /// Takes in an episode that has just resolved.
+    /// Adds an episode that has just resolved.
     pub(crate) fn take(
         &mut self,
         tables: &mut Tables<'_>,
@@ -68,7 +68,7 @@ impl<'a> OnResolved<'a> {
         Ok(())
     }
 
-    /// The hosts that the episode's run was about.
+    /// Returns the hosts of the episode in its run.
     fn hosts(
         &mut self,
         tables: &Tables<'_>,
@@ -82,7 +82,7 @@ impl<'a> OnResolved<'a> {
         Ok(of_run.map(|of_run| of_run.hosts.clone()))
     }
 
-    /// The queued run that still takes episodes, or a new one. A full queue gets no second one for a binding.
+    /// Returns the queued run that still accepts episodes, or a new one. A full queue gets no second run of a binding.
     fn run_for(
         &mut self,
         tables: &mut Tables<'_>,
@@ -117,14 +117,14 @@ impl<'a> OnResolved<'a> {
     }
 }
 
-/// The run after which a binding still owes an episode its `on_resolved`: one that began, or the later step of which was
-/// refused.
+/// Returns the run after which a binding still owes an episode its `on_resolved`: a run that started, or one whose
+/// later step was refused.
 fn owed(decided: &DecisionRecord) -> Option<RunId> {
     let had = !decided.left_out || decided.step > 1;
     decided.run.filter(|_| had && decided.on_resolved.is_none())
 }
 
-/// The newest queued run of this kind.
+/// Returns the newest queued run of this kind.
 fn find(state: &WriterState, binding: &Binding, work: &Work) -> Option<RunId> {
     let mut queued = state.queue.values().rev();
     let found = queued.find(|queued| {
@@ -134,7 +134,7 @@ fn find(state: &WriterState, binding: &Binding, work: &Work) -> Option<RunId> {
     found.map(|queued| queued.run.id)
 }
 
-/// Takes an episode that fires again off the runs that wait for it as one that resolved.
+/// Removes an episode that fires again from its queued `on_resolved` runs.
 pub(crate) fn take_back(
     tables: &mut Tables<'_>,
     state: &mut WriterState,

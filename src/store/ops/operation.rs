@@ -1,4 +1,4 @@
-//! What the writer is asked to do.
+//! The messages and operations of the writer.
 
 use tokio::sync::oneshot;
 
@@ -6,31 +6,32 @@ use crate::store::StoreError;
 use crate::store::disk::tables::Tables;
 use crate::store::ops::state::WriterState;
 
-/// What the writer is asked.
+/// A message to the writer.
 pub(crate) enum Message {
-    /// Do this, and answer when it is on disk.
+    /// Perform an operation, and reply when it is on disk.
     Do(Box<dyn Operation>),
-    /// Open the file again if it is closed: somebody wants to read.
+    /// Reopen the file if it is closed: a reader needs it.
     Open,
-    /// Finish what was asked before, then end.
+    /// Finish all earlier operations, then stop.
     Close(oneshot::Sender<()>),
 }
 
-/// One whole operation.
+/// A complete operation.
 pub(crate) trait Operation: Send {
-    /// Does it inside a transaction. It may be done a second time, in a new transaction, if the first one fails.
+    /// Performs the operation in a transaction. It may be performed again, in a new transaction, if the first one
+    /// fails.
     fn apply(&mut self, tables: &mut Tables<'_>, state: &mut WriterState)
     -> Result<(), StoreError>;
 
-    /// Tells the asker: what `apply` yielded, or why it is not on disk.
+    /// Replies to the caller: the result of `apply`, or the reason why it is not on disk.
     fn answer(self: Box<Self>, failed: Option<StoreError>);
 
-    /// How many bytes from outside it adds to the history. While the history is too large, it may be refused for them; 0
-    /// where it must not be.
+    /// Returns the number of bytes from outside that the operation adds to the history. While the history is too large,
+    /// such operations may be refused; 0 if it must not be refused.
     fn weight(&self) -> usize;
 }
 
-/// An operation made of a closure, and who waits for it.
+/// An operation made of a closure, with the channel for its reply.
 pub(crate) struct ClosureOperation<T, F> {
     work: F,
     weight: usize,
@@ -78,7 +79,7 @@ where
             (None, Some(result)) => result,
             (None, None) => Err(StoreError::Closed),
         };
-        // Nobody waits any more: what was done stays done.
+        // Fails if the caller no longer waits; the operation remains in effect.
         let _ = self.reply.send(result);
     }
 

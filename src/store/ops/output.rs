@@ -1,4 +1,4 @@
-//! What a run tells while it is under way: events, and output.
+//! Events and output of running runs.
 
 use bytes::Bytes;
 
@@ -37,7 +37,7 @@ pub(crate) fn append(
         running.kept.keep(tables, id, chunk)?;
     }
     if !output.is_empty() {
-        // So that a reader of a run under way knows how much was cut.
+        // Lets readers of a running run see how much was dropped.
         running.run.output_bytes = running.kept.total_bytes();
         state.dirty.insert(id);
     }

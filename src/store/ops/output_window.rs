@@ -1,4 +1,4 @@
-//! Which of a run's output is kept: its head and its tail.
+//! The stored part of a run's output: its head and its tail.
 
 use std::collections::VecDeque;
 
@@ -8,10 +8,10 @@ use crate::model::run::{Run, RunId};
 use crate::store::StoreError;
 use crate::store::disk::tables::{Tables, grown};
 
-/// Where the numbers of the tail's chunks begin.
+/// The first number of the tail's chunks.
 pub(crate) const TAIL: u32 = 1 << 31;
 
-/// Which of a run's output is kept: the first half of the limit, and the last half.
+/// Selects the stored part of a run's output: half of the limit from the beginning, and half from the end.
 #[derive(Debug, Default)]
 pub(crate) struct OutputWindow {
     half_bytes: u64,
@@ -32,17 +32,17 @@ impl OutputWindow {
         }
     }
 
-    /// How much may be kept.
+    /// Returns the limit.
     pub(crate) fn limit_bytes(&self) -> u64 {
         self.half_bytes * 2
     }
 
-    /// How many bytes came, kept or not.
+    /// Returns the size of all output, stored or not.
     pub(crate) fn total_bytes(&self) -> u64 {
         self.total_bytes
     }
 
-    /// Finds out what is kept of a run whose store was opened again, and how many events.
+    /// Restores the window of a run from the store, and returns it with the number of events.
     pub(crate) fn load(
         tables: &Tables<'_>,
         run: &Run,
@@ -86,7 +86,7 @@ impl OutputWindow {
             self.head_chunks += 1;
             self.head_bytes += head.len() as u64;
         }
-        // Of one chunk that is larger than the whole tail, only its end can stay.
+        // If a chunk is larger than the whole tail, only its end is kept.
         let half = usize::try_from(self.half_bytes).unwrap_or(usize::MAX);
         let tail = &tail[tail.len().saturating_sub(half)..];
         if !tail.is_empty() {

@@ -1,7 +1,8 @@
-//! Rows that cannot be decoded: they are set aside with their bytes, and everything else goes on without them.
+//! Quarantine of rows that cannot be decoded: they are set aside with their bytes, and everything else works without
+//! them.
 //!
-//! Who reads a row notes what it cannot decode and takes it for missing. At the end of a transaction the noted rows move
-//! into a table of their own. A reader cannot write, so it hands what it noted to the writer.
+//! Code that cannot decode a row records it and treats it as missing. At the end of a transaction the recorded rows
+//! move to a separate table. Readers cannot write, so they send the recorded rows to the writer.
 
 use chrono::{DateTime, Utc};
 use redb::{ReadableTable, ReadableTableMetadata, TableHandle as _, Value as _};
@@ -11,29 +12,29 @@ use crate::metrics::MetricEvent;
 use crate::model::run::{Outcome, RunId};
 use crate::store::disk::tables::{EPISODES, RUNS, Tables, encode, grown};
 use crate::store::disk::unreadable::{BadRow, Removal};
-use crate::store::ops::retention::delete_told;
+use crate::store::ops::retention::delete_run_data;
 use crate::store::ops::state::WriterState;
 use crate::store::{Store, StoreError};
 
-/// How many rows are kept aside. What comes later is removed and logged only.
+/// The maximum number of quarantined rows. Further rows are only removed and logged.
 const MOST: u64 = 10_000;
 
-/// How much of a row's value is kept. *Units*: bytes.
+/// The maximum stored size of a row's value. *Units*: bytes.
 const MOST_BYTES: usize = 1 << 20;
 
-/// What is kept of such a row beside its bytes.
+/// The metadata of a quarantined row.
 #[derive(Debug, Serialize, Deserialize)]
 struct Head {
     key: String,
     reason: String,
     at: DateTime<Utc>,
-    /// How long the value was, of which the beginning is kept.
+    /// The full length of the value, of which the beginning is stored.
     bytes: usize,
 }
 
-/// Sets aside what this transaction could not decode.
+/// Quarantines the rows that this transaction could not decode.
 pub(crate) fn settle(tables: &mut Tables<'_>, state: &mut WriterState) -> Result<(), StoreError> {
-    // To put one row in order others are read.
+    // Cleaning up after one row may read others.
     while !tables.unreadable.is_empty() {
         for row in tables.unreadable.take() {
             set_aside(tables, state, &row)?;
@@ -42,7 +43,7 @@ pub(crate) fn settle(tables: &mut Tables<'_>, state: &mut WriterState) -> Result
     Ok(())
 }
 
-/// Moves a row, if it still is as it was read, and puts in order what hangs on it.
+/// Moves a row to the quarantine, if it is unchanged since it was read, and cleans up the data that depends on it.
 pub(crate) fn set_aside(
     tables: &mut Tables<'_>,
     state: &mut WriterState,
@@ -77,7 +78,7 @@ pub(crate) fn set_aside(
     Ok(())
 }
 
-/// A run whose row is lost is taken out of all that waits for its end. What the writer has in memory is written again.
+/// Removes a run with a lost row from everything that waits for its end. A run in the writer's memory is written again.
 fn lose_run(tables: &mut Tables<'_>, state: &mut WriterState, id: RunId) -> Result<(), StoreError> {
     if state.queue.contains_key(&id) || state.running.contains_key(&id) {
         state.dirty.insert(id);
@@ -103,10 +104,10 @@ fn lose_run(tables: &mut Tables<'_>, state: &mut WriterState, id: RunId) -> Resu
         }
     }
     tables.open.remove(id.0)?;
-    delete_told(tables, id)
+    delete_run_data(tables, id)
 }
 
-/// Keeps a copy. Whether it is news.
+/// Stores a copy. Returns whether it is new.
 fn keep(tables: &mut Tables<'_>, row: &BadRow, at: DateTime<Utc>) -> Result<bool, StoreError> {
     let key = (row.table.as_str(), row.key.as_slice());
     let bytes = &row.bytes[..row.bytes.len().min(MOST_BYTES)];
@@ -132,8 +133,8 @@ fn take_out(tables: &mut Tables<'_>, row: &BadRow) -> Result<bool, StoreError> {
 }
 
 impl Store {
-    /// Has the writer set aside what a reader could not decode. Nobody waits for it: if it is not done now, the row is
-    /// met again.
+    /// Sends rows that a reader could not decode to the writer, without waiting: if it fails, the rows will be found
+    /// again.
     pub(crate) fn set_aside(&self, rows: Vec<BadRow>) {
         if !rows.is_empty() {
             self.send_unawaited(move |tables, state| {

@@ -1,4 +1,4 @@
-//! The queue: who may start, and who is taken out.
+//! The queue: selects the next run to start, and cancels queued runs.
 
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Unbounded};
@@ -18,10 +18,10 @@ use crate::store::ops::state::{Queued, RunHandle, Running, Scan, WriterState};
 use crate::store::ops::{approvals, finish, guards, restart, start_guard};
 use crate::store::{Canceled, Claim, Claimed, StoreError};
 
-/// Why a run that cannot be told its alert failed.
-const ALERT_LOST: &str = "the store does not hold its alert any more";
+/// The reason for the failure of a run whose alert is lost.
+const ALERT_LOST: &str = "its alert is no longer in the store";
 
-/// Puts a run that a person asked for into the queue. It waits for no further hosts.
+/// Queues a manual run. It has no batch window.
 pub(crate) fn queue_manual(
     tables: &mut Tables<'_>,
     state: &mut WriterState,
@@ -33,7 +33,7 @@ pub(crate) fn queue_manual(
     queue_run(
         tables,
         state,
-        Trigger::AdHocRun,
+        Trigger::Manual,
         (work, hosts),
         |run| run.started_by = started_by.map(str::to_owned),
         limit,
@@ -41,12 +41,12 @@ pub(crate) fn queue_manual(
     )
 }
 
-/// When facts were last asked for by schedule, in milliseconds since 1970.
+/// The name in `meta` of the time of the last scheduled gathering of facts, in milliseconds since 1970.
 const FACTS_ASKED: &str = "facts_asked";
 
-/// Queues a gathering of facts if its time has come, and no earlier one is still there.
+/// Queues a gathering of facts if it is due and no earlier one is open.
 ///
-/// Yields when the next one is due.
+/// Returns when the next one is due.
 pub(crate) fn queue_facts(
     tables: &mut Tables<'_>,
     state: &mut WriterState,
@@ -58,12 +58,12 @@ pub(crate) fn queue_facts(
     let asked = meta_number(&*tables.meta, FACTS_ASKED)?;
     let asked =
         DateTime::from_timestamp_millis(i64::try_from(asked).unwrap_or(0)).unwrap_or_default();
-    // A clock that was set back must not stop it for as long.
+    // A clock that was set back must not delay the gathering.
     let due = if asked > now { now } else { asked + every };
-    let of_it = |run: &Run| run.trigger == Trigger::Schedule && run.work.roles == work.roles;
-    let under_way = state.queue.values().any(|queued| of_it(&queued.run))
-        || state.running.values().any(|running| of_it(&running.run));
-    if due > now || under_way {
+    let is_same = |run: &Run| run.trigger == Trigger::Schedule && run.work.roles == work.roles;
+    let is_open = state.queue.values().any(|queued| is_same(&queued.run))
+        || state.running.values().any(|running| is_same(&running.run));
+    if due > now || is_open {
         return Ok((None, due.max(now + FACTS_LOOK)));
     }
     let id = queue_run(
@@ -82,10 +82,10 @@ pub(crate) fn queue_facts(
     Ok((Some(id), now + every))
 }
 
-/// How soon to look again while an earlier gathering is under way.
+/// How soon to check again while an earlier gathering is in progress.
 const FACTS_LOOK: Duration = Duration::from_secs(1);
 
-/// Why one more run cannot be queued, if so.
+/// Returns an error if the queue has no room for one more run.
 pub(crate) fn queue_full(state: &WriterState, limit: usize) -> Option<StoreError> {
     let queued = state.queue.len();
     (queued >= limit).then_some(StoreError::QueueFull {
@@ -97,7 +97,7 @@ pub(crate) fn queue_full(state: &WriterState, limit: usize) -> Option<StoreError
     })
 }
 
-/// Queues a run of no alert; `shape` gives it what else it is to have.
+/// Queues a run without alerts; `shape` sets its further fields.
 pub(crate) fn queue_run(
     tables: &mut Tables<'_>,
     state: &mut WriterState,
@@ -140,7 +140,7 @@ pub(crate) fn claim(
         if let Some(alerts) = alerts_of(tables, &state.queue[&id])? {
             break (id, about, alerts);
         }
-        // A damaged store must not keep all the others waiting, and a role must not run without its alert.
+        // A damaged row must not block all other runs, and a role must not run without its alert.
         finish::end_queued(tables, state, id, Outcome::Failed, ALERT_LOST, now)?;
     };
     let Queued { mut run, .. } = state.take(id).expect("it was just chosen");
@@ -157,7 +157,7 @@ pub(crate) fn claim(
         waited: (now - run.created_at).to_std().unwrap_or_default(),
     });
     let (cancel, canceled) = watch::channel(None);
-    // A start that came to nothing has left its output.
+    // A failed start has left output.
     let (kept, events) = OutputWindow::load(tables, &run, config.runs.output_limit_bytes)?;
     state.running.insert(
         id,
@@ -178,10 +178,10 @@ pub(crate) fn claim(
     })))
 }
 
-/// An alert, and the hosts that it names.
+/// An alert and its hosts.
 type AlertOnHosts = (Alert, Vec<String>);
 
-/// The alerts of a queued run with the hosts that they name; `None` if one is not in the store any more.
+/// Returns the alerts of a queued run with their hosts; `None` if one is no longer in the store.
 fn alerts_of(
     tables: &Tables<'_>,
     queued: &Queued,
@@ -196,8 +196,8 @@ fn alerts_of(
         .collect()
 }
 
-/// The oldest run that may start. A host that an older run waits for is as good as busy, or a run on many hosts would
-/// wait for ever. What was looked at before is not looked at again until a host may have become free.
+/// Returns the oldest run that may start. A host that an older run waits for counts as busy; otherwise a run on many
+/// hosts could wait forever. Runs that were checked before are not checked again until a host may have become free.
 fn choose(state: &mut WriterState, now: DateTime<Utc>) -> Option<RunId> {
     let holds = |scan: &Scan| now >= scan.at && scan.next.is_none_or(|next| now < next);
     let mut scan = state.scan.take().filter(holds).unwrap_or_else(|| Scan {
@@ -211,7 +211,7 @@ fn choose(state: &mut WriterState, now: DateTime<Utc>) -> Option<RunId> {
         let run = &queued.run;
         let fleet = &state.fleet;
         if state.guards.book.hold(run).is_some() || fleet.is_in_doubt(run) {
-            // Nobody waits behind it: it may be held for days.
+            // It reserves no hosts: it may be held for days.
         } else if queued.waits(now) {
             let first = scan.next.map_or(run.ready_at, |at| at.min(run.ready_at));
             scan.next = Some(first);
@@ -228,7 +228,7 @@ fn choose(state: &mut WriterState, now: DateTime<Utc>) -> Option<RunId> {
     chosen
 }
 
-/// Puts the runs back that were handed out by a commit whose outcome nobody learned, so that nobody owns them.
+/// Returns claimed runs to the queue if the result of their commit was lost, so that they have no owner.
 pub(crate) fn put_back_unowned(
     tables: &mut Tables<'_>,
     state: &mut WriterState,
@@ -243,7 +243,7 @@ pub(crate) fn put_back_unowned(
     Ok(())
 }
 
-/// Puts a run back that was handed out and not begun.
+/// Returns a claimed run that was not started to the queue.
 pub(crate) fn put_back(
     tables: &mut Tables<'_>,
     state: &mut WriterState,

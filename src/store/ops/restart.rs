@@ -1,4 +1,4 @@
-//! Starting once more: a run whose start came to nothing, and one that has ended, because a person asks for it.
+//! Starts runs again: a run whose start failed before any task, and an ended run on request.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,21 +19,21 @@ use crate::store::ops::state::WriterState;
 use crate::store::ops::{finish, guards, queue};
 use crate::store::{Store, StoreError};
 
-/// Every further pause is longer by this factor.
+/// The factor by which every further pause grows.
 const GROWTH: u32 = 3;
 
-/// A start of which no task began, and what is done about it.
+/// A start that failed before any task began, and how to retry it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailedStart {
-    /// Why nothing came of it.
+    /// The reason of the failure.
     pub why: String,
-    /// How often a run is started before it has failed.
+    /// The number of starts after which the run has failed.
     pub attempts: u32,
-    /// How long it waits before the second start.
+    /// The pause before the second start.
     pub pause: Duration,
 }
 
-/// Puts a run back of which no task began. False where it was started often enough: the caller ends it.
+/// Returns a run whose start failed to the queue. Returns false if it has no attempts left: then the caller ends it.
 fn try_again(
     tables: &mut Tables<'_>,
     state: &mut WriterState,
@@ -55,14 +55,14 @@ fn try_again(
     run.output_bytes = running.kept.total_bytes();
     run.ready_at = after(now, pause);
     run.message = Some(format!(
-        "start {starts} of {} came to nothing, and it is tried again: {}",
+        "start {starts} of {} failed before any task and will be retried: {}",
         vain.attempts, vain.why
     ));
     queue::put_back(tables, state, id, now)?;
     Ok(true)
 }
 
-/// Takes the alerts that resolved while it was handed out off a run that is queued again; without any it ends.
+/// Removes alerts that resolved in the meantime from a run that is queued again; without alerts it ends.
 pub(crate) fn leave_out_resolved(
     tables: &mut Tables<'_>,
     state: &mut WriterState,
@@ -81,7 +81,7 @@ pub(crate) fn leave_out_resolved(
         let Some(mut episode) = tables.episode(&key)? else {
             continue;
         };
-        // That it had resolved already when a person asked for a repetition is no news.
+        // An alert that had already resolved when the repetition was requested stays in the run.
         let resolved = episode.resolved_at.filter(|at| *at > made_at);
         if episode.status == Status::Firing || resolved.is_none() {
             continue;
@@ -103,16 +103,16 @@ pub(crate) fn leave_out_resolved(
     Ok(())
 }
 
-/// Who wants a run once more, and which of its variables are others.
+/// A request to repeat a run.
 #[derive(Debug, Clone, Default)]
 pub struct RerunRequest {
-    /// Who.
+    /// The user, if known.
     pub by: Option<String>,
-    /// What replaces the old run's variables of these names. Of a run by hand or by schedule only.
+    /// Variables that replace those of the old run. Only for manual and scheduled runs.
     pub vars: Vars,
 }
 
-/// An episode of the old run, with what that kept of it.
+/// An episode of the old run, with the run's record of it.
 type Old = (EpisodeKey, Episode, RunEpisode);
 
 fn rerun(
@@ -123,10 +123,10 @@ fn rerun(
     config: &Config,
     now: DateTime<Utc>,
 ) -> Result<RunId, StoreError> {
-    let of_it = |run: &Run| run.rerun_of == Some(id);
+    let is_repetition = |run: &Run| run.rerun_of == Some(id);
     let queued = state.queue.values().map(|queued| &queued.run);
     let mut open = queued.chain(state.running.values().map(|running| &running.run));
-    if let Some(other) = open.find(|run| run.id == id || of_it(run)) {
+    if let Some(other) = open.find(|run| run.id == id || is_repetition(run)) {
         return Err(StoreError::RunsStill(other.id));
     }
     let old = tables.runs.get(id.0)?;
@@ -135,7 +135,7 @@ fn rerun(
     if let Some(full) = queue::queue_full(state, config.runs.queue_limit) {
         return Err(full);
     }
-    guards::refuse_held(state, Trigger::AdHocRun, &old.hosts, now)?;
+    guards::refuse_held(state, Trigger::Manual, &old.hosts, now)?;
     let Some(name) = &old.binding else {
         let mut run = same(state, &old, again, now);
         run.work.vars.extend(again.vars.clone());
@@ -149,7 +149,7 @@ fn rerun(
     for_alerts(tables, state, &old, binding, again, now)
 }
 
-/// Repeats a run for its alerts, by the binding as it is now.
+/// Repeats a run for its alerts, with the current binding.
 fn for_alerts(
     tables: &mut Tables<'_>,
     state: &mut WriterState,
@@ -159,7 +159,7 @@ fn for_alerts(
     now: DateTime<Utc>,
 ) -> Result<RunId, StoreError> {
     let episodes = known(tables, old)?;
-    // What is under way for an alert, or comes next, must not meet itself.
+    // A run for the same alert must not be queued or running.
     for (_, episode, _) in &episodes {
         let decided = episode.decisions.get(&binding.name);
         let open = decided.and_then(|decided| decided.run);
@@ -208,8 +208,8 @@ fn for_alerts(
     Ok(new)
 }
 
-/// The episodes that the old run was about and the store still holds. Where some of them fire, those; and where it went
-/// without some, not those unless it went without all.
+/// Returns the episodes of the old run that are still in the store: only the firing ones, if any fires, and only those
+/// that the run handled, if it handled any.
 fn known(tables: &Tables<'_>, old: &Run) -> Result<Vec<Old>, StoreError> {
     let mut known: Vec<Old> = Vec::new();
     for (key, of_run) in tables.run_episodes(old.id)? {
@@ -228,8 +228,8 @@ fn known(tables: &Tables<'_>, old: &Run) -> Result<Vec<Old>, StoreError> {
     Ok(known)
 }
 
-/// Makes the new run the one that handles an episode which still fires, so that its verdict is the new run's. What has
-/// resolved keeps what was said of it.
+/// Makes the new run handle an episode that still fires, so that its verdict belongs to the new run. Resolved episodes
+/// keep their decision.
 fn take_over(
     episode: &mut Episode,
     binding: &Binding,
@@ -251,7 +251,7 @@ fn take_over(
     true
 }
 
-/// A new run that does the same on the same hosts.
+/// Creates a new run with the same work on the same hosts.
 fn same(state: &mut WriterState, old: &Run, again: &RerunRequest, now: DateTime<Utc>) -> Run {
     Run {
         id: state.take_run_id(),
@@ -262,7 +262,7 @@ fn same(state: &mut WriterState, old: &Run, again: &RerunRequest, now: DateTime<
     }
 }
 
-/// A run as it was before it was ever started, but for its number.
+/// Resets a run to its state before the first start. The caller sets the new number.
 pub(crate) fn repeated(old: &Run, now: DateTime<Utc>) -> Run {
     Run {
         state: State::Queued,
@@ -275,7 +275,7 @@ pub(crate) fn repeated(old: &Run, now: DateTime<Utc>) -> Run {
         results: BTreeMap::new(),
         message: None,
         verdicts: Verdicts::default(),
-        // Whether the role is still to be tried out is asked anew.
+        // Whether the role must be tested is determined again.
         remedy: old.remedy.map(|remedy| RemediationStep {
             probe: false,
             ..remedy
@@ -288,8 +288,8 @@ pub(crate) fn repeated(old: &Run, now: DateTime<Utc>) -> Run {
 }
 
 impl Store {
-    /// Puts a claimed run back of which no task began, to be started again after a pause; what a guard counted of its start
-    /// is taken back. False if it was started as often as it may: the caller finishes it.
+    /// Returns a claimed run whose start failed before any task to the queue, to be started again after a pause. The
+    /// start no longer counts for the guards. Returns false if no attempts are left: then the caller finishes the run.
     ///
     /// *Errors*: as [`Store::put_back`].
     pub async fn try_again(
@@ -302,11 +302,11 @@ impl Store {
             .await
     }
 
-    /// Queues a run that has ended once more: for the same alerts, by its binding as it is now; without alerts on the same
-    /// hosts with the same variables, but for those of `again`. What a guard counts (`cooldown`, `attempts`) does not keep it
-    /// from starting; everything else does.
+    /// Queues an ended run again: for the same alerts with its current binding, or without alerts on the same hosts
+    /// with the same variables, except those in `again`. Counting guards (`cooldown`, `attempts`) do not apply to it;
+    /// all others do.
     ///
-    /// *Errors*: [`StoreError::RunsStill`] if it, or another run for one of its alerts, is queued or under way;
+    /// *Errors*: [`StoreError::RunsStill`] if it, or another run for one of its alerts, is queued or running;
     /// [`StoreError::AlertsGone`], [`StoreError::BindingGone`], [`StoreError::HostHeld`], [`StoreError::NoSuchRun`].
     pub async fn rerun(
         &self,

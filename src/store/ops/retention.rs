@@ -1,7 +1,7 @@
-//! What goes: by age and by size, a slice at a time.
+//! Retention: deletes data by age and by size, one slice at a time.
 //!
-//! The writer itself deletes while the history is larger than its limit, after each transaction that writes and between
-//! them. Where nothing may go any more, new alerts are refused: see [`refuse_overfull`].
+//! The writer itself deletes while the history exceeds its limit, after each writing transaction and between
+//! transactions. If nothing more may be deleted, new alerts are refused: see [`refuse_overfull`].
 
 use chrono::{DateTime, TimeDelta, Utc};
 use redb::ReadableTable;
@@ -17,60 +17,59 @@ use crate::store::disk::tables::{EPISODES, RUNS, Tables, grown, key_of};
 use crate::store::ops::state::WriterState;
 use crate::store::ops::{audit, guards};
 
-/// How much one transaction deletes at most, so that a notification that comes meanwhile does not wait long.
+/// The maximum number of rows deleted by one transaction, so that a concurrent notification does not wait long.
 const SLICE: usize = 200;
 
-/// How many hosts the runs have at most that one transaction deletes, beyond those of one run: each is in the index.
+/// The maximum number of hosts in the runs deleted by one transaction, except for a single run: each host is in the
+/// index.
 const HOSTS: usize = 10_000;
 
-/// How many episodes or runs one slice looks at, most of which may have to stay.
+/// The maximum number of episodes or runs examined by one slice; most of them may have to be kept.
 const LOOKS: usize = 2_000;
 
-/// How many slices the writer adds to one transaction at most while the history is too large.
+/// The maximum number of slices that the writer adds to one transaction while the history is too large.
 const SLICES: usize = 4;
 
-/// How much of its limit the history may be too large before new alerts are refused: one in so many. What is deleted
-/// after each transaction makes room in the meantime.
+/// The excess of the history before new alerts are refused: one `SLACK`th of its limit. Deletions after each
+/// transaction make room in the meantime.
 const SLACK: i64 = 8;
 
-/// How long the writer does not look again for what may go, where it found nothing.
+/// How long the writer does not search again after it found nothing to delete.
 const FRUITLESS: TimeDelta = TimeDelta::seconds(5);
 
-/// How long an alert that was firing must not be heard of, whatever the retention time, before it is taken for over.
-/// Alertmanager repeats what fires after `repeat_interval`: hours, seldom days.
+/// How long a firing alert must be silent, regardless of the retention time, before it counts as over. Alertmanager
+/// repeats firing alerts after `repeat_interval`: hours, rarely days.
 const FORGET_FIRING: TimeDelta = TimeDelta::days(7);
 
-/// The same where episodes take more than twice their share: some Alertmanager never says `resolved`.
+/// The same if episodes take more than twice their share: some Alertmanager never sends `resolved`.
 const FORGET_FIRING_SOON: TimeDelta = TimeDelta::days(1);
 
-/// Which part of the size is for episodes: one in so many. Alerts that fire all the time must not push the runs out.
+/// The share of the size for episodes: one in `EPISODES_SHARE`. Permanently firing alerts must not displace the runs.
 const EPISODES_SHARE: i64 = 4;
 
-/// How large the file may become whatever the limit: the tables and redb's own pages take over a mebibyte, it doubles each
-/// time, and a file of up to half of this is not compacted. *Units*: bytes.
+/// The size that the file may always reach, regardless of the limit: the tables and redb's own pages take over a
+/// mebibyte, the file doubles each time, and a file of up to half of this is not compacted. *Units*: bytes.
 const LEAST_FILE: u64 = 8 << 20;
 
-/// What was deleted since this was last asked for.
+/// The deletions since the last call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Retained {
-    /// Runs.
     pub runs: usize,
-    /// Episodes.
     pub episodes: usize,
     /// Whether there is more to delete.
     pub more: bool,
 }
 
-/// One slice, which somebody asked for.
+/// Deletes one slice, on request.
 pub(crate) fn retain(
     tables: &mut Tables<'_>,
     state: &mut WriterState,
     storage: &Storage,
     now: DateTime<Utc>,
 ) -> Result<Retained, StoreError> {
-    heed(state, storage);
+    set_limits(state, storage);
     let slice = slice(tables, state, storage, SLICE, now)?;
-    // And what the writer deleted by itself.
+    // Includes the deletions by the writer itself.
     let mut done = Retained {
         more: slice.more,
         ..std::mem::take(&mut state.deleted)
@@ -83,7 +82,7 @@ pub(crate) fn retain(
     Ok(done)
 }
 
-/// Deletes while the history is larger than its limit, a few slices at most. Yields whether there is more to delete.
+/// Deletes while the history exceeds its limit, a few slices at most. Returns whether there is more to delete.
 pub(crate) fn make_room(
     tables: &mut Tables<'_>,
     state: &mut WriterState,
@@ -113,8 +112,8 @@ pub(crate) fn make_room(
     Ok(true)
 }
 
-/// Takes the limits that are in force. What was found out under other ones says nothing: a person may have raised them.
-fn heed(state: &mut WriterState, storage: &Storage) {
+/// Sets the current limits. Conclusions from other limits are discarded: the limits may have been raised.
+fn set_limits(state: &mut WriterState, storage: &Storage) {
     if state.storage.as_ref() != Some(storage) {
         state.storage = Some(storage.clone());
         state.rows_limit = None;
@@ -122,13 +121,13 @@ fn heed(state: &mut WriterState, storage: &Storage) {
     }
 }
 
-/// The limit of the history, which is less while the file may not grow and has no room for as much.
+/// Returns the limit of the history, which is reduced while the file may not grow and has no room.
 fn limit(state: &WriterState, storage: &Storage) -> i64 {
     let limit = i64::try_from(storage.retention_size_bytes).unwrap_or(i64::MAX);
     state.rows_limit.map_or(limit, |less| limit.min(less))
 }
 
-/// The bytes of runs, and of episodes, with what this transaction did.
+/// Returns the sizes of runs and of episodes, including the changes of this transaction.
 fn sizes(tables: &Tables<'_>, state: &WriterState) -> (i64, i64) {
     let runs = state.runs_bytes + tables.runs_change;
     (runs, state.episodes_bytes + tables.episodes_change)
@@ -140,13 +139,13 @@ fn is_over(tables: &Tables<'_>, state: &WriterState, storage: &Storage) -> bool 
     episodes > limit / EPISODES_SHARE || runs.saturating_add(episodes) > limit
 }
 
-/// Refuses what would add to a history that is too large although all was deleted that may be.
+/// Refuses new data if the history is too large although everything deletable was deleted.
 pub(crate) fn refuse_overfull(
     tables: &Tables<'_>,
     state: &mut WriterState,
     storage: &Storage,
 ) -> Result<(), StoreError> {
-    heed(state, storage);
+    set_limits(state, storage);
     let limit = limit(state, storage);
     let (runs, episodes) = sizes(tables, state);
     let holds = runs.saturating_add(episodes);
@@ -159,8 +158,8 @@ pub(crate) fn refuse_overfull(
     })
 }
 
-/// How large the file may become for new alerts: twice the limit, unless that is very little. `None` where it may become
-/// larger, because the history is small and what is beside it takes the space.
+/// Returns the maximum size of the file for new alerts: twice the limit, unless that is very small. `None` if it may
+/// grow further, because the history is small and other data takes the space.
 pub(crate) fn most_file_bytes(state: &WriterState) -> Option<u64> {
     let limit = state.storage.as_ref()?.retention_size_bytes;
     let rows = state.runs_bytes.saturating_add(state.episodes_bytes);
@@ -169,7 +168,7 @@ pub(crate) fn most_file_bytes(state: &WriterState) -> Option<u64> {
     (!is_small).then(|| limit.saturating_mul(2).max(LEAST_FILE))
 }
 
-/// Makes the history smaller for the time being: the file may not grow and has no room.
+/// Reduces the limit of the history temporarily: the file may not grow and has no room.
 pub(crate) fn shrink_rows(state: &mut WriterState) {
     let rows = state.runs_bytes.saturating_add(state.episodes_bytes);
     state.rows_limit = Some(rows / 8 * 7);
@@ -200,7 +199,7 @@ fn slice(
         done: Retained::default(),
     };
     slice.episodes(tables, state)?;
-    // What episodes do not need is the runs'.
+    // Runs may use the unused share of the episodes.
     let (runs, episodes) = sizes(tables, state);
     slice.excess = runs - (limit - episodes.min(share));
     slice.runs(tables, state)?;
@@ -212,20 +211,20 @@ fn slice(
 
 struct Slice {
     now: DateTime<Utc>,
-    /// What ended before this goes.
+    /// Data that ended before this time is deleted.
     oldest: DateTime<Utc>,
-    /// How many bytes are for episodes.
+    /// The share of the episodes in bytes.
     share: i64,
-    /// By how many bytes the kind of things at hand is too much.
+    /// The excess of the current kind of data in bytes.
     excess: i64,
     left: usize,
     done: Retained,
 }
 
 impl Slice {
-    /// Runs are numbered in the order of their making, so the oldest come first.
+    /// Deletes runs. They are numbered in the order of creation, so the oldest come first.
     fn runs(&mut self, tables: &mut Tables<'_>, state: &mut WriterState) -> Result<(), StoreError> {
-        let (mut doomed, mut hosts) = (Vec::new(), 0);
+        let (mut deletable, mut hosts) = (Vec::new(), 0);
         let mut is_full = self.left == 0;
         let from = state.retention_run.take().unwrap_or(0);
         for (looked, row) in tables.runs.range(from..)?.enumerate() {
@@ -249,14 +248,14 @@ impl Slice {
             let id = RunId(key.value());
             self.excess -= size_of(tables, id, value.value().len())?;
             hosts += run.hosts.len();
-            doomed.push(run);
-            is_full = doomed.len() == self.left || hosts >= HOSTS;
+            deletable.push(run);
+            is_full = deletable.len() == self.left || hosts >= HOSTS;
         }
-        for run in &doomed {
+        for run in &deletable {
             delete_run(tables, run)?;
         }
-        self.left -= doomed.len();
-        self.done.runs = doomed.len();
+        self.left -= deletable.len();
+        self.done.runs = deletable.len();
         self.done.more |= is_full;
         Ok(())
     }
@@ -266,17 +265,17 @@ impl Slice {
         tables: &mut Tables<'_>,
         state: &mut WriterState,
     ) -> Result<(), StoreError> {
-        let mut doomed = Vec::new();
+        let mut deletable = Vec::new();
         let from = state.retention_from.take().unwrap_or((i64::MIN, 0));
         for (looked, row) in tables.episodes.range(from..)?.enumerate() {
             let (key, value) = row?;
             let (starts_at_nanos, _) = key.value();
-            // None is heard of before it begins, so the rest is younger.
+            // No episode is reported before its start, so the rest is newer.
             let by_age = DateTime::from_timestamp_nanos(starts_at_nanos) < self.oldest;
             if !by_age && self.excess <= 0 {
                 break;
             }
-            if doomed.len() == self.left || looked == LOOKS {
+            if deletable.len() == self.left || looked == LOOKS {
                 state.retention_from = Some(key.value());
                 self.done.more = true;
                 break;
@@ -287,22 +286,22 @@ impl Slice {
             let Some(episode): Option<Episode> = episode else {
                 continue;
             };
-            if self.may_go(&episode, state) {
+            if self.may_delete(&episode, state) {
                 self.excess -= grown(bytes, None);
-                doomed.push((key_of(key.value()), episode));
+                deletable.push((key_of(key.value()), episode));
             }
         }
-        for (key, episode) in &doomed {
+        for (key, episode) in &deletable {
             tables.remove_episode(key, episode)?;
         }
-        self.left -= doomed.len();
-        self.done.episodes = doomed.len();
+        self.left -= deletable.len();
+        self.done.episodes = deletable.len();
         Ok(())
     }
 
-    /// What had its run must be known as long as it may be told again, or it would run again. Of what had none, nothing
-    /// is lost but the memory.
-    fn may_go(&self, episode: &Episode, state: &WriterState) -> bool {
+    /// Returns whether an episode may be deleted. An episode with a run must be kept as long as it may be reported
+    /// again, or it would run again. Without a run, only its history is lost.
+    fn may_delete(&self, episode: &Episode, state: &WriterState) -> bool {
         let mut handled = false;
         for run in episode
             .decisions
@@ -317,7 +316,7 @@ impl Slice {
         let silent = |time| episode.last_seen < self.now - time;
         let (old, too_much) = (episode.last_seen < self.oldest, self.excess > 0);
         match (episode.status, handled) {
-            // Nothing is to be done about it, and Alertmanager tells it again.
+            // No decision depends on it, and Alertmanager will send it again.
             (Status::Firing, false) if episode.decisions.is_empty() => {
                 too_much || (old && silent(FORGET_FIRING))
             }
@@ -349,11 +348,11 @@ fn delete_run(tables: &mut Tables<'_>, run: &Run) -> Result<(), StoreError> {
     index::remove(tables, run)?;
     let bytes = tables.runs.remove(run.id.0)?.map_or(0, |v| v.value().len());
     tables.runs_change -= grown(bytes, None);
-    delete_told(tables, run.id)
+    delete_run_data(tables, run.id)
 }
 
-/// Deletes what a run told, and what it was about.
-pub(crate) fn delete_told(tables: &mut Tables<'_>, id: RunId) -> Result<(), StoreError> {
+/// Deletes the events, output and episodes of a run.
+pub(crate) fn delete_run_data(tables: &mut Tables<'_>, id: RunId) -> Result<(), StoreError> {
     let mut bytes = 0;
     tables
         .events

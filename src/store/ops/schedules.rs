@@ -1,4 +1,4 @@
-//! What is kept of schedules between their times, and the starting of their runs.
+//! The progress of schedules, and the start of their runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,27 +15,27 @@ use crate::store::ops::queue::{queue_full, queue_run};
 use crate::store::ops::state::WriterState;
 use crate::store::{Store, StoreError};
 
-/// What was made of a schedule at one time.
+/// The result of a schedule's tick.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TickOutcome {
-    /// The runs that were queued, each with the time that it is for.
+    /// The queued runs, each with its scheduled time.
     pub runs: Vec<(RunId, DateTime<Utc>)>,
-    /// How many times were missed.
+    /// The number of missed times.
     pub missed: u64,
-    /// Why.
+    /// The reason for the missed times.
     pub why_missed: Option<String>,
-    /// Whether a time is due that could not be started yet: look again when the queue changes.
+    /// Whether a due time could not be started yet: check again when the queue changes.
     pub waits: bool,
-    /// When to look again at the latest; `None` if it is not in force, or no time comes any more.
+    /// When to check again at the latest; `None` if the schedule is inactive, or no time will come.
     pub look_at: Option<DateTime<Utc>>,
-    /// When the next time starts, jitter included; `None` as for `look_at`.
+    /// The next start, including jitter; `None` as for `look_at`.
     pub next: Option<DateTime<Utc>>,
-    /// How it stands now.
+    /// The current progress.
     pub progress: Option<Progress>,
 }
 
-/// Why a time was missed that nothing stands in the way of.
-const NOT_RUNNING: &str = "promansible was not running then";
+/// The reason for a missed time without any other obstacle.
+const NOT_RUNNING: &str = "promansible was not running";
 
 fn find(tables: &Tables<'_>, name: &str) -> Result<Option<Progress>, StoreError> {
     let value = tables.schedules.get(name)?;
@@ -47,7 +47,7 @@ fn put(tables: &mut Tables<'_>, name: &str, progress: &Progress) -> Result<(), S
     Ok(())
 }
 
-/// Why no run of it could be queued now, if so.
+/// Returns why no run of the schedule could be queued now, or `None`.
 fn obstacle(
     state: &WriterState,
     schedule: &Schedule,
@@ -57,11 +57,11 @@ fn obstacle(
     if let Err(why) = hosts {
         return Some(why.clone());
     }
-    let of_it = |run: &Run| run.schedule.as_deref() == Some(&schedule.name);
+    let is_of_schedule = |run: &Run| run.schedule.as_deref() == Some(&schedule.name);
     let queued = state.queue.values().map(|queued| &queued.run);
     let running = state.running.values().map(|running| &running.run);
     if !schedule.timing.allow_overlap
-        && let Some(run) = queued.chain(running).find(|run| of_it(run))
+        && let Some(run) = queued.chain(running).find(|run| is_of_schedule(run))
     {
         return Some(format!("its run {} had not ended", run.id));
     }
@@ -82,7 +82,7 @@ fn tick(
     let in_force = schedule.enabled && progress.paused.is_none();
     let text = timing.to_string();
     if !in_force || !progress.active || progress.timing != text {
-        // Times that passed while it was not in force, or did not exist, are not missed.
+        // Times that passed while the schedule was inactive, or did not exist, are not missed.
         progress.settled = now;
         progress.timing = text;
         progress.active = in_force;
@@ -97,7 +97,7 @@ fn tick(
         ticked.look_at = due.look_at;
         ticked.next = due.next;
         for time in due.start {
-            // There was room for one; where they may overlap it can be more.
+            // There was room for one run; with `allow_overlap` there can be more.
             if let Some(full) = queue_full(state, limit) {
                 ticked.missed += 1;
                 obstacle = Some(full.to_string());
@@ -123,7 +123,7 @@ fn tick(
             });
         }
     } else if old.as_ref().is_some_and(|old| !old.active) {
-        // Where it is not in force, how far the clock has come is no news.
+        // While the schedule is inactive, its progress need not be written.
         ticked.progress = old;
         return Ok(ticked);
     }
@@ -171,7 +171,7 @@ fn start_now(
         tables,
         state,
         schedule,
-        (Trigger::AdHocRun, None, by),
+        (Trigger::Manual, None, by),
         hosts,
         limit,
         now,
@@ -203,16 +203,16 @@ fn pause(
     put(tables, &schedule.name, &progress)
 }
 
-/// Forgets schedules that are not there any more.
+/// Deletes schedules that do not exist any more.
 fn forget_but(tables: &mut Tables<'_>, known: &BTreeSet<String>) -> Result<(), StoreError> {
-    let mut gone = Vec::new();
+    let mut removed = Vec::new();
     for row in tables.schedules.iter()? {
         let name = row?.0.value().to_owned();
         if !known.contains(&name) {
-            gone.push(name);
+            removed.push(name);
         }
     }
-    for name in gone {
+    for name in removed {
         tables.schedules.remove(name.as_str())?;
     }
     Ok(())
@@ -233,8 +233,8 @@ fn all(txn: &Snapshot) -> Result<BTreeMap<String, Progress>, StoreError> {
 }
 
 impl Store {
-    /// Looks whether a time of this schedule has come, queues its run if so, and notes what was missed; all in one
-    /// transaction, so that no time has two runs. `hosts` is whom it would touch, or why that is not known.
+    /// Queues the due runs of a schedule, and records missed times; all in one transaction, so that no time has two
+    /// runs. `hosts` are the target hosts, or the reason why they are unknown.
     ///
     /// *Durability*: `Ok` is on disk.
     pub async fn tick_schedule(
@@ -248,7 +248,7 @@ impl Store {
             .await
     }
 
-    /// Queues the run of a schedule because a person asks for it, whatever time it is, and also if it is paused.
+    /// Queues a run of a schedule on request, at any time, even if the schedule is paused.
     ///
     /// *Durability*: `Ok` is on disk.
     ///
@@ -268,7 +268,7 @@ impl Store {
         .await
     }
 
-    /// Stops a schedule for now, or (`None`) lets it go on. Times in between are not missed.
+    /// Pauses a schedule, or resumes it (`None`). Times in between are not missed.
     ///
     /// *Durability*: `Ok` is on disk.
     pub async fn pause_schedule(
@@ -281,13 +281,13 @@ impl Store {
             .await
     }
 
-    /// Forgets what is kept of schedules that are not among these.
+    /// Deletes the progress of all schedules except these.
     pub async fn forget_schedules_but(&self, known: BTreeSet<String>) -> Result<(), StoreError> {
         self.write(move |tables, _| forget_but(tables, &known))
             .await
     }
 
-    /// What is kept of each schedule.
+    /// Returns the progress of each schedule.
     pub async fn schedules(&self) -> Result<BTreeMap<String, Progress>, StoreError> {
         self.read(all).await
     }

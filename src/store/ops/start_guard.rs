@@ -1,4 +1,4 @@
-//! A run that may start by its place in the queue is asked once more whether it may: what was decided may be minutes old.
+//! Checks the guards again at the start of a run: its decision may be minutes old.
 
 use std::collections::BTreeMap;
 
@@ -17,8 +17,8 @@ use crate::store::ops::guard_subjects::{GuardSubjects, about_of, counted};
 use crate::store::ops::state::WriterState;
 use crate::store::ops::{finish, guards};
 
-/// Takes the hosts out of a queued run on which it may not start now. Yields what it is about; `None` if it has ended, for
-/// without hosts it does. Its alerts are decided again when they may be.
+/// Removes the hosts from a queued run on which it may not start now. Returns the subjects of the guards; `None` if the
+/// run ended because it has no hosts left. Its alerts are decided again when the guards allow it.
 pub(crate) fn check_start(
     tables: &mut Tables<'_>,
     state: &mut WriterState,
@@ -57,7 +57,7 @@ pub(crate) fn check_start(
         state.dirty.insert(id);
         return Ok(Some(about));
     }
-    // What it would have touched is what a reader asks for.
+    // Readers of the run want to see the hosts that were intended.
     queued.run.hosts = wanted;
     let why = refused.values().next().map_or("", |refused| &refused.why);
     let why = format!("it was not started: {why}");
@@ -65,14 +65,14 @@ pub(crate) fn check_start(
     Ok(None)
 }
 
-/// The binding as it is now; `None` of a run of no alert, and where it is not there any more.
+/// Returns the current binding of a run; `None` for a run without alerts, and if the binding does not exist any more.
 fn binding_of<'a>(config: &'a Config, run: &Run) -> Option<&'a Binding> {
     let name = run.binding.as_ref()?;
     let mut bindings = config.bindings.iter();
     bindings.find(|b| b.name == *name).map(AsRef::as_ref)
 }
 
-/// The hosts on which a run may not start now, and why.
+/// Returns the hosts on which a run may not start now, with the reasons.
 fn refused(
     state: &WriterState,
     run: &Run,
@@ -94,34 +94,34 @@ fn refused(
             return every(&Refused {
                 reason: Skip::Observe,
                 until: None,
-                why: "the mode is observe now".to_owned(),
+                why: "the mode is now observe".to_owned(),
             });
         }
     }
-    // The mode may have become weaker since.
+    // The mode may have become weaker since the decision.
     if binding.is_some_and(|b| b.mode == Mode::Check) && !run.work.check {
         return every(&Refused {
             reason: Skip::Observe,
             until: Some(now),
-            why: "the mode is check now".to_owned(),
+            why: "the mode is now check".to_owned(),
         });
     }
     if run.binding.is_some() && !remedy.is_some_and(|remedy| remedy.probe) {
         match state.book.gate(&run.work.roles, now) {
             CircuitState::Closed => {}
             CircuitState::Open(refused) => return every(&refused),
-            CircuitState::Probe => {
+            CircuitState::HalfOpen => {
                 return every(&Refused {
                     reason: Skip::CircuitOpen,
                     until: Some(now),
-                    why: "its role is to be tried out on one host first".to_owned(),
+                    why: "its role must be tested on one host first".to_owned(),
                 });
             }
         }
     }
-    let mut out = BTreeMap::new();
+    let mut refusals = BTreeMap::new();
     for host in counted(run, about) {
-        // A repetition was asked for, whatever was started there before.
+        // A person requested the repetition, so previous starts do not count.
         let refused = match (binding, remedy) {
             (Some(binding), Some(remedy)) if run.rerun_of.is_none() => {
                 plan::refused(binding, state, remedy.step, host, now)
@@ -129,13 +129,13 @@ fn refused(
             _ => state.book.host(host, now).err(),
         };
         if let Some(refused) = refused {
-            out.insert(host.clone(), refused);
+            refusals.insert(host.clone(), refused);
         }
     }
-    out
+    refusals
 }
 
-/// Takes these hosts out of what the run is about, and notes in the episodes why.
+/// Removes hosts from the episodes of a run, and records the reason in the episodes.
 fn leave_out(
     tables: &mut Tables<'_>,
     state: &mut WriterState,
@@ -194,7 +194,7 @@ fn leave_out(
     Ok(())
 }
 
-/// Notes that a run for alerts starts on its hosts.
+/// Records the start of a run for alerts on its hosts.
 pub(crate) fn record_start(
     tables: &mut Tables<'_>,
     state: &mut WriterState,
@@ -218,7 +218,7 @@ pub(crate) fn record_start(
     Ok(())
 }
 
-/// Takes that back: the run was not begun after all.
+/// Reverts [`record_start`]: the run was not started after all.
 pub(crate) fn revert_start(
     tables: &mut Tables<'_>,
     state: &mut WriterState,

@@ -1,4 +1,4 @@
-//! What the writer keeps in memory: the queue and what is running. It can always be rebuilt from the tables.
+//! The writer's memory: the queue and the running runs. It can always be rebuilt from the tables.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::store::disk::records::{RunEpisode, RunEpisodeChange};
 use crate::store::disk::tables::{RUNS, Tables, meta_number};
 use crate::store::disk::unreadable::BadRow;
 use crate::store::ops::fleet::Fleet;
-use crate::store::ops::mark_due::LookAgain;
+use crate::store::ops::mark_due::PendingScan;
 use crate::store::ops::output_window::OutputWindow;
 use crate::store::ops::retention::Retained;
 use crate::store::ops::{guard_rows, mark_due, quarantine};
@@ -28,7 +28,7 @@ use crate::store::ops::{guard_rows, mark_due, quarantine};
 /// The writer's memory.
 #[derive(Debug, Default)]
 pub(crate) struct WriterState {
-    /// How many transactions changed the file; the number of the one at hand.
+    /// The number of transactions that changed the file, which is the number of the current one.
     pub commits: u64,
     /// The number of the next run.
     pub next_run: u64,
@@ -36,77 +36,77 @@ pub(crate) struct WriterState {
     pub runs_bytes: i64,
     /// The size of all episodes, in bytes.
     pub episodes_bytes: i64,
-    /// Where retention goes on looking for old episodes.
+    /// Where retention continues to search for old episodes.
     pub retention_from: Option<(i64, u64)>,
-    /// Where it goes on looking for old runs.
+    /// Where retention continues to search for old runs.
     pub retention_run: Option<u64>,
-    /// When it last found nothing that may go, although the history is too large.
+    /// When retention last found nothing to delete, although the history is too large.
     pub fruitless_at: Option<DateTime<Utc>>,
-    /// What the configuration says of the history, as last heard.
+    /// The last known configuration of the history.
     pub storage: Option<Storage>,
-    /// How large the history may be for the time being, because the file may not grow. *Units*: bytes.
+    /// The temporary limit of the history while the file may not grow. *Units*: bytes.
     pub rows_limit: Option<i64>,
     /// Whether this transaction deleted history.
     pub freed: bool,
-    /// What was deleted since somebody asked.
+    /// The deletions since the last request.
     pub deleted: Retained,
-    /// What a guard no longer refuses, so that firing episodes are made due.
-    pub looks: Vec<LookAgain>,
-    /// Runs that wait, oldest first. Taken out by [`Self::take`], so that what follows stays right.
+    /// The pending scans for episodes that a guard no longer refuses.
+    pub looks: Vec<PendingScan>,
+    /// The queued runs, oldest first. Remove them with [`Self::take`], which keeps the derived fields consistent.
     pub queue: BTreeMap<RunId, Queued>,
-    /// How many alerts they are about.
+    /// The number of alerts in the queued runs.
     pub queued_alerts: usize,
-    /// How far the queue was looked through for a run that can start.
+    /// The progress of the search for a run that can start.
     pub scan: Option<Scan>,
-    /// What the inventory says of the hosts. It is none of the file's: it outlives that the file is opened again.
+    /// The inventory's data about hosts. It is not part of the file, and survives reopening it.
     pub fleet: Arc<Fleet>,
-    /// What is remembered for the guards.
+    /// The state of the guards.
     pub guards: State,
-    /// Until when the queued runs that want an approval can get it.
+    /// The queued runs that wait for approval, with the time when it expires.
     pub approvals: BTreeSet<(DateTime<Utc>, RunId)>,
-    /// Whether this transaction changed what is paused, held or open.
+    /// Whether this transaction changed the pause, holds or circuits.
     pub guards_changed: bool,
-    /// Runs that are under way.
+    /// The running runs.
     pub running: BTreeMap<RunId, Running>,
-    /// Binding → the queued runs that were made for its alerts. Further hosts may join the newest while it waits; a
-    /// repetition takes none, so it is none of these.
+    /// Binding → the queued runs for its alerts. Further hosts may join the newest while it waits. Repetitions accept
+    /// no hosts and are not included.
     batches: HashMap<String, BTreeSet<RunId>>,
-    /// Runs that changed in this transaction. They are written once, at its end.
+    /// The runs that changed in this transaction. They are written once, at its end.
     pub dirty: BTreeSet<RunId>,
-    /// What this transaction has to say of runs' episodes. It is written at its end too.
+    /// The changes to runs' episodes in this transaction. They are written at its end too.
     pub joined: BTreeMap<RunId, Vec<RunEpisodeChange>>,
-    /// What to count once this transaction is on disk.
+    /// The events to count after the commit.
     pub happened: Vec<MetricEvent>,
-    /// Runs that got something new in this transaction, whatever it is.
+    /// The runs with any new data in this transaction.
     pub touched: BTreeSet<RunId>,
-    /// Runs whose state is another one now.
+    /// The runs whose state changed.
     pub moved: Vec<RunId>,
-    /// The time, as the writer tells it.
+    /// The current time of the writer.
     pub now: DateTime<Utc>,
-    /// How many rows were set aside because they could not be decoded.
+    /// The number of quarantined rows.
     pub quarantined: u64,
     /// Whether this transaction changed the queue.
     pub queue_changed: bool,
 }
 
-/// A look through the queue, up to a run. It holds as long as no host has become free since.
+/// A search through the queue, up to a run. It is valid as long as no host becomes free.
 #[derive(Debug)]
 pub(crate) struct Scan {
-    /// The machines that are busy, or waited for by one of the runs that were looked at.
+    /// The machines that are busy, or that one of the examined runs waits for.
     pub taken: HashSet<String>,
     pub upto: RunId,
     pub at: DateTime<Utc>,
-    /// When the first of the windows closes.
+    /// When the first batch window closes.
     pub next: Option<DateTime<Utc>>,
 }
 
-/// A run that waits.
+/// A queued run.
 #[derive(Debug)]
 pub(crate) struct Queued {
     pub run: Run,
-    /// The episodes it is about, each with the hosts that it names.
+    /// The episodes of the run, each with its hosts.
     pub episodes: BTreeMap<EpisodeKey, Vec<String>>,
-    /// The run's hosts once more, each with how many of the episodes name it.
+    /// The hosts of the run, each with the number of episodes that name it.
     pub hosts: HashMap<String, usize>,
 }
 
@@ -123,12 +123,13 @@ impl Queued {
         queued
     }
 
-    /// Whether its batch window is open. A clock that was set back to before it was made must not hold it up.
+    /// Returns whether the batch window is open. A clock that was set back to before the run's creation must not delay
+    /// it.
     pub(crate) fn waits(&self, now: DateTime<Utc>) -> bool {
         self.run.ready_at > now && now >= self.run.created_at
     }
 
-    /// Adds an episode, and the hosts that it names.
+    /// Adds an episode with its hosts.
     fn join(&mut self, key: EpisodeKey, hosts: &[String]) {
         for host in hosts {
             if let Some(named) = self.hosts.get_mut(host) {
@@ -141,7 +142,7 @@ impl Queued {
         self.episodes.insert(key, hosts.to_vec());
     }
 
-    /// Notes that it leaves a host out.
+    /// Records a skipped host.
     pub(crate) fn spare(&mut self, spared: SkippedHost) {
         if self.run.spared.iter().all(|s| s.host != spared.host) {
             self.run.spared.push(spared);
@@ -158,32 +159,32 @@ impl Queued {
         Some(named)
     }
 
-    /// Takes out the hosts that no episode names any more.
+    /// Removes the hosts that no episode names any more.
     fn tidy(&mut self) {
         self.hosts.retain(|_, named| *named > 0);
         self.run.hosts.retain(|host| self.hosts.contains_key(host));
     }
 }
 
-/// What the owner of a run that is under way holds on to, and the file does not know.
+/// The data of a running run that is not in the file, shared with its owner.
 #[derive(Debug, Clone)]
 pub(crate) struct RunHandle {
     pub cancel: watch::Sender<Option<String>>,
     pub output_limit_bytes: u64,
 }
 
-/// A run that is under way.
+/// A running run.
 #[derive(Debug)]
 pub(crate) struct Running {
     pub run: Run,
     pub cancel: watch::Sender<Option<String>>,
     pub kept: OutputWindow,
-    /// How many events are kept.
+    /// The number of stored events.
     pub events: u32,
 }
 
 impl WriterState {
-    /// Rebuilds it. `held` is what is under way in this process, where the store had to be opened again.
+    /// Rebuilds the memory. `held` are the running runs of this process, if the store was reopened.
     pub(crate) fn load(
         tables: &Tables<'_>,
         held: &BTreeMap<RunId, RunHandle>,
@@ -214,7 +215,7 @@ impl WriterState {
             };
             if run.state == RunState::Running {
                 let held = held.get(&id);
-                // Nobody writes any more to a run that nobody holds.
+                // A run without an owner gets no further output.
                 let limit = held.map_or(0, |held| held.output_limit_bytes);
                 let (kept, events) = OutputWindow::load(tables, &run, limit)?;
                 let cancel = held.map_or_else(|| watch::channel(None).0, |h| h.cancel.clone());
@@ -241,7 +242,7 @@ impl WriterState {
         Ok(state)
     }
 
-    /// What is under way, as its owners hold it.
+    /// Returns the handles of the running runs.
     pub(crate) fn held(&self) -> BTreeMap<RunId, RunHandle> {
         let held = |running: &Running| RunHandle {
             cancel: running.cancel.clone(),
@@ -251,7 +252,7 @@ impl WriterState {
         running.map(|(id, running)| (*id, held(running))).collect()
     }
 
-    /// A queued run with the next number. It has no binding and no hosts yet, and waits for nothing.
+    /// Creates a queued run with the next number, without a binding, hosts or a batch window.
     pub(crate) fn new_run(&mut self, trigger: Trigger, work: Work, now: DateTime<Utc>) -> Run {
         Run {
             id: self.take_run_id(),
@@ -284,14 +285,14 @@ impl WriterState {
         }
     }
 
-    /// Takes the next run's number.
+    /// Allocates the number of the next run.
     pub(crate) fn take_run_id(&mut self) -> RunId {
         let id = RunId(self.next_run);
         self.next_run += 1;
         id
     }
 
-    /// Puts a run into the queue.
+    /// Adds a new run to the queue.
     pub(crate) fn enqueue(
         &mut self,
         tables: &mut Tables<'_>,
@@ -306,7 +307,7 @@ impl WriterState {
         Ok(())
     }
 
-    /// Puts a run into the queue of which the file knows.
+    /// Adds a run to the queue that is already in the file.
     pub(crate) fn put(&mut self, run: Run, episodes: BTreeMap<EpisodeKey, Vec<String>>) {
         self.queued_alerts += episodes.len();
         if let Some(binding) = batch_of(&run) {
@@ -319,7 +320,7 @@ impl WriterState {
         self.queue.insert(run.id, Queued::new(run, episodes));
     }
 
-    /// Takes a run out of the queue.
+    /// Removes a run from the queue.
     pub(crate) fn take(&mut self, id: RunId) -> Option<Queued> {
         let queued = self.queue.remove(&id)?;
         self.queued_alerts -= queued.episodes.len();
@@ -337,7 +338,7 @@ impl WriterState {
         Some(queued)
     }
 
-    /// Adds an episode to a queued run, with the hosts that it names.
+    /// Adds an episode with its hosts to a queued run.
     pub(crate) fn join(&mut self, id: RunId, key: EpisodeKey, hosts: &[String]) {
         let queued = self.queue.get_mut(&id).expect("the run was just found");
         let before = queued.episodes.len();
@@ -347,8 +348,8 @@ impl WriterState {
         self.queue_changed = true;
     }
 
-    /// Takes an episode out of a queued run, if it is in it, and yields the hosts that it named. Call [`Self::tidy`] when
-    /// all have left.
+    /// Removes an episode from a queued run, if it is in it, and returns its hosts. Call [`Self::tidy`] after the last
+    /// removal.
     pub(crate) fn leave(&mut self, id: RunId, key: &EpisodeKey) -> Option<Vec<String>> {
         let hosts = self.queue.get_mut(&id)?.leave(key)?;
         self.queued_alerts -= 1;
@@ -356,7 +357,7 @@ impl WriterState {
         Some(hosts)
     }
 
-    /// Takes the hosts out of a queued run that no episode names any more.
+    /// Removes the hosts from a queued run that no episode names any more.
     pub(crate) fn tidy(&mut self, id: RunId) {
         if let Some(queued) = self.queue.get_mut(&id) {
             queued.tidy();
@@ -365,7 +366,7 @@ impl WriterState {
         }
     }
 
-    /// The queued run that a further alert of this binding may join.
+    /// Returns the queued run that a further alert of this binding may join.
     pub(crate) fn open_batch(
         &self,
         binding: &str,
@@ -381,13 +382,13 @@ impl WriterState {
         (open && same).then_some(id)
     }
 
-    /// Notes what a run has to do with an episode.
+    /// Records a change of an episode in a run.
     pub(crate) fn note_joined(&mut self, id: RunId, key: &EpisodeKey, of_run: RunEpisode) {
         let joined = RunEpisodeChange::new(key, of_run);
         self.joined.entry(id).or_default().push(joined);
     }
 
-    /// The machines on which a run is under way: by what was known when it started, and by what is known now.
+    /// Returns the machines with running runs: those known at the start of the run, and those known now.
     pub(crate) fn busy_machines(&self) -> impl Iterator<Item = &str> {
         let running = self.running.values();
         running.flat_map(|running| {
@@ -396,7 +397,7 @@ impl WriterState {
         })
     }
 
-    /// Writes what changed; the last step of a transaction. Yields whether anything did.
+    /// Writes the changes, as the last step of a transaction. Returns whether there were any.
     pub(crate) fn flush(&mut self, tables: &mut Tables<'_>) -> Result<bool, StoreError> {
         quarantine::settle(tables, self)?;
         for id in std::mem::take(&mut self.dirty) {
@@ -435,7 +436,7 @@ impl WriterState {
     }
 }
 
-/// The binding whose further alerts may join this run.
+/// Returns the binding whose further alerts may join this run.
 fn batch_of(run: &Run) -> Option<&str> {
     let joins = run.rerun_of.is_none()
         && run.vain_starts == 0

@@ -1,4 +1,4 @@
-//! What became of the episodes of a run that has ended: whether it helped, and when that is to be looked at.
+//! The verdicts on ended runs: whether they helped, and when to determine that.
 
 use std::collections::BTreeMap;
 
@@ -10,17 +10,17 @@ use crate::model::alert::{EpisodeKey, Status};
 use crate::model::guards::after;
 use crate::model::message::{Message, MessageEvent};
 use crate::model::run::{Outcome, RemediationStep, Run, RunId};
-use crate::model::verdict::{Heard, Verdict, Verdicts};
+use crate::model::verdict::{AlertObservation, Verdict, Verdicts};
 use crate::store::disk::records::{DecisionRecord, Episode};
 use crate::store::disk::tables::{RUNS, Tables, VERDICTS, encode, open_for_reading};
 use crate::store::ops::state::WriterState;
 use crate::store::{Store, StoreError};
 
-/// How much later than it should be a look may be, as after a long stop: when what does not fire any more resolved is not
-/// known then. Longer than an Alertmanager that does not answer is waited for.
+/// How late a verdict may be determined, for example after a long stop: later, it is not known when an alert that does
+/// not fire any more resolved. Longer than the wait for an Alertmanager that does not respond.
 const LATE_LOOK: TimeDelta = TimeDelta::minutes(15);
 
-/// Notes how a run ended in each of its episodes.
+/// Records the end of a run in each of its episodes.
 pub(crate) fn conclude(
     tables: &mut Tables<'_>,
     state: &mut WriterState,
@@ -42,11 +42,11 @@ pub(crate) fn conclude(
             let outcomes = hosts.iter().filter_map(|host| run.results.get(host));
             let worst = outcomes.map(|result| result.outcome).max();
             let outcome = worst.unwrap_or(whole);
-            end(run, remedy, &mut decided, outcome, now);
+            record_end(run, remedy, &mut decided, outcome, now);
             if decided.awaits_verdict() {
                 if episode.status == Status::Resolved {
                     let of = (&key, binding.as_str());
-                    fall(
+                    apply_verdict(
                         tables,
                         state,
                         of,
@@ -67,7 +67,7 @@ pub(crate) fn conclude(
     Ok(())
 }
 
-fn end(
+fn record_end(
     run: &Run,
     remedy: RemediationStep,
     decided: &mut DecisionRecord,
@@ -77,7 +77,7 @@ fn end(
     decided.outcome = Some(outcome);
     decided.ended_at = Some(now);
     let has_next = remedy.step < remedy.steps;
-    // What changed nothing cannot have helped.
+    // A run in check mode changed nothing and cannot have helped.
     let looks = !run.work.check
         && match outcome {
             Outcome::Successful => true,
@@ -85,7 +85,7 @@ fn end(
             Outcome::Canceled | Outcome::Interrupted => false,
         };
     decided.verify_at = looks.then(|| after(now, remedy.verify_within));
-    // It was tried on one host: now the others.
+    // The test on one host succeeded: continue with the other hosts.
     let others = run
         .spared
         .iter()
@@ -97,13 +97,13 @@ fn end(
     }
 }
 
-/// Gives its verdict if the time for that has come. What is not known yet stays for later.
+/// Determines the verdicts that are due. Returns whether a decision changed.
 pub(crate) fn judge(
     tables: &mut Tables<'_>,
     state: &mut WriterState,
     key: &EpisodeKey,
     episode: &mut Episode,
-    heard: Heard,
+    heard: AlertObservation,
     now: DateTime<Utc>,
 ) -> Result<bool, StoreError> {
     let is_due = |decided: &DecisionRecord| decided.verify_at.is_some_and(|at| at <= now);
@@ -118,18 +118,18 @@ pub(crate) fn judge(
     let is_late =
         |decided: &DecisionRecord| decided.verify_at.is_some_and(|at| now - at > LATE_LOOK);
     let verdict = |decided: &DecisionRecord| match heard {
-        Heard::Resolved if is_late(decided) => Verdict::Unknown,
-        Heard::Resolved => Verdict::Effective,
-        Heard::Firing => Verdict::Ineffective,
-        Heard::Nothing if decided.fires_on(last_seen) => Verdict::Ineffective,
-        Heard::Nothing => Verdict::Unknown,
+        AlertObservation::Resolved if is_late(decided) => Verdict::Unknown,
+        AlertObservation::Resolved => Verdict::Effective,
+        AlertObservation::Firing => Verdict::Ineffective,
+        AlertObservation::Nothing if decided.fires_on(last_seen) => Verdict::Ineffective,
+        AlertObservation::Nothing => Verdict::Unknown,
     };
     let verdict = |decided: &DecisionRecord| is_due(decided).then(|| verdict(decided));
-    give(tables, state, key, episode, verdict, now)?;
+    apply_verdicts(tables, state, key, episode, verdict, now)?;
     Ok(changed)
 }
 
-/// Gives an episode that resolved its verdicts.
+/// Determines the verdicts on a resolved episode.
 pub(crate) fn resolved(
     tables: &mut Tables<'_>,
     state: &mut WriterState,
@@ -146,11 +146,11 @@ pub(crate) fn resolved(
             Verdict::Ineffective
         })
     };
-    give(tables, state, key, episode, verdict, now)
+    apply_verdicts(tables, state, key, episode, verdict, now)
 }
 
-/// Gives those decisions of an episode their verdicts that await them, as far as they are known.
-fn give(
+/// Applies verdicts to the decisions of an episode that await one.
+fn apply_verdicts(
     tables: &mut Tables<'_>,
     state: &mut WriterState,
     key: &EpisodeKey,
@@ -164,15 +164,15 @@ fn give(
             .and_then(&verdict);
         if let Some(verdict) = verdict {
             let of = (key, binding.as_str());
-            fell(tables, state, of, episode, &mut decided, verdict, now)?;
+            apply_to_stored(tables, state, of, episode, &mut decided, verdict, now)?;
         }
         episode.decisions.insert(binding, decided);
     }
     Ok(())
 }
 
-/// A verdict on a run that is in the table.
-fn fell(
+/// Applies a verdict to a decision and its stored run.
+fn apply_to_stored(
     tables: &mut Tables<'_>,
     state: &mut WriterState,
     of: (&EpisodeKey, &str),
@@ -185,12 +185,12 @@ fn fell(
     let stored = tables.runs.get(id.0)?;
     let stored = stored.and_then(|value| tables.unreadable.decode(RUNS, &id.0, value.value()));
     let Some(mut run): Option<Run> = stored else {
-        // Retention has taken it.
+        // Retention has deleted the run.
         decided.verdict = Some(verdict);
         return Ok(());
     };
     run.verdicts.pending = run.verdicts.pending.saturating_sub(1);
-    fall(tables, state, of, episode, decided, &mut run, verdict, now)?;
+    apply_verdict(tables, state, of, episode, decided, &mut run, verdict, now)?;
     tables.put_run(&run)?;
     state.touched.insert(id);
     state.moved.push(id);
@@ -198,7 +198,7 @@ fn fell(
 }
 
 #[allow(clippy::too_many_arguments)] // all that a verdict is about
-fn fall(
+fn apply_verdict(
     tables: &mut Tables<'_>,
     state: &mut WriterState,
     (key, binding): (&EpisodeKey, &str),
@@ -223,7 +223,7 @@ fn fall(
         roles: run.work.roles.clone(),
         verdict,
     });
-    // Once for a run, however many alerts it was about.
+    // One message for each run, regardless of the number of its alerts.
     if verdict == Verdict::Ineffective && run.verdicts.ineffective == 1 {
         let since = episode.starts_at.format("%Y-%m-%dT%H:%M:%S%.3fZ");
         let matter = MessageEvent::RemediationIneffective {
@@ -248,7 +248,7 @@ impl Tables<'_> {
 }
 
 impl Store {
-    /// How often roles helped, by role and binding; since this store began.
+    /// Returns the verdicts by role and binding, since the creation of this store.
     pub async fn verdicts(&self) -> Result<BTreeMap<(String, String), Verdicts>, StoreError> {
         self.read(|txn| {
             let Some(table) = open_for_reading(txn, VERDICTS)? else {

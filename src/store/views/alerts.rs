@@ -1,4 +1,4 @@
-//! Reading alerts: what fires, and the alert types that were heard of.
+//! Reads alerts: the firing episodes and the known alert types.
 
 use std::collections::BTreeMap;
 
@@ -17,37 +17,34 @@ use crate::store::disk::tables::{
 };
 use crate::store::{Store, StoreError};
 
-/// How many episodes one page looks at, most of which a filter may leave out.
+/// The maximum number of episodes examined for one page; a filter may exclude most of them.
 const LOOKS: usize = 20_000;
 
-/// What a page of episodes says of a run.
+/// The summary of a run in a page of episodes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunBrief {
-    /// Where it is on its way.
     pub state: State,
-    /// How it ended; `None` until it is finished.
+    /// `None` until the run is finished.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
-    /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<DateTime<Utc>>,
 }
 
-/// A page of episodes, those that began last first.
+/// A page of episodes, ordered by start, newest first.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct EpisodePage {
-    /// The episodes.
     pub episodes: Vec<Episode>,
-    /// The runs in their decisions; what retention has taken is missing.
+    /// The runs of their decisions, except those that retention has deleted.
     pub runs: BTreeMap<RunId, RunBrief>,
-    /// Where the next page begins; `None` on the last. A page may hold fewer episodes than were asked for and still not be
+    /// The cursor of the next page; `None` on the last. A page may have fewer episodes than the limit and still not be
     /// the last.
     pub next: Option<EpisodeKey>,
 }
 
 impl Store {
-    /// What fires, from `before` (exclusive) on: at most `limit` episodes, of this alert type if one is named, that `takes`
-    /// takes.
+    /// Returns firing episodes before `before`: at most `limit`, of this alert type if one is given, that `takes`
+    /// accepts.
     pub async fn firing(
         &self,
         alertname: Option<String>,
@@ -66,17 +63,17 @@ impl Store {
             };
             let to = before.map_or((i64::MAX, u64::MAX), |key| episode_key(&key));
             let mut last = None;
-            let mut looks = 0;
+            let mut examined = 0;
             for row in firing.range(..to)?.rev() {
                 let (key, name) = row?;
                 if alertname.as_ref().is_some_and(|a| cut(a) != name.value()) {
                     continue;
                 }
-                if page.episodes.len() == limit || looks == LOOKS {
+                if page.episodes.len() == limit || examined == LOOKS {
                     page.next = last;
                     break;
                 }
-                looks += 1;
+                examined += 1;
                 last = Some(key_of(key.value()));
                 if let Some(value) = episodes.get(key.value())? {
                     let unreadable = &txn.unreadable;
@@ -90,7 +87,7 @@ impl Store {
         .await
     }
 
-    /// How many episodes of each alert type fire.
+    /// Counts the firing episodes of each alert type.
     pub async fn firing_counts(&self) -> Result<BTreeMap<String, u64>, StoreError> {
         self.read(|txn| {
             let mut counts = BTreeMap::new();
@@ -111,7 +108,8 @@ impl Store {
         .await
     }
 
-    /// The alert types that were heard of, by name. *Shape*: at most 10,000; those heard of least recently go first.
+    /// Returns the alert types that were received, by name. *Shape*: at most 10,000; the least recently seen are
+    /// deleted first.
     pub async fn alert_types(&self) -> Result<Vec<SeenType>, StoreError> {
         self.read(|txn| {
             let Some(table) = open_for_reading(txn, ALERT_TYPES)? else {
@@ -127,7 +125,7 @@ impl Store {
         .await
     }
 
-    /// One alert type, if it was heard of.
+    /// Returns one alert type, if it was received.
     pub async fn alert_type(&self, name: String) -> Result<Option<SeenType>, StoreError> {
         self.read(move |txn| {
             let Some(table) = open_for_reading(txn, ALERT_TYPES)? else {
@@ -140,7 +138,7 @@ impl Store {
         .await
     }
 
-    /// One episode; a page without any where it is not kept.
+    /// Returns one episode; an empty page if it is not stored.
     pub async fn episode(&self, key: EpisodeKey) -> Result<EpisodePage, StoreError> {
         self.read(move |txn| {
             let mut page = EpisodePage::default();
@@ -158,7 +156,7 @@ impl Store {
         .await
     }
 
-    /// The episodes of an alert type from `before` (exclusive) on, at most `limit`.
+    /// Returns the episodes of an alert type before `before`, at most `limit`.
     pub async fn episodes_of_type(
         &self,
         name: String,
@@ -203,7 +201,7 @@ fn seen(txn: &Snapshot, name: &str, value: &[u8]) -> Option<SeenType> {
     Some(SeenType { name, ..seen })
 }
 
-/// The runs that handle, or handled, these episodes.
+/// Returns the summaries of the runs of these episodes.
 fn briefs(txn: &Snapshot, episodes: &[Episode]) -> Result<BTreeMap<RunId, RunBrief>, StoreError> {
     let mut briefs = BTreeMap::new();
     let Some(runs) = open_for_reading(txn, RUNS)? else {

@@ -1,6 +1,6 @@
-//! The two indexes of episodes (what fires, and what is of one alert type) and the alert types that were heard of.
+//! The two indexes of episodes (firing, and by alert type) and the known alert types.
 //!
-//! Episodes are written and deleted here alone, so that the indexes are always right.
+//! Episodes are written and deleted only here, so that the indexes are always consistent.
 
 use std::borrow::Cow;
 
@@ -16,16 +16,16 @@ use crate::store::disk::tables::{
     ALERT_TYPES, EPISODES, NewAlertType, Tables, encode, episode_key, grown,
 };
 
-/// How stale the time of an alert type may be, as for an episode: news of it is not worth a write each time.
+/// How stale `last_seen` of an alert type may become, as for an episode: not every notification is worth a write.
 const LAST_SEEN_STEP: TimeDelta = TimeDelta::minutes(10);
 
-/// How many alert types are remembered. Names come from outside.
+/// The maximum number of stored alert types. Names come from outside.
 const TYPES_LIMIT: u64 = 10_000;
 
-/// How many go at once where there are too many, so that not every new one looks for the oldest.
+/// The number of types deleted at once if there are too many, so that not every new one has to search for the oldest.
 const TYPES_SLICE: usize = 1_000;
 
-/// The alert type of these labels, as it is a key; nothing where they have no name.
+/// Returns the alert type of these labels as a key; empty if there is no name.
 fn type_name(labels: &LabelSet) -> Cow<'_, str> {
     cut(labels.get(ALERTNAME).map_or("", String::as_str))
 }
@@ -74,7 +74,7 @@ impl Tables<'_> {
         Ok(())
     }
 
-    /// Keeps when an episode is to be looked at again.
+    /// Updates the time at which an episode is decided again.
     fn put_due(&mut self, at: (i64, u64), episode: &mut Episode) -> Result<(), StoreError> {
         let next = episode.next_look();
         if next == episode.due_at {
@@ -108,7 +108,7 @@ impl Tables<'_> {
         Ok(())
     }
 
-    /// Writes what there is to say of alert types.
+    /// Writes the changes to alert types.
     pub(crate) fn write_types(&mut self) -> Result<(), StoreError> {
         for (name, noted) in std::mem::take(&mut self.types.0) {
             if let Some(seen) = noted.seen.filter(|_| noted.changed) {
@@ -122,7 +122,7 @@ impl Tables<'_> {
         Ok(())
     }
 
-    /// Forgets the alert types that were not heard of for the longest time.
+    /// Deletes the least recently seen alert types.
     fn forget_types(&mut self) -> Result<(), StoreError> {
         let mut by_age = Vec::new();
         for row in self.alert_types.iter()? {
@@ -140,7 +140,7 @@ impl Tables<'_> {
         Ok(())
     }
 
-    /// Builds the indexes and the alert types where an older promansible wrote episodes without them.
+    /// Builds the indexes and the alert types for episodes that an older promansible wrote without them.
     pub(crate) fn index_episodes(&mut self) -> Result<(), StoreError> {
         if self.episodes.len()? == self.episodes_by_type.len()? {
             return Ok(());

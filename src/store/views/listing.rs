@@ -1,4 +1,4 @@
-//! Lists of runs: filtered by the index of those that have finished, a page at a time.
+//! Lists of runs, filtered with the index of finished runs, one page at a time.
 
 #[cfg(test)]
 mod tests;
@@ -22,36 +22,34 @@ use crate::store::views::search::{Search, Text};
 use crate::store::{Store, StoreError};
 use walk::{Finished, Walk};
 
-/// Which runs to list; a field that is `None` does not restrict.
+/// The filter of a list of runs. A field that is `None` does not restrict the list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RunFilter {
     /// Queued, running or finished.
     pub state: Option<State>,
-    /// How it ended.
     pub outcome: Option<Outcome>,
-    /// What made it.
     pub trigger: Option<Trigger>,
     /// A binding's name.
     pub binding: Option<String>,
     /// A schedule's name.
     pub schedule: Option<String>,
-    /// A role that it runs.
+    /// A role of the run.
     pub role: Option<String>,
-    /// A host that it touches.
+    /// A host of the run.
     pub host: Option<String>,
-    /// An alert type that it is about, or was before that resolved.
+    /// The type of one of its alerts, including resolved ones.
     pub alertname: Option<String>,
-    /// Made then or later. Runs that were made while the clock had been set back may be missed.
+    /// Created at this time or later. Runs created while the clock was set back may be missed.
     pub since: Option<DateTime<Utc>>,
-    /// Made then or earlier. The same holds.
+    /// Created at this time or earlier, with the same restriction.
     pub until: Option<DateTime<Utc>>,
-    /// A text in its output.
+    /// A text in the output.
     pub text: Option<Text>,
-    /// Which come first.
+    /// The order of the list.
     pub order: Order,
 }
 
-/// In which order runs are listed: by their numbers, which are in the order of their making.
+/// The order of a list of runs: by number, which is the order of creation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Order {
@@ -63,7 +61,7 @@ pub enum Order {
 }
 
 impl Order {
-    /// Its name in the API and on the command line.
+    /// Returns the name in the API and on the command line.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Newest => "newest",
@@ -71,7 +69,7 @@ impl Order {
         }
     }
 
-    /// Whether one number comes before another.
+    /// Returns whether one number comes before another.
     fn puts_before(self, one: u64, other: u64) -> bool {
         match self {
             Self::Newest => one > other,
@@ -81,7 +79,7 @@ impl Order {
 }
 
 impl RunFilter {
-    /// Whether a run is listed, as far as it itself tells: all but `alertname` and `text`.
+    /// Returns whether a run passes the filter, except for `alertname` and `text`, which need other tables.
     fn takes(&self, run: &Run) -> bool {
         fn is<T: PartialEq>(wanted: Option<&T>, found: Option<&T>) -> bool {
             wanted.is_none_or(|wanted| Some(wanted) == found)
@@ -97,7 +95,7 @@ impl RunFilter {
             && self.until.is_none_or(|until| run.created_at <= until)
     }
 
-    /// Where in the index finished runs are found.
+    /// Returns the index entries of the filter, for finished runs.
     fn entries(&self) -> Vec<(Kind, Cow<'_, str>)> {
         [
             (Kind::Outcome, self.outcome.map(Outcome::as_str)),
@@ -114,21 +112,20 @@ impl RunFilter {
     }
 }
 
-/// The most that the runs of one page take in the store, unless one alone takes more. *Units*: bytes.
+/// The maximum size of the runs of one page in the store, unless a single run is larger. *Units*: bytes.
 const PAGE_BYTES: usize = 4 << 20;
 
 /// A page of runs.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Page {
-    /// The runs.
     pub runs: Vec<Run>,
     /// The cursor of the next page; `None` on the last.
     pub next: Option<RunId>,
 }
 
 impl Store {
-    /// Lists runs from `cursor` (exclusive) on: at most `limit`, and fewer where they are large, but at least one if any is
-    /// left. A search for a text looks at ten thousand runs at most: its page may be empty, and not the last.
+    /// Lists runs after `cursor`: at most `limit`, fewer if they are large, but at least one if any is left. A search
+    /// for a text examines ten thousand runs at most: its page may be empty although it is not the last.
     pub async fn runs(
         &self,
         filter: RunFilter,
@@ -142,7 +139,7 @@ impl Store {
 
 type RunsTable = ReadOnlyTable<u64, &'static [u8]>;
 
-/// What a list is made from.
+/// The tables for a list.
 struct Tables<'s> {
     unreadable: &'s Unreadable,
     runs: RunsTable,
@@ -195,7 +192,7 @@ fn list(
         let Some(run): Option<Run> = run else {
             continue;
         };
-        // What the index says of a finished run's alert types holds.
+        // The index is reliable for the alert types of finished runs.
         if !filter.takes(&run) || !(at.is_finished || is_about(&tables, filter, run.id)?) {
             continue;
         }
@@ -209,7 +206,7 @@ fn list(
     Ok(page)
 }
 
-/// What is listed apart from the text, and the alert type of open runs.
+/// Returns the runs to examine: those that pass the filter, apart from the text and the alert types of open runs.
 fn begin<'t>(
     tables: &'t Tables<'_>,
     filter: &'t RunFilter,
@@ -239,7 +236,7 @@ fn begin<'t>(
     Walk::begin(order, open, finished)
 }
 
-/// The lowest and the highest number that is asked for; `None` where there is none.
+/// Returns the lowest and the highest requested number; `None` if there is none.
 fn bounds(
     tables: &Tables<'_>,
     filter: &RunFilter,
@@ -255,22 +252,22 @@ fn bounds(
         (Order::Oldest, Some(cursor)) => low = low.max(cursor.0.saturating_add(1)),
     }
     if let Some(since) = filter.since {
-        low = first_made(tables, (low, high), |at| at >= since)?;
+        low = first_created(tables, (low, high), |at| at >= since)?;
     }
     if let Some(until) = filter.until {
-        high = first_made(tables, (low, high), |at| at > until)?.saturating_sub(1);
+        high = first_created(tables, (low, high), |at| at > until)?.saturating_sub(1);
     }
     Ok((low <= high).then_some((low, high)))
 }
 
 #[derive(Deserialize)]
-struct Made {
+struct CreatedAt {
     created_at: DateTime<Utc>,
 }
 
-/// The lowest number of which this holds, and of all above it; one above the highest if of none. Runs are numbered in the
-/// order of their making.
-fn first_made(
+/// Returns the lowest number for which `holds` is true, as for all above it; one above the highest if there is none.
+/// Runs are numbered in the order of creation.
+fn first_created(
     tables: &Tables<'_>,
     (mut low, high): (u64, u64),
     holds: impl Fn(DateTime<Utc>) -> bool,
@@ -278,7 +275,7 @@ fn first_made(
     let mut end = high.saturating_add(1);
     while low < end {
         let middle = low + (end - low) / 2;
-        match made_from(tables, middle, end)? {
+        match next_created(tables, middle, end)? {
             Some((id, at)) if !holds(at) => low = id + 1,
             _ => end = middle,
         }
@@ -286,23 +283,23 @@ fn first_made(
     Ok(low)
 }
 
-/// The first run of these that can be decoded, and when it was made.
-fn made_from(
+/// Returns the first of these runs that can be decoded, with its time of creation.
+fn next_created(
     tables: &Tables<'_>,
     from: u64,
     end: u64,
 ) -> Result<Option<(u64, DateTime<Utc>)>, StoreError> {
     for row in tables.runs.range(from..end)? {
         let (id, run) = row?;
-        let made = tables.unreadable.decode(RUNS, &id.value(), run.value());
-        if let Some(Made { created_at }) = made {
+        let created = tables.unreadable.decode(RUNS, &id.value(), run.value());
+        if let Some(CreatedAt { created_at }) = created {
             return Ok(Some((id.value(), created_at)));
         }
     }
     Ok(None)
 }
 
-/// Whether an open run is about alerts of the type that is asked for, if one is.
+/// Returns whether an open run has alerts of the requested type, if one is requested.
 fn is_about(tables: &Tables<'_>, filter: &RunFilter, id: RunId) -> Result<bool, StoreError> {
     let Some(alertname) = &filter.alertname else {
         return Ok(true);

@@ -1,4 +1,4 @@
-//! What readers are shown, each from one snapshot of the file.
+//! Queries, each on one snapshot of the file.
 
 pub(crate) mod alerts;
 pub(crate) mod episodes;

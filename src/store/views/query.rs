@@ -1,4 +1,4 @@
-//! Reading: on a snapshot, off the async threads, without waiting for the writer.
+//! Reads on a snapshot, off the async threads, without waiting for the writer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,16 +16,16 @@ use crate::store::ops::operation::Message;
 use crate::store::ops::output_window::TAIL;
 use crate::store::{EpisodeOfRun, Store, StoreError};
 
-/// How long a reader waits for the file to be compacted.
+/// How long a reader waits for a compaction.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Store {
-    /// One run.
+    /// Returns one run.
     pub async fn run(&self, id: RunId) -> Result<Run, StoreError> {
         self.read(move |txn| find_run(txn, id)).await
     }
 
-    /// What a run is about, in no particular order.
+    /// Returns the episodes of a run, in no particular order.
     pub async fn episodes_of(&self, id: RunId) -> Result<Vec<EpisodeOfRun>, StoreError> {
         self.read(move |txn| {
             let Some(table) = open_for_reading(txn, RUN_EPISODES)? else {
@@ -50,7 +50,7 @@ impl Store {
         .await
     }
 
-    /// The events of a run from number `from` on, at most `limit`.
+    /// Returns the events of a run from number `from` on, at most `limit`.
     pub async fn events_of(
         &self,
         id: RunId,
@@ -71,7 +71,7 @@ impl Store {
         .await
     }
 
-    /// What is kept of a run's output, with a line where something was cut.
+    /// Returns the stored output of a run, with a line where output was dropped.
     pub async fn output_of(&self, id: RunId) -> Result<Vec<u8>, StoreError> {
         self.read(move |txn| {
             let run = find_run(txn, id)?;
@@ -84,8 +84,8 @@ impl Store {
         .await
     }
 
-    /// The last bytes of a run's output, at most `limit` of those that are kept, and how many come before them, kept or not.
-    /// Reads no more than that.
+    /// Returns the end of a run's output, at most `limit` stored bytes, and the number of bytes before it, stored or
+    /// not. Reads no more than that.
     pub async fn output_end_of(
         &self,
         id: RunId,
@@ -100,7 +100,7 @@ impl Store {
             let mut bytes = 0;
             for row in table.range((id.0, 0)..=(id.0, u32::MAX))?.rev() {
                 let (key, value) = row?;
-                // What lies between the head and the tail is cut, so that nothing of the head joins the tail.
+                // Output between the head and the tail was dropped, so the head must not be joined with the tail.
                 let is_head = key.value().1 < TAIL;
                 if bytes >= limit || (is_head && chunks.last().is_some_and(|(tail, _)| *tail)) {
                     break;
@@ -132,7 +132,7 @@ impl Store {
         });
         let read = read.await.unwrap_or_else(|e| {
             Err(match e.try_into_panic() {
-                // redb panics at what it did not write.
+                // redb panics on damaged data.
                 Ok(panic) => StoreError::Corrupt(panicked(&*panic)),
                 Err(_) => StoreError::Closed,
             })
@@ -148,15 +148,15 @@ impl Store {
             let _ = tokio::time::timeout(PATIENCE, resting.wait_for(|is| !is)).await;
         }
         self.current().ok_or_else(|| {
-            // Nobody may be writing. If the writer has more to do than it can hold, it will come to this anyway.
+            // The writer may be idle. If its channel is full, it will reopen the file anyway.
             let _ = self.writer.try_send(Message::Open);
-            StoreError::Broken("it is being opened again".to_owned())
+            StoreError::Broken("it is being reopened".to_owned())
         })
     }
 }
 
-/// Puts what is kept of a run's output in the place of what `output` held, with a line where something was cut. `total`
-/// yields how many bytes the run wrote, and is asked only where some may not have been kept.
+/// Replaces `output` with the stored output of a run, with a line where output was dropped. `total` returns the size of
+/// the run's output, and is called only if some may have been dropped.
 pub(crate) fn kept_output(
     table: &impl ReadableTable<(u64, u32), &'static [u8]>,
     id: RunId,
@@ -172,7 +172,7 @@ pub(crate) fn kept_output(
         }
         output.extend_from_slice(value.value());
     }
-    // Where there is no tail, nothing was cut.
+    // Without a tail, nothing was dropped.
     if let Some(head) = head {
         let cut = total()?.saturating_sub(output.len() as u64);
         if cut > 0 {
@@ -187,5 +187,5 @@ pub(crate) fn find_run(txn: &Snapshot, id: RunId) -> Result<Run, StoreError> {
     let table = open_for_reading(txn, RUNS)?.ok_or(StoreError::NoSuchRun(id))?;
     let value = table.get(id.0)?.ok_or(StoreError::NoSuchRun(id))?;
     let run = txn.unreadable.decode(RUNS, &id.0, value.value());
-    run.ok_or_else(|| StoreError::Corrupt(format!("the row of run {id}, which is set aside")))
+    run.ok_or_else(|| StoreError::Corrupt(format!("the row of run {id}, which was set aside")))
 }

@@ -1,4 +1,4 @@
-//! Text in the output of runs.
+//! Text search in the output of runs.
 
 use regex::bytes::{Regex, RegexBuilder};
 
@@ -8,16 +8,16 @@ use crate::store::disk::snapshot::Snapshot;
 use crate::store::disk::tables::{OUTPUT, open_for_reading};
 use crate::store::views::query::{find_run, kept_output};
 
-/// How long a text to look for may be. *Units*: characters.
+/// The maximum length of a search text. *Units*: characters.
 const LONGEST: usize = 200;
 
-/// How many runs one request looks into.
+/// The maximum number of runs searched by one request.
 const RUNS: usize = 10_000;
 
-/// How much output one request looks through, unless that of one run is more. *Units*: bytes.
+/// The maximum amount of output searched by one request, unless a single run has more. *Units*: bytes.
 const BYTES: usize = 256 << 20;
 
-/// A text to look for in outputs, in whatever case. It stands for itself: nothing in it is a pattern.
+/// A text to search for in output, ignoring case. It is literal and not a pattern.
 #[derive(Debug, Clone)]
 pub struct Text {
     text: String,
@@ -25,13 +25,11 @@ pub struct Text {
 }
 
 impl Text {
-    /// *Errors*: a sentence, if it is empty or too long.
+    /// Creates a search text. *Errors*: a sentence, if it is empty or too long.
     pub fn new(text: &str) -> Result<Self, String> {
         let length = text.chars().count();
         if !(1..=LONGEST).contains(&length) {
-            return Err(format!(
-                "it has {length} characters; want from 1 to {LONGEST}"
-            ));
+            return Err(format!("it has {length} characters; want 1 to {LONGEST}"));
         }
         let regex = RegexBuilder::new(&regex::escape(text))
             .case_insensitive(true)
@@ -43,7 +41,7 @@ impl Text {
         })
     }
 
-    /// Whether it is in there.
+    /// Returns whether the text is in `output`.
     pub fn is_in(&self, output: &[u8]) -> bool {
         self.regex.is_match(output)
     }
@@ -57,7 +55,7 @@ impl PartialEq for Text {
 
 impl Eq for Text {}
 
-/// One search, which does not go on for ever.
+/// A search with limits.
 pub(crate) struct Search<'a> {
     text: &'a Text,
     table: Option<redb::ReadOnlyTable<(u64, u32), &'static [u8]>>,
@@ -77,18 +75,18 @@ impl<'a> Search<'a> {
         })
     }
 
-    /// Whether it has looked at as much as one request may.
+    /// Returns whether the search has reached its limits.
     pub(crate) fn is_over(&self) -> bool {
         self.runs >= RUNS || self.bytes >= BYTES
     }
 
-    /// Whether the text is in this run's output, as that is shown.
+    /// Returns whether the text is in the displayed output of a run.
     pub(crate) fn finds(&mut self, txn: &Snapshot, id: u64) -> Result<bool, StoreError> {
         self.runs += 1;
         let Some(table) = &self.table else {
             return Ok(false);
         };
-        // How much is missing is asked for only where something may be.
+        // The dropped amount is read only if some output may be missing.
         let total = || find_run(txn, RunId(id)).map(|run| run.output_bytes);
         kept_output(table, RunId(id), total, &mut self.output)?;
         self.bytes += self.output.len();

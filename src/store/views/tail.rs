@@ -1,4 +1,4 @@
-//! What a run tells, from where a reader left off.
+//! Follows the events and output of a run from a reader's position.
 
 use redb::ReadableTable;
 
@@ -9,42 +9,41 @@ use crate::store::ops::output_window::TAIL;
 use crate::store::views::query::find_run;
 use crate::store::{Store, StoreError};
 
-/// How many events one reading yields at most.
+/// The maximum number of events in one chunk.
 const MOST_EVENTS: usize = 500;
 
-/// How much output it yields at most, and one piece. *Units*: bytes.
+/// The maximum amount of output in one chunk, and in one piece. *Units*: bytes.
 const MOST_OUTPUT: usize = 64 << 10;
 
-/// How far a run has told.
+/// A position in the events and output of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Told {
-    /// How many events.
+pub struct RunOffset {
+    /// The number of events.
     pub events: u32,
-    /// How many bytes of output, kept or not.
+    /// The number of bytes of output, stored or not.
     pub output_bytes: u64,
 }
 
-/// A piece of output, and where it begins in all that the run wrote.
+/// A piece of output, with its offset in the run's whole output.
 pub type OutputPiece = (u64, Vec<u8>);
 
-/// What a run told from one place on.
+/// The events and output of a run from a position on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TailChunk {
-    /// The run as it is.
+    /// The current run.
     pub run: Run,
-    /// Its events.
     pub events: Vec<TaskEvent>,
-    /// Its output; between two pieces something was cut.
+    /// The output; between two pieces output was dropped.
     pub output: Vec<OutputPiece>,
-    /// How far this goes.
-    pub to: Told,
+    /// The position at the end of this chunk.
+    pub to: RunOffset,
     /// Whether there is more.
     pub more: bool,
 }
 
 impl Store {
-    /// A run, and how far it has told.
-    pub async fn told_by(&self, id: RunId) -> Result<(Run, Told), StoreError> {
+    /// Returns a run and its current position.
+    pub async fn run_offset(&self, id: RunId) -> Result<(Run, RunOffset), StoreError> {
         self.read(move |txn| {
             let run = find_run(txn, id)?;
             let last = match open_for_reading(txn, EVENTS)? {
@@ -55,7 +54,7 @@ impl Store {
                     .map(|(key, _)| key.value().1),
                 None => None,
             };
-            let told = Told {
+            let told = RunOffset {
                 events: last.map_or(0, |last| last + 1),
                 output_bytes: run.output_bytes,
             };
@@ -64,12 +63,12 @@ impl Store {
         .await
     }
 
-    /// What a run told from `from` on, and not beyond `upto`. All of it is of one moment.
+    /// Returns the events and output of a run from `from` up to `upto`, from one snapshot.
     pub async fn follow(
         &self,
         id: RunId,
-        from: Told,
-        upto: Option<Told>,
+        from: RunOffset,
+        upto: Option<RunOffset>,
     ) -> Result<TailChunk, StoreError> {
         self.read(move |txn| {
             let run = find_run(txn, id)?;
@@ -79,7 +78,7 @@ impl Store {
                 upto.output_bytes.min(run.output_bytes)
             });
             let (output, output_bytes) = output(txn, &run, from.output_bytes, end)?;
-            let to = Told {
+            let to = RunOffset {
                 events: told_events,
                 output_bytes,
             };
@@ -95,7 +94,7 @@ impl Store {
         .await
     }
 
-    /// These runs as they are, of those that are there.
+    /// Returns those of these runs that exist.
     pub async fn runs_numbered(&self, ids: Vec<RunId>) -> Result<Vec<Run>, StoreError> {
         self.read(move |txn| {
             let Some(table) = open_for_reading(txn, RUNS)? else {
@@ -113,7 +112,7 @@ impl Store {
     }
 }
 
-/// The events between two numbers, and the number at which the next reading begins.
+/// Returns the events between two numbers, and the number at which the next read begins.
 fn events(
     txn: &Snapshot,
     id: RunId,
@@ -132,14 +131,14 @@ fn events(
     Ok((events, next))
 }
 
-/// A chunk in the table, and where in the output it begins and ends.
+/// A chunk in the table, with its range in the output.
 struct Chunk {
     number: u32,
     from: u64,
     end: u64,
 }
 
-/// What is kept of the output between two places, and how far that goes.
+/// Returns the stored output between two offsets, and the offset at its end.
 fn output(
     txn: &Snapshot,
     run: &Run,
@@ -176,8 +175,8 @@ fn output(
     Ok((pieces, end))
 }
 
-/// The chunks that hold something of what lies between two places, in their order. The end is looked for first: a reader
-/// who is nearly up to date needs no more.
+/// Returns the chunks that overlap a range of the output, in order. Searches from the end: a reader that is nearly up
+/// to date needs no more.
 fn chunks(
     table: &impl ReadableTable<(u64, u32), &'static [u8]>,
     run: &Run,
@@ -203,7 +202,7 @@ fn chunks(
     }
     chunks.reverse();
     if has_tail && at > from {
-        // Between the head and the tail something may be missing, so the head is counted from its own beginning.
+        // Output between the head and the tail may be missing, so the offsets of the head count from its beginning.
         let mut head = Vec::new();
         let mut at = 0;
         for row in table.range((run.id.0, 0)..(run.id.0, TAIL))? {

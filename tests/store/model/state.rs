@@ -21,6 +21,7 @@ pub struct ModelRun {
     pub outcome: Option<Outcome>,
     pub hosts: BTreeSet<String>,
     pub episodes: BTreeMap<EpisodeKey, BTreeSet<String>>,
+    pub created: i64,
     pub ready: i64,
     pub rerun_of: Option<u64>,
 }
@@ -85,7 +86,7 @@ impl Model {
             };
             let past = after.past.entry(key).or_default();
             for binding in left {
-                past.under.remove(&binding);
+                past.progress.remove(&binding);
             }
             plan::record(past, alert, &decisions, at(self.now));
             for decision in decisions {
@@ -159,6 +160,7 @@ impl Model {
             outcome: None,
             hosts: hosts.clone(),
             episodes: [(key, hosts)].into(),
+            created: self.now,
             ready,
             rerun_of: None,
         };
@@ -178,6 +180,7 @@ impl Model {
             outcome: None,
             hosts: hosts.iter().cloned().collect(),
             episodes: BTreeMap::new(),
+            created: self.now,
             ready: self.now,
             rerun_of: None,
         };
@@ -242,9 +245,39 @@ impl Model {
         again.hosts = again.episodes.values().flatten().cloned().collect();
         again.state = State::Queued;
         again.outcome = None;
+        again.created = self.now;
         again.ready = self.now;
         again.rerun_of = Some(id);
         self.runs.insert(self.next_id(), again);
+    }
+
+    /// A run that was claimed and not begun waits again, without the episodes that resolved since it was made.
+    pub fn put_back(&mut self, id: u64) {
+        let run = self.runs.get_mut(&id).unwrap();
+        run.state = State::Queued;
+        let mut is_over = self.canceled.remove(&id);
+        if !is_over {
+            let made_at = at(run.created);
+            let resolved = |key: &EpisodeKey| {
+                let resolved_at = self.past.get(key).and_then(|past| past.resolved_at);
+                resolved_at.is_some_and(|at| at > made_at)
+            };
+            let resolved: Vec<EpisodeKey> = run.episodes.keys().copied().filter(resolved).collect();
+            for key in &resolved {
+                run.episodes.remove(key);
+                if let (Some(past), Some(binding)) = (self.past.get_mut(key), &run.binding) {
+                    past.progress.remove(binding);
+                }
+            }
+            is_over = !resolved.is_empty() && run.episodes.is_empty();
+            if !resolved.is_empty() && !is_over {
+                run.hosts = run.episodes.values().flatten().cloned().collect();
+            }
+        }
+        if is_over {
+            run.state = State::Finished;
+            run.outcome = Some(Outcome::Canceled);
+        }
     }
 
     pub fn running(&self) -> Vec<u64> {

@@ -69,7 +69,7 @@ fn a_failed_run_says_why_where_and_what() {
         r#"run        7
 status     failed
 because    mend : ask: no such file
-made by    alert (binding fleet)
+trigger    alert (binding fleet)
 roles      reach, mend
 hosts      db1, web10
 created    1970-01-01 00:00:01.000 UTC
@@ -143,7 +143,7 @@ fn a_check_says_that_it_is_one() {
     let mut check = run(&json!({"trigger": "manual", "binding": null}));
     check["work"]["check"] = true.into();
     let text = shown(&check, &json!([]), &json!([]), false);
-    let begins = "run        7\nstatus     queued\nmade by    manual\nmode       check (only says what it would change)\n";
+    let begins = "run        7\nstatus     queued\ntrigger    manual\nmode       check (reports changes without making them)\n";
     assert!(text.starts_with(begins), "{text}");
 }
 

@@ -1,4 +1,4 @@
-//! What is told of an episode.
+//! The JSON of an episode.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,18 +14,18 @@ use crate::model::inventory::{Inventory, resolve_label};
 use crate::model::run::{Outcome, State};
 use crate::store::{DecisionRecord, EpisodePage};
 
-/// What is told of one episode.
+/// The JSON of an episode.
 #[derive(Serialize)]
 pub(crate) struct EpisodeAnswer {
-    /// What it is asked for by.
+    /// Its id in the API.
     id: String,
-    /// Whether some of its texts are only their beginnings.
+    /// Whether long texts are cut.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     cut: bool,
     alertname: String,
     fingerprint: Fingerprint,
     status: Status,
-    /// The host of the inventory that a label names, where one does.
+    /// The inventory host that a label names, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     host: Option<String>,
     labels: LabelSet,
@@ -46,10 +46,9 @@ struct DecisionAnswer {
     binding: String,
     #[serde(flatten)]
     decided: DecisionRecord,
-    /// Where the run is; nothing where there is none, or retention took it.
+    /// `None` if there is no run, or retention removed it.
     #[serde(skip_serializing_if = "Option::is_none")]
     run_state: Option<State>,
-    /// How it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     run_outcome: Option<Outcome>,
 }
@@ -89,10 +88,10 @@ fn host_labels(config: &Config) -> BTreeSet<String> {
         .collect()
 }
 
-/// What is told of episodes: their texts whole, or the beginnings of those.
+/// Returns the JSON of episodes, with their full texts or with shortened ones.
 pub(crate) fn told(page: EpisodePage, hosts: &Hosts, is_whole: bool) -> Vec<EpisodeAnswer> {
     let EpisodePage { episodes, runs, .. } = page;
-    let told = episodes.into_iter().map(|mut episode| {
+    let answers = episodes.into_iter().map(|mut episode| {
         let host = hosts.of(&episode.labels).map(str::to_owned);
         let id = cursor(episode.key());
         let cut = !is_whole && excerpt::cut(&mut episode);
@@ -124,14 +123,15 @@ pub(crate) fn told(page: EpisodePage, hosts: &Hosts, is_whole: bool) -> Vec<Epis
             labels: episode.labels,
         }
     });
-    told.collect()
+    answers.collect()
 }
 
-/// An episode as a text that is given back to us.
+/// Formats the key of an episode as an id and cursor.
 pub(in crate::http) fn cursor(key: EpisodeKey) -> String {
     format!("{}-{}", key.fingerprint, key.starts_at_nanos)
 }
 
+/// Parses an id or cursor.
 pub(crate) fn key(cursor: &str) -> Option<EpisodeKey> {
     let (fingerprint, starts_at_nanos) = cursor.split_once('-')?;
     Some(EpisodeKey {

@@ -1,7 +1,7 @@
-//! What is paused, held and open, and letting it go: `/api/v1/guards`, `/pause`, `/resume`, `/release`,
+//! Pauses, holds and open circuits, and how to release them: `/api/v1/guards`, `/pause`, `/resume`, `/release`,
 //! `/hosts/NAME/hold`, `/bindings/NAME/release`, `/roles/NAME/close`, `/runs/ID/approve` and `/reject`.
 //!
-//! 200 only after the change is on disk. What is so already is no error.
+//! Returns 200 only after the change is on disk. A change without effect is not an error.
 
 mod requests;
 mod views;
@@ -13,7 +13,7 @@ use hyper::{Method, Request, StatusCode};
 use serde::Serialize;
 
 use crate::http::Context;
-use crate::http::api::hosts::to_its_end;
+use crate::http::api::hosts::run_to_completion;
 use crate::http::core::error::ApiError;
 use crate::http::core::reply::{self, Reply};
 use crate::http::core::{audit_note, path};
@@ -24,49 +24,46 @@ use crate::util::clock;
 use crate::util::suggest::did_you_mean;
 
 pub(in crate::http) use requests::Hold;
-pub(in crate::http) use views::told;
+pub(in crate::http) use views::state;
 
-/// What is asked for, by its path.
+/// The operation of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Asked {
-    /// All that is paused, held and open.
+pub(crate) enum GuardAction {
+    /// Show the pause, the holds and the open circuits.
     Guards,
-    /// What was started where.
+    /// Show the last starts.
     StartHistory,
-    /// To start nothing more.
     Pause,
-    /// To start runs again.
     Resume,
-    /// To release what storms hold: of one binding, or everything.
+    /// Release the storm hold of one binding, or all storm holds.
     Release(Option<String>),
-    /// A host's hold.
+    /// Hold or release a host.
     HostHold(String),
-    /// To run a role again that failed too often.
+    /// Close the circuit of a role.
     Close(String),
-    /// To consent to a run, or not.
+    /// Approve or reject a run.
     Answer {
-        /// Its number, as typed.
+        /// The run number in the path.
         run: String,
-        /// Whether to consent.
         approved: bool,
     },
 }
 
-/// What is asked for at this path, if it is one of ours.
-pub(crate) fn asked(path: &str) -> Option<Asked> {
+/// Returns the operation of a path, if it has one here.
+pub(crate) fn action_of(path: &str) -> Option<GuardAction> {
     let parts: Vec<&str> = path.strip_prefix("/api/v1/")?.split('/').collect();
     Some(match *parts.as_slice() {
-        ["guards"] => Asked::Guards,
-        ["starts"] => Asked::StartHistory,
-        ["pause"] => Asked::Pause,
-        ["resume"] => Asked::Resume,
-        ["release"] => Asked::Release(None),
+        ["guards"] => GuardAction::Guards,
+        ["starts"] => GuardAction::StartHistory,
+        ["pause"] => GuardAction::Pause,
+        ["resume"] => GuardAction::Resume,
+        ["release"] => GuardAction::Release(None),
         ["bindings", name, "release"] if !name.is_empty() => {
-            Asked::Release(Some(path::decoded(name)))
+            GuardAction::Release(Some(path::decoded(name)))
         }
-        ["hosts", name, "hold"] => Asked::HostHold(path::decoded(name)),
-        ["roles", name, "close"] => Asked::Close(path::decoded(name)),
-        ["runs", run, act @ ("approve" | "reject")] => Asked::Answer {
+        ["hosts", name, "hold"] => GuardAction::HostHold(path::decoded(name)),
+        ["roles", name, "close"] => GuardAction::Close(path::decoded(name)),
+        ["runs", run, act @ ("approve" | "reject")] => GuardAction::Answer {
             run: run.to_owned(),
             approved: act == "approve",
         },
@@ -74,18 +71,22 @@ pub(crate) fn asked(path: &str) -> Option<Asked> {
     })
 }
 
-/// In whose name something is done that was asked for this way.
+/// Returns the name of the caller, or `way` if it has none.
 pub(crate) fn name_of(context: &Context, way: &str) -> String {
     context.caller.name_or(way).to_owned()
 }
 
-pub(crate) async fn answer(context: &Context, request: Request<Incoming>, asked: Asked) -> Reply {
+pub(crate) async fn answer(
+    context: &Context,
+    request: Request<Incoming>,
+    asked: GuardAction,
+) -> Reply {
     let method = request.method();
     let (allowed, fits) = match asked {
-        Asked::Guards | Asked::StartHistory => {
+        GuardAction::Guards | GuardAction::StartHistory => {
             ("GET, HEAD", matches!(*method, Method::GET | Method::HEAD))
         }
-        Asked::HostHold(_) => (
+        GuardAction::HostHold(_) => (
             "POST, DELETE",
             matches!(*method, Method::POST | Method::DELETE),
         ),
@@ -95,7 +96,7 @@ pub(crate) async fn answer(context: &Context, request: Request<Incoming>, asked:
         return reply::method_not_allowed(allowed);
     }
     let own = context.clone();
-    to_its_end(async move {
+    run_to_completion(async move {
         let done = act(&own, request, asked).await;
         done.unwrap_or_else(|refusal| refusal.reply())
     })
@@ -105,42 +106,42 @@ pub(crate) async fn answer(context: &Context, request: Request<Incoming>, asked:
 async fn act(
     context: &Context,
     request: Request<Incoming>,
-    asked: Asked,
+    asked: GuardAction,
 ) -> Result<Reply, ApiError> {
     let by = name_of(context, "the API");
     match asked {
-        Asked::Guards => told(context).await.map(|told| reply::success(&told)),
-        Asked::StartHistory => {
+        GuardAction::Guards => state(context).await.map(|told| reply::success(&told)),
+        GuardAction::StartHistory => {
             let starts = context.store.starts().await.map_err(ApiError::from);
             starts.map(|starts| reply::success(&AllStarts { starts }))
         }
-        Asked::Pause => {
+        GuardAction::Pause => {
             let why = requests::why(context, request).await?;
             let paused = pause(context, by, why).await;
             paused.map(|pause| reply::success(&Paused { pause }))
         }
-        Asked::Resume => {
+        GuardAction::Resume => {
             let resumed = resume(context, &by).await;
             resumed.map(|()| reply::success(&Paused { pause: None }))
         }
-        Asked::Release(binding) => {
+        GuardAction::Release(binding) => {
             let released = release(context, binding.as_deref(), &by).await;
             released.map(|released| reply::success(&Released { released }))
         }
-        Asked::HostHold(host) if request.method() == Method::DELETE => {
+        GuardAction::HostHold(host) if request.method() == Method::DELETE => {
             let released = release_host(context, &host, &by).await;
             released.map(|()| reply::success(&ReleasedHost { host }))
         }
-        Asked::HostHold(host) => {
+        GuardAction::HostHold(host) => {
             let wanted = requests::hold(context, request).await?;
             let held = hold_host(context, &host, wanted, by).await;
             held.map(|hold| reply::success(&HeldHost { host, hold }))
         }
-        Asked::Close(role) => {
+        GuardAction::Close(role) => {
             let closed = close(context, &role, &by).await;
             closed.map(|was_open| reply::success(&Closed { role, was_open }))
         }
-        Asked::Answer { run, approved } => {
+        GuardAction::Answer { run, approved } => {
             let Ok(id) = run.parse().map(RunId) else {
                 let why = format_args!("{run:?} is not a run's number");
                 return Err(ApiError::bad(why));
@@ -164,7 +165,7 @@ struct Paused {
 
 #[derive(Serialize)]
 struct Released {
-    /// The bindings; the empty name stands for all together.
+    /// The bindings; the empty name means all bindings together.
     released: Vec<String>,
 }
 
@@ -183,7 +184,7 @@ struct HeldHost {
 #[derive(Serialize)]
 struct Closed {
     role: String,
-    /// Whether it was not run.
+    /// Whether the circuit was open.
     was_open: bool,
 }
 
@@ -192,13 +193,13 @@ struct Answered {
     state: &'static str,
 }
 
-/// Starts nothing more. Yields the pause in force, which may be an earlier one.
+/// Pauses everything. Returns the pause in force, which may be an earlier one.
 pub(crate) async fn pause(
     context: &Context,
     by: String,
     why: String,
 ) -> Result<Option<Pause>, ApiError> {
-    tracing::info!(by, why, "everything is paused");
+    tracing::info!(by, why, "everything paused");
     let since = clock::now();
     let did = format!("paused everything: {why}");
     context.store.pause(Pause { since, by, why }).await?;
@@ -206,15 +207,15 @@ pub(crate) async fn pause(
     Ok(context.store.book().await?.pause)
 }
 
-/// Starts runs again.
+/// Ends the pause.
 pub(crate) async fn resume(context: &Context, by: &str) -> Result<(), ApiError> {
     context.store.resume().await?;
     context.note.did("resumed: runs are started again");
-    tracing::info!(by, "runs are started again");
+    tracing::info!(by, "resumed: runs are started again");
     Ok(())
 }
 
-/// Releases what a storm holds: of one binding, or everything. Yields the bindings, the empty name for all together.
+/// Releases the storm hold of one binding, or all of them. Returns the bindings; the empty name means all together.
 pub(crate) async fn release(
     context: &Context,
     binding: Option<&str>,
@@ -224,7 +225,7 @@ pub(crate) async fn release(
     let names: Vec<&str> = config.bindings.iter().map(|b| b.name.as_str()).collect();
     if let Some(name) = binding
         && !names.contains(&name)
-        // What is no binding any more may still be held.
+        // A removed binding may still be held.
         && !(name.is_empty() || context.store.book().await?.storms.contains_key(name))
     {
         let help = did_you_mean(name, &names, "the bindings are");
@@ -234,20 +235,18 @@ pub(crate) async fn release(
     let released = store.release(binding.map(str::to_owned));
     let released = released.await?;
     for binding in &released {
-        tracing::info!(by, binding, "what a storm held is released");
+        tracing::info!(by, binding, "storm hold released");
     }
     let of = match released.as_slice() {
         [] => "nothing was held".to_owned(),
-        [name] if name.is_empty() => "of all bindings together".to_owned(),
-        names => format!("of {}", audit_note::names(names)),
+        [name] if name.is_empty() => "the one on all bindings together".to_owned(),
+        names => format!("those on {}", audit_note::names(names)),
     };
-    context
-        .note
-        .did(format_args!("released what storms held: {of}"));
+    context.note.did(format_args!("released storm holds: {of}"));
     Ok(released)
 }
 
-/// Leaves a host alone, or changes for how long.
+/// Holds a host, or replaces its hold.
 pub(crate) async fn hold_host(
     context: &Context,
     host: &str,
@@ -278,11 +277,11 @@ pub(crate) async fn hold_host(
         until.as_deref().unwrap_or("it is released"),
         hold.why
     ));
-    tracing::info!(host, by = hold.by, until, why = hold.why, "a host is held");
+    tracing::info!(host, by = hold.by, until, why = hold.why, "host held");
     Ok(hold)
 }
 
-/// Ends a host's hold.
+/// Releases a host.
 pub(crate) async fn release_host(context: &Context, host: &str, by: &str) -> Result<(), ApiError> {
     let store = &context.store;
     if !store.release_host(host.to_owned(), clock::now()).await? {
@@ -296,11 +295,11 @@ pub(crate) async fn release_host(context: &Context, host: &str, by: &str) -> Res
         return Err(not_found(format!("{host:?} is not held; {help}")));
     }
     context.note.did(format_args!("released {host}"));
-    tracing::info!(host, by, "a host is released");
+    tracing::info!(host, by, "host released");
     Ok(())
 }
 
-/// Forgets a role's failures, so that it runs again. Yields whether it was open.
+/// Closes the circuit of a role by forgetting its failures. Returns whether it was open.
 pub(crate) async fn close(context: &Context, role: &str, by: &str) -> Result<bool, ApiError> {
     let config = Arc::clone(&context.config.borrow());
     let names = config.roles.about.iter().map(|about| about.name.as_str());
@@ -312,14 +311,14 @@ pub(crate) async fn close(context: &Context, role: &str, by: &str) -> Result<boo
     let store = &context.store;
     let was_open = store.close_circuit(role.to_owned(), clock::now()).await?;
     context.note.did(format_args!(
-        "forgot the failures of {role}, which was {}",
-        if was_open { "not run" } else { "run anyway" }
+        "forgot the failures of {role}; its circuit was {}",
+        if was_open { "open" } else { "not open" }
     ));
-    tracing::info!(role, by, was_open, "a role's failures are forgotten");
+    tracing::info!(role, by, was_open, "failures of a role forgotten");
     Ok(was_open)
 }
 
-/// Consents to a run that waits for it, or ends it.
+/// Approves or rejects a run that waits for approval.
 pub(crate) async fn answer_approval(
     context: &Context,
     run: RunId,
@@ -331,7 +330,7 @@ pub(crate) async fn answer_approval(
     answered.await?;
     let answer = if approved { "approved" } else { "rejected" };
     audit_note::of_run(context, answer, run).await;
-    tracing::info!(run = run.0, by, answer, "a run was waited for");
+    tracing::info!(run = run.0, by, answer, "approval answered");
     Ok(())
 }
 

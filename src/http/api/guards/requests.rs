@@ -1,4 +1,4 @@
-//! What a person says beside pausing or holding something: JSON as typed → words and times.
+//! Parses the bodies of pauses and holds.
 
 use std::time::Duration;
 
@@ -13,18 +13,18 @@ use crate::http::core::error::ApiError;
 use crate::http::core::json;
 use crate::util::units::{DURATION_HELP, parse_duration};
 
-/// The largest body.
+/// The largest body. *Units*: bytes.
 const LARGEST: u64 = 8 << 10;
 
-/// How long a reason may be. *Units*: characters.
-const WHY: usize = 1000;
+/// The longest reason. *Units*: characters.
+const LONGEST_WHY: usize = 1000;
 
-/// How a host is to be left alone.
+/// A requested hold of a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::http) struct Hold {
-    /// For how long; `None` means until a person releases it.
+    /// The duration; `None` means until a user releases the host.
     pub time: Option<Duration>,
-    /// Why: whoever finds it held has to know.
+    /// The reason, for other users who find the host held.
     pub why: String,
 }
 
@@ -41,17 +41,17 @@ struct HoldTyped {
     why: Option<Value>,
 }
 
-/// Why everything is to be paused. Whoever is in a hurry sends nothing.
+/// Reads the reason of a pause. The body is optional, because pausing may be urgent.
 pub(crate) async fn why(context: &Context, request: Request<Incoming>) -> Result<String, ApiError> {
-    let said = request.headers().contains_key(CONTENT_TYPE);
-    if !said && request.body().is_end_stream() {
+    let has_type = request.headers().contains_key(CONTENT_TYPE);
+    if !has_type && request.body().is_end_stream() {
         return Ok(String::new());
     }
     let body = body(context, request).await?;
     pause_typed(&body)
 }
 
-/// For how long a host is to be held, and why.
+/// Reads the duration and the reason of a hold.
 pub(crate) async fn hold(context: &Context, request: Request<Incoming>) -> Result<Hold, ApiError> {
     let body = body(context, request).await?;
     hold_typed(&body)
@@ -63,9 +63,9 @@ async fn body(context: &Context, request: Request<Incoming>) -> Result<bytes::By
 }
 
 fn object<'a, T: Deserialize<'a>>(json: &'a [u8], example: &str) -> Result<T, ApiError> {
-    // A list would be taken for the fields in their order.
+    // Serde would accept a list as the fields in order.
     if !json.trim_ascii_start().starts_with(b"{") {
-        let why = format_args!("the body is no JSON object: want {example}");
+        let why = format_args!("the body is not a JSON object: want {example}");
         return Err(ApiError::bad(why));
     }
     serde_json::from_slice(json).map_err(ApiError::bad)
@@ -76,24 +76,21 @@ fn pause_typed(json: &[u8]) -> Result<String, ApiError> {
     Ok(reason(typed.why)?.unwrap_or_default())
 }
 
-/// Reads how a host is to be left alone.
+/// Parses a hold.
 ///
-/// *Shape*: `{"for": "2h", "why": "new disk"}`; without `for` until it is released.
+/// *Shape*: `{"for": "2h", "why": "new disk"}`; without `for`, until the host is released.
 fn hold_typed(json: &[u8]) -> Result<Hold, ApiError> {
     let typed: HoldTyped = object(json, r#"{"for": "2h", "why": "it gets a new disk"}"#)?;
     let time = typed.r#for.map(time).transpose()?;
     match reason(typed.why)? {
         Some(why) if !why.is_empty() => Ok(Hold { time, why }),
-        _ => Err(wrong(
-            "why",
-            "it is missing; say it to whoever finds the host held",
-        )),
+        _ => Err(wrong("why", "it is missing; give the reason for the hold")),
     }
 }
 
 fn time(value: Value) -> Result<Duration, ApiError> {
     let Value::String(text) = value else {
-        let why = format_args!("{value} is no duration; {DURATION_HELP}");
+        let why = format_args!("{value} is not a duration; {DURATION_HELP}");
         return Err(wrong("for", why));
     };
     match parse_duration(&text) {
@@ -111,13 +108,15 @@ fn time(value: Value) -> Result<Duration, ApiError> {
 fn reason(value: Option<Value>) -> Result<Option<String>, ApiError> {
     match value {
         None => Ok(None),
-        Some(Value::String(why)) if why.chars().count() <= WHY => Ok(Some(why.trim().to_owned())),
+        Some(Value::String(why)) if why.chars().count() <= LONGEST_WHY => {
+            Ok(Some(why.trim().to_owned()))
+        }
         Some(Value::String(why)) => {
             let n = why.chars().count();
-            let why = format_args!("it has {n} characters; want at most {WHY}");
+            let why = format_args!("it has {n} characters; want at most {LONGEST_WHY}");
             Err(wrong("why", why))
         }
-        Some(other) => Err(wrong("why", format_args!("{other} is no text"))),
+        Some(other) => Err(wrong("why", format_args!("{other} is not a string"))),
     }
 }
 
@@ -130,18 +129,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hold_is_taken_whole_or_refused_by_its_field() {
+    fn a_hold_is_parsed_or_its_invalid_field_named() {
         let hold = hold_typed(br#"{"for": "1h30m", "why": " a new disk "}"#).unwrap();
         assert_eq!(hold.time, Some(Duration::from_mins(90)));
         assert_eq!(hold.why, "a new disk");
         assert_eq!(hold_typed(br#"{"why": "x"}"#).unwrap().time, None);
         for (json, wanted) in [
-            ("[]", "the body is no JSON object"),
+            ("[]", "the body is not a JSON object"),
             (r#"{"why": "x", "until": 1}"#, "unknown field `until`"),
             (r#"{"for": "2h"}"#, "why: it is missing"),
             (r#"{"why": "  "}"#, "why: it is missing"),
-            (r#"{"why": 7}"#, "why: 7 is no text"),
-            (r#"{"why": "x", "for": 7}"#, "for: 7 is no duration; write"),
+            (r#"{"why": 7}"#, "why: 7 is not a string"),
+            (
+                r#"{"why": "x", "for": 7}"#,
+                "for: 7 is not a duration; write",
+            ),
             (r#"{"why": "x", "for": "0"}"#, "for: \"0\" is too short"),
             (
                 r#"{"why": "x", "for": "2 hours"}"#,

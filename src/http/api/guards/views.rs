@@ -1,4 +1,4 @@
-//! What is told of all that is paused, held and open.
+//! The JSON of the pause, the holds and the open circuits.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,27 +13,27 @@ use crate::model::run::{Approval, Run, RunId, State};
 use crate::store::{Order, RunFilter};
 use crate::util::clock;
 
-/// How many of the runs that are held are named.
-const NAMED: usize = 100;
+/// The maximum number of listed held runs.
+const LISTED: usize = 100;
 
-/// How many runs are read at once.
+/// The number of runs to read at once.
 const PAGE: usize = 1000;
 
-/// All that is paused, held and open.
+/// The pause, the holds, the open circuits and the held runs.
 #[derive(Debug, Serialize)]
 pub(in crate::http) struct Guards {
-    /// What the configuration says of all bindings: whether runs act.
+    /// `guards.mode` of the configuration.
     pub mode: &'static str,
-    /// What persons and failures said.
+    /// The pause, the holds and the open circuits.
     #[serde(flatten)]
     pub book: Holds,
-    /// How many queued runs wait for a person, by why: every reason, some with 0.
+    /// The number of held runs by reason: every reason, some with 0.
     pub held: BTreeMap<&'static str, usize>,
-    /// The oldest of them.
+    /// The oldest held runs.
     pub runs: Vec<HeldRun>,
 }
 
-/// A run that waits for a person.
+/// A held run.
 #[derive(Debug, Serialize)]
 pub(in crate::http) struct HeldRun {
     pub id: RunId,
@@ -42,7 +42,7 @@ pub(in crate::http) struct HeldRun {
     pub binding: Option<String>,
     pub roles: Vec<String>,
     pub hosts: Vec<String>,
-    /// Until when consent can be given.
+    /// When the approval expires.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<DateTime<Utc>>,
 }
@@ -61,8 +61,8 @@ impl HeldRun {
     }
 }
 
-/// All that is paused, held and open now.
-pub(in crate::http) async fn told(context: &Context) -> Result<Guards, ApiError> {
+/// Reads the current state of the guards.
+pub(in crate::http) async fn state(context: &Context) -> Result<Guards, ApiError> {
     let config = Arc::clone(&context.config.borrow());
     let book = current(context.store.book().await?, clock::now());
     let mut held: BTreeMap<&'static str, usize> =
@@ -81,7 +81,7 @@ pub(in crate::http) async fn told(context: &Context) -> Result<Guards, ApiError>
                 continue;
             };
             *held.entry(why.as_str()).or_default() += 1;
-            if runs.len() < NAMED {
+            if runs.len() < LISTED {
                 runs.push(HeldRun::new(run, why));
             }
         }
@@ -98,7 +98,7 @@ pub(in crate::http) async fn told(context: &Context) -> Result<Guards, ApiError>
     })
 }
 
-/// Without the holds whose time is up: they are forgotten when there is time for that.
+/// Removes expired holds: the store removes them only later.
 fn current(mut book: Holds, now: DateTime<Utc>) -> Holds {
     book.hosts
         .retain(|_, hold| hold.until.is_none_or(|until| until > now));

@@ -2,7 +2,7 @@ use serde_json::json;
 
 use super::*;
 
-/// What a run told of its output from a position on.
+/// The output of a run from a position on.
 fn followed(pieces: &[(u64, &[u8])], to: u64) -> TailChunk {
     let run = json!({
         "id": 1, "trigger": "manual", "hosts": ["h"], "state": "running",
@@ -16,7 +16,7 @@ fn followed(pieces: &[(u64, &[u8])], to: u64) -> TailChunk {
             .iter()
             .map(|(at, piece)| (*at, piece.to_vec()))
             .collect(),
-        to: Told {
+        to: RunOffset {
             events: 0,
             output_bytes: to,
         },
@@ -44,7 +44,7 @@ fn a_character_waits_for_its_end_unless_none_will_come() {
     assert_eq!(texts(&written), [r#"{"offset":3,"text":"€"}"#]);
     assert_eq!(at.to_string(), "0.6.none");
 
-    // The run has ended, or what followed was not kept.
+    // The run has ended, or the following output was not kept.
     let mut at = Position::default();
     let written = write(&mut at, &followed(&[(0, &cut)], 5), None, true);
     assert_eq!(texts(&written), [r#"{"offset":0,"text":"abc�"}"#]);
@@ -64,10 +64,10 @@ fn a_character_waits_for_its_end_unless_none_will_come() {
 }
 
 #[test]
-fn a_state_is_told_when_it_is_another_one_and_the_last_at_the_end() {
+fn a_state_is_sent_when_it_changes_and_the_last_one_at_the_end() {
     let mut at = Position::default();
-    let told = followed(&[(0, b"a")], 1);
-    let written = write(&mut at, &told, Some(State::Running), false);
+    let chunk = followed(&[(0, b"a")], 1);
+    let written = write(&mut at, &chunk, Some(State::Running), false);
     let first = texts(&written)[0].clone();
     assert!(
         first.contains(r#""state":"running""#) && first.contains("(hidden)"),
@@ -75,8 +75,8 @@ fn a_state_is_told_when_it_is_another_one_and_the_last_at_the_end() {
     );
     let written = write(&mut at, &followed(&[], 1), Some(State::Running), false);
     assert!(written.is_empty());
-    let told = followed(&[(1, b"b")], 2);
-    let written = write(&mut at, &told, Some(State::Finished), true);
+    let chunk = followed(&[(1, b"b")], 2);
+    let written = write(&mut at, &chunk, Some(State::Finished), true);
     assert_eq!(texts(&written)[0], r#"{"offset":1,"text":"b"}"#);
     assert_eq!(texts(&written).len(), 2);
     assert_eq!(at.to_string(), "0.2.finished");

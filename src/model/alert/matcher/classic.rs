@@ -1,7 +1,7 @@
 //! The classic syntax: a label name of ASCII letters, an operator, and a value that may be bare, in quotes, or empty.
 //!
-//! It is lenient, and its leniences are kept to the letter: a backslash that escapes nothing is a backslash, braces need
-//! not be closed, and a value may hold nearly anything.
+//! It is lenient, and this parser is exactly as lenient: a backslash that escapes nothing is a backslash, braces need
+//! not be closed, and a value may contain nearly anything.
 //!
 //! *Source*: Alertmanager's `pkg/labels/parse.go`.
 
@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use super::{Matcher, Op, ParseError, shown};
 
-/// Reads a list of matchers.
+/// Parses a list of matchers.
 pub(super) fn parse(input: &str) -> Result<Vec<Matcher>, ParseError> {
     split(input)
         .into_iter()
@@ -17,12 +17,12 @@ pub(super) fn parse(input: &str) -> Result<Vec<Matcher>, ParseError> {
         .collect()
 }
 
-/// Reads one matcher, without braces around it.
+/// Parses one matcher without braces.
 pub(super) fn parse_one(input: &str) -> Result<Matcher, ParseError> {
     parse_at(input, 0..input.len())
 }
 
-/// Cuts a list at its commas, except those between unescaped double quotes.
+/// Splits a list at its commas, except between unescaped double quotes.
 fn split(input: &str) -> Vec<Range<usize>> {
     let start = usize::from(input.starts_with('{'));
     let list = &input[start..];
@@ -38,7 +38,7 @@ fn split(input: &str) -> Vec<Range<usize>> {
                 parts.push(begin..start + i);
                 begin = start + i + 1;
             }
-            // A comma leaves a pending backslash pending.
+            // A comma does not consume a pending backslash.
             ',' => {}
             '"' if escaped => escaped = false,
             '"' => quoted = !quoted,
@@ -55,12 +55,12 @@ fn split(input: &str) -> Vec<Range<usize>> {
     parts
 }
 
-/// What the classic syntax takes for white space between its parts.
+/// The white space of the classic syntax.
 const SPACE: [char; 5] = [' ', '\t', '\n', '\x0c', '\r'];
 
 fn parse_at(input: &str, part: Range<usize>) -> Result<Matcher, ParseError> {
     let text = &input[..part.end];
-    // Where the text goes on after white space.
+    // Returns the offset of the next character that is not white space.
     let past_space = |at: usize| part.end - text[at..].trim_start_matches(SPACE).len();
 
     let begin = past_space(part.start);
@@ -108,7 +108,7 @@ enum Fault {
     Unclosed,
 }
 
-/// Takes the quotes off a value and resolves the three escapes of this syntax.
+/// Removes the quotes from a value and resolves the three escapes of this syntax.
 fn unescape(raw: &str) -> Result<String, Fault> {
     let skip = usize::from(raw.starts_with('"'));
     let last = raw.len().saturating_sub(1);

@@ -1,4 +1,4 @@
-//! The words of the UTF-8 syntax.
+//! The lexer of the UTF-8 syntax.
 //!
 //! *Source*: Alertmanager's `matcher/parse/lexer.go`.
 
@@ -6,12 +6,12 @@ use std::ops::Range;
 
 use super::ParseError;
 
-/// Whether a character ends an unquoted word; such characters stand for themselves only inside quotes.
+/// Returns whether a character ends an unquoted word. Such characters are literal only inside quotes.
 pub(super) fn is_reserved(c: char) -> bool {
     c.is_whitespace() || "{}!=~,\\\"'`".contains(c)
 }
 
-/// The kind of a word.
+/// The kind of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(test, derive(serde::Deserialize), serde(rename_all = "snake_case"))]
 pub(super) enum Kind {
@@ -24,18 +24,18 @@ pub(super) enum Kind {
     NotMatches,
     Quoted,
     Unquoted,
-    /// A reserved character that begins no word; no place takes it.
+    /// A reserved character that cannot begin a token and is never valid.
     Stray,
 }
 
-/// One word and the bytes of the input that it takes.
+/// A token and its byte range in the input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Token {
     pub(super) kind: Kind,
     pub(super) at: Range<usize>,
 }
 
-/// Cuts the input into words; the same fault is reported again at every further call.
+/// Splits the input into tokens. After an error, every further call reports the same error.
 #[derive(Debug, Clone)]
 pub(super) struct Lexer<'a> {
     input: &'a str,
@@ -47,7 +47,7 @@ impl<'a> Lexer<'a> {
         Self { input, position: 0 }
     }
 
-    /// The next word, left where it is; `None` at the end.
+    /// Returns the next token without consuming it; `None` at the end.
     pub(super) fn peek(&self) -> Result<Option<Token>, ParseError> {
         let rest = &self.input[self.position..];
         let start = self.input.len() - rest.trim_start().len();
@@ -78,12 +78,12 @@ impl<'a> Lexer<'a> {
         }))
     }
 
-    /// Goes past a word that was peeked.
+    /// Consumes a token that was peeked.
     pub(super) fn skip(&mut self, token: &Token) {
         self.position = token.at.end;
     }
 
-    /// The length of the quoted word that starts here, its quotes included.
+    /// Returns the length of the quoted token that starts here, including its quotes.
     fn quoted_len(&self, start: usize) -> Result<usize, ParseError> {
         let mut escaped = false;
         for (i, c) in self.input[start..].char_indices().skip(1) {
@@ -102,12 +102,12 @@ impl<'a> Lexer<'a> {
         ParseError::new(self.input, at, message)
     }
 
-    /// The input's text of a word.
+    /// Returns the text of a token.
     pub(super) fn text(&self, token: &Token) -> &'a str {
         &self.input[token.at.clone()]
     }
 
-    /// Where the input ends, as a place for an error.
+    /// Returns the end of the input, as a position for an error.
     pub(super) const fn end(&self) -> Range<usize> {
         self.input.len()..self.input.len()
     }

@@ -1,7 +1,7 @@
-//! Alertmanager's matchers: what an alert's labels must look like.
+//! Alertmanager's matchers, which select alerts by their labels.
 //!
-//! Two syntaxes are read, with one meaning. The UTF-8 syntax ([`utf8`]) is tried together with the classic one
-//! ([`classic`]); where both accept a text and disagree, the classic reading holds, as it does in Alertmanager.
+//! Two syntaxes are supported, with the same meaning. Both the UTF-8 syntax ([`utf8`]) and the classic one
+//! ([`classic`]) are tried; if both accept a text and disagree, the classic result is used, as in Alertmanager.
 //!
 //! *Source*: Alertmanager's `matcher/compat/parse.go` (its default, the fallback mode) and `pkg/labels/matcher.go`.
 
@@ -17,7 +17,7 @@ use regex::Regex;
 
 use super::LabelSet;
 
-/// How a matcher compares.
+/// The operator of a matcher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Op {
     /// `=`: the value is this text.
@@ -31,7 +31,7 @@ pub enum Op {
 }
 
 impl Op {
-    /// Its sign.
+    /// Returns the operator's symbol.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Equal => "=",
@@ -48,28 +48,29 @@ impl fmt::Display for Op {
     }
 }
 
-/// One matcher, its regular expression compiled.
+/// One matcher with its compiled regular expression.
 ///
-/// Regular expressions match the whole value and mean what they mean in Go; [`Matcher::new`] says where they differ.
+/// Regular expressions match the whole value and have the meaning that they have in Go; [`Matcher::new`] lists the
+/// differences.
 #[derive(Clone)]
 pub struct Matcher {
     name: String,
     op: Op,
     value: String,
-    /// Present for [`Op::Regexp`] and [`Op::NotRegexp`], and only there.
+    /// Present only for [`Op::Regexp`] and [`Op::NotRegexp`].
     regexp: Option<Regex>,
 }
 
 impl Matcher {
     /// Builds a matcher from its parts.
     ///
-    /// A regular expression is read as Go reads it: `.` is any character but a newline, `\d`, `\s`, `\w` and `\b` are
-    /// ASCII, `{` that opens no repetition and `[`, `&&`, `~~` inside a class are plain characters. It differs from Go in
-    /// this: a pattern that only the wrapping would balance (`a)|(b`), `--` or a range to a class inside a class, a
+    /// Regular expressions follow Go: `.` is any character but a newline, `\d`, `\s`, `\w` and `\b` are ASCII, `{` that
+    /// opens no repetition and `[`, `&&`, `~~` inside a class are literal characters. The differences from Go: a
+    /// pattern that is balanced only by the anchoring group (`a)|(b`), `--` or a range to a class inside a class, a
     /// repetition of flags (`(?i)*`), nesting deeper than 250, text over 64 KiB and anything that compiles to more than
-    /// 1 MiB are refused; a few more names after `\p` are accepted.
+    /// 1 MiB are rejected; a few more names after `\p` are accepted.
     ///
-    /// *Errors*: the regular expression is not one, or is too large.
+    /// *Errors*: the regular expression is invalid or too large.
     pub fn new(
         name: impl Into<String>,
         op: Op,
@@ -88,22 +89,22 @@ impl Matcher {
         })
     }
 
-    /// The label that it looks at.
+    /// Returns the name of the label.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// How it compares.
+    /// Returns the operator.
     pub const fn op(&self) -> Op {
         self.op
     }
 
-    /// The text or regular expression that it compares with.
+    /// Returns the text or regular expression.
     pub fn value(&self) -> &str {
         &self.value
     }
 
-    /// Whether this label value matches; a label that an alert lacks has the empty value.
+    /// Returns whether a label value matches. A missing label has the empty value.
     pub fn matches(&self, value: &str) -> bool {
         let equal = match &self.regexp {
             Some(regexp) => regexp.is_match(value),
@@ -129,11 +130,11 @@ impl fmt::Debug for Matcher {
     }
 }
 
-/// Alertmanager's form, which parses to the same matcher again: `name="value"`, or `"name"="value"` where the name
-/// needs quotes.
+/// Writes Alertmanager's form, which parses to the same matcher: `name="value"`, or `"name"="value"` if the name needs
+/// quotes.
 impl fmt::Display for Matcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Alertmanager prints an empty name bare, and cannot read that again.
+        // Alertmanager prints an empty name without quotes and cannot parse that again.
         let quoted = self.name.is_empty() || self.name.contains(lexer::is_reserved);
         if quoted {
             write_quoted(f, &self.name, true)?;
@@ -145,8 +146,8 @@ impl fmt::Display for Matcher {
     }
 }
 
-/// Writes text in double quotes; `all` escapes what Go's `strconv.Quote` does (of unprintable characters: control
-/// characters and odd spaces), otherwise only what the classic syntax knows is escaped.
+/// Writes text in double quotes. `all` escapes what Go's `strconv.Quote` escapes (of the unprintable characters:
+/// control characters and unusual spaces); otherwise only the escapes of the classic syntax are used.
 fn write_quoted(f: &mut fmt::Formatter<'_>, text: &str, all: bool) -> fmt::Result {
     f.write_str("\"")?;
     for c in text.chars() {
@@ -170,7 +171,7 @@ fn write_quoted(f: &mut fmt::Formatter<'_>, text: &str, all: bool) -> fmt::Resul
     f.write_str("\"")
 }
 
-/// One matcher, without braces, as `amtool` and Alertmanager's older `matcher` fields take it.
+/// Parses one matcher without braces, as `amtool` and Alertmanager's older `matcher` fields accept it.
 impl FromStr for Matcher {
     type Err = ParseError;
 
@@ -192,29 +193,29 @@ impl FromStr for Matcher {
     }
 }
 
-/// Matchers that must all match; without any, everything matches.
+/// Matchers that must all match. An empty list matches everything.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Matchers(Vec<Matcher>);
 
 impl Matchers {
-    /// Reads a list of matchers: `{a="b", c!~"d.*"}`, with or without the braces, with or without a last comma.
+    /// Parses a list of matchers: `{a="b", c!~"d.*"}`, with or without the braces, with or without a trailing comma.
     ///
-    /// *Errors*: neither syntax accepts the text; the error is that of the syntax which got further.
+    /// *Errors*: neither syntax accepts the text. The error is that of the syntax that got further.
     pub fn parse(input: &str) -> Result<Self, ParseError> {
         choose(utf8::parse(input), classic::parse(input)).map(Self)
     }
 
-    /// The matchers, in the order in which they were written.
+    /// Returns the matchers in the order in which they were written.
     pub fn iter(&self) -> std::slice::Iter<'_, Matcher> {
         self.0.iter()
     }
 
-    /// Whether there are none, so that everything matches.
+    /// Returns whether the list is empty, so that everything matches.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether all of them match these labels.
+    /// Returns whether all of them match these labels.
     pub fn matches(&self, labels: &LabelSet) -> bool {
         self.iter()
             .all(|m| m.matches(labels.get(&m.name).map_or("", String::as_str)))
@@ -264,17 +265,17 @@ impl fmt::Display for Matchers {
     }
 }
 
-/// A text that is not a matcher, or not a list of them.
+/// A text that is not a matcher or a list of matchers.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("at character {column}: {message}")]
 pub struct ParseError {
-    /// Where the fault begins. *Units*: bytes from the start of the text.
+    /// Where the error begins. *Units*: bytes from the start of the text.
     pub position: usize,
-    /// Where it ends; equal to `position` where something is missing at the end. *Units*: bytes from the start.
+    /// Where the error ends; equal to `position` if something is missing at the end. *Units*: bytes from the start.
     pub end: usize,
-    /// Where the fault begins, as Alertmanager counts. *Units*: characters from the start, the first one is 0.
+    /// Where the error begins, as Alertmanager counts. *Units*: characters from the start, beginning with 0.
     pub column: usize,
-    /// What is wrong there and what would be right.
+    /// The error and the expected syntax.
     pub message: String,
 }
 
@@ -289,7 +290,7 @@ impl ParseError {
     }
 }
 
-/// Puts foreign text into an error: in backquotes, escaped, and cut where it is long.
+/// Formats foreign text for an error message: in backquotes, escaped and truncated.
 fn shown(text: &str) -> String {
     const LONGEST: usize = 40;
     let cut = text.chars().count() > LONGEST;
@@ -308,7 +309,7 @@ fn shown(text: &str) -> String {
     format!("`{kept}{mark}`")
 }
 
-/// What Alertmanager makes of the two readings.
+/// Chooses between the results of the two syntaxes as Alertmanager does.
 fn choose<T: PartialEq>(
     utf8: Result<T, ParseError>,
     classic: Result<T, ParseError>,
@@ -316,7 +317,7 @@ fn choose<T: PartialEq>(
     match (utf8, classic) {
         (_, Ok(classic)) => Ok(classic),
         (Ok(utf8), Err(_)) => Ok(utf8),
-        // The reading that got further knows better what was meant.
+        // The syntax that got further has the more useful error.
         (Err(utf8), Err(classic)) if classic.position > utf8.position => Err(classic),
         (Err(utf8), Err(_)) => Err(utf8),
     }

@@ -1,7 +1,7 @@
-//! Regular expressions as Go reads them.
+//! Regular expressions with Go's meaning.
 //!
-//! The `regex` crate descends from the same RE2 as Go's package, yet reads some signs differently. So a pattern is
-//! rewritten, sign by sign, into the crate's words for what Go means, and what Go does not know is refused.
+//! The `regex` crate and Go's package both descend from RE2, but interpret some characters differently. A pattern is
+//! therefore translated, character by character, into the crate's syntax, and syntax that Go does not have is rejected.
 //!
 //! *Source*: Go's `regexp/syntax/parse.go`, with the flags of `syntax.Perl`.
 
@@ -11,39 +11,38 @@ use regex::{Regex, RegexBuilder};
 
 use super::shown;
 
-/// The most memory that one compiled pattern may take, and again that its cache may take. *Units*: bytes.
+/// The memory limit of one compiled pattern, and again of its cache. *Units*: bytes.
 const SIZE_LIMIT: usize = 1 << 20;
 
-/// The longest pattern. *Units*: bytes.
+/// The maximum length of a pattern. *Units*: bytes.
 const LENGTH_LIMIT: usize = 64 << 10;
 
 /// The highest repetition count that Go allows.
 const REPEAT_LIMIT: usize = 1000;
 
-/// A regular expression that is not taken.
+/// The error of a rejected regular expression.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RegexpError {
-    /// Go does not know this sign, or this code cannot give it Go's meaning.
+    /// Go does not support this syntax, or this code cannot reproduce Go's meaning.
     #[error("the regular expression has {what}, which is not supported{hint}")]
     Unsupported {
-        /// The sign.
         what: String,
-        /// What to write instead, if something can be.
+        /// What to write instead, if there is an alternative.
         hint: &'static str,
     },
-    /// A closing parenthesis without an opening one.
-    #[error("the regular expression has a `)` that closes no `(`; a plain one is written `\\)`")]
+    /// A closing parenthesis has no opening one.
+    #[error("the regular expression has an unmatched `)`; write `\\)` for a literal one")]
     Unbalanced,
-    /// A repetition count that Go refuses.
-    #[error("the regular expression has the repetition {0}, but {REPEAT_LIMIT} is the most")]
+    /// A repetition count exceeds Go's limit.
+    #[error("the regular expression has the repetition {0}, but the maximum is {REPEAT_LIMIT}")]
     Repeat(String),
-    /// A repetition of a repetition, which Go refuses too.
-    #[error("the regular expression repeats a repetition, such as `a**`; want parentheses between")]
+    /// A repetition is repeated, which Go rejects too.
+    #[error("the regular expression repeats a repetition, such as `a**`; add parentheses")]
     Nested,
-    /// It breaks the grammar.
+    /// The syntax is invalid.
     #[error("the regular expression cannot be read: {0}")]
     Syntax(String),
-    /// It takes too much memory.
+    /// The pattern needs too much memory.
     #[error(
         "the regular expression is too large: at most {} KiB of text and {} KiB compiled",
         LENGTH_LIMIT >> 10,
@@ -65,7 +64,7 @@ pub(super) fn compile(pattern: &str) -> Result<Regex, RegexpError> {
         .map_err(|error| match error {
             regex::Error::CompiledTooBig(_) => RegexpError::TooLarge,
             error => {
-                // The crate draws a picture; its last line says what is wrong.
+                // The crate's error is a multi-line diagram; its last line is the message.
                 let text = error.to_string();
                 let line = text.lines().last().unwrap_or_default();
                 RegexpError::Syntax(line.trim_start_matches("error: ").to_owned())
@@ -73,12 +72,12 @@ pub(super) fn compile(pattern: &str) -> Result<Regex, RegexpError> {
         })
 }
 
-/// Rewrites Go's pattern into the crate's.
+/// Translates Go's pattern into the crate's syntax.
 fn translate(pattern: &str) -> Result<String, RegexpError> {
     let mut out = String::with_capacity(pattern.len() + 8);
     let mut rest = pattern.chars();
     let mut depth = 0_usize;
-    // How the sign before repeated: not at all, `a*`, or lazily `a*?`.
+    // The repetition before this character: 0 for none, 1 for `a*`, 2 for the lazy `a*?`.
     let mut before = 0;
     while let Some(c) = rest.next() {
         let repeats = "*+?".contains(c) || (c == '{' && counts(rest.as_str()).is_some());
@@ -106,7 +105,7 @@ fn translate(pattern: &str) -> Result<String, RegexpError> {
     Ok(out)
 }
 
-/// After `(`: only the flags that Go has.
+/// After `(`: accepts only the flags that Go has.
 fn group(rest: &mut Chars<'_>, out: &mut String) -> Result<(), RegexpError> {
     out.push('(');
     let text = rest.as_str();
@@ -131,7 +130,7 @@ fn group(rest: &mut Chars<'_>, out: &mut String) -> Result<(), RegexpError> {
     unsupported(&format!("(?{flags}"), "")
 }
 
-/// After `{`: the counts, if it reads `{n}`, `{n,}` or `{n,m}`.
+/// After `{`: returns the counts of `{n}`, `{n,}` or `{n,m}`; `None` for anything else.
 fn counts(text: &str) -> Option<&str> {
     let number = |n: &str| {
         !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()) && (n == "0" || !n.starts_with('0'))
@@ -145,7 +144,7 @@ fn counts(text: &str) -> Option<&str> {
     repeats.then_some(inside)
 }
 
-/// After `{`: a repetition, or else a plain brace.
+/// After `{`: translates a repetition or a literal brace.
 fn brace(rest: &mut Chars<'_>, out: &mut String) -> Result<(), RegexpError> {
     let text = rest.as_str();
     let Some(counts) = counts(text) else {
@@ -162,7 +161,7 @@ fn brace(rest: &mut Chars<'_>, out: &mut String) -> Result<(), RegexpError> {
     Ok(())
 }
 
-/// After a backslash, inside a class or outside.
+/// After a backslash: translates an escape, inside or outside a class.
 fn escape(rest: &mut Chars<'_>, out: &mut String, in_class: bool) -> Result<(), RegexpError> {
     let from = rest.as_str();
     let Some(c) = rest.next() else {
@@ -196,8 +195,7 @@ fn escape(rest: &mut Chars<'_>, out: &mut String, in_class: bool) -> Result<(), 
                 || !digits.bytes().all(|b| b.is_ascii_hexdigit())
             {
                 return Err(RegexpError::Syntax(
-                    r"a `\x` wants two hexadecimal digits, or more of them as in `\x{1F642}`"
-                        .into(),
+                    r"a `\x` needs two hexadecimal digits, or braces as in `\x{1F642}`".into(),
                 ));
             }
             out.extend([r"\x{", digits, "}"]);
@@ -208,14 +206,14 @@ fn escape(rest: &mut Chars<'_>, out: &mut String, in_class: bool) -> Result<(), 
                 None => take(rest, 1),
             };
             // `\p{^Lu}` is another way to write `\P{Lu}`.
-            let (name, turned) = match name.strip_prefix('^') {
+            let (name, negated) = match name.strip_prefix('^') {
                 Some(name) => (name, true),
                 None => (name, false),
             };
-            let sign = if (c == 'p') == turned { "P" } else { "p" };
+            let sign = if (c == 'p') == negated { "P" } else { "p" };
             out.extend(["\\", sign, "{", name, "}"]);
         }
-        // `\1` to `\7` alone would be back-references.
+        // A single `\1` to `\7` would be a back-reference.
         '0'..='7' if c == '0' || rest.as_str().starts_with(|d: char| d.is_digit(8)) => {
             let octal: String = from.chars().take(3).take_while(|d| d.is_digit(8)).collect();
             let value = u32::from_str_radix(&octal, 8).unwrap_or_default();
@@ -230,7 +228,7 @@ fn escape(rest: &mut Chars<'_>, out: &mut String, in_class: bool) -> Result<(), 
     Ok(())
 }
 
-/// After `\x`, `\p` or `\P`: what stands in braces, if any do.
+/// After `\x`, `\p` or `\P`: returns the text in braces, if there are braces.
 fn braced<'a>(rest: &mut Chars<'a>, escape: char) -> Result<Option<&'a str>, RegexpError> {
     let Some(text) = rest.as_str().strip_prefix('{') else {
         return Ok(None);
@@ -244,7 +242,7 @@ fn braced<'a>(rest: &mut Chars<'a>, escape: char) -> Result<Option<&'a str>, Reg
     Ok(Some(inside))
 }
 
-/// So many characters, or as many as there are.
+/// Takes up to `count` characters.
 fn take<'a>(rest: &mut Chars<'a>, count: usize) -> &'a str {
     let text = rest.as_str();
     let end = text
@@ -261,12 +259,12 @@ const NAMED: [&str; 14] = [
     "space", "upper", "word", "xdigit",
 ];
 
-/// After `[` in a class: the name in `[:name:]`, and what comes after it.
+/// After `[` in a class: returns the name in `[:name:]` and the rest of the text.
 fn named(text: &str) -> Option<(&str, &str)> {
     text.strip_prefix(':')?.split_once(":]")
 }
 
-/// After `[`: a class, in which only `]`, `^`, `-`, backslash and `[:name:]` are signs.
+/// After `[`: translates a class, in which only `]`, `^`, `-`, backslash and `[:name:]` are special.
 fn class(rest: &mut Chars<'_>, out: &mut String) -> Result<(), RegexpError> {
     out.push('[');
     if let Some(text) = rest.as_str().strip_prefix('^') {
@@ -274,7 +272,7 @@ fn class(rest: &mut Chars<'_>, out: &mut String) -> Result<(), RegexpError> {
         *rest = text.chars();
     }
     let mut first = true;
-    // Whether the sign before was a plain `-` with something before it: perhaps the middle of a range.
+    // Whether the previous character was a literal `-` that may be the middle of a range.
     let mut dashed = false;
     while let Some(c) = rest.next() {
         let text = rest.as_str();
@@ -285,20 +283,20 @@ fn class(rest: &mut Chars<'_>, out: &mut String) -> Result<(), RegexpError> {
                 return Ok(());
             }
             '-' if text.starts_with('-') => {
-                return unsupported("`--` in a class", "; a plain `-` is written `\\-`");
+                return unsupported("`--` in a class", "; write `\\-` for a literal `-`");
             }
             '-' => {
                 dashed = !first;
                 out.push('-');
             }
             '\\' if ranged && text.starts_with(|c| "dDsSwWpP".contains(c)) => {
-                return unsupported("a range to a class", "; a plain `-` is written `\\-`");
+                return unsupported("a range to a class", "; write `\\-` for a literal `-`");
             }
             '\\' => escape(rest, out, true)?,
             '[' if named(text).is_some() => {
                 let (name, after) = named(text).unwrap_or_default();
                 if ranged || !NAMED.contains(&name.strip_prefix('^').unwrap_or(name)) {
-                    return unsupported(&format!("[:{name}:]"), "; a plain `[` is written `\\[`");
+                    return unsupported(&format!("[:{name}:]"), "; write `\\[` for a literal `[`");
                 }
                 out.extend(["[:", name, ":]"]);
                 *rest = after.chars();

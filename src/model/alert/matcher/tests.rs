@@ -1,4 +1,4 @@
-//! Alertmanager's own cases and ours beside them (results are those of its code, and of Go's regexp), and properties.
+//! Alertmanager's own cases and ours (with the results of its code and of Go's regexp), and properties.
 
 use std::ops::Range;
 
@@ -8,14 +8,14 @@ use serde::Deserialize;
 use super::lexer::{Kind, Lexer};
 use super::*;
 
-/// What a reading makes of an input: matchers as (name, operator, value), or where it is refused.
+/// The result of parsing an input: matchers as (name, operator, value), or the position of the error.
 #[derive(Debug, PartialEq, Deserialize)]
 #[serde(untagged)]
 enum Expected {
     /// From character to character.
     At(usize, usize),
     Matchers(Vec<(String, String, String)>),
-    /// `"refused"`: the whole of something is, so that the place does not matter.
+    /// `"refused"`: the whole input is refused, so the position does not matter.
     Refused(String),
 }
 
@@ -123,10 +123,10 @@ fn regular_expressions_mean_what_they_mean_in_go() {
     #[derive(Deserialize)]
     struct Pattern {
         pattern: String,
-        /// Which of the texts match; nothing where Go refuses the pattern.
+        /// The matching texts; `None` if Go rejects the pattern.
         matches: Option<Vec<String>>,
     }
-    // Refused though Go takes them, and taken though Go refused it before 1.22.
+    // Rejected although Go accepts them, and accepted although Go before 1.22 rejected it.
     let stricter = ["a)|(b", "[+--]", "[--a]", "[A-[:alpha:]]"];
     let laxer = ["(?<n>a)"];
 
@@ -262,7 +262,7 @@ fn a_fault_is_named_with_its_place() {
         ),
         (
             "ü=\"\\xg1\"",
-            "at character 2: `\\xg1` wants 2 hexadecimal digits, no more than its kind can hold",
+            "at character 2: `\\xg1` needs 2 hexadecimal digits, and a value that fits",
         ),
         (
             "ü=\"\\xff\"",
@@ -274,7 +274,7 @@ fn a_fault_is_named_with_its_place() {
         ),
         (
             "foo=~a)|(b",
-            "at character 5: the regular expression has a `)` that closes no `(`; a plain one is written `\\)`",
+            "at character 5: the regular expression has an unmatched `)`; write `\\)` for a literal one",
         ),
         (
             "foo=~\"(?=a)\"",
@@ -282,7 +282,7 @@ fn a_fault_is_named_with_its_place() {
         ),
         (
             "foo=~\"a{2000}\"",
-            "at character 5: the regular expression has the repetition `{2000}`, but 1000 is the most",
+            "at character 5: the regular expression has the repetition `{2000}`, but the maximum is 1000",
         ),
         (
             "foo=~\"(a\"",
@@ -318,7 +318,7 @@ fn op() -> impl Strategy<Value = Op> {
     prop::sample::select(vec![Op::Equal, Op::NotEqual, Op::Regexp, Op::NotRegexp])
 }
 
-/// Text in which the signs of both syntaxes are frequent.
+/// Text with many special characters of both syntaxes.
 fn text() -> impl Strategy<Value = String> {
     prop_oneof![
         any::<String>(),
@@ -330,7 +330,7 @@ proptest! {
     #[test]
     fn what_is_shown_is_read_again(name in text(), op in op(), value in text(), second in text()) {
         let value = if matches!(op, Op::Regexp | Op::NotRegexp) { regex::escape(&value) } else { value };
-        // Not every escaped text is a pattern that Go knows, too.
+        // Not every escaped text is also a valid Go pattern.
         let first = Matcher::new(name, op, value);
         prop_assume!(first.is_ok());
         let list: Matchers = [first.unwrap(), Matcher::new("z", Op::Equal, second).unwrap()]

@@ -6,7 +6,7 @@
 use super::lexer::{Kind, Lexer, Token};
 use super::{Matcher, Op, ParseError, shown};
 
-/// Reads a list of matchers.
+/// Parses a list of matchers.
 pub(super) fn parse(input: &str) -> Result<Vec<Matcher>, ParseError> {
     let mut parser = Parser {
         lexer: Lexer::new(input),
@@ -18,7 +18,7 @@ pub(super) fn parse(input: &str) -> Result<Vec<Matcher>, ParseError> {
     }
 }
 
-/// Reads exactly one matcher; braces around it are taken.
+/// Parses exactly one matcher, with or without braces.
 pub(super) fn parse_one(input: &str) -> Result<Matcher, ParseError> {
     let mut matchers = parse(input)?;
     match (matchers.len(), matchers.pop()) {
@@ -73,14 +73,12 @@ impl Parser<'_> {
         Ok(matchers)
     }
 
-    /// The closing brace, there if and only if there was an opening one.
+    /// Expects a closing brace if and only if there was an opening one.
     fn close(&mut self, braced: bool) -> Result<(), ParseError> {
         if braced {
             self.expect(&[Kind::CloseBrace], CLOSE)?;
         } else if let Some(token) = self.lexer.peek()? {
-            return Err(self
-                .lexer
-                .error(token.at, "this `}` closes no `{` at the beginning"));
+            return Err(self.lexer.error(token.at, "this `}` has no opening `{`"));
         }
         Ok(())
     }
@@ -106,7 +104,7 @@ impl Parser<'_> {
         Matcher::new(name, op, value).map_err(|error| self.lexer.error(token.at, error.to_string()))
     }
 
-    /// Takes the next word, which must be of one of these kinds.
+    /// Consumes the next token, which must be of one of these kinds.
     fn expect(&mut self, kinds: &[Kind], wanted: &str) -> Result<Token, ParseError> {
         let Some(token) = self.expect_or_end(kinds, wanted)? else {
             let message = format!("want {wanted}, found the end");
@@ -116,7 +114,7 @@ impl Parser<'_> {
         Ok(token)
     }
 
-    /// Looks at the next word, which must be of one of these kinds if there is one.
+    /// Peeks at the next token, which must be of one of these kinds if there is one.
     fn expect_or_end(&self, kinds: &[Kind], wanted: &str) -> Result<Option<Token>, ParseError> {
         match self.lexer.peek()? {
             Some(token) if !kinds.contains(&token.kind) => Err(self.unexpected(&token, wanted)),
@@ -188,7 +186,7 @@ fn escape(rest: &mut std::str::Chars<'_>, bytes: &mut Vec<u8>) -> Result<(), Str
     Ok(())
 }
 
-/// Reads `count` digits after the first `skip` characters of `from`, and leaves `rest` behind them.
+/// Reads `count` digits after the first `skip` characters of `from`, and moves `rest` past them.
 fn digits<'a, T: TryFrom<u32>>(
     rest: &mut std::str::Chars<'a>,
     from: &'a str,
@@ -200,7 +198,7 @@ fn digits<'a, T: TryFrom<u32>>(
         let seen: String = from.chars().take(skip + count).collect();
         let kind = if radix == 16 { "hexadecimal" } else { "octal" };
         let escape = shown(&format!("\\{seen}"));
-        format!("{escape} wants {count} {kind} digits, no more than its kind can hold")
+        format!("{escape} needs {count} {kind} digits, and a value that fits")
     };
     let text = from.get(skip..skip + count).ok_or_else(wrong)?;
     if !text.chars().all(|c| c.is_digit(radix)) {

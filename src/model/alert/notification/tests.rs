@@ -70,7 +70,7 @@ fn what_is_wanted_is_said_in_the_words_of_json() {
             "the body is not a notification: want a JSON object, found a list",
         ),
         (
-            // What serde would take for an object.
+            // serde would accept this list as an object.
             error(r#"["4","","",0,"",[]]"#),
             "the body is not a notification: want a JSON object, found a list",
         ),
@@ -172,7 +172,7 @@ fn a_fault_is_named_by_its_field() {
     );
     assert!(
         one("2026-11-22T10:00:00.123456789Z", "0001-01-01T00:00:00Z")
-            .contains("is not a time at which an alert can have begun")
+            .contains("is not a valid start time of an alert")
     );
     assert!(one("00000000000000ff", "zz").starts_with("alerts[1].fingerprint: want 16 hexadecimal digits, as Alertmanager sends them, found \"zz\""));
     assert!(
@@ -213,7 +213,7 @@ fn every_sender_that_the_documents_name_is_taken() {
         assert_eq!(read.group_key, group_key);
         assert_eq!(read.alerts[0].fingerprint.to_string(), "522caff31536c140");
     }
-    // The first Alertmanagers have Grafana's version, and another shape.
+    // The first Alertmanagers have the same version as Grafana, but another shape.
     let first = String::from_utf8(sample("alertmanager-0.0.json")).unwrap();
     assert!(
         error(&first).contains("missing field `alerts`"),

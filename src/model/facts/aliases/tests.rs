@@ -15,12 +15,12 @@ fn sample(name: &str) -> Vec<String> {
     of(&serde_json::from_slice(&fs::read(path).unwrap()).unwrap())
 }
 
-/// This alone, if it is the host's own.
+/// The aliases of a host with only this address.
 fn alone(text: &str, own: bool) -> Vec<String> {
     own.then(|| text.to_owned()).into_iter().collect()
 }
 
-/// A host with one interface that holds these addresses.
+/// A host with one interface that has these addresses.
 fn with(interface: &Value, addresses: &[&str]) -> Value {
     let device = interface["device"].as_str().unwrap();
     let key: String = device.replace(['-', ':'], "_");
@@ -153,7 +153,7 @@ fn an_address_that_many_machines_have_is_none_of_one_host() {
     ] {
         let mut facts = with(&eth0, &[address]);
         assert_eq!(of(&facts), alone(address, own), "{address}");
-        // That others are reached from there makes it no other.
+        // Being the default source address does not make it unique.
         facts["ansible_default_ipv4"] = json!({"interface": "eth0", "address": address});
         assert_eq!(of(&facts), alone(address, own), "{address}");
     }

@@ -33,10 +33,10 @@ fn enrolled_hosts_are_hosts_like_the_others() {
     assert_eq!(resolve_name(&inventory, "web2"), Ok("web2"));
     assert_eq!(resolve_label(&inventory, "10.0.0.2:9100"), Ok("web2"));
     assert_eq!(resolve_label(&inventory, "web3:9100"), Ok("web3"));
-    // An address that a host of the sources has too is nobody's.
+    // An address that a host of the sources has too is ambiguous.
     let twin = resolve_label(&inventory, "10.0.0.1:9100").unwrap_err();
     assert!(twin.why.contains("web1") && twin.why.contains("twin"));
-    // A group's parents have what the group has.
+    // The parents of a group contain its hosts.
     assert_eq!(resolve_group(&inventory, "web").unwrap(), ["web1", "web2"]);
     assert_eq!(
         inventory.group_hosts("prod").unwrap(),
@@ -69,10 +69,10 @@ fn the_sources_win_and_the_conflict_is_told() {
     assert_eq!(
         conflicts,
         [
-            "b is enrolled, but its name is that of a group",
+            "b is enrolled, but its name belongs to a group",
             r#"c is enrolled, but its group "web1" has the name of a host"#,
-            "web1 is enrolled, but its name is that of a host in the inventory's sources, which win",
-            "web is enrolled, but its name is that of a group",
+            "web1 is enrolled, but its name belongs to a host in the inventory's sources, which take precedence",
+            "web is enrolled, but its name belongs to a group",
         ]
     );
     assert_eq!(inventory.host("web1").unwrap().address(), Some("10.0.0.1"));
@@ -87,7 +87,7 @@ fn without_enrolled_hosts_nothing_changes_and_groups_below_groups_are_kept() {
     let enrolled = [host("web2", None, &["web"])];
     let inventory = kept.with_enrolled(&enrolled);
     assert!(inventory.group_hosts("prod").unwrap().contains(&"web2"));
-    // What is kept for the next start is what the sources say.
+    // Only the hosts of the sources are stored for the next start.
     assert_eq!(inventory.len(), 4);
 }
 
@@ -116,7 +116,7 @@ fn every_text_of_a_variable_is_wrapped() {
         hostvars["plain"],
         json!({"ansible_host": {"__ansible_unsafe": "{{ y }}"}})
     );
-    // Nobody knows where it is, so it is nowhere.
+    // Its address is unknown, so it is unreachable.
     assert!(
         hostvars["odd"]["ansible_host"]
             .as_str()
@@ -129,7 +129,7 @@ fn every_text_of_a_variable_is_wrapped() {
         script["all"],
         json!({"children": ["prod", "ungrouped", "web"]})
     );
-    // What it prints is an inventory, with the same hosts in the same groups.
+    // The output is an inventory with the same hosts in the same groups.
     let read = Inventory::parse(&serde_json::to_vec(&script).unwrap()).unwrap();
     for group in ["all", "prod", "web", "ungrouped"] {
         let sorted = |mut hosts: Vec<String>| {

@@ -1,4 +1,4 @@
-//! What is taken and refused, and a model of Debian's cron that goes from minute to minute.
+//! Accepted and rejected expressions, and a model of Debian's cron that advances minute by minute.
 
 use chrono::{DateTime, Datelike, Offset, TimeDelta, TimeZone, Timelike, Utc};
 use chrono_tz::Tz;
@@ -24,7 +24,7 @@ fn between(cron: &Cron, zone: Zone, from: DateTime<Utc>, to: DateTime<Utc>) -> V
     times.take_while(|time| *time <= to).collect()
 }
 
-/// Every pair means the same. What stands on the right is plain.
+/// Each pair means the same. The right side is the plain form.
 #[test]
 fn what_debians_cron_takes_is_taken_with_its_meaning() {
     for (typed, plain) in [
@@ -90,21 +90,21 @@ fn what_is_refused_names_the_field_the_value_and_what_would_be_right() {
         ("5-64/30 * * * *", r#"minute: "5-64/30" is out of range"#),
         (
             "0 * MON * *",
-            r#"day of the month: "MON" belongs into the field day of the week"#,
+            r#"day of the month: "MON" belongs in the field day of the week"#,
         ),
         (
             "0 0 * MON *",
-            r#"month: "MON" belongs into the field day of the week"#,
+            r#"month: "MON" belongs in the field day of the week"#,
         ),
         (
             "0 0 * * JAN",
-            r#"day of the week: "JAN" belongs into the field month"#,
+            r#"day of the week: "JAN" belongs in the field month"#,
         ),
         (
             "MON * * * *",
-            r#"minute: "MON" belongs into the field day of the week"#,
+            r#"minute: "MON" belongs in the field day of the week"#,
         ),
-        ("* jan * * *", r#"hour: "jan" belongs into the field month"#),
+        ("* jan * * *", r#"hour: "jan" belongs in the field month"#),
         (
             "0 0 * * MONDAY",
             r#"day of the week: "MONDAY" cannot be read"#,
@@ -130,7 +130,7 @@ fn what_is_refused_names_the_field_the_value_and_what_would_be_right() {
         ),
         (
             "*/0 * * * *",
-            r#"minute: "*/0" has a step that is no number from 1"#,
+            r#"minute: "*/0" has a step that is not a positive number"#,
         ),
         ("*/ * * * *", r#"minute: "*/" has a step that is no number"#),
         (
@@ -159,12 +159,12 @@ fn what_is_refused_names_the_field_the_value_and_what_would_be_right() {
         ("0 0 * * *\n*", "it has 6 fields"),
         (
             "@often",
-            r#""@often" is not a word of cron; write five fields, or one of @yearly, @annually, @monthly,"#,
+            r#""@often" is not a cron keyword; write five fields, or one of @yearly, @annually, @monthly,"#,
         ),
-        ("@daily x", r#""@daily x" is not a word of cron"#),
+        ("@daily x", r#""@daily x" is not a cron keyword"#),
         (
             "@reboot",
-            r#""@reboot" is no time: a schedule goes by the clock"#,
+            r#""@reboot" is not supported: schedules follow the clock"#,
         ),
     ] {
         match bad.parse::<Cron>() {
@@ -175,7 +175,7 @@ fn what_is_refused_names_the_field_the_value_and_what_would_be_right() {
     for never in ["0 0 30 2 *", "0 0 31 2,4,6,9,11 *", "0 0 31 4 */2"] {
         assert_eq!(never.parse::<Cron>(), Err(CronError::Never), "{never}");
     }
-    // Either day is enough.
+    // One of the two days is enough.
     cron("0 0 30 2 1");
     cron("0 0 29 2 */7");
 }
@@ -231,7 +231,7 @@ fn what_an_expression_means_is_said_in_words() {
     }
 }
 
-/// Two fixed times are fixed times, as one is.
+/// Two times are fixed times, like one.
 #[test]
 fn lists_and_ranges_are_fixed_times_over_changes_of_clock() {
     let of = |text: &str, from: &str, to: &str| {
@@ -256,8 +256,8 @@ fn lists_and_ranges_are_fixed_times_over_changes_of_clock() {
     );
 }
 
-/// What cron(8) of Debian does, minute by minute: it follows the clock on the wall, and has a clock of its own that never
-/// goes back by less than three hours, to which fixed times belong.
+/// A model of Debian's cron(8), minute by minute: it follows wall-clock time, and has its own clock, which never
+/// moves back by less than three hours, for fixed times.
 struct Model {
     typed: [String; 5],
 }
@@ -333,7 +333,7 @@ impl Model {
     }
 }
 
-/// Zones, each with a time shortly before a change of its clock, and how many days are looked at.
+/// Zones, each with a time shortly before a change of its offset, and the number of days to examine.
 const CHANGES: [(&str, &str); 24] = [
     ("Europe/Berlin", "2027-03-27T12:00:00Z"),
     ("Europe/Berlin", "2027-10-30T12:00:00Z"),
@@ -347,7 +347,7 @@ const CHANGES: [(&str, &str); 24] = [
     ("America/Santiago", "2027-04-03T20:00:00Z"),
     ("Asia/Beirut", "2027-03-27T12:00:00Z"),
     ("Asia/Beirut", "2027-10-30T12:00:00Z"),
-    // A minute after midnight, so that a part of the next day comes before the end of the day before.
+    // A minute after midnight, so that a part of the next day precedes the end of this one.
     ("America/St_Johns", "2010-03-13T20:00:00Z"),
     ("America/St_Johns", "2010-11-06T20:00:00Z"),
     // By two hours.
@@ -356,7 +356,7 @@ const CHANGES: [(&str, &str); 24] = [
     // Around Ramadan, back first.
     ("Africa/Casablanca", "2027-02-06T14:00:00Z"),
     ("Africa/Casablanca", "2027-03-13T14:00:00Z"),
-    // A day is left out.
+    // A day is skipped.
     ("Pacific/Apia", "2011-12-29T16:00:00Z"),
     ("Pacific/Apia", "2012-03-31T02:00:00Z"),
     // By three hours, forward and back.
@@ -386,7 +386,7 @@ fn numbers(low: u32, high: u32) -> BoxedStrategy<String> {
 
 fn expressions() -> impl Strategy<Value = [String; 5]> {
     let hour = prop_oneof![
-        // Where the clocks are changed.
+        // Around the changes of the offset.
         3 => prop::sample::select(&["2", "1-3", "0,23", "2,14", "0-3/2", "23"][..]).prop_map(str::to_owned),
         2 => numbers(0, 23),
     ];
@@ -423,7 +423,7 @@ proptest! {
     }
 }
 
-/// So that the model is seen to meet both changes in the zones above.
+/// Ensures that the model encounters both changes in the zones above.
 #[test]
 fn the_zones_of_the_model_change_their_clocks() {
     let changes = CHANGES.iter().filter(|(name, from)| {

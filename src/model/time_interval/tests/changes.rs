@@ -1,4 +1,4 @@
-//! Until when an answer stands, across changes of clocks, weeks and years.
+//! The next change of an answer, across changes of clocks, weeks and years.
 
 use super::{ANY, OFFICE, Typed, at};
 
@@ -12,7 +12,7 @@ const HOUR: Typed<'_> = Typed {
     location: "Europe/Berlin",
     ..ANY
 };
-/// (what is typed, after, when it changes)
+/// (text, after, time of the change)
 const CHANGES: &[(Typed<'_>, &str, Option<&str>)] = &[
     (
         OFFICE,
@@ -31,7 +31,7 @@ const CHANGES: &[(Typed<'_>, &str, Option<&str>)] = &[
         "2026-11-25T12:00:00Z",
         Some("2027-01-01T00:00:00Z"),
     ),
-    // Two ranges that meet are one.
+    // Two adjacent ranges are one.
     (
         Typed {
             times: &[("09:00", "12:00"), ("12:00", "17:00")],
@@ -40,15 +40,15 @@ const CHANGES: &[(Typed<'_>, &str, Option<&str>)] = &[
         "2026-11-25T10:00:00Z",
         Some("2026-11-25T17:00:00Z"),
     ),
-    // 02:00 becomes 03:00 on the 29th of March: there is no 02:30, and 03:00 is in it.
+    // 02:00 becomes 03:00 on the 29th of March: there is no 02:30, and 03:00 is inside.
     (NIGHT, "2026-03-29T00:10:00Z", Some("2026-03-29T01:00:00Z")),
     (HOUR, "2026-03-29T00:10:00Z", Some("2026-03-30T00:00:00Z")),
-    // 03:00 becomes 02:00 again on the 25th of October: in it, out of it at once, and in again at the second 02:30.
+    // 03:00 becomes 02:00 again on the 25th of October: inside, then outside, and inside again at the second 02:30.
     (NIGHT, "2026-10-25T00:10:00Z", Some("2026-10-25T00:30:00Z")),
     (NIGHT, "2026-10-25T00:30:00Z", Some("2026-10-25T01:00:00Z")),
     (NIGHT, "2026-10-25T01:00:00Z", Some("2026-10-25T01:30:00Z")),
     (HOUR, "2026-10-25T00:30:00Z", Some("2026-10-25T01:00:00Z")),
-    // For ever, over, and never.
+    // Always, over and never.
     (ANY, "2026-11-25T12:00:00Z", None),
     (
         Typed {

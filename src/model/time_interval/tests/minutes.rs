@@ -1,4 +1,4 @@
-//! Both answers against looking at every minute.
+//! Compares both answers with an examination of every minute.
 
 use chrono::{DateTime, Datelike, NaiveDate, TimeDelta, Timelike, Utc};
 use proptest::prelude::*;
@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use super::super::*;
 use super::{at, interval};
 
-/// Zones whose clocks change: at night, by half an hour, at midnight (so that a day begins at 01:00, or 23:00 comes twice),
-/// for a month of the year, and a day that was left out.
+/// Zones whose clocks change: at night, by half an hour, at midnight (so that a day begins at 01:00, or 23:00 occurs
+/// twice), for a month of the year, and a skipped day.
 const ZONES: [(&str, &str); 8] = [
     ("UTC", "2026-02-27T00:00:00Z"),
     ("Europe/Berlin", "2026-03-28T12:00:00Z"),
@@ -19,7 +19,7 @@ const ZONES: [(&str, &str); 8] = [
     ("Pacific/Apia", "2011-12-29T00:00:00Z"),
 ];
 
-/// What a generated span consists of, as numbers.
+/// The parts of a generated span, as numbers.
 #[derive(Debug, Clone)]
 struct Numbers {
     times: Vec<(u32, u32)>,
@@ -29,7 +29,7 @@ struct Numbers {
 }
 
 fn numbers() -> impl Strategy<Value = Numbers> {
-    // Mostly around the hours at which clocks change, and on full days.
+    // Mostly around the hours of clock changes, and on full days.
     let minute = prop_oneof![0_u32..=240, 1380_u32..=1440, 0_u32..=1440];
     let times = (minute.clone(), minute)
         .prop_filter("not empty", |(a, b)| a != b)
@@ -92,7 +92,7 @@ impl Numbers {
         }
     }
 
-    /// By the lists of all that is meant: the minutes of a day, the days of a week, of this month, and the months.
+    /// Expands the lists: the minutes of a day, the days of a week, the days of this month, and the months.
     fn naive(&self, zone: &str, at: DateTime<Utc>) -> bool {
         let there = at.with_timezone(&zone.parse::<chrono_tz::Tz>().unwrap());
         let minutes: Vec<u32> = self.times.iter().flat_map(|(a, b)| *a..*b).collect();

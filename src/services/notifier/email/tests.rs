@@ -175,7 +175,7 @@ async fn a_wrong_or_missing_login_is_said_without_the_password() {
     let file = pki.write("password", "hunter3", 0o600);
     let refused = sent(&settings).await.unwrap_err();
     let file = file.display();
-    let said = format!("it did not let \"pm\" in by the password in {file}: ");
+    let said = format!("it rejected the login of \"pm\" with the password in {file}: ");
     assert!(refused.why.starts_with(&said), "{}", refused.why);
     assert!(
         refused.why.contains("nobody has this password"),
@@ -187,7 +187,7 @@ async fn a_wrong_or_missing_login_is_said_without_the_password() {
 
     settings.auth = None;
     let refused = sent(&settings).await.unwrap_err();
-    let said = "it wants a login, and there is no auth_username: ";
+    let said = "it requires a login, but auth_username is not set: ";
     assert!(refused.why.starts_with(said), "{}", refused.why);
     assert!(refused.unreachable);
     assert!(!has(&told, "Subject:"), "{told:?}");

@@ -1,4 +1,4 @@
-//! A look that outlasts the opening, as it does with a large file.
+//! A check that outlasts the opening, as with a large file.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt as _;
@@ -8,7 +8,7 @@ use crate::model::run::RunId;
 use crate::store::disk::file::Opener;
 use crate::store::tests::Fixture;
 
-/// A file with a run and its output, closed; the fixture's folder holds it.
+/// A closed file with a run and its output, in the directory of the fixture.
 async fn written() -> (Fixture, PathBuf) {
     let fixture = Fixture::new();
     fixture.admit().await.unwrap();
@@ -25,12 +25,12 @@ async fn written() -> (Fixture, PathBuf) {
     (fixture, path)
 }
 
-/// Opens the file without any patience, and lets the look go on.
+/// Opens the file without waiting for the check, which continues in the background.
 fn open_at_once(path: &Path) -> (Arc<Database>, watch::Receiver<Integrity>) {
     let look = IntegrityCheck::begin(path)
         .unwrap()
         .expect("there is a file");
-    // However quick it was: nobody has waited for it.
+    // Regardless of the speed of the check: opening did not wait for it.
     look.view.lock.unlock().unwrap();
     let database = Arc::new(Opener::new().open(path, false).unwrap());
     let integrity = look.go_on(&database).unwrap();
@@ -60,7 +60,7 @@ async fn a_sound_file_is_found_sound_although_it_is_written_to_meanwhile() {
 async fn a_damaged_file_is_believed_no_more_once_it_is_found_out() {
     let (fixture, path) = written().await;
     let bytes = std::fs::read(&path).unwrap();
-    // All copies of one event: only one of them counts.
+    // All copies of one event: only one of them is used.
     let needle = b"\"task\":\"17\"";
     let file = OpenOptions::new().write(true).open(&path).unwrap();
     let places = bytes.windows(needle.len()).enumerate();
@@ -88,7 +88,7 @@ async fn a_file_that_is_closed_during_the_look_is_free() {
     for _ in 0..20 {
         let (database, integrity) = open_at_once(&path);
         drop(database);
-        // Whether it got to its end or not, it holds nothing up and says nothing wrong.
+        // Whether it finished or not, it blocks nothing and reports no damage.
         assert_ne!(
             std::mem::discriminant(&*integrity.borrow()),
             std::mem::discriminant(&Integrity::Damaged("".into()))

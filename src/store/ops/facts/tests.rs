@@ -30,7 +30,7 @@ fn page(metrics: &Metrics) -> String {
     let text = String::from_utf8(metrics.hosts_page().plain().concat()).unwrap();
     let lines = text.lines().filter(|line| line.contains("memory_total"));
     let mut lines: Vec<_> = lines.filter(|line| !line.starts_with('#')).collect();
-    // Many threads read them at the start, in no order.
+    // Several threads read them at the start, in no particular order.
     lines.sort_unstable();
     lines.join("\n")
 }
@@ -48,7 +48,7 @@ async fn the_latest_facts_are_kept_shown_and_there_after_a_restart() {
         .await
         .unwrap();
     store.keep_facts(vec![of("web1", 2, &new)]).await.unwrap();
-    // What is older than what is there comes too late.
+    // Facts older than the stored ones are ignored.
     store.keep_facts(vec![of("web1", 1, &old)]).await.unwrap();
     assert_eq!(
         store.facts_of("web1".to_owned()).await.unwrap(),

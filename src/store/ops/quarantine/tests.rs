@@ -1,4 +1,4 @@
-//! Rows that hold something else than they should.
+//! Rows with invalid content.
 
 use redb::ReadableTable as _;
 
@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 const GARBAGE: &[u8] = b"no row of ours";
 
-/// Lets this stand in the file.
+/// Writes rows to the file.
 async fn spoil(
     store: &Store,
     spoil: impl Fn(&mut tables::Tables<'_>) -> Result<(), StoreError> + Send + 'static,
@@ -69,9 +69,9 @@ async fn a_run_ends_although_all_that_hangs_on_it_cannot_be_decoded() {
     let ended = store.finish(run.id, well(&run), at(2)).await.unwrap();
     assert_eq!(ended.outcome, Some(Outcome::Successful));
     assert_eq!(store.run(run.id).await.unwrap().state, State::Finished);
-    // What was met is aside, and counted.
+    // The rows that were read are quarantined and counted.
     assert!(fixture.sample("promansible_store_quarantined_rows") >= 2.0);
-    // Readers meet the rest: each is met once, and all else is shown.
+    // Readers find the rest: each row is found once, and everything else is shown.
     for _ in 0..2 {
         assert_eq!(store.events_of(run.id, 0, 10).await.unwrap(), []);
         assert_eq!(store.messages(0, 100).await.unwrap(), []);
@@ -79,12 +79,12 @@ async fn a_run_ends_although_all_that_hangs_on_it_cannot_be_decoded() {
         assert!(store.verdicts().await.unwrap().is_empty());
         let page = store.runs(RunFilter::default(), None, 10).await.unwrap();
         assert_eq!(page.runs.len(), 1);
-        // The writer is done with them when it answers to this.
+        // The writer has processed them when it replies to this.
         store.resume().await.unwrap();
     }
     let aside = fixture.sample("promansible_store_quarantined_rows");
     assert!((6.0..=8.0).contains(&aside), "{aside}");
-    // The alert is new once more, and has its run.
+    // The alert is new again, and gets a run.
     let again = fixture.admit().await.unwrap();
     assert_eq!(again.decisions[0].choice.as_str(), "run");
 }
@@ -95,7 +95,7 @@ async fn an_open_run_that_cannot_be_decoded_is_no_reason_not_to_start() {
     fixture.admit().await.unwrap();
     spoil(&fixture.store, |tables| {
         tables.runs.insert(1, GARBAGE)?;
-        // And one that is said to be open, and is not there.
+        // And an open run without a row.
         tables.open.insert(77, ())?;
         tables.findings.insert(("r", "h"), GARBAGE)?;
         tables.facts.insert("h", GARBAGE)?;
@@ -112,7 +112,7 @@ async fn an_open_run_that_cannot_be_decoded_is_no_reason_not_to_start() {
     assert_eq!(decided.outcome, Some(Outcome::Interrupted));
     let claim = store.claim(Arc::clone(&fixture.config), at(5)).await;
     assert!(matches!(claim.unwrap(), Claim::Nothing { .. }));
-    // It stays so.
+    // It remains so.
     let fixture = fixture.reopen().await;
     assert!(fixture.sample("promansible_store_quarantined_rows") > 3.5);
 }
@@ -187,7 +187,7 @@ async fn what_writes_nothing_costs_no_commit_and_what_writes_is_committed() {
     let commits = || fixture.sample("promansible_store_commit_batch_size_count");
     fixture.admit().await.unwrap();
     let before = commits();
-    // Repeated, refused, not there.
+    // Repeated, refused, missing.
     fixture.admit().await.unwrap();
     let work = crate::plan::work(&fixture.config.bindings[0], 1);
     let refused = store.queue_manual(work, vec!["h".into()], None, 0, at(1));
@@ -204,7 +204,7 @@ async fn what_writes_nothing_costs_no_commit_and_what_writes_is_committed() {
     store.remove_host("nowhere".into()).await.unwrap_err();
     store.resume().await.unwrap();
     assert!((commits() - before).abs() < 0.1, "an fsync for nothing");
-    // An operation that refuses after another wrote does not take that with it.
+    // A refused operation does not revert the writes of another one.
     let nothing = store.cancel(RunId(99), "me".into(), at(1));
     let (kept, refused) = tokio::join!(store.put_message(message()), nothing);
     kept.unwrap();
@@ -226,7 +226,10 @@ async fn a_reader_goes_on_behind_an_event_that_cannot_be_decoded() {
         Ok(())
     })
     .await;
-    let told = fixture.store.follow(run.id, Told::default(), None).await;
+    let told = fixture
+        .store
+        .follow(run.id, RunOffset::default(), None)
+        .await;
     let told = told.unwrap();
     let tasks: Vec<&str> = told
         .events

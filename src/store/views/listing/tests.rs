@@ -143,7 +143,7 @@ async fn a_store_without_an_index_gets_it_once() {
     let outcomes = [(Outcome::Successful, 20)].into();
     let from = since + hour;
     assert_eq!(ends, [crate::store::Ends { from, outcomes }]);
-    // What is there is not made anew.
+    // An existing index is not rebuilt.
     store.write(without(&[])).await.unwrap();
     store.close().await;
     let store = opened(&path);

@@ -1,4 +1,4 @@
-//! Numbers of runs, in order: those that several lists of the index agree on, and open ones between them.
+//! Iterates over the numbers of runs in order: the intersection of several lists of the index, merged with open runs.
 
 use std::borrow::Cow;
 
@@ -11,26 +11,26 @@ use crate::store::disk::index::Kind;
 
 pub(super) type Index = ReadOnlyTable<(u8, &'static str, u64), ()>;
 
-/// How many entries of a list are stepped over before the place is looked up instead, which costs about as much.
+/// The number of entries to step over before a new lookup is used instead, which costs about as much.
 const STEPS: usize = 8;
 
-/// A run on the way.
+/// A run of the walk.
 pub(super) struct At {
     pub id: u64,
     pub is_finished: bool,
 }
 
-/// All numbers, each once.
+/// The walk over all numbers, without duplicates.
 pub(super) struct Walk<'t> {
     order: Order,
-    /// The first is the last.
+    /// In reverse order: the last element comes first.
     open: Vec<u64>,
     finished: Finished<'t>,
     next_finished: Option<u64>,
 }
 
 impl<'t> Walk<'t> {
-    /// `open` is in the order of numbers.
+    /// Starts a walk. `open` is sorted by number.
     pub(super) fn begin(
         order: Order,
         mut open: Vec<u64>,
@@ -70,17 +70,17 @@ impl<'t> Walk<'t> {
     }
 }
 
-/// Runs that have finished.
+/// The finished runs.
 pub(super) enum Finished<'t> {
     None,
-    /// All runs but these, which are sorted.
+    /// All runs except these, which are sorted.
     Every(Box<Range<'static, u64, &'static [u8]>>, Vec<u64>),
-    /// Those in every one of these lists.
+    /// The runs that are in all of these lists.
     Meet(Vec<List<'t>>),
 }
 
 impl<'t> Finished<'t> {
-    /// Those that the index has under each of these names, which are at least one.
+    /// Creates the intersection of the index entries of these names, of which there is at least one.
     pub(super) fn meet(
         index: &'t Index,
         names: Vec<(Kind, Cow<'t, str>)>,
@@ -111,7 +111,8 @@ impl<'t> Finished<'t> {
     }
 }
 
-/// The next number that is in all lists. Each list that lacks it says which one it has next, and the others leap there.
+/// Returns the next number that is in all lists. Each list without it proposes its next number, and the others skip
+/// there.
 fn agreed(lists: &mut [List<'_>]) -> Result<Option<u64>, StoreError> {
     let Some(mut id) = lists.first().and_then(|list| list.at) else {
         return Ok(None);
@@ -131,14 +132,14 @@ fn agreed(lists: &mut [List<'_>]) -> Result<Option<u64>, StoreError> {
     Ok(Some(id))
 }
 
-/// The runs of one name in the index.
+/// The runs of one index entry.
 pub(super) struct List<'t> {
     index: &'t Index,
     name: (u8, Cow<'t, str>),
     bounds: (u64, u64),
     order: Order,
     range: Range<'static, (u8, &'static str, u64), ()>,
-    /// The run that is next; `None` at the end.
+    /// The current run; `None` at the end.
     at: Option<u64>,
 }
 
@@ -161,7 +162,7 @@ impl<'t> List<'t> {
         Ok(list)
     }
 
-    /// Goes on to a number, or the first behind it.
+    /// Advances to a number, or to the first one after it.
     fn leap(&mut self, to: u64) -> Result<Option<u64>, StoreError> {
         let mut steps = 0;
         while let Some(at) = self.at
@@ -198,7 +199,7 @@ fn range(
     Ok(index.range((*kind, &**name, low)..=(*kind, &**name, high))?)
 }
 
-/// What comes next.
+/// Returns the next element in this order.
 fn end_of<T>(range: &mut impl DoubleEndedIterator<Item = T>, order: Order) -> Option<T> {
     match order {
         Order::Newest => range.next_back(),
