@@ -119,7 +119,8 @@ fn warn_ineffective_settings(ansible: &Ansible) {
     }
 }
 
-fn warn(warning: &str) {
+/// Warns a person, who may go on.
+pub(super) fn warn(warning: &str) {
     let mut stderr = std::io::stderr();
     let sign = Ink::Yellow.paint("warning:", colored(&stderr));
     let _ = writeln!(stderr, "{sign} {warning}");

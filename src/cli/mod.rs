@@ -13,6 +13,7 @@ mod generate;
 mod guard_format;
 mod guards;
 mod hosts;
+mod init;
 mod inventory;
 mod logfmt;
 mod logging;
@@ -41,7 +42,7 @@ use crate::ansible::{Supervise, supervise};
 #[derive(Debug, Parser)]
 #[command(name = "promansible", version = crate::util::build::LONG, max_term_width = 100)]
 #[command(disable_help_subcommand = true)]
-#[command(after_help = "Start with: promansible serve --config.file=config/promansible.yml")]
+#[command(after_help = "Start with: promansible init, then: promansible serve")]
 pub struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -49,6 +50,11 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Write a first configuration, with an inventory of this machine and two roles to read.
+    Init(init::Init),
+    /// Make the files of something new.
+    #[command(subcommand)]
+    New(init::New),
     /// Receive notifications and run roles.
     Serve(serve::Serve),
     /// Check a configuration file, without a server.
@@ -153,6 +159,8 @@ pub fn main() -> ExitCode {
         return Supervisor::parse_from(std::env::args_os().skip(1)).run();
     }
     let outcome = match Cli::parse().verb {
+        Verb::Init(init) => init.run(),
+        Verb::New(new) => new.run(),
         Verb::Serve(serve) => serve.run(),
         Verb::Check(check) => check.run(),
         Verb::Explain(explain) => explain.run(),

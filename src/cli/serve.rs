@@ -14,6 +14,9 @@ use crate::app::{App, Options};
 use crate::model::proxies::path_prefix;
 use crate::util::rlimit;
 
+/// Where promansible listens if nothing else is said.
+pub(super) const LISTEN: &str = "127.0.0.1:10942";
+
 /// Receive notifications and run roles.
 #[derive(Debug, Args)]
 pub(super) struct Serve {
@@ -31,7 +34,7 @@ pub(super) struct Serve {
     #[arg(
         long = "web.listen-address",
         value_name = "ADDRESS:PORT",
-        default_value = "127.0.0.1:10942",
+        default_value = LISTEN,
         value_parser = listen_address
     )]
     listen: Vec<SocketAddr>,

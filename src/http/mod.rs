@@ -63,5 +63,6 @@ mod server;
 pub use context::{Context, ReloadRequest};
 pub use core::audit_note::Note;
 pub use core::forwarded::Prefixes;
+pub(crate) use core::path::WEBHOOK;
 pub use events::Events;
 pub use server::{bind, serve};

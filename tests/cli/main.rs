@@ -14,6 +14,8 @@ mod explain;
 mod generate;
 mod guards;
 mod hosts;
+mod init;
+mod new_role;
 mod notify;
 mod objects;
 mod roles;

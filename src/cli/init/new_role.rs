@@ -1,0 +1,247 @@
+//! `promansible new role`.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use serde::Deserialize;
+
+use super::machine::shell_word;
+use super::write::{self, NewFile};
+use crate::cli::Failure;
+use crate::cli::check::warn;
+use crate::cli::print;
+use crate::config::{RoleKind, defect_of_name, parse_yaml};
+use crate::util::names::{ROLE_HELP, role_defect};
+
+/// Make the files of something new.
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum New {
+    /// Make a role that can be run at once: its tasks say what to replace.
+    Role(Role),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = AFTER)]
+pub(in crate::cli) struct Role {
+    /// The role's name, which is also the name of its folder.
+    name: String,
+    /// Make a routine role, for schedules; without this, it is an alert role.
+    #[arg(long)]
+    routine: bool,
+    /// The playbook folder; without it, that of the configuration.
+    #[arg(long, value_name = "PLAYBOOK")]
+    dir: Option<PathBuf>,
+    /// The configuration, which names the playbook folder.
+    #[arg(
+        long = "config.file",
+        value_name = "FILE",
+        default_value = "config/promansible.yml"
+    )]
+    config_file: PathBuf,
+}
+
+const AFTER: &str = "\
+A role that exists is never overwritten: nothing is written, and the exit code is 1.
+
+For example:
+  promansible new role restart_shop
+  promansible new role check_backup --routine";
+
+/// What the role is called in the templates. They are roles themselves, and can be linted.
+const TEMPLATE: &str = "my_role";
+
+/// The most characters of a variable's beginning: the name of a check has at most 60.
+const MAX_PREFIX: usize = 50;
+
+macro_rules! skeleton {
+    ($kind:literal) => {
+        [
+            skeleton!($kind, "README.md"),
+            skeleton!($kind, "defaults/main.yml"),
+            skeleton!($kind, "meta/argument_specs.yml"),
+            skeleton!($kind, "meta/main.yml"),
+            skeleton!($kind, "meta/promansible.yml"),
+            skeleton!($kind, "tasks/main.yml"),
+            skeleton!($kind, "tasks/preflight.yml"),
+        ]
+    };
+    ($kind:literal, $path:literal) => {
+        (
+            $path,
+            include_str!(concat!("templates/new_role/", $kind, "/", $path)),
+        )
+    };
+}
+
+const ALERT: [(&str, &str); 7] = skeleton!("alert");
+const ROUTINE: [(&str, &str); 7] = skeleton!("routine");
+
+impl New {
+    pub(in crate::cli) fn run(self) -> Result<(), Failure> {
+        let Self::Role(role) = self;
+        role.run()
+    }
+}
+
+impl Role {
+    fn run(self) -> Result<(), Failure> {
+        if let Some(why) = role_defect(&self.name) {
+            return Err(Failure::new(format!(
+                "{:?} cannot be the name of a role, because it {why}: {ROLE_HELP}",
+                self.name
+            )));
+        }
+        let playbook = self.playbook()?;
+        let (kind, skeleton) = if self.routine {
+            (RoleKind::Routine, ROUTINE)
+        } else {
+            (RoleKind::Alert, ALERT)
+        };
+        let folder = playbook.join(kind.as_str()).join("roles").join(&self.name);
+        if folder.symlink_metadata().is_ok() {
+            return Err(Failure::new(format!(
+                "{} exists, and nothing was written: want another name, or move it away first",
+                folder.display()
+            )));
+        }
+        let prefix = prefix(&self.name);
+        let files =
+            skeleton.map(|(path, text)| NewFile::new(path, named(text, &self.name, &prefix)));
+        write::all(&folder, &files)?;
+        print(&told(&self.name, kind, &folder))?;
+        if !is_for_lint(&self.name) {
+            warn(&format!(
+                "ansible-lint wants names of roles of a-z, 0-9 and _, with a letter first, and reports {:?} (role-name); the \
+                 role's variables begin with {prefix}_",
+                self.name
+            ));
+        }
+        Ok(())
+    }
+
+    /// The playbook folder that the role goes to.
+    fn playbook(&self) -> Result<PathBuf, Failure> {
+        let dir = match &self.dir {
+            Some(dir) => dir.clone(),
+            None => playbook_dir(&self.config_file)?,
+        };
+        if dir.join("run.yml").is_file() {
+            return Ok(dir);
+        }
+        Err(Failure::new(format!(
+            "{} holds no run.yml: want the playbook folder, as `promansible init` makes one",
+            dir.display()
+        )))
+    }
+}
+
+/// What is read of a configuration. The rest may be wrong, such as a binding that names the role which is not there yet.
+#[derive(Deserialize)]
+struct ConfigText {
+    ansible: Option<AnsibleText>,
+}
+
+#[derive(Deserialize)]
+struct AnsibleText {
+    playbook_dir: Option<PathBuf>,
+}
+
+fn playbook_dir(config: &Path) -> Result<PathBuf, Failure> {
+    const WANT: &str = "want --dir PLAYBOOK, or --config.file FILE";
+    let file = config.display();
+    let text = std::fs::read_to_string(config)
+        .map_err(|e| Failure::new(format!("cannot read {file}: {e}; {WANT}")))?;
+    let config: Option<ConfigText> = parse_yaml(&file.to_string(), &text).ok();
+    let dir = config.and_then(|config| config.ansible?.playbook_dir);
+    dir.ok_or_else(|| {
+        Failure::new(format!(
+            "{file} names no ansible.playbook_dir that can be read; {WANT}"
+        ))
+    })
+}
+
+/// A template with the role's name in it, and the beginning of its variables.
+fn named(template: &str, name: &str, prefix: &str) -> String {
+    let mut parts = template.split(TEMPLATE);
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        text.push_str(if part.starts_with('_') { prefix } else { name });
+        text.push_str(part);
+    }
+    text
+}
+
+/// What the role's variables and checks begin with: the name, where a variable may have it.
+fn prefix(name: &str) -> String {
+    let letter = |c: char| match c {
+        c if c.is_ascii_alphanumeric() => c.to_ascii_lowercase(),
+        _ => '_',
+    };
+    let prefix: String = name.chars().map(letter).take(MAX_PREFIX).collect();
+    let is_good = prefix.starts_with(|c: char| c.is_ascii_lowercase())
+        && defect_of_name(&format!("{prefix}_x")).is_none();
+    if is_good {
+        return prefix;
+    }
+    format!("role_{}", prefix.trim_matches('_'))
+        .trim_end_matches('_')
+        .to_owned()
+}
+
+/// Whether ansible-lint takes the name (its rule role-name).
+fn is_for_lint(name: &str) -> bool {
+    let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    name.starts_with(|c: char| c.is_ascii_lowercase()) && name.chars().all(good)
+}
+
+fn told(name: &str, kind: RoleKind, folder: &Path) -> String {
+    let file = |path: &str| shell_word(&folder.join(path).display().to_string());
+    let bind = match kind {
+        RoleKind::Alert => "binding",
+        _ => "schedule",
+    };
+    format!(
+        "Made the {} role {name} in {}.\n\nNext:\n  edit {}\n  promansible run {} --target host:HOST --check     # on a running server; it needs no restart\n  add a {bind} to the configuration: {} shows one\n",
+        kind.as_str(),
+        folder.display(),
+        file("tasks/main.yml"),
+        shell_word(name),
+        file("README.md")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_begin_with_the_name_where_they_may() {
+        for (name, wanted) in [
+            ("restart_shop", "restart_shop"),
+            ("my_role_2", "my_role_2"),
+            ("restart-shop", "restart_shop"),
+            ("CheckDNS", "checkdns"),
+            ("1st", "role_1st"),
+            ("重启", "role"),
+            ("ansible_x", "role_ansible_x"),
+            ("promansible_x", "role_promansible_x"),
+            ("_x", "role_x"),
+        ] {
+            assert_eq!(prefix(name), wanted, "{name}");
+        }
+        assert_eq!(prefix(&"a".repeat(255)).len(), MAX_PREFIX);
+    }
+
+    #[test]
+    fn a_template_gets_the_name_wherever_it_stands() {
+        let made = named("a my_role, my_role_x: my_role", "my_role-2", "my_role_2");
+        assert_eq!(made, "a my_role-2, my_role_2_x: my_role-2");
+    }
+
+    #[test]
+    fn what_ansible_lint_takes_is_known() {
+        for (name, is_taken) in [("a_1", true), ("A", false), ("1a", false), ("a-b", false)] {
+            assert_eq!(is_for_lint(name), is_taken, "{name}");
+        }
+    }
+}
