@@ -1,4 +1,8 @@
 //! Each folder of `src/` is a layer, and a module uses only the layers below its own.
+#![allow(
+    clippy::unwrap_used,
+    reason = "the deny list is for the product: a test may panic"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -35,6 +39,10 @@ fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
         }
     }
 }
+
+/// The folders of `src/store/` and `src/http/`, from the top. Their own files (types, errors, the router) may use all.
+const STORE: [&str; 4] = ["engine", "views", "ops", "disk"];
+const HTTP: [&str; 4] = ["portal", "events", "api", "core"];
 
 /// The layers that a source text names by `crate::`, with the line of each.
 fn used_layers(text: &str) -> Vec<(usize, String)> {
@@ -95,6 +103,33 @@ fn a_layer_uses_only_the_layers_below_it() {
         }
     }
     assert!(upward.is_empty(), "{}", upward.join("\n"));
+}
+
+#[test]
+fn inside_the_store_and_the_server_the_same_holds() {
+    let mut upward = Vec::new();
+    for (layer, folders) in [("store", STORE), ("http", HTTP)] {
+        for (own, folder) in folders.iter().enumerate() {
+            let mut files = Vec::new();
+            rust_files(&src().join(layer).join(folder), &mut files);
+            assert!(!files.is_empty(), "{layer}/{folder} has no source file");
+            for file in files.iter().filter(|file| !is_test(file)) {
+                let text = fs::read_to_string(file).unwrap();
+                let product = text.split("#[cfg(test)]").next().unwrap();
+                for above in &folders[..own] {
+                    if product.contains(&format!("crate::{layer}::{above}::")) {
+                        upward.push(format!("{} uses {above}", file.display()));
+                    }
+                }
+            }
+        }
+    }
+    assert!(upward.is_empty(), "{}", upward.join("\n"));
+}
+
+/// Whether a file holds nothing but tests, which may look at everything.
+fn is_test(file: &Path) -> bool {
+    file.file_name().is_some_and(|name| name == "tests.rs")
 }
 
 #[test]

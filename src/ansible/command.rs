@@ -15,6 +15,8 @@ use super::environment::{self, Paths};
 use super::spec::{BuildError, RoleKind, Spec};
 use super::vars;
 
+pub(super) mod reach;
+
 /// Returns the inventory source that defines `localhost` for a run on the controller, overriding other sources. It is the
 /// last source, not an extra variable: that would also override the connection of every host that a role delegates to.
 /// Modules and background jobs keep their files in the run's folder, which is removed at the end of the run in any case.
@@ -75,19 +77,7 @@ pub fn build(
     let idle = idle.iter().filter(|(_, idle)| *idle);
     args.extend(idle.map(|(tag, _)| format!("--skip-tags={tag}").into()));
     args.extend(narrowing_args(&spec.work.narrowing));
-    if let Some(user) = &settings.user {
-        args.push(format!("--user={user}").into());
-    }
-    for (option, path) in [
-        ("--private-key=", &settings.private_key_file),
-        ("--become-password-file=", &settings.become_password_file),
-        (
-            "--connection-password-file=",
-            &settings.connection_password_file,
-        ),
-    ] {
-        args.extend(path.iter().map(|path| joined(option, path)));
-    }
+    args.extend(login_args(settings));
     args.push(format!("--forks={}", settings.forks.max(1)).into());
     args.extend(vault_args(settings));
 
@@ -187,6 +177,25 @@ fn inventory_args(settings: &config::Ansible) -> Result<Vec<OsString>, BuildErro
             Ok(joined("--inventory=", path))
         })
         .collect()
+}
+
+/// As whom, and with which secrets, Ansible comes to a host.
+fn login_args(settings: &config::Ansible) -> Vec<OsString> {
+    let mut args = Vec::new();
+    if let Some(user) = &settings.user {
+        args.push(format!("--user={user}").into());
+    }
+    for (option, path) in [
+        ("--private-key=", &settings.private_key_file),
+        ("--become-password-file=", &settings.become_password_file),
+        (
+            "--connection-password-file=",
+            &settings.connection_password_file,
+        ),
+    ] {
+        args.extend(path.iter().map(|path| joined(option, path)));
+    }
+    args
 }
 
 fn narrowing_args(narrowing: &Narrowing) -> Vec<OsString> {

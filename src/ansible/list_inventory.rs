@@ -27,7 +27,7 @@ use crate::ansible::environment;
 use crate::ansible::process::{Supervisor, supervisor};
 
 /// The time limit for `ansible-inventory --version`.
-const VERSION_TIMEOUT: Duration = Duration::from_mins(1);
+pub(super) const VERSION_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long `ansible-inventory` may take to end after it was interrupted.
 const GRACE: Duration = Duration::from_secs(1);
 const MAX_LIST_BYTES: u64 = 64 << 20;
@@ -82,8 +82,8 @@ pub struct Listed {
 
 /// The output of a program.
 #[derive(Default)]
-struct Output {
-    stdout: Vec<u8>,
+pub(super) struct Output {
+    pub(super) stdout: Vec<u8>,
     stderr: Vec<u8>,
 }
 
@@ -124,17 +124,14 @@ impl Ansible {
     }
 
     /// Runs the `ansible-inventory` command that `build` returns, and returns its output.
-    async fn ask(
+    ///
+    /// *Cancel safety*: as for [`Self::list`].
+    pub(super) async fn ask(
         &self,
         build: fn(&config::Ansible, &Paths<'_>, &str) -> Result<CommandLine, BuildError>,
         limit: Duration,
     ) -> Result<Output, ListError> {
-        let name = format!(
-            "{}{}-{}",
-            environment::LISTING,
-            std::process::id(),
-            CALLS.fetch_add(1, Ordering::Relaxed)
-        );
+        let name = folder_name();
         let settings = self.settings_now();
         let paths = self.paths(&settings, &name);
         let line = build(&settings, &paths, &name)?;
@@ -186,6 +183,16 @@ impl Ansible {
             }),
         }
     }
+}
+
+/// A name for the folder of a process that is no run.
+pub(super) fn folder_name() -> String {
+    format!(
+        "{}{}-{}",
+        environment::LISTING,
+        std::process::id(),
+        CALLS.fetch_add(1, Ordering::Relaxed)
+    )
 }
 
 fn parse_version(printed: &[u8]) -> Option<(u32, u32)> {

@@ -9,6 +9,7 @@
 //! - [`events`]: decodes the callback's bytes to [`Event`]s. [`evaluation`]: turns an ending into outcomes.
 //! - `supervisor`, `process_tree`: end every process, in all cases.
 //! - `list_inventory`: reads the inventory with Ansible, and detects changes of its sources.
+//! - `probe`: detects the Ansible installation, and checks whether it reaches hosts; it changes nothing.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -28,6 +29,7 @@ pub mod evaluation;
 pub mod events;
 mod ineffective_keys;
 mod list_inventory;
+mod probe;
 mod process;
 mod process_tree;
 mod progress;
@@ -43,6 +45,7 @@ pub use evaluation::{Cause, Evaluation, RunEnding, TaskTally, evaluate};
 pub use events::{Event, HostStats, PlayEnd, Stats, TaskReport};
 pub use ineffective_keys::{Ineffective, config_file, ineffective};
 pub use list_inventory::{ListError, Listed, fingerprint, roles_fingerprint};
+pub use probe::{Description, Reach};
 pub use process::{Ending, Progress, Started, Stop, adopt_orphans};
 pub use process_tree::{Swept, sweep};
 pub use spec::{AlertData, BuildError, RoleKind, Spec};

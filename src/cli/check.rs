@@ -66,17 +66,22 @@ fn config(file: &Path) -> Result<(), Failure> {
             missing.join(" and ")
         ));
     }
-    if let Some(warning) = missing_alertmanager(&config) {
+    for warning in warnings(&config, file) {
         warn(&warning);
-    }
-    for warning in quoted(&config).chain(missing_roles(&config)) {
-        warn(&warning);
-    }
-    warn_ineffective_settings(&config.ansible);
-    if let Err(e @ SecretFileError::WorldWritable(_)) = secret_file::check(file) {
-        warn(&e.to_string());
     }
     Ok(())
+}
+
+/// Returns warnings about settings that are valid and probably not meant so.
+pub(super) fn warnings(config: &Config, file: &Path) -> Vec<String> {
+    let mut warnings: Vec<String> = missing_alertmanager(config).into_iter().collect();
+    warnings.extend(quoted(config));
+    warnings.extend(missing_roles(config));
+    warnings.extend(without_effect(&config.ansible));
+    if let Err(e @ SecretFileError::WorldWritable(_)) = secret_file::check(file) {
+        warnings.push(e.to_string());
+    }
+    warnings
 }
 
 /// Returns the matchers whose value is in single quotes, which are part of the value.
@@ -99,24 +104,27 @@ fn quoted(config: &Config) -> impl Iterator<Item = String> {
     })
 }
 
-/// Warns about settings in `ansible.cfg` that promansible overrides.
-fn warn_ineffective_settings(ansible: &Ansible) {
-    let Some(file) = config_file(ansible) else {
-        return;
+/// Returns the settings in `ansible.cfg` that promansible overrides.
+fn without_effect(ansible: &Ansible) -> Vec<String> {
+    let read = |file: PathBuf| {
+        let text = std::fs::read_to_string(&file).ok()?;
+        Some((file, text))
     };
-    let Ok(text) = std::fs::read_to_string(&file) else {
-        return;
+    let Some((file, text)) = config_file(ansible).and_then(read) else {
+        return Vec::new();
     };
-    for key in ineffective(ansible, &text) {
-        warn(&format!(
+    let keys = ineffective(ansible, &text).into_iter();
+    let warnings = keys.map(|key| {
+        format!(
             "{}:{}: {} has no effect, because {} overrides it: {}",
             file.display(),
             key.line,
             key.key,
             key.by,
             key.help
-        ));
-    }
+        )
+    });
+    warnings.collect()
 }
 
 /// Warns a person, who may go on.
@@ -149,7 +157,7 @@ fn missing_alertmanager(config: &Config) -> Option<String> {
 
 /// Returns the programs that a run would not find here. The server may have another `PATH`, so this is not a defect of
 /// the file.
-fn missing_programs(ansible: &Ansible, path: Option<OsString>) -> Vec<&'static str> {
+pub(super) fn missing_programs(ansible: &Ansible, path: Option<OsString>) -> Vec<&'static str> {
     let mut programs = vec!["ansible-playbook", "ansible-inventory"];
     if ansible.bin_dir.is_some() {
         programs.clear();

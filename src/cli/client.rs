@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::Failure;
 use super::terminal::plain;
-use crate::clients::web_client::{Stream, WebClient, WebError, under};
+use crate::clients::web_client::{Answer, Stream, WebClient, WebError, under};
 use crate::config::load_http_client;
 
 /// The timeout of a request. A cancel waits for a commit; a list reads the history.
@@ -83,6 +83,14 @@ impl Server {
     pub(super) async fn answers(&self) -> Result<bool, Failure> {
         self.check()?;
         Ok(self.client()?.reaches(&self.url).await)
+    }
+
+    /// Asks for a page that is not below `/api/v1/`, and takes whatever is answered.
+    pub(super) async fn page(&self, path: &str) -> Result<Answer, Failure> {
+        self.check()?;
+        let request = Request::get(under(&self.url, path)).body(Bytes::new())?;
+        let answer = self.client()?.send(request).await;
+        answer.map_err(|e| self.request_error(&e))
     }
 
     fn client(&self) -> Result<WebClient, Failure> {

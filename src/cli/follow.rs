@@ -60,7 +60,7 @@ impl<'a> RunFollower<'a> {
                 "{why}; run {run} may still be running, see promansible runs show {run}",
                 run = self.run
             )),
-            signal @ Failure::Signal(_) => signal,
+            other => other,
         })
     }
 

@@ -5,6 +5,7 @@ mod audit;
 mod bindings;
 mod check;
 mod client;
+mod doctor;
 mod explain;
 mod facts;
 mod follow;
@@ -15,6 +16,7 @@ mod guards;
 mod hosts;
 mod init;
 mod inventory;
+mod local_ansible;
 mod logfmt;
 mod logging;
 mod notify;
@@ -60,6 +62,11 @@ enum Verb {
     /// Check a configuration file, without a server.
     #[command(subcommand)]
     Check(check::Check),
+    /// Check the installation: configuration, Ansible, hosts, Alertmanager, Prometheus, this machine.
+    ///
+    /// It works before the first start and beside a running server, and changes nothing. Run it as the user that runs
+    /// promansible: keys, known hosts and permissions are that user's. The exit code is 1 if a check failed.
+    Doctor(Box<doctor::Doctor>),
     /// Show what promansible would do about a notification, and why. Runs nothing, and needs no server.
     Explain(explain::Explain),
     /// Run roles manually on a running server, and follow their output.
@@ -134,6 +141,8 @@ impl Supervisor {
 enum Failure {
     /// A message, printed unchanged.
     Message(String),
+    /// The output explains it.
+    Shown,
     /// A signal. It needs no message, because the sender knows it.
     Signal(Signal),
 }
@@ -163,6 +172,7 @@ pub fn main() -> ExitCode {
         Verb::New(new) => new.run(),
         Verb::Serve(serve) => serve.run(),
         Verb::Check(check) => check.run(),
+        Verb::Doctor(doctor) => doctor.run(),
         Verb::Explain(explain) => explain.run(),
         Verb::Run(run) => run.run(),
         Verb::Facts(facts) => facts.run(),
@@ -184,6 +194,7 @@ pub fn main() -> ExitCode {
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Shown) => ExitCode::FAILURE,
         // As a shell reports it.
         Err(Failure::Signal(signal)) => ExitCode::from(128 + signal as u8),
         Err(Failure::Message(why)) => {

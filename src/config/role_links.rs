@@ -25,12 +25,32 @@ const ROLES_PATH: &str = "ANSIBLE_ROLES_PATH";
 
 /// Returns the roles that are referred to and cannot be found, each as a sentence without a full stop.
 pub fn missing_roles(config: &Config) -> impl Iterator<Item = String> {
-    let mut search = Search {
-        folders: Vec::new(),
-        seen: BTreeSet::new(),
-        missing: Vec::new(),
-    };
-    if !config.ansible.environment.contains_key(ROLES_PATH) {
+    Search::all(config).missing.into_iter()
+}
+
+/// The folders of the roles that bindings and schedules lead to.
+pub(super) fn reached_roles(config: &Config) -> BTreeSet<PathBuf> {
+    Search::all(config).seen
+}
+
+struct Search {
+    /// Where Ansible looks for roles, beside the folder of the role that names them.
+    folders: Vec<PathBuf>,
+    seen: BTreeSet<PathBuf>,
+    missing: Vec<String>,
+}
+
+impl Search {
+    /// From the roles of all bindings and schedules.
+    fn all(config: &Config) -> Self {
+        let mut search = Self {
+            folders: Vec::new(),
+            seen: BTreeSet::new(),
+            missing: Vec::new(),
+        };
+        if config.ansible.environment.contains_key(ROLES_PATH) {
+            return search;
+        }
         let bindings = config.bindings.iter().flat_map(|binding| &binding.steps);
         let alert = bindings.flat_map(|step| &step.roles);
         let routine = config.schedules.iter().flat_map(|s| &s.work.roles);
@@ -48,18 +68,9 @@ pub fn missing_roles(config: &Config) -> impl Iterator<Item = String> {
         {
             search.role(below(kind.as_str()).join(name));
         }
+        search
     }
-    search.missing.into_iter()
-}
 
-struct Search {
-    /// The folders in which Ansible searches roles, in addition to the folder of the referring role.
-    folders: Vec<PathBuf>,
-    seen: BTreeSet<PathBuf>,
-    missing: Vec<String>,
-}
-
-impl Search {
     fn role(&mut self, folder: PathBuf) {
         let mut waiting = vec![folder];
         while let Some(folder) = waiting.pop() {
@@ -144,7 +155,7 @@ fn included(value: &Value, names: &mut Vec<String>) {
 }
 
 /// Returns the YAML files below a folder, sorted.
-fn files(folder: &Path, depth: usize) -> Vec<PathBuf> {
+pub(super) fn files(folder: &Path, depth: usize) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     for path in entries.map(|entry| entry.path()) {
@@ -159,7 +170,8 @@ fn files(folder: &Path, depth: usize) -> Vec<PathBuf> {
     found
 }
 
-fn yaml(path: &Path) -> Option<Value> {
+/// What a YAML file holds; `None` where it cannot be read here.
+pub(super) fn yaml(path: &Path) -> Option<Value> {
     let small = fs::metadata(path)
         .ok()
         .filter(|of| of.is_file() && of.len() <= LARGEST);

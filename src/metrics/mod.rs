@@ -400,7 +400,7 @@ impl Metrics {
                 .count(role, host, seconds(*at), findings.clone()),
             MetricEvent::Facts(of) => self.facts.count(of),
             MetricEvent::FactsForgotten(host) | MetricEvent::FactsHidden(host) => {
-                self.facts.forget(host)
+                self.facts.forget(host);
             }
             MetricEvent::FactsBack(of) => self.show_facts(of),
             MetricEvent::SuccessBack { role, host, at } => self.last_success(role, host, *at),
@@ -424,7 +424,7 @@ impl Metrics {
                 verdict,
             } => self.guards.count_verdict(binding, roles, *verdict),
             MetricEvent::ScheduleMissed { schedule, times } => {
-                self.schedules.missed(schedule, *times)
+                self.schedules.missed(schedule, *times);
             }
             MetricEvent::MessageDropped { settled } => self.messages.dropped(settled),
             MetricEvent::Resolved { binding, took } => {

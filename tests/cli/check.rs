@@ -216,6 +216,7 @@ fn no_line_of_help_is_wider_than_a_terminal() {
         "serve",
         "check",
         "check config",
+        "doctor",
         "explain",
         "runs",
         "runs list",

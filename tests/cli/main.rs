@@ -4,11 +4,14 @@
     clippy::disallowed_methods,
     clippy::format_push_string,
     clippy::float_cmp,
-    reason = "the deny list is for the product: a test may panic, it starts the binary itself, and the metrics that it compares are whole numbers"
+    clippy::duplicate_mod,
+    reason = "the deny list is for the product: a test may panic, it starts the binary itself, the metrics that it compares are whole numbers, and both harnesses issue certificates"
 )]
 
 mod alerts;
 mod check;
+mod doctor;
+mod doctor_real;
 mod examples;
 mod explain;
 mod generate;
@@ -21,6 +24,8 @@ mod objects;
 mod roles;
 mod run;
 mod runs;
+#[path = "../stack/mod.rs"]
+mod stack;
 #[path = "../support/mod.rs"]
 mod support;
 mod terminal;

@@ -2,17 +2,12 @@
 
 mod output;
 
-use std::collections::BTreeMap;
 use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use nix::sys::signal::Signal;
 use serde::Deserialize;
-use tempfile::TempDir;
-use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
 
 use hyper::Method;
 
@@ -20,9 +15,10 @@ use super::Failure;
 use super::client::{Server, block_on};
 use super::colored;
 use super::guards::GuardsAnswer;
+use super::local_ansible::LocalAnsible;
 use super::print;
 use super::terminal::{self, Ink, plain};
-use crate::ansible::{Ansible, ListError, Setup};
+use crate::ansible::ListError;
 use crate::config::{self, Config};
 use crate::model::alert::{Limits, Notification};
 use crate::model::guards::{StartHistory, State};
@@ -55,7 +51,7 @@ pub(super) struct Explain {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Format {
+pub(super) enum Format {
     /// Human-readable text.
     Text,
     /// JSON.
@@ -199,72 +195,18 @@ fn no_inventory(file: &Path, error: &InventoryError) -> Failure {
     ))
 }
 
-/// How long to wait for the supervisor to end a listing after a signal; its own limits are shorter.
-const ENDING: Duration = Duration::from_secs(15);
-
 /// Asks Ansible for its version and the inventory, like the server. A signal ends this, and all processes that were
 /// started for it.
 async fn list(config: &Config) -> Result<(Option<(u32, u32)>, Vec<u8>), Failure> {
-    let mut signals = EndSignals::install()?;
-    // Private, and with an unpredictable name: Ansible loads plugins from below it.
-    let folder = tempfile::Builder::new()
-        .prefix("promansible-explain-")
-        .tempdir()?;
-    let ansible = Ansible::new(Setup {
-        settings: config.ansible.clone(),
-        grace: config.runs.grace,
-        store: format!("explain-{}", std::process::id()),
-        environment: std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
-            .collect::<BTreeMap<_, _>>(),
-        exe: std::env::current_exe()?,
-        runs_dir: folder.path().to_owned(),
-    })?;
-    let caught = tokio::select! {
-        listed = async { tokio::try_join!(ansible.version(), ansible.list()) } => {
-            let listed = listed.map(|(version, listed)| (version, listed.json));
-            return listed.map_err(|e| list_failure(&e));
-        }
-        caught = signals.recv() => caught,
-    };
-    // The listing was dropped, so its supervisor ends it now, and removes its folder last.
-    tokio::select! {
-        () = wait_until_empty(&folder) => {}
-        _ = signals.recv() => {}
-        () = tokio::time::sleep(ENDING) => {}
-    }
-    Err(Failure::Signal(caught))
+    let local = LocalAnsible::new(config, "explain")?;
+    let ansible = &local.ansible;
+    let listed = async { tokio::try_join!(ansible.version(), ansible.list()) };
+    let listed = local.until_signal(listed).await?;
+    let listed = listed.map(|(version, listed)| (version, listed.json));
+    listed.map_err(|e| list_failure(&e))
 }
 
 fn list_failure(error: &ListError) -> Failure {
     let why = terminal::output(&error.to_string(), colored(&std::io::stderr()));
     Failure::new(format!("the inventory cannot be read: {why}"))
-}
-
-async fn wait_until_empty(folder: &TempDir) {
-    while std::fs::read_dir(folder.path()).is_ok_and(|mut entries| entries.next().is_some()) {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
-/// The signals that end this process.
-struct EndSignals([(Signal, Signals); 3]);
-
-impl EndSignals {
-    fn install() -> std::io::Result<Self> {
-        Ok(Self([
-            (Signal::SIGINT, signal(SignalKind::interrupt())?),
-            (Signal::SIGTERM, signal(SignalKind::terminate())?),
-            (Signal::SIGHUP, signal(SignalKind::hangup())?),
-        ]))
-    }
-
-    async fn recv(&mut self) -> Signal {
-        let [(int, ints), (term, terms), (hup, hups)] = &mut self.0;
-        tokio::select! {
-            _ = ints.recv() => *int,
-            _ = terms.recv() => *term,
-            _ = hups.recv() => *hup,
-        }
-    }
 }

@@ -185,8 +185,8 @@ pub(crate) async fn catalogue(
             },
         }
     };
-    let built = tokio::task::spawn_blocking(build).await;
-    built.map_err(|_| StoreError::Closed)
+    let catalogue = tokio::task::spawn_blocking(build).await;
+    catalogue.map_err(|_| StoreError::Closed)
 }
 
 async fn types(context: &Context, query: &str) -> Result<Reply, Reply> {

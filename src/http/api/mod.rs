@@ -1,4 +1,4 @@
-//! The JSON API, the webhook receiver, `/metrics` and http_sd.
+//! The JSON API, the webhook receiver, `/metrics` and `http_sd`.
 
 pub(crate) mod alerts;
 pub(crate) mod create_run;

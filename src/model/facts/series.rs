@@ -110,7 +110,7 @@ pub fn series(of: &HostFacts, limit: usize) -> Series {
     }
     network(facts, &reader, &mut made);
     Series {
-        samples: made.samples,
+        samples: made.found,
         not_understood: reader.not_understood(),
         dropped: made.dropped,
     }
@@ -137,7 +137,7 @@ pub fn extra(facts: Facts<'_>, path: &str) -> Result<Option<f64>, NoNumber> {
 
 /// Collects samples. No two samples of one family have equal labels: of duplicates in the facts, the first is kept.
 struct Samples {
-    samples: Vec<Sample>,
+    found: Vec<Sample>,
     seen: HashSet<(usize, Vec<String>)>,
     limit: usize,
     counts: Vec<usize>,
@@ -147,7 +147,7 @@ struct Samples {
 impl Samples {
     fn new(limit: usize) -> Self {
         Self {
-            samples: Vec::new(),
+            found: Vec::new(),
             seen: HashSet::new(),
             limit,
             counts: vec![0; FAMILIES.len()],
@@ -166,7 +166,7 @@ impl Samples {
         }
         if self.seen.insert((family, labels.to_vec())) {
             self.counts[family] += 1;
-            self.samples.push(Sample {
+            self.found.push(Sample {
                 family,
                 labels: labels.to_vec(),
                 value,

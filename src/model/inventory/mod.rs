@@ -56,6 +56,11 @@ impl Host {
         self.address.as_deref()
     }
 
+    /// Returns the port of its ssh server, if the inventory sets one.
+    pub fn port(&self) -> Option<&str> {
+        self.way.port.as_deref()
+    }
+
     /// Returns the groups that contain the host, directly or through their children, sorted; without `all`, like
     /// Ansible's `group_names`.
     pub fn groups(&self) -> impl Iterator<Item = &str> {

@@ -59,7 +59,7 @@ pub(crate) const RUN_EPISODES: TableDefinition<'_, (u64, u32), &[u8]> =
 /// Key: run, number from 0. Value: JSON of [`crate::model::run::TaskEvent`].
 pub(crate) const EVENTS: TableDefinition<'_, (u64, u32), &[u8]> = TableDefinition::new("events_v1");
 
-/// Key: run, number: the head counts from 0, the tail from [`crate::store::ops::output_window::TAIL`]. Value: raw
+/// Key: run, number: the head counts from 0, the tail from `ops::output_window::TAIL`. Value: raw
 /// output.
 pub(crate) const OUTPUT: TableDefinition<'_, (u64, u32), &[u8]> = TableDefinition::new("output_v1");
 
@@ -72,7 +72,7 @@ pub(crate) const LAST_SUCCESS: TableDefinition<'_, (&str, &str), i64> =
 pub(crate) const FINDINGS: TableDefinition<'_, (&str, &str), &[u8]> =
     TableDefinition::new("findings_v1");
 
-/// Key: host. Value: see [`crate::store::ops::facts`]: the gathering time and the deflated facts.
+/// Key: host. Value: see `ops::facts`: the gathering time and the deflated facts.
 pub(crate) const FACTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("facts_v1");
 
 /// Key: host, milliseconds since 1970. Value: JSON of [`crate::model::facts::Changes`].
@@ -89,7 +89,7 @@ pub(crate) const OBJECTS: TableDefinition<'_, (&str, &str), &[u8]> =
 /// Key: schedule. Value: JSON of [`crate::model::schedule::Progress`].
 pub(crate) const SCHEDULES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("schedules_v1");
 
-/// Key: message. Value: JSON of [`crate::store::ops::messages::Pending`].
+/// Key: message. Value: JSON of `ops::messages::Pending`.
 pub(crate) const MESSAGES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("messages_v1");
 
 /// Key: kind (`pause`, `host`, `storm`, `streak`, `released`), name. Value: JSON, by kind: see [`crate::model::guards::Holds`].
@@ -107,7 +107,7 @@ pub(crate) const DUE: TableDefinition<'_, (i64, i64, u64), ()> = TableDefinition
 pub(crate) const VERDICTS: TableDefinition<'_, (&str, &str), &[u8]> =
     TableDefinition::new("verdicts_v1");
 
-/// Key: entry. Value: JSON of [`crate::store::ops::audit::AuditEntry`].
+/// Key: entry. Value: JSON of `ops::audit::AuditEntry`.
 pub(crate) const AUDIT: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("audit_v1");
 
 /// Key: caller, number of the caller's entry, without gaps. Value: the entry's number in [`AUDIT`].

@@ -91,7 +91,7 @@ pub(crate) fn open_with(
     let (facts_changed, watching_facts) = watch::channel(0);
     let (trouble, watching_trouble) = watch::channel(None);
     let (resting, watching_rest) = watch::channel(false);
-    let changes = ChangeFeed::new();
+    let change_feed = ChangeFeed::new();
     let cancels = Cancels::default();
     metrics.queue(prepared.state.queue.len(), prepared.state.running.len());
     metrics.guards(&prepared.state.guards.book);
@@ -111,7 +111,7 @@ pub(crate) fn open_with(
         trouble,
         resting,
         integrity: integrity.clone(),
-        changes: changes.clone(),
+        changes: change_feed.clone(),
         cancels: cancels.clone(),
         opener,
         held: BTreeMap::new(),
@@ -133,7 +133,7 @@ pub(crate) fn open_with(
             database,
             changed: watching,
             facts_changed: watching_facts,
-            changes,
+            changes: change_feed,
             cancels,
             path: Arc::new(path.to_owned()),
             id,
