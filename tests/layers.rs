@@ -1,4 +1,4 @@
-//! Each folder of `src/` is a layer, and a module uses only the layers below its own.
+//! Each folder of `src/` is a layer, and a module uses only the layers below its own. The documents name files that exist.
 #![allow(
     clippy::unwrap_used,
     reason = "the deny list is for the product: a test may panic"
@@ -143,4 +143,38 @@ fn an_upward_use_is_found() {
     );
     assert_eq!(upward_uses("store", "use crate::{http, plan};").len(), 1);
     assert!(upward_uses("cli", "let app = crate::app::App::start();").is_empty());
+}
+
+/// The files of this repository that a document names in backticks.
+fn named_files(text: &str) -> Vec<&str> {
+    let folders = ["src/", "tests/", "rules/", "playbook/", "config/", "docs/"];
+    let quoted = text.split('`').skip(1).step_by(2);
+    quoted
+        .filter(|name| folders.iter().any(|folder| name.starts_with(folder)))
+        .filter(|name| {
+            name.chars()
+                .all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c))
+        })
+        .collect()
+}
+
+#[test]
+fn documents_name_only_files_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut documents = vec![root.join("ARCHITECTURE.md"), root.join("README.md")];
+    for folder in ["docs", "docs/decisions"] {
+        let pages = fs::read_dir(root.join(folder)).unwrap();
+        let pages = pages.map(|page| page.unwrap().path());
+        documents.extend(pages.filter(|page| page.extension().is_some_and(|e| e == "md")));
+    }
+    let mut missing = Vec::new();
+    for document in documents {
+        let text = fs::read_to_string(&document).unwrap();
+        for name in named_files(&text) {
+            if !root.join(name).exists() {
+                missing.push(format!("{}: {name}", document.display()));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
 }

@@ -85,7 +85,7 @@ impl Server {
         Ok(self.client()?.reaches(&self.url).await)
     }
 
-    /// Asks for a page that is not below `/api/v1/`, and takes whatever is answered.
+    /// Requests a path outside `/api/v1/`, and returns any response.
     pub(super) async fn page(&self, path: &str) -> Result<Answer, Failure> {
         self.check()?;
         let request = Request::get(under(&self.url, path)).body(Bytes::new())?;

@@ -52,9 +52,9 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Write a first configuration, with an inventory of this machine and two roles to read.
+    /// Write a first configuration, an inventory with this machine, and two example roles.
     Init(init::Init),
-    /// Make the files of something new.
+    /// Create the files of a new role.
     #[command(subcommand)]
     New(init::New),
     /// Receive notifications and run roles.

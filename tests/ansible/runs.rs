@@ -297,7 +297,7 @@ async fn the_controller_is_nothing_else_whatever_host_vars_say(version: Version)
         let judged = told.judged(None);
         assert_eq!(judged.outcome, Outcome::Failed, "{}", told.text());
         let why = judged.message.unwrap();
-        assert!(why.contains("by a local connection"), "{beside}: {why}");
+        assert!(why.contains("use a local connection"), "{beside}: {why}");
     }
 }
 

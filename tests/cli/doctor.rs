@@ -1,4 +1,4 @@
-//! `doctor`, with an Ansible that only pretends, and servers that say what they are told to.
+//! `doctor`, with a fake Ansible and fake servers.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Site, alert, promansible, run};
 
-/// Logs in on the hosts of the inventory as the file `failures` says; without it, all is well.
+/// Simulates logins to the hosts of the inventory: it reports the events in the file `failures`, if there is one.
 const PLAYBOOK: &str = r#"#!/bin/sh
 here=$(dirname "$0")/..
 exec 3>"$PROMANSIBLE_EVENTS"
@@ -22,11 +22,11 @@ echo '{"event":"hello","protocol":1,"ansible":"2.19.0"}' >&3
 echo '{"event":"stats","hosts":{"web1":{},"web2":{},"twin1":{},"twin2":{}}}' >&3
 "#;
 
-/// As Alertmanager prints its configuration.
+/// A configuration, as Alertmanager's API returns it.
 const ROUTED: &str = "route: {receiver: people, routes: [{receiver: promansible, continue: true}]}\n\
     receivers: [{name: people}, {name: promansible, webhook_configs: [{url: 'http://localhost:2/api/v1/webhook', send_resolved: true}]}]\n";
 
-/// A server that answers each path with a text, and says this `Date`.
+/// A server that returns a fixed body for each path, with a `Date` header if one is given.
 struct Fake(u16);
 
 impl Fake {
@@ -111,7 +111,7 @@ fn site() -> Site {
     site
 }
 
-/// A site whose Alertmanager and Prometheus are these.
+/// A site with this Alertmanager and Prometheus.
 fn connected(alertmanager: &Fake, prometheus: &Fake) -> Site {
     site().sections(&format!(
         "alertmanager: {{url: '{}'}}\nprometheus: {{url: '{}'}}\n",
@@ -120,8 +120,8 @@ fn connected(alertmanager: &Fake, prometheus: &Fake) -> Site {
     ))
 }
 
-/// Nothing answers there, or at most by chance.
-const NOBODY: &str = "--server.url=http://127.0.0.1:1";
+/// An address where nothing listens.
+const UNUSED: &str = "--server.url=http://127.0.0.1:1";
 const OURS: &str = "--server.url=http://127.0.0.1:2";
 
 fn command(site: &Site) -> Command {
@@ -132,24 +132,24 @@ fn command(site: &Site) -> Command {
     command
 }
 
-/// What was found, and the exit code.
-struct Looked {
+/// The exit code and the findings.
+struct Report {
     code: i32,
     findings: Vec<Value>,
 }
 
-impl Looked {
+impl Report {
     fn of(output: &Output) -> Self {
-        let report: Value =
+        let json: Value =
             serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"));
-        let looked = Self {
+        let report = Self {
             code: output.status.code().unwrap(),
-            findings: report["findings"].as_array().unwrap().clone(),
+            findings: json["findings"].as_array().unwrap().clone(),
         };
-        let is_bad = looked.findings.iter().any(|f| f["level"] == "error");
-        assert_eq!(looked.code, i32::from(is_bad), "{report:#}");
-        assert_eq!(report["level"] == "error", is_bad);
-        for finding in &looked.findings {
+        let is_bad = report.findings.iter().any(|f| f["level"] == "error");
+        assert_eq!(report.code, i32::from(is_bad), "{json:#}");
+        assert_eq!(json["level"] == "error", is_bad);
+        for finding in &report.findings {
             let is_ok = finding["level"] == "ok";
             assert!(is_ok || finding["message"] != "", "{finding}");
             assert!(
@@ -157,11 +157,11 @@ impl Looked {
                 "{finding}"
             );
         }
-        looked
+        report
     }
 
-    /// The messages of this area and level, with their subjects and remedies.
-    fn told(&self, area: &str, level: &str) -> Vec<String> {
+    /// Returns the messages of this area and level, with their subjects and remedies.
+    fn lines(&self, area: &str, level: &str) -> Vec<String> {
         let of = |f: &&Value| f["area"] == area && f["level"] == level;
         let text = |f: &Value| {
             let text = |key: &str| f[key].as_str().unwrap_or_default().to_owned();
@@ -176,28 +176,28 @@ impl Looked {
     }
 
     #[track_caller]
-    fn assert_told(&self, area: &str, level: &str, wanted: &str) {
-        let told = self.told(area, level);
-        let is_told = told.iter().any(|line| line.contains(wanted));
+    fn assert_line(&self, area: &str, level: &str, wanted: &str) {
+        let found = self.lines(area, level);
+        let is_found = found.iter().any(|line| line.contains(wanted));
         assert!(
-            is_told,
-            "want {wanted:?} in {told:#?}\nof {:#?}",
+            is_found,
+            "expected {wanted:?} in {found:#?}\nof {:#?}",
             self.findings
         );
     }
 }
 
 #[track_caller]
-fn look(command: &mut Command) -> Looked {
-    Looked::of(&run(command.args(["-o", "json"])))
+fn examine(command: &mut Command) -> Report {
+    Report::of(&run(command.args(["-o", "json"])))
 }
 
 #[track_caller]
-fn look_at(site: &Site) -> Looked {
-    look(command(site).arg(NOBODY))
+fn examine_site(site: &Site) -> Report {
+    examine(command(site).arg(UNUSED))
 }
 
-/// Every file below a folder: its mode, its time and what is in it.
+/// Returns every file below a folder with its mode, time and a hash of its content.
 pub(crate) fn tree(folder: &Path) -> BTreeMap<PathBuf, String> {
     let mut found = BTreeMap::new();
     let mut waiting = vec![folder.to_owned()];
@@ -224,19 +224,19 @@ pub(crate) fn tree(folder: &Path) -> BTreeMap<PathBuf, String> {
 }
 
 #[test]
-fn where_all_is_good_it_says_so_and_changes_nothing() {
+fn a_good_installation_passes_and_nothing_is_changed() {
     let alertmanager = Fake::alertmanager(ROUTED);
     let prometheus = Fake::prometheus(&scraped(), &["PromansibleDown"], 1);
     let site = connected(&alertmanager, &prometheus);
     site.config_file();
     let before = tree(&site.path("."));
-    let mut looking = promansible();
-    looking.args(["doctor", OURS]).arg(format!(
+    let mut doctor = promansible();
+    doctor.args(["doctor", OURS]).arg(format!(
         "--config.file={}",
         site.path("promansible.yml").display()
     ));
-    let looked = look(&mut looking);
-    assert_eq!(looked.code, 0);
+    let report = examine(&mut doctor);
+    assert_eq!(report.code, 0);
     for (area, wanted) in [
         ("configuration", "valid (1 binding, 0 schedules)"),
         ("ansible", "ansible-core: 2.19.0"),
@@ -246,23 +246,26 @@ fn where_all_is_good_it_says_so_and_changes_nothing() {
             "alertmanager",
             "promansible: sends to http://localhost:2/api/v1/webhook",
         ),
-        ("alertmanager", "promansible: tells when alerts resolve"),
+        ("alertmanager", "promansible: sends resolved alerts"),
         ("alertmanager", "promansible: a route leads to it"),
         ("prometheus", "scrape: scrapes http://localhost:2/metrics"),
-        ("prometheus", "rules: 1 alert, with those about promansible"),
+        (
+            "prometheus",
+            "rules: 1 alert, including those about promansible",
+        ),
         ("prometheus", "alerting: sends to 1 Alertmanager"),
-        ("machine", "no history yet"),
+        ("machine", "does not exist yet"),
         ("machine", "open files: "),
         ("machine", "time zone: "),
         ("machine", "disk of the store: "),
     ] {
-        looked.assert_told(area, "ok", wanted);
+        report.assert_line(area, "ok", wanted);
     }
-    looked.assert_told("server", "warning", "no promansible answers there");
-    looked.assert_told("roles", "warning", "argument specs: none in ok");
+    report.assert_line("server", "warning", "no server listens there");
+    report.assert_line("roles", "warning", "argument specs: none in ok");
     assert_eq!(tree(&site.path(".")), before);
 
-    // For a person the same, a line each.
+    // The text report has the same findings, one line each.
     let output = run(command(&site).arg(OURS));
     assert_eq!(output.status.code(), Some(0));
     assert!(output.stderr.is_empty(), "{output:?}");
@@ -273,7 +276,7 @@ fn where_all_is_good_it_says_so_and_changes_nothing() {
             .count()
     };
     let count = |level: &str| {
-        looked
+        report
             .findings
             .iter()
             .filter(|f| f["level"] == level)
@@ -293,77 +296,77 @@ fn where_all_is_good_it_says_so_and_changes_nothing() {
 }
 
 #[test]
-fn a_bad_configuration_is_told_and_the_rest_is_looked_at() {
+fn a_bad_configuration_is_reported_and_the_rest_is_checked() {
     let site = site().binding("b", "[okey]", "timeout: 5");
-    let looked = look_at(&site);
-    assert_eq!(looked.code, 1);
-    looked.assert_told("configuration", "error", "unknown role \"okey\"");
-    looked.assert_told("configuration", "error", "timeout");
-    looked.assert_told("configuration", "error", "promansible check config");
-    looked.assert_told("server", "warning", "no promansible answers");
-    let missing = look(promansible().args(["doctor", NOBODY, "--config.file=/nowhere/p.yml"]));
-    missing.assert_told("configuration", "error", "/nowhere/p.yml");
+    let report = examine_site(&site);
+    assert_eq!(report.code, 1);
+    report.assert_line("configuration", "error", "unknown role \"okey\"");
+    report.assert_line("configuration", "error", "timeout");
+    report.assert_line("configuration", "error", "promansible check config");
+    report.assert_line("server", "warning", "no server listens there");
+    let missing = examine(promansible().args(["doctor", UNUSED, "--config.file=/nowhere/p.yml"]));
+    missing.assert_line("configuration", "error", "/nowhere/p.yml");
 }
 
 #[test]
-fn a_missing_ansible_is_told_with_where_it_may_be() {
+fn a_missing_ansible_is_reported_with_the_remedy() {
     let site = site();
     let file = site.config_file();
     let bin_dir = format!("bin_dir: {}, ", site.path("bin").display());
     let text = fs::read_to_string(&file).unwrap().replace(&bin_dir, "");
     fs::write(&file, text).unwrap();
-    let looked = look(
+    let report = examine(
         promansible()
-            .args(["doctor", NOBODY])
+            .args(["doctor", UNUSED])
             .arg(format!("--config.file={}", file.display()))
             .env("PATH", site.path("nowhere")),
     );
-    looked.assert_told(
+    report.assert_line(
         "ansible",
         "error",
-        "ansible-playbook: is not in PATH → install ansible-core",
+        "ansible-playbook: not found in PATH → install ansible-core",
     );
-    looked.assert_told("ansible", "error", "ansible-inventory: is not in PATH");
-    assert!(looked.told("hosts", "error").is_empty());
+    report.assert_line("ansible", "error", "ansible-inventory: not found in PATH");
+    assert!(report.lines("hosts", "error").is_empty());
 }
 
 #[test]
-fn an_old_ansible_and_an_empty_inventory_are_told() {
+fn an_old_ansible_and_an_empty_inventory_are_reported() {
     let site = site();
     let inventory = site.path("bin/ansible-inventory");
     let text = fs::read_to_string(&inventory).unwrap();
     fs::write(&inventory, text.replace("core 2.19.0", "core 2.15.9")).unwrap();
     site.write("hosts", "{\"all\": {\"children\": []}}");
-    let looked = look_at(&site);
-    looked.assert_told("ansible", "error", "2.15.9 is too old");
-    looked.assert_told("inventory", "error", "the inventory is empty");
+    let report = examine_site(&site);
+    report.assert_line("ansible", "error", "2.15.9 is too old");
+    report.assert_line("inventory", "error", "the inventory is empty");
     fs::write(&inventory, text.replace("core 2.19.0", "core 2.16.0")).unwrap();
     site.write("hold", "");
-    let looked = look_at(&site);
-    looked.assert_told("ansible", "warning", "2.16.0 works");
-    looked.assert_told("inventory", "error", "the inventory is held");
+    let report = examine_site(&site);
+    report.assert_line("ansible", "warning", "2.16.0 works");
+    report.assert_line("inventory", "error", "the inventory is held");
 }
 
 #[test]
-fn a_collection_that_a_role_needs_and_nobody_installed_is_told() {
+fn a_missing_collection_of_a_role_is_reported() {
     let site = site();
     site.write(
         "playbook/alert/roles/ok/tasks/main.yml",
         "- community.general.ufw: {state: enabled}\n- acme.web.reload:\n",
     );
     fs::create_dir_all(site.path("playbook/collections/ansible_collections/acme/web")).unwrap();
-    let looked = look_at(&site);
-    looked.assert_told("roles", "error", "community.general is not installed, and ");
-    looked.assert_told(
+    let report = examine_site(&site);
+    report.assert_line("roles", "error", "community.general is not installed, but ");
+    report.assert_line(
         "roles",
         "error",
         "ansible-galaxy collection install community.general",
     );
-    looked.assert_told("roles", "ok", "collections: acme.web");
+    report.assert_line("roles", "ok", "collections: acme.web");
 }
 
 #[test]
-fn each_host_says_what_keeps_ansible_from_it() {
+fn each_host_has_the_cause_of_its_failure() {
     let site = site().ansible("become", "true").ansible("user", "deploy");
     let event = |host: &str, task: &str, status: &str, message: &str| {
         let event = json!({"event": "task", "host": host, "task": task, "action": "raw", "status": status, "message": message});
@@ -386,97 +389,97 @@ fn each_host_says_what_keeps_ansible_from_it() {
         event("twin1", "login", "unreachable", "odd \x1b[2J\u{202e}words"),
     ];
     site.write("failures", &failures.concat());
-    let looked = look_at(&site);
+    let report = examine_site(&site);
     for wanted in [
-        "web1: its host key is not in known_hosts → see its keys with `ssh-keyscan -p 22 10.0.0.1",
-        "web2: there is no Python",
-        "web2: sudo wants a password → let the remote user (deploy, unless the inventory names another) run sudo",
+        "web1: its host key is not in known_hosts → list its keys with `ssh-keyscan -p 22 10.0.0.1",
+        "web2: Python was not found",
+        "web2: sudo requires a password → let the remote user (deploy, unless the inventory sets another) run sudo",
         "twin1: login fails: odd ",
     ] {
-        looked.assert_told("hosts", "error", wanted);
+        report.assert_line("hosts", "error", wanted);
     }
-    looked.assert_told("hosts", "ok", "twin2: login, sudo and Python work");
-    let text = run(command(&site).arg(NOBODY));
+    report.assert_line("hosts", "ok", "twin2: login, sudo and Python work");
+    let text = run(command(&site).arg(UNUSED));
     let text = String::from_utf8(text.stdout).unwrap();
     assert!(!text.contains(['\x1b', '\u{202e}']), "{text}");
 
-    let only = look(command(&site).args([NOBODY, "--limit", "edge,gone"]));
-    only.assert_told("hosts", "error", "gone: neither a host nor a group");
+    let only = examine(command(&site).args([UNUSED, "--limit", "edge,gone"]));
+    only.assert_line("hosts", "error", "gone: neither a host nor a group");
     assert!(!format!("{:?}", only.findings).contains("web1"));
 }
 
 #[test]
-fn alertmanager_must_send_to_us_and_tell_when_alerts_resolve() {
+fn alertmanager_must_send_to_us_including_resolved_alerts() {
     let prometheus = Fake::prometheus(&scraped(), &[], 0);
     let with = |config: &str| {
         let alertmanager = Fake::alertmanager(config);
-        look_at(&connected(&alertmanager, &prometheus))
+        examine_site(&connected(&alertmanager, &prometheus))
     };
     let none = with("route: {receiver: x}\nreceivers: [{name: x}]\n");
-    none.assert_told(
+    none.assert_line(
         "alertmanager",
         "error",
         "receivers: none sends to http://127.0.0.1:1/api/v1/webhook",
     );
-    let ours = |site: &Site| look(command(site).arg(OURS));
+    let ours = |site: &Site| examine(command(site).arg(OURS));
     let with = |config: &str| ours(&connected(&Fake::alertmanager(config), &prometheus));
-    with(&ROUTED.replace("send_resolved: true", "send_resolved: false")).assert_told(
+    with(&ROUTED.replace("send_resolved: true", "send_resolved: false")).assert_line(
         "alertmanager",
         "error",
         "promansible: send_resolved is false",
     );
-    with(&ROUTED.replace("api/v1/webhook", "webhook")).assert_told(
+    with(&ROUTED.replace("api/v1/webhook", "webhook")).assert_line(
         "alertmanager",
         "error",
-        "sends to http://localhost:2/webhook, where no notification is taken",
+        "sends to http://localhost:2/webhook, which accepts no notifications",
     );
     with(&ROUTED.replace(
         "[{receiver: promansible",
         "[{receiver: people}, {receiver: promansible",
     ))
-    .assert_told("alertmanager", "error", "no route leads to it");
-    with(&ROUTED.replace("http://localhost:2/api/v1/webhook", "<secret>")).assert_told(
+    .assert_line("alertmanager", "error", "no route leads to it");
+    with(&ROUTED.replace("http://localhost:2/api/v1/webhook", "<secret>")).assert_line(
         "alertmanager",
         "warning",
-        "hides the addresses",
+        "hides the URLs",
     );
     let away = site().sections("alertmanager: {url: 'http://127.0.0.1:1'}\n");
-    look_at(&away).assert_told("alertmanager", "error", "nothing answers there");
-    look_at(&site()).assert_told("alertmanager", "warning", "alertmanager.url: not set");
+    examine_site(&away).assert_line("alertmanager", "error", "nothing answers there");
+    examine_site(&site()).assert_line("alertmanager", "warning", "alertmanager.url: not set");
 }
 
 #[test]
-fn prometheus_must_scrape_us_and_know_an_alertmanager() {
+fn prometheus_must_scrape_us_and_have_an_alertmanager() {
     let alertmanager = Fake::alertmanager(ROUTED);
     let with = |targets: &Value, rules: &[&str], alertmanagers| {
         let prometheus = Fake::prometheus(targets, rules, alertmanagers);
         let site = connected(&alertmanager, &prometheus);
         let site = site.binding("typo", "[ok]", "matchers: ['alertname=Dwon']");
-        look(command(&site).arg(OURS))
+        examine(command(&site).arg(OURS))
     };
-    let looked = with(&json!([]), &["Down"], 0);
-    looked.assert_told("prometheus", "error", "scrape: no target on port 2");
-    looked.assert_told("prometheus", "error", "alerting: it knows no Alertmanager");
-    looked.assert_told("prometheus", "warning", "none about promansible itself");
-    looked.assert_told(
+    let report = with(&json!([]), &["Down"], 0);
+    report.assert_line("prometheus", "error", "scrape: no target on port 2");
+    report.assert_line("prometheus", "error", "alerting: it has no Alertmanager");
+    report.assert_line("prometheus", "warning", "none about promansible itself");
+    report.assert_line(
         "prometheus",
         "warning",
-        "binding typo: no rule of this Prometheus is called Dwon",
+        "binding typo: this Prometheus has no alerting rule Dwon",
     );
     let mut targets = scraped();
     targets[0]["health"] = "down".into();
     targets[0]["lastError"] = "server returned HTTP status 401".into();
-    with(&targets, &["PromansibleDown"], 1).assert_told(
+    with(&targets, &["PromansibleDown"], 1).assert_line(
         "prometheus",
         "error",
         "http://localhost:2/metrics is down: server returned HTTP status 401",
     );
     let away = site().sections("prometheus: {url: 'http://127.0.0.1:1'}\n");
-    look_at(&away).assert_told("prometheus", "error", "nothing answers there");
+    examine_site(&away).assert_line("prometheus", "error", "nothing answers there");
 }
 
 #[test]
-fn a_clock_that_is_off_is_told() {
+fn a_clock_that_is_off_is_reported() {
     let status = json!({"config": {"original": ROUTED}, "versionInfo": {}}).to_string();
     let date = "Mon, 02 Jan 2023 10:00:00 GMT";
     let alertmanager = Fake::start(&[("/api/v2/status", status)], Some(date));
@@ -484,81 +487,78 @@ fn a_clock_that_is_off_is_told() {
         "alertmanager: {{url: '{}'}}\n",
         alertmanager.url()
     ));
-    look_at(&site).assert_told("machine", "error", "clock of Alertmanager: ");
+    examine_site(&site).assert_line("machine", "error", "clock of Alertmanager: ");
 }
 
 #[test]
-fn a_store_that_cannot_be_is_told_and_not_touched() {
+fn an_unusable_store_is_reported_and_not_changed() {
     let site = site();
     site.write("file", "");
     let at = |path: &Path| {
         let path = format!("--storage.path={}", path.display());
-        look(command(&site).args([NOBODY, &path]))
+        examine(command(&site).args([UNUSED, &path]))
     };
-    at(&site.path("file/store.redb")).assert_told("machine", "error", "file is no folder");
+    at(&site.path("file/store.redb")).assert_line("machine", "error", "file is not a folder");
     assert_eq!(fs::read(site.path("file")).unwrap(), b"");
-    site.write(
-        "data/store.redb",
-        "this is no store, but a text that somebody put there\n",
-    );
+    site.write("data/store.redb", "this is a text, not a store\n");
     let before = tree(&site.path("data"));
-    at(&site.store()).assert_told("machine", "error", "is damaged or not a promansible store");
+    at(&site.store()).assert_line("machine", "error", "is damaged or not a promansible store");
     assert_eq!(tree(&site.path("data")), before);
-    at(&site.path("deep/er/store.redb")).assert_told(
+    at(&site.path("deep/er/store.redb")).assert_line(
         "machine",
         "ok",
-        "the first start makes it in",
+        "the first start creates it in",
     );
     assert!(!site.path("deep").exists());
     if !nix::unistd::geteuid().is_root() {
         fs::create_dir(site.path("shut")).unwrap();
         fs::set_permissions(site.path("shut"), fs::Permissions::from_mode(0o555)).unwrap();
-        at(&site.path("shut/store.redb")).assert_told("machine", "error", "cannot write in");
+        at(&site.path("shut/store.redb")).assert_line("machine", "error", "cannot write to");
     }
 }
 
 #[test]
-fn a_low_limit_of_open_files_is_told() {
+fn a_low_limit_of_open_files_is_reported() {
     let site = site();
-    let looked = look(
+    let report = examine(
         Command::new("sh")
             .args(["-c", "ulimit -n 256 && exec \"$@\"", "sh"])
             .arg(env!("CARGO_BIN_EXE_promansible"))
-            .args(["doctor", NOBODY])
+            .args(["doctor", UNUSED])
             .arg(format!("--config.file={}", site.config_file().display())),
     );
-    looked.assert_told(
+    report.assert_line(
         "machine",
         "error",
-        "open files: this shell may open 256, and promansible may need 1152",
+        "open files: the limit of this shell is 256, but promansible may need 1152",
     );
 }
 
 #[test]
-fn beside_a_running_server_it_looks_at_that_too() {
+fn a_running_server_is_checked_as_well() {
     let site = site();
     let server = site.start();
     let url = format!("--server.url=http://{}", server.address);
-    let looked = look(command(&site).arg(&url));
-    assert_eq!(looked.code, 0);
-    looked.assert_told("machine", "ok", "a running promansible has it");
-    looked.assert_told("server", "ok", "ready");
-    looked.assert_told("server", "warning", "notifications: none has arrived yet");
+    let report = examine(command(&site).arg(&url));
+    assert_eq!(report.code, 0);
+    report.assert_line("machine", "ok", "in use by a running promansible");
+    report.assert_line("server", "ok", "ready");
+    report.assert_line("server", "warning", "notifications: none received yet");
     server.deliver(&[alert("Down", "web1")]);
-    let looked = look(command(&site).arg(&url));
-    looked.assert_told("server", "ok", "notifications: the last was about ");
+    let report = examine(command(&site).arg(&url));
+    report.assert_line("server", "ok", "notifications: the last one was about ");
     site.write("hold", "");
     server.kill();
 }
 
 #[test]
-fn it_may_be_ended_at_any_time_and_leaves_nothing() {
+fn a_signal_ends_it_and_nothing_is_left() {
     let site = site();
     site.write("stuck", "");
     let folder = site.path("tmp");
     fs::create_dir(&folder).unwrap();
     let mut child = command(&site)
-        .arg(NOBODY)
+        .arg(UNUSED)
         .env("TMPDIR", &folder)
         .stdout(std::process::Stdio::null())
         .spawn()

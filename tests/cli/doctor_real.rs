@@ -1,4 +1,4 @@
-//! `doctor` among real servers: sshd, Ansible, Alertmanager, Prometheus and promansible itself.
+//! `doctor` with real servers: sshd, Ansible, Alertmanager, Prometheus and promansible itself.
 
 use std::fs;
 use std::process::Command;
@@ -13,7 +13,7 @@ use crate::stack::sshd::Sshd;
 use crate::stack::wait::wait_until;
 use crate::support::{Server, Site, promansible, run};
 
-/// A site with a real Ansible, and four hosts: one that lets us in, and three that do not.
+/// A site with a real Ansible and five hosts: one login succeeds, the others fail.
 fn site(sshd: &Sshd) -> Site {
     let site = Site::new()
         .ansible("become", "true")
@@ -57,7 +57,7 @@ fn doctor(site: &Site, sections: &str, server: &Server) -> (Option<i32>, String)
 }
 
 #[test]
-fn real_servers_are_understood_and_nothing_is_changed() {
+fn real_servers_are_checked_and_nothing_is_changed() {
     let dir = tempfile::tempdir().unwrap();
     let sshd = Sshd::start_on(&dir.path().join("sshd"), &["127.0.0.1", "127.0.0.2"]).unwrap();
     let known = fs::read_to_string(&sshd.known_hosts).unwrap();
@@ -118,10 +118,10 @@ fn real_servers_are_understood_and_nothing_is_changed() {
         "✓ promansible: a route leads to it\n".to_owned(),
         "✓ alerting: sends to 1 Alertmanager\n".to_owned(),
         format!("✓ scrape: scrapes http://127.0.0.1:{port}/metrics\n"),
-        "✓ rules: 1 alert, with those about promansible\n".to_owned(),
+        "✓ rules: 1 alert, including those about promansible\n".to_owned(),
         "✓ clock of Alertmanager: ".to_owned(),
         "✓ clock of Prometheus: ".to_owned(),
-        "a running promansible has it\n".to_owned(),
+        "in use by a running promansible\n".to_owned(),
         ", 4 errors. Nothing was changed.\n".to_owned(),
     ] {
         assert!(text.contains(&wanted), "{wanted}\n{text}");

@@ -1,4 +1,4 @@
-//! `init`: what it writes is good and runs, and it writes everything or nothing.
+//! `init`: its files are valid and run, and it writes all of them or none.
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
@@ -12,16 +12,16 @@ use tempfile::TempDir;
 
 use crate::support::{Server, WEBHOOK, alert, notification, promansible, run};
 
-/// A user that owns nothing.
+/// The user `nobody`, which owns no files.
 const NOBODY: u32 = 65534;
 
 fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A folder of programs that tests/setup.sh installs.
-pub(crate) fn programs(of: &str) -> PathBuf {
-    let dir = project().join(".venv").join(of).join("bin");
+/// Returns a folder of programs that tests/setup.sh installs.
+pub(crate) fn programs(name: &str) -> PathBuf {
+    let dir = project().join(".venv").join(name).join("bin");
     assert!(
         dir.is_dir(),
         "there is no {}; `tests/setup.sh test` installs it",
@@ -30,10 +30,10 @@ pub(crate) fn programs(of: &str) -> PathBuf {
     dir
 }
 
-/// With these programs before all others.
-pub(crate) fn with_path(command: &mut Command, of: &str) {
+/// Puts these programs first in `PATH`.
+pub(crate) fn with_path(command: &mut Command, name: &str) {
     let path = std::env::var("PATH").unwrap();
-    command.env("PATH", format!("{}:{path}", programs(of).display()));
+    command.env("PATH", format!("{}:{path}", programs(name).display()));
 }
 
 fn init(dir: &Path, args: &[&str]) -> Output {
@@ -42,7 +42,7 @@ fn init(dir: &Path, args: &[&str]) -> Output {
     run(command.arg("init").arg(dir).args(args))
 }
 
-/// A folder with everything that `init` writes.
+/// Runs `init` in a new folder, and returns it.
 pub(crate) fn made() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     let output = init(dir.path(), &[]);
@@ -51,7 +51,7 @@ pub(crate) fn made() -> TempDir {
     dir
 }
 
-/// The program in that folder.
+/// Runs promansible in that folder.
 pub(crate) fn there(dir: &Path, args: &[&str]) -> Output {
     let mut command = promansible();
     with_path(&mut command, "ansible-2.19");
@@ -70,7 +70,7 @@ pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-/// This machine, as the inventory names it.
+/// Returns the name of this machine in the inventory.
 fn host(dir: &Path) -> String {
     let inventory = read(dir, "config/inventory");
     let line = inventory
@@ -79,7 +79,7 @@ fn host(dir: &Path) -> String {
     line.unwrap().split(' ').next().unwrap().to_owned()
 }
 
-/// Every file below a folder, with all that a second writing would change.
+/// Returns every file below a folder, with everything that writing it again would change.
 pub(crate) fn everything(dir: &Path) -> BTreeMap<PathBuf, (Vec<u8>, u64, i64, i64)> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(dir).unwrap() {
@@ -96,7 +96,7 @@ pub(crate) fn everything(dir: &Path) -> BTreeMap<PathBuf, (Vec<u8>, u64, i64, i6
 }
 
 #[test]
-fn what_is_written_is_good() {
+fn the_written_files_are_valid() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("new/server");
     let output = init(&dir, &[]);
@@ -154,7 +154,7 @@ fn the_snippets_and_the_unit_name_this_server() {
         unit.contains(&format!("ExecStart={binary} serve ")),
         "{unit}"
     );
-    // A service has another PATH than the shell that found Ansible.
+    // The PATH of a service differs from that of the shell that found Ansible.
     let bin_dir = format!("bin_dir: \"{}\"", programs("ansible-2.19").display());
     assert!(read(dir, "config/promansible.yml").contains(&bin_dir));
     let mode = |path: &str| dir.join(path).metadata().unwrap().mode() & 0o777;
@@ -178,7 +178,7 @@ fn a_second_time_nothing_is_written() {
         );
         assert!(said.starts_with(&wanted), "{said}");
         assert!(
-            said.contains("\n  and 30 more\nwant another folder"),
+            said.contains("\n  and 30 more\nuse another folder"),
             "{said}"
         );
         assert_eq!(everything(folder.path()), before);
@@ -192,7 +192,7 @@ fn one_file_that_exists_is_enough() {
         let mine = folder.path().join(path);
         fs::create_dir(mine.parent().unwrap()).unwrap();
         if is_link {
-            // A link that leads nowhere would be written through.
+            // Writing to a broken symbolic link would create its target.
             symlink(folder.path().join("elsewhere"), &mine).unwrap();
         } else {
             fs::write(&mine, "mine").unwrap();
@@ -203,7 +203,7 @@ fn one_file_that_exists_is_enough() {
         let said = stderr(&output);
         assert!(
             said.contains(&format!(
-                "nothing was written: 1 of 40 files exist in {}:\n  {path}\nwant another folder",
+                "nothing was written: 1 of 40 files exist in {}:\n  {path}\nuse another folder",
                 folder.path().display()
             )),
             "{said}"
@@ -234,7 +234,7 @@ fn a_folder_that_cannot_be_written_is_named() {
         "{said}"
     );
     assert!(said.ends_with("Not a directory (os error 20)\n"), "{said}");
-    // `config` can be made, `playbook` is not a folder.
+    // `config` can be created, but `playbook` is not a folder.
     let half = folder.path().join("half");
     fs::create_dir(&half).unwrap();
     fs::write(half.join("playbook"), "").unwrap();
@@ -256,7 +256,7 @@ fn a_folder_that_cannot_be_written_is_named() {
     assert_eq!(
         stderr(&output),
         format!(
-            "promansible: cannot make the folder {}/config: Permission denied (os error 13)\n",
+            "promansible: cannot create the folder {}/config: Permission denied (os error 13)\n",
             closed.display()
         )
     );
@@ -283,7 +283,7 @@ fn a_dry_run_lists_what_would_be_written() {
 }
 
 #[test]
-fn what_is_written_runs_for_an_alert_by_hand_and_in_check_mode() {
+fn the_written_roles_run_for_an_alert_manually_and_in_check_mode() {
     let folder = made();
     let dir = folder.path();
     let mut command = promansible();
@@ -317,7 +317,7 @@ fn what_is_written_runs_for_an_alert_by_hand_and_in_check_mode() {
     let series =
         format!("promansible_check_disk_use_ok{{host=\"{host}\",role=\"check_disk_use\"}}");
     assert!((server.metric(&series) - 1.0).abs() < f64::EPSILON);
-    // With too little allowed it fails, and says why.
+    // With a very low limit it fails, and gives the reason.
     let ran = there(
         dir,
         &[

@@ -1,4 +1,4 @@
-//! `new role`, and the lint of the shipped playbook for the roles that it and `init` write.
+//! `new role`, and the lint of the roles that it and `init` write, with the settings of the shipped playbook.
 
 use std::fs;
 use std::path::PathBuf;
@@ -8,42 +8,42 @@ use crate::init::{everything, made, programs, stderr, stdout, there, with_path};
 use crate::support::{promansible, run};
 
 #[test]
-fn a_role_that_cannot_be_made_is_refused_with_the_reason() {
+fn a_role_that_cannot_be_created_is_rejected_with_the_reason() {
     let folder = made();
     let dir = folder.path();
     let before = everything(dir);
     for (args, wanted) in [
         (
             &["a/b"][..],
-            "\"a/b\" cannot be the name of a role, because it holds the character /: name its folder with",
+            "\"a/b\" is not a valid role name, because it contains the character /: name its folder with",
         ),
         (
             &[""],
-            "\"\" cannot be the name of a role, because it is empty: ",
+            "\"\" is not a valid role name, because it is empty: ",
         ),
         (
             &["..", "--routine"],
-            "\"..\" cannot be the name of a role, because it begins with .: ",
+            "\"..\" is not a valid role name, because it begins with .: ",
         ),
         (
             &["first_look"],
-            "playbook/alert/roles/first_look exists, and nothing was written: want another name",
+            "playbook/alert/roles/first_look already exists, and nothing was written: use another name",
         ),
         (
             &["ping", "--routine"],
-            "playbook/routine/roles/ping exists, and nothing was written: ",
+            "playbook/routine/roles/ping already exists, and nothing was written: ",
         ),
         (
             &["x", "--dir=config"],
-            "config holds no run.yml: want the playbook folder, as `promansible init` makes one",
+            "config contains no run.yml: expected a playbook folder, as `promansible init` creates it",
         ),
         (
             &["x", "--config.file=none.yml"],
-            "cannot read none.yml: No such file or directory (os error 2); want --dir PLAYBOOK, or --config.file FILE",
+            "cannot read none.yml: No such file or directory (os error 2); use --dir PLAYBOOK or --config.file FILE",
         ),
         (
             &["x", "--config.file=config/web.yml"],
-            "config/web.yml names no ansible.playbook_dir that can be read; want --dir",
+            "cannot find ansible.playbook_dir in config/web.yml; use --dir",
         ),
     ] {
         let output = there(dir, &[&["new", "role"], args].concat());
@@ -58,7 +58,7 @@ fn a_role_that_cannot_be_made_is_refused_with_the_reason() {
 }
 
 #[test]
-fn a_role_can_be_made_before_the_binding_that_names_it_is_right() {
+fn a_role_can_be_created_after_the_binding_that_names_it() {
     let folder = made();
     let dir = folder.path();
     let file = dir.join("config/promansible.yml");
@@ -73,10 +73,11 @@ fn a_role_can_be_made_before_the_binding_that_names_it_is_right() {
         "{output:?}"
     );
     assert!(
-        stdout(&output).starts_with("Made the alert role later in playbook/alert/roles/later.\n")
+        stdout(&output)
+            .starts_with("Created the alert role later in playbook/alert/roles/later.\n")
     );
     assert_eq!(check().status.code(), Some(0));
-    // A name that is good for promansible and Ansible, and not for ansible-lint.
+    // A name that promansible and Ansible accept, but ansible-lint does not.
     let playbook = format!("--dir={}", dir.join("playbook").display());
     let output = run(promansible().args(["new", "role", "重启服务", "--routine", &playbook]));
     assert!(output.status.success(), "{output:?}");
@@ -138,7 +139,7 @@ fn the_roles_pass_the_lint_and_the_syntax_check() {
         .args(["-q", "--nocolor", "run.yml", "round.yml", "ping.yml"])
         .args(&names));
     assert!(linted.status.success(), "{linted:?}");
-    // What tests/playbook.sh looks for beyond that.
+    // An additional check of tests/playbook.sh.
     for program in everything(&playbook)
         .into_keys()
         .filter(|path| path.ends_with("disk_use.py"))

@@ -112,7 +112,11 @@ fn an_end_under_load_comes_within_the_grace_and_loses_nothing() {
         after < grace,
         "a run that obeys does not use its grace up: {after:?}"
     );
-    assert!(server.log().contains("message=ended"), "{}", server.log());
+    assert!(
+        server.log().contains("message=\"shut down\""),
+        "{}",
+        server.log()
+    );
     assert!(server.stop().success());
     site.assert_nothing_left();
     let under_way = site

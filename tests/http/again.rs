@@ -255,7 +255,7 @@ fn what_stands_in_the_way_of_a_repetition_is_named() {
     let vars = refused(&rerun(&server, 1, r#"{"vars": {"x": 1}}"#));
     assert_eq!(vars.0, 409);
     assert!(
-        vars.1.starts_with("vars: this run is a binding's"),
+        vars.1.starts_with("vars: this run belongs to a binding"),
         "{}",
         vars.1
     );
@@ -467,7 +467,7 @@ fn when_an_alert_resolves_that_had_its_run_the_binding_runs_once_more() {
     assert!(
         Page::get(&server, &format!("/runs/{id}"))
             .text()
-            .contains("binding a, its alert resolved")
+            .contains("binding a, alert resolved")
     );
     let episode = server.data("runs/1")["episodes"][0]["episode"].clone();
     assert_eq!(episode["decisions"]["a"]["on_resolved"], id);

@@ -111,7 +111,7 @@ fn what_changes_something_is_listed_with_who_did_it_and_what_became_of_it() {
         )));
     let shown = String::from_utf8(shown.stdout).unwrap();
     assert!(
-        shown.starts_with("ID  WHEN ") && shown.contains("POST /api/v1/runs/99/cancel"),
+        shown.starts_with("ID  TIME ") && shown.contains("POST /api/v1/runs/99/cancel"),
         "{shown}"
     );
     assert!(shown.ends_with("More: --cursor=2\n"), "{shown}");

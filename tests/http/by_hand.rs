@@ -143,7 +143,7 @@ fn what_cannot_be_run_is_refused_with_its_field() {
         ),
         (
             r#"{"roles":["ok"],"target":{"hosts":["edge"]}}"#,
-            r#"target: "edge" is the name of a group"#,
+            r#"target: "edge" is the name of an inventory group"#,
         ),
         (
             r#"{"roles":["ok"],"target":{"group":"wbe"}}"#,

@@ -454,10 +454,10 @@ fn two_hundred_wrong_passwords_hold_up_no_right_one_for_long() {
         status == 200 && took < 40 * one + Duration::from_secs(2),
         "{took:?}, one takes {one:?}"
     );
-    let metrics = server.curl("/metrics", &["-u", "alice:hunter2"]).text;
-    assert!(
-        !metrics.contains("{reason=\"too_many_passwords\"} 0\n"),
-        "{metrics}"
-    );
+    // On a busy machine the right one may come before most of the wrong ones.
+    server.wait("refused", || {
+        let metrics = server.curl("/metrics", &["-u", "alice:hunter2"]).text;
+        !metrics.contains("{reason=\"too_many_passwords\"} 0\n")
+    });
     drop(guesses);
 }

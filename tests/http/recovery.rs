@@ -93,7 +93,7 @@ fn ending_waits_for_no_idle_client_and_answers_the_last_request() {
     let _idle = server.connect();
     let address = server.address;
     server.signal(Signal::SIGTERM);
-    server.wait_for_log("message=ended");
+    server.wait_for_log("message=\"shut down\"");
     assert!(!server.log().contains("cut off"), "{}", server.log());
     assert!(server.stop().success());
     assert!(std::net::TcpStream::connect(address).is_err());
@@ -114,7 +114,7 @@ fn a_second_signal_ends_it_at_once() {
     server.deliver(&[alert("A", "web1").label("for", "a")]);
     server.wait("begun", || !site.journal().is_empty());
     server.signal(Signal::SIGINT);
-    server.wait_for_log("message=ending");
+    server.wait_for_log("message=\"shutting down\"");
     assert_eq!(server.stop().code(), Some(1));
     // Its supervisor sees to the rest, in its time.
     site.assert_nothing_left();

@@ -149,7 +149,7 @@ fn a_schedule_is_made_and_changed_by_who_knows_it_as_it_is() {
     );
     let (status, _, error) = refused(&put(&typed));
     assert_eq!(
-        (status, error.contains("changed meanwhile")),
+        (status, error.contains("changed in the meantime")),
         (412, true),
         "{error}"
     );

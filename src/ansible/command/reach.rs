@@ -22,8 +22,8 @@ const FORKS: u32 = 20;
 const SSH_EXTRA_ARGS: &str = "ANSIBLE_SSH_EXTRA_ARGS";
 const CHANGE_NOTHING: &str = "-o UpdateHostKeys=no";
 
-/// Builds the command line that logs in to hosts. `has_extra_args` is set if `ansible.cfg` contains options of ssh, which must
-/// stay in effect.
+/// Builds the command line that logs in to hosts. `has_extra_args` is set if `ansible.cfg` contains options of ssh, which
+/// must stay in effect.
 pub(in crate::ansible) fn build(
     settings: &config::Ansible,
     wanted: &Reach<'_>,

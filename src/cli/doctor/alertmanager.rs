@@ -116,7 +116,7 @@ fn of_one(candidate: &Candidate, wanted: &str) -> Vec<Finding> {
         ),
         Fit::Elsewhere | Fit::Hidden => AREA.warning(
             receiver,
-            format!("sends to {}, but --server.url is that of {wanted}", candidate.url),
+            format!("sends to {}, not to {wanted}", candidate.url),
             "set --server.url to the URL that Alertmanager uses, or correct the receiver's url",
         ),
     }];

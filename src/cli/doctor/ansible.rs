@@ -164,9 +164,16 @@ fn collections(config: &Config, described: Option<&Description>) -> Vec<Finding>
     };
     let mut folders = vec![config.ansible.playbook_dir.join("collections")];
     folders.extend(described.collections.iter().cloned());
-    let exists = |name: &str| folders.iter().any(|folder| contains_collection(folder, name));
+    let exists = |name: &str| {
+        folders
+            .iter()
+            .any(|folder| contains_collection(folder, name))
+    };
     let (installed, missing): (Vec<_>, Vec<_>) = needed.iter().partition(|(name, _)| exists(name));
-    let mut findings: Vec<Finding> = missing.into_iter().map(|of| not_installed(of, &folders)).collect();
+    let mut findings: Vec<Finding> = missing
+        .into_iter()
+        .map(|of| not_installed(of, &folders))
+        .collect();
     if !installed.is_empty() {
         let names: Vec<&str> = installed.iter().map(|(name, _)| name.as_str()).collect();
         findings.push(Area::Roles.ok("collections", names.join(", ")));

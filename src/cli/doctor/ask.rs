@@ -75,7 +75,10 @@ fn compare(server: &str, there: DateTime<Utc>, here: DateTime<Utc>) -> Finding {
     };
     let remedy = "synchronise both clocks (chrony, systemd-timesyncd): cooldowns, schedules and verdicts depend on them";
     match ahead.abs() {
-        0..NEAR => Area::Machine.ok(&subject, "same as the clock of this machine, within a few seconds"),
+        0..NEAR => Area::Machine.ok(
+            &subject,
+            "same as the clock of this machine, within a few seconds",
+        ),
         NEAR..FAR => Area::Machine.warning(&subject, differs(), remedy),
         _ => Area::Machine.error(&subject, differs(), remedy),
     }

@@ -67,7 +67,7 @@ fn not_started(error: &StartError) -> Finding {
     Area::Hosts.error(
         "login",
         error.to_string(),
-        "correct this first: no host can be checked without it",
+        "correct this first: until then, no host can be checked",
     )
 }
 

@@ -122,9 +122,7 @@ impl Doctor {
     /// Runs all checks that need a configuration, concurrently.
     async fn check_configured(&self, config: &Config, local: &LocalAnsible) -> Vec<Finding> {
         let settings = config.clone();
-        let machine = with_limit(Area::Machine, "machine", move || {
-            machine::check(&settings)
-        });
+        let machine = with_limit(Area::Machine, "machine", move || machine::check(&settings));
         let path = config.storage.path.clone();
         let store = with_limit(Area::Machine, "store", move || store::check(&path));
         let ansible = async {
@@ -162,7 +160,11 @@ async fn with_limit<T: Send + 'static>(
     let done = tokio::time::timeout(LOCAL_LIMIT, tokio::task::spawn_blocking(work)).await;
     match done {
         Ok(Ok(done)) => Ok(done),
-        Ok(Err(e)) => Err(area.error(subject, format!("the check failed: {e}"), "report this as a bug")),
+        Ok(Err(e)) => Err(area.error(
+            subject,
+            format!("the check failed: {e}"),
+            "report this as a bug",
+        )),
         Err(_) => Err(area.warning(
             subject,
             format!("not checked within {LOCAL_LIMIT:?}"),

@@ -162,7 +162,10 @@ fn of_rules(groups: &Groups, config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
     if alerting.iter().any(|name| name.starts_with("Promansible")) {
         let number = count(alerting.len() as u64, "alert");
-        findings.push(AREA.ok("rules", format!("{number}, including those about promansible")));
+        findings.push(AREA.ok(
+            "rules",
+            format!("{number}, including those about promansible"),
+        ));
     } else {
         findings.push(AREA.warning(
             "rules",

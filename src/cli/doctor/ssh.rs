@@ -160,7 +160,12 @@ const CAUSES: [Cause; 16] = [
             "may not run sudo",
         ],
         means: "the remote user may not use sudo",
-        remedy: |way| format!("allow it for {} in /etc/sudoers.d, with visudo", way.remote_user()),
+        remedy: |way| {
+            format!(
+                "allow it for {} in /etc/sudoers.d, with visudo",
+                way.remote_user()
+            )
+        },
     },
     Cause {
         signs: &["must have a tty"],
@@ -216,10 +221,7 @@ const CAUSES: [Cause; 16] = [
 
 /// Explains a failed task.
 pub(super) fn explain(way: &Way<'_>, report: &TaskReport) -> Finding {
-    let said = report
-        .message
-        .as_deref()
-        .unwrap_or("no message");
+    let said = report.message.as_deref().unwrap_or("no message");
     let lower = said.to_lowercase();
     let user = refused_user(said).or(way.user);
     let way = &Way { user, ..*way };

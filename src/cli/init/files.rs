@@ -1,4 +1,4 @@
-//! The files of a first server: templates beside this module, and the shipped files that are the same everywhere.
+//! The files that `init` writes: templates beside this module, and shipped files.
 
 use std::path::{Path, PathBuf};
 
@@ -15,24 +15,24 @@ pub(super) const ALERTMANAGER: &str = "config/alertmanager.yml";
 pub(super) const PROMETHEUS: &str = "config/prometheus.yml";
 pub(super) const UNIT: &str = "config/systemd/promansible.service";
 
-/// A path below the new folder, and the text for it.
+/// A path below the new folder, and the text of the file.
 type Embedded = (&'static str, &'static str);
 
-/// A file beside this module.
+/// A template, written unchanged.
 macro_rules! template {
     ($path:literal) => {
         ($path, include_str!(concat!("templates/", $path)))
     };
 }
 
-/// A file that is shipped as it is.
+/// A shipped file, written unchanged.
 macro_rules! shipped {
     ($path:literal) => {
         ($path, include_str!(concat!("../../../", $path)))
     };
 }
 
-/// With places to fill.
+/// Templates with placeholders.
 const TEMPLATES: [Embedded; 6] = [
     (README, include_str!("templates/config/README.md")),
     (CONFIG, include_str!("templates/config/promansible.yml")),
@@ -45,10 +45,10 @@ const TEMPLATES: [Embedded; 6] = [
     (PROMETHEUS, include_str!("templates/config/prometheus.yml")),
 ];
 
-/// The shipped unit, with the places of the packages.
+/// The shipped unit, with the paths of the packages.
 const SHIPPED_UNIT: &str = include_str!("../../../config/systemd/promansible.service");
 
-/// As they are.
+/// Files that are written unchanged.
 const PLAYBOOK: [Embedded; 33] = [
     shipped!("playbook/.ansible-lint"),
     shipped!("playbook/ansible.cfg"),
@@ -85,7 +85,7 @@ const PLAYBOOK: [Embedded; 33] = [
     shipped!("playbook/routine/roles/ping/tasks/preflight.yml"),
 ];
 
-/// All files for a server in this folder on this machine.
+/// Returns all files for a server in this folder on this machine.
 pub(super) fn all(dir: &Path, machine: &Machine) -> Result<Vec<NewFile>, Failure> {
     let values = Values::of(machine)?;
     let filled = TEMPLATES.iter().map(|(path, text)| {
@@ -98,12 +98,12 @@ pub(super) fn all(dir: &Path, machine: &Machine) -> Result<Vec<NewFile>, Failure
     });
     let mut files: Vec<NewFile> = filled.collect();
     files.push(NewFile::new(UNIT, unit(dir, &machine.executable)?));
-    let as_they_are = PLAYBOOK.iter();
-    files.extend(as_they_are.map(|(path, text)| NewFile::new(*path, (*text).to_owned())));
+    let unchanged = PLAYBOOK.iter();
+    files.extend(unchanged.map(|(path, text)| NewFile::new(*path, (*text).to_owned())));
     Ok(files)
 }
 
-/// The shipped unit with the places of this server.
+/// Returns the shipped unit with the paths of this server.
 fn unit(dir: &Path, executable: &Path) -> Result<String, Failure> {
     let dir = for_unit(dir)?;
     let executable = for_unit(executable)?;
@@ -124,20 +124,20 @@ fn unit(dir: &Path, executable: &Path) -> Result<String, Failure> {
     Ok(unit)
 }
 
-/// A path as a unit can have it.
+/// Checks that a path can be written in a unit.
 fn for_unit(path: &Path) -> Result<&str, Failure> {
     let text = path
         .to_str()
         .filter(|text| !text.contains(char::is_control));
     text.ok_or_else(|| {
         Failure::new(format!(
-            "{} cannot stand in a systemd unit: want a path without control characters, in UTF-8",
+            "{} cannot be used in a systemd unit: use a path in UTF-8 without control characters",
             path.display()
         ))
     })
 }
 
-/// A word of a unit's command line.
+/// Quotes a word of a unit's command line.
 ///
 /// *Source*: systemd.service(5), "Command lines"; systemd.unit(5), "Specifiers".
 fn quoted(word: &str) -> String {
@@ -156,11 +156,11 @@ mod tests {
     use super::*;
 
     fn machine() -> Machine {
-        Machine::look().unwrap()
+        Machine::detect().unwrap()
     }
 
     #[test]
-    fn no_place_stays_open_and_no_path_comes_twice() {
+    fn every_placeholder_is_filled_and_every_path_is_unique() {
         let files = all(Path::new("/srv/promansible"), &machine()).unwrap();
         for file in &files {
             assert!(!file.text.contains("@{"), "{}", file.path.display());
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn the_unit_has_the_places_of_this_server() {
+    fn the_unit_has_the_paths_of_this_server() {
         let made = unit(Path::new("/srv/my 100%"), Path::new("/opt/promansible")).unwrap();
         for line in [
             "WorkingDirectory=/srv/my 100%%\n",
@@ -198,7 +198,7 @@ mod tests {
         ] {
             assert!(made.contains(line), "{line} in {made}");
         }
-        // Beside an example in a comment.
+        // Not even in a comment.
         assert!(!made.contains("=/etc/promansible") && !made.contains("=/usr/bin"));
         assert!(unit(Path::new("/srv/a\nb"), Path::new("/opt/promansible")).is_err());
     }

@@ -1,4 +1,4 @@
-//! What is to be known of this machine: its name, this program, and where Ansible is.
+//! Detects the name of this machine, and the paths of this program and of Ansible.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -6,33 +6,32 @@ use std::path::{Path, PathBuf};
 use crate::cli::Failure;
 use crate::model::inventory::is_exact;
 
-/// The name that every machine has.
+/// The name used if the host name cannot be used.
 const LOCALHOST: &str = "localhost";
 
-/// The groups that every inventory has: no host is named so.
+/// The groups of every inventory, which cannot be names of hosts.
 const GROUPS: [&str; 2] = ["all", "ungrouped"];
 
-/// Folders that every `PATH` has, also that of systemd's services.
+/// The folders in every `PATH`, including that of systemd's services.
 const USUAL: [&str; 3] = ["/usr/local/bin", "/usr/bin", "/bin"];
 
-/// This machine.
 #[derive(Debug)]
 pub(super) struct Machine {
-    /// Its name, as an inventory can have it.
+    /// The name of the machine, valid in an inventory.
     pub(super) host: String,
-    /// Where this program is.
+    /// The path of this program.
     pub(super) executable: PathBuf,
-    /// The folder of `PATH` that holds Ansible's programs.
+    /// The folder in `PATH` that contains Ansible's programs.
     pub(super) ansible: Option<PathBuf>,
     /// Whether a shell finds this program by its name.
     in_path: bool,
 }
 
 impl Machine {
-    /// Looks at the machine that this runs on.
-    pub(super) fn look() -> Result<Self, Failure> {
+    /// Detects the properties of this machine.
+    pub(super) fn detect() -> Result<Self, Failure> {
         let executable = std::env::current_exe()
-            .map_err(|e| Failure::new(format!("cannot find out where promansible is: {e}")))?;
+            .map_err(|e| Failure::new(format!("cannot determine the path of promansible: {e}")))?;
         let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let path = std::env::var_os("PATH").unwrap_or_default();
         let found = folders(&path).find(|dir| dir.join("promansible").is_file());
@@ -45,7 +44,7 @@ impl Machine {
         })
     }
 
-    /// How this program is called in a shell.
+    /// Returns this program as a word of a shell command.
     pub(super) fn program(&self) -> String {
         if self.in_path {
             return "promansible".to_owned();
@@ -53,14 +52,14 @@ impl Machine {
         shell_word(&self.executable.display().to_string())
     }
 
-    /// The folder of Ansible's programs, if a service would not find them.
+    /// Returns the folder of Ansible's programs, if a service would not find them.
     pub(super) fn unusual_ansible(&self) -> Option<&Path> {
         let dir = self.ansible.as_deref()?;
         (!USUAL.iter().any(|usual| dir == Path::new(usual))).then_some(dir)
     }
 }
 
-/// The name of a machine, if it can be the name of a host in an inventory.
+/// Returns the machine's name if it is valid in an inventory, and `localhost` otherwise.
 fn host(name: &str) -> &str {
     if is_exact(name) && !GROUPS.contains(&name) {
         return name;
@@ -69,7 +68,7 @@ fn host(name: &str) -> &str {
 }
 
 fn folders(path: &OsStr) -> impl Iterator<Item = PathBuf> {
-    // What a relative folder means depends on where one is.
+    // A relative folder depends on the working directory.
     std::env::split_paths(path).filter(|dir| dir.is_absolute())
 }
 
@@ -80,7 +79,7 @@ fn ansible(path: &OsStr) -> Option<PathBuf> {
     })
 }
 
-/// A word as a shell takes it for one.
+/// Quotes a text as one word for a shell.
 pub(super) fn shell_word(text: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "/._-+@:,%=".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
@@ -94,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_machine_whose_name_no_inventory_takes_is_localhost() {
+    fn a_name_that_is_invalid_in_an_inventory_becomes_localhost() {
         assert_eq!(host("web1"), "web1");
         assert_eq!(host("web1.example.org"), "web1.example.org");
         for name in ["", "(none)", "web 1", "-x", "all", "a:b"] {
@@ -103,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shell_takes_a_word_for_one() {
+    fn words_are_quoted_for_a_shell() {
         assert_eq!(shell_word("/etc/promansible"), "/etc/promansible");
         assert_eq!(shell_word("/srv/my files"), "'/srv/my files'");
         assert_eq!(shell_word("it's"), r"'it'\''s'");

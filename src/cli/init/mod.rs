@@ -20,11 +20,11 @@ use super::print;
 
 pub(super) use self::new_role::New;
 
-/// Write a first configuration, with an inventory of this machine and two roles to read.
+/// Write a first configuration, an inventory with this machine, and two example roles.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER)]
 pub(super) struct Init {
-    /// The folder to write into, made if it is missing.
+    /// The folder to write to; it is created if it does not exist.
     #[arg(default_value = ".")]
     dir: PathBuf,
     /// Only list the files that would be written.
@@ -38,7 +38,7 @@ No file is ever overwritten: if one of them exists, nothing is written, and the 
 For example:
   promansible init /etc/promansible";
 
-/// What the files are for, in the order in which they are shown.
+/// The purpose of each file, in the order of the output.
 const SHOWN: [(&str, &str); 8] = [
     (files::CONFIG, "which roles run for which alerts, and when"),
     (files::INVENTORY, "the hosts; so far only this machine"),
@@ -48,18 +48,18 @@ const SHOWN: [(&str, &str); 8] = [
     (files::UNIT, "for systemd"),
     (
         "playbook/",
-        "the roles first_look and check_disk_use, and what runs them",
+        "the roles first_look and check_disk_use, and the play that runs them",
     ),
-    (files::README, "what each file is for"),
+    (files::README, "the purpose of each file"),
 ];
 
-/// How many files are listed that exist already.
+/// The maximum number of existing files in the error.
 const MOST: usize = 10;
 
 impl Init {
     pub(super) fn run(self) -> Result<(), Failure> {
         let dir = absolute(&self.dir)?;
-        let machine = Machine::look()?;
+        let machine = Machine::detect()?;
         let files = files::all(&dir, &machine)?;
         let taken = write::taken(&dir, &files)?;
         if !taken.is_empty() {
@@ -69,10 +69,10 @@ impl Init {
             return print(&listing(&dir, &files));
         }
         write::all(&dir, &files)?;
-        print(&told(&dir, &files, &machine))?;
+        print(&summary(&dir, &files, &machine))?;
         if machine.ansible.is_none() {
             warn(&format!(
-                "no ansible-playbook in PATH: install ansible-core, or name its folder in {}: ansible.bin_dir",
+                "ansible-playbook not found in PATH: install ansible-core, or set ansible.bin_dir in {}",
                 files::CONFIG
             ));
         }
@@ -80,19 +80,19 @@ impl Init {
     }
 }
 
-/// Where a folder is, also if it is not there yet.
+/// Returns the absolute path of a folder, which need not exist.
 fn absolute(dir: &Path) -> Result<PathBuf, Failure> {
     let not_found = |e| Failure::new(format!("cannot find the folder {}: {e}", dir.display()));
     let path = std::path::absolute(dir).map_err(not_found)?;
-    // What `..` means depends on links: only the system knows.
+    // The meaning of `..` depends on symbolic links, so let the system resolve it.
     if path.components().any(|part| part == Component::ParentDir) {
         return path.canonicalize().map_err(not_found);
     }
-    // Without a dot or a slash at its end.
+    // Removes a dot or a slash at the end.
     Ok(path.components().collect())
 }
 
-/// Why nothing is written, and what to do.
+/// Returns the error for files that exist, with the remedy.
 fn refusal(dir: &Path, taken: &[&Path], number: usize) -> Failure {
     let mut why = format!(
         "promansible: nothing was written: {} of {number} files exist in {}:\n",
@@ -105,11 +105,11 @@ fn refusal(dir: &Path, taken: &[&Path], number: usize) -> Failure {
     if taken.len() > MOST {
         let _ = writeln!(why, "  and {} more", taken.len() - MOST);
     }
-    why.push_str("want another folder (promansible init FOLDER), or move these files away first\n");
+    why.push_str("use another folder (promansible init FOLDER), or move these files away first\n");
     Failure::new(why)
 }
 
-/// What would be written.
+/// Returns the output of a dry run.
 fn listing(dir: &Path, files: &[NewFile]) -> String {
     let number = count(files.len() as u64, "file");
     let mut text = format!("Would write {number} to {}:\n", dir.display());
@@ -119,8 +119,8 @@ fn listing(dir: &Path, files: &[NewFile]) -> String {
     text
 }
 
-/// What was written, and what to type next.
-fn told(dir: &Path, files: &[NewFile], machine: &Machine) -> String {
+/// Returns the list of written files, and the next commands.
+fn summary(dir: &Path, files: &[NewFile], machine: &Machine) -> String {
     let number = count(files.len() as u64, "file");
     let mut text = format!("Wrote {number} to {}:\n", dir.display());
     for (path, what) in SHOWN {
@@ -135,7 +135,7 @@ fn told(dir: &Path, files: &[NewFile], machine: &Machine) -> String {
     };
     let _ = writeln!(
         text,
-        "\nNext:\n  {enter}{program} check config {}\n  {program} serve\n  {program} run check_disk_use --target host:{}     # in a second terminal, while it serves",
+        "\nNext:\n  {enter}{program} check config {}\n  {program} serve\n  {program} run check_disk_use --target host:{}     # in a second terminal, while the server runs",
         files::CONFIG,
         machine.host
     );

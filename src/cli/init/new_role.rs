@@ -13,10 +13,10 @@ use crate::cli::print;
 use crate::config::{RoleKind, defect_of_name, parse_yaml};
 use crate::util::names::{ROLE_HELP, role_defect};
 
-/// Make the files of something new.
+/// Create the files of a new role.
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum New {
-    /// Make a role that can be run at once: its tasks say what to replace.
+    /// Create a role that runs as it is; comments in its tasks show what to replace.
     Role(Role),
 }
 
@@ -25,13 +25,13 @@ pub(in crate::cli) enum New {
 pub(in crate::cli) struct Role {
     /// The role's name, which is also the name of its folder.
     name: String,
-    /// Make a routine role, for schedules; without this, it is an alert role.
+    /// Create a routine role, for schedules, instead of an alert role.
     #[arg(long)]
     routine: bool,
-    /// The playbook folder; without it, that of the configuration.
+    /// The playbook folder; by default, `ansible.playbook_dir` of the configuration.
     #[arg(long, value_name = "PLAYBOOK")]
     dir: Option<PathBuf>,
-    /// The configuration, which names the playbook folder.
+    /// The configuration file, which sets the playbook folder.
     #[arg(
         long = "config.file",
         value_name = "FILE",
@@ -41,16 +41,16 @@ pub(in crate::cli) struct Role {
 }
 
 const AFTER: &str = "\
-A role that exists is never overwritten: nothing is written, and the exit code is 1.
+An existing role is never overwritten: nothing is written, and the exit code is 1.
 
 For example:
   promansible new role restart_shop
   promansible new role check_backup --routine";
 
-/// What the role is called in the templates. They are roles themselves, and can be linted.
+/// The name of the role in the templates, which are valid roles, so that they can be linted.
 const TEMPLATE: &str = "my_role";
 
-/// The most characters of a variable's beginning: the name of a check has at most 60.
+/// The maximum length of the prefix of variables, in characters: the name of a check has at most 60.
 const MAX_PREFIX: usize = 50;
 
 macro_rules! skeleton {
@@ -87,7 +87,7 @@ impl Role {
     fn run(self) -> Result<(), Failure> {
         if let Some(why) = role_defect(&self.name) {
             return Err(Failure::new(format!(
-                "{:?} cannot be the name of a role, because it {why}: {ROLE_HELP}",
+                "{:?} is not a valid role name, because it {why}: {ROLE_HELP}",
                 self.name
             )));
         }
@@ -100,18 +100,18 @@ impl Role {
         let folder = playbook.join(kind.as_str()).join("roles").join(&self.name);
         if folder.symlink_metadata().is_ok() {
             return Err(Failure::new(format!(
-                "{} exists, and nothing was written: want another name, or move it away first",
+                "{} already exists, and nothing was written: use another name, or move it away first",
                 folder.display()
             )));
         }
         let prefix = prefix(&self.name);
         let files =
-            skeleton.map(|(path, text)| NewFile::new(path, named(text, &self.name, &prefix)));
+            skeleton.map(|(path, text)| NewFile::new(path, fill(text, &self.name, &prefix)));
         write::all(&folder, &files)?;
-        print(&told(&self.name, kind, &folder))?;
-        if !is_for_lint(&self.name) {
+        print(&summary(&self.name, kind, &folder))?;
+        if !passes_lint(&self.name) {
             warn(&format!(
-                "ansible-lint wants names of roles of a-z, 0-9 and _, with a letter first, and reports {:?} (role-name); the \
+                "ansible-lint reports the name {:?} (role-name), because it expects a-z, 0-9 and _, with a letter first; the \
                  role's variables begin with {prefix}_",
                 self.name
             ));
@@ -119,7 +119,7 @@ impl Role {
         Ok(())
     }
 
-    /// The playbook folder that the role goes to.
+    /// Returns the playbook folder for the role.
     fn playbook(&self) -> Result<PathBuf, Failure> {
         let dir = match &self.dir {
             Some(dir) => dir.clone(),
@@ -129,13 +129,13 @@ impl Role {
             return Ok(dir);
         }
         Err(Failure::new(format!(
-            "{} holds no run.yml: want the playbook folder, as `promansible init` makes one",
+            "{} contains no run.yml: expected a playbook folder, as `promansible init` creates it",
             dir.display()
         )))
     }
 }
 
-/// What is read of a configuration. The rest may be wrong, such as a binding that names the role which is not there yet.
+/// The part of a configuration that is read. The rest may be invalid: a binding may name the role before it exists.
 #[derive(Deserialize)]
 struct ConfigText {
     ansible: Option<AnsibleText>,
@@ -147,21 +147,21 @@ struct AnsibleText {
 }
 
 fn playbook_dir(config: &Path) -> Result<PathBuf, Failure> {
-    const WANT: &str = "want --dir PLAYBOOK, or --config.file FILE";
+    const HELP: &str = "use --dir PLAYBOOK or --config.file FILE";
     let file = config.display();
     let text = std::fs::read_to_string(config)
-        .map_err(|e| Failure::new(format!("cannot read {file}: {e}; {WANT}")))?;
+        .map_err(|e| Failure::new(format!("cannot read {file}: {e}; {HELP}")))?;
     let config: Option<ConfigText> = parse_yaml(&file.to_string(), &text).ok();
     let dir = config.and_then(|config| config.ansible?.playbook_dir);
     dir.ok_or_else(|| {
         Failure::new(format!(
-            "{file} names no ansible.playbook_dir that can be read; {WANT}"
+            "cannot find ansible.playbook_dir in {file}; {HELP}"
         ))
     })
 }
 
-/// A template with the role's name in it, and the beginning of its variables.
-fn named(template: &str, name: &str, prefix: &str) -> String {
+/// Fills a template with the role's name and the prefix of its variables.
+fn fill(template: &str, name: &str, prefix: &str) -> String {
     let mut parts = template.split(TEMPLATE);
     let mut text = parts.next().unwrap_or_default().to_owned();
     for part in parts {
@@ -171,7 +171,7 @@ fn named(template: &str, name: &str, prefix: &str) -> String {
     text
 }
 
-/// What the role's variables and checks begin with: the name, where a variable may have it.
+/// Returns the prefix of the role's variables and checks: the role's name, if a variable may begin with it.
 fn prefix(name: &str) -> String {
     let letter = |c: char| match c {
         c if c.is_ascii_alphanumeric() => c.to_ascii_lowercase(),
@@ -188,20 +188,20 @@ fn prefix(name: &str) -> String {
         .to_owned()
 }
 
-/// Whether ansible-lint takes the name (its rule role-name).
-fn is_for_lint(name: &str) -> bool {
+/// Whether ansible-lint accepts the name (its rule role-name).
+fn passes_lint(name: &str) -> bool {
     let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     name.starts_with(|c: char| c.is_ascii_lowercase()) && name.chars().all(good)
 }
 
-fn told(name: &str, kind: RoleKind, folder: &Path) -> String {
+fn summary(name: &str, kind: RoleKind, folder: &Path) -> String {
     let file = |path: &str| shell_word(&folder.join(path).display().to_string());
-    let bind = match kind {
+    let next = match kind {
         RoleKind::Alert => "binding",
         _ => "schedule",
     };
     format!(
-        "Made the {} role {name} in {}.\n\nNext:\n  edit {}\n  promansible run {} --target host:HOST --check     # on a running server; it needs no restart\n  add a {bind} to the configuration: {} shows one\n",
+        "Created the {} role {name} in {}.\n\nNext:\n  edit {}\n  promansible run {} --target host:HOST --check     # on a running server, which needs no restart\n  add a {next} to the configuration, as in {}\n",
         kind.as_str(),
         folder.display(),
         file("tasks/main.yml"),
@@ -215,7 +215,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn variables_begin_with_the_name_where_they_may() {
+    fn variables_begin_with_the_name_if_possible() {
         for (name, wanted) in [
             ("restart_shop", "restart_shop"),
             ("my_role_2", "my_role_2"),
@@ -233,15 +233,15 @@ mod tests {
     }
 
     #[test]
-    fn a_template_gets_the_name_wherever_it_stands() {
-        let made = named("a my_role, my_role_x: my_role", "my_role-2", "my_role_2");
+    fn a_template_gets_the_name_and_the_prefix() {
+        let made = fill("a my_role, my_role_x: my_role", "my_role-2", "my_role_2");
         assert_eq!(made, "a my_role-2, my_role_2_x: my_role-2");
     }
 
     #[test]
-    fn what_ansible_lint_takes_is_known() {
-        for (name, is_taken) in [("a_1", true), ("A", false), ("1a", false), ("a-b", false)] {
-            assert_eq!(is_for_lint(name), is_taken, "{name}");
+    fn names_that_ansible_lint_rejects_are_known() {
+        for (name, is_accepted) in [("a_1", true), ("A", false), ("1a", false), ("a-b", false)] {
+            assert_eq!(passes_lint(name), is_accepted, "{name}");
         }
     }
 }

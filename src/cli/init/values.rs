@@ -1,4 +1,4 @@
-//! What stands in the places that the templates leave open, as in `@{host}`.
+//! The values for the placeholders of the templates, such as `@{host}`.
 
 use std::path::Path;
 
@@ -9,11 +9,11 @@ use crate::config::{self, Config, Roles, format_duration, format_size};
 use crate::http::WEBHOOK;
 use crate::util::build;
 
-/// A name and the text in its place.
+/// The placeholders, by name, and their values.
 pub(super) struct Values(Vec<(&'static str, String)>);
 
 impl Values {
-    /// Those of this machine. Defaults are those of the code: the ones of a configuration that says nothing.
+    /// Returns the values for this machine. Defaults come from the code, by loading a minimal configuration.
     pub(super) fn of(machine: &Machine) -> Result<Self, Failure> {
         let mut values = vec![
             ("host", machine.host.clone()),
@@ -23,7 +23,7 @@ impl Values {
             ("webhook", format!("http://{}{WEBHOOK}", serve::LISTEN)),
             ("bin_dir", bin_dir(machine.unusual_ansible())?),
         ];
-        values.extend(defaults(&silent()?));
+        values.extend(defaults(&minimal()?));
         Ok(Self(values))
     }
 
@@ -41,20 +41,20 @@ fn port() -> &'static str {
     serve::LISTEN.rsplit(':').next().unwrap_or_default()
 }
 
-/// The line of the configuration that names the folder of Ansible's programs, if a service would not find them.
+/// Returns the line of the configuration that sets the folder of Ansible's programs, if a service would not find them.
 fn bin_dir(dir: Option<&Path>) -> Result<String, Failure> {
     let Some(dir) = dir else {
-        return Ok("  # bin_dir: /opt/ansible/bin         # holds ansible-playbook; without it, PATH is searched".to_owned());
+        return Ok("  # bin_dir: /opt/ansible/bin         # contains ansible-playbook; default: search PATH".to_owned());
     };
-    // Every JSON text is one of YAML.
+    // A JSON string is valid YAML.
     let dir = serde_json::to_string(&dir.to_string_lossy())?;
     Ok(format!(
-        "  bin_dir: {dir}   # where ansible-playbook was found: services have another PATH"
+        "  bin_dir: {dir}   # contains ansible-playbook; services have another PATH"
     ))
 }
 
-/// A configuration that leaves out what may be left out.
-fn silent() -> Result<Config, Failure> {
+/// Loads a configuration without any optional key.
+fn minimal() -> Result<Config, Failure> {
     let text = "ansible: {playbook_dir: playbook, inventory: [inventory]}\nbindings: []\n";
     let config = config::build("defaults", text, &Roles::default());
     config.map_err(|errors| Failure::new(errors.render(false)))

@@ -1,4 +1,4 @@
-//! Writing new files: all of them or none, and never over another.
+//! Writes new files: all of them or none, and never overwrites a file.
 
 use std::fs::{self, Permissions};
 use std::io::{self, Write as _};
@@ -12,16 +12,15 @@ use crate::cli::Failure;
 /// A file to write.
 #[derive(Debug)]
 pub(super) struct NewFile {
-    /// Where, below the folder that everything is written to.
+    /// The path below the destination folder.
     pub(super) path: PathBuf,
-    /// Who may do what with it; the umask takes from that.
+    /// The mode, reduced by the umask.
     pub(super) mode: u32,
-    /// What is in it.
     pub(super) text: String,
 }
 
 impl NewFile {
-    /// A file that everybody may read.
+    /// A world-readable file.
     pub(super) fn new(path: impl Into<PathBuf>, text: String) -> Self {
         Self {
             path: path.into(),
@@ -31,12 +30,12 @@ impl NewFile {
     }
 }
 
-/// Those that exist already.
+/// Returns the files that already exist.
 pub(super) fn taken<'a>(dir: &Path, files: &'a [NewFile]) -> Result<Vec<&'a Path>, Failure> {
     let mut taken = Vec::new();
     for file in files {
         let path = dir.join(&file.path);
-        // A link that leads nowhere is there as well.
+        // A broken symbolic link exists as well.
         match fs::symlink_metadata(&path) {
             Ok(_) => taken.push(file.path.as_path()),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
@@ -46,30 +45,31 @@ pub(super) fn taken<'a>(dir: &Path, files: &'a [NewFile]) -> Result<Vec<&'a Path
     Ok(taken)
 }
 
-/// Writes the files. On an error, what was made is removed again.
+/// Writes the files. On an error, everything written is removed again.
 pub(super) fn all(dir: &Path, files: &[NewFile]) -> Result<(), Failure> {
-    let mut made = Made::default();
+    let mut created = Created::default();
     // Dropped before the folders that they are in.
     let mut written = Vec::new();
     for file in files {
         let path = dir.join(&file.path);
         let folder = path.parent().unwrap_or(dir);
-        made.folder(folder)
-            .map_err(|e| cannot("make the folder", folder, &e))?;
+        created
+            .folder(folder)
+            .map_err(|e| cannot("create the folder", folder, &e))?;
         let temporary = write(folder, file).map_err(|e| cannot("write", &path, &e))?;
         written.push((temporary, path));
     }
-    // Nothing but names is left to do: where the disk is full, it was found out before.
+    // Only renames are left: a full disk has failed before.
     for (temporary, path) in written {
         let named = temporary.persist_noclobber(&path);
         named.map_err(|e| cannot("write", &path, &e.error))?;
-        made.files.push(path);
+        created.files.push(path);
     }
-    made.is_whole = true;
+    created.is_complete = true;
     Ok(())
 }
 
-/// Writes a file under another name, in the folder where it will be.
+/// Writes a file under a temporary name in its folder.
 fn write(folder: &Path, file: &NewFile) -> io::Result<NamedTempFile> {
     let mut temporary = tempfile::Builder::new()
         .prefix(".promansible-")
@@ -80,16 +80,16 @@ fn write(folder: &Path, file: &NewFile) -> io::Result<NamedTempFile> {
     Ok(temporary)
 }
 
-/// What was made so far. Dropping it removes that, unless it is whole.
+/// The files and folders created so far. Dropping this removes them, unless all are complete.
 #[derive(Default)]
-struct Made {
+struct Created {
     folders: Vec<PathBuf>,
     files: Vec<PathBuf>,
-    is_whole: bool,
+    is_complete: bool,
 }
 
-impl Made {
-    /// Makes a folder, and those above it.
+impl Created {
+    /// Creates a folder and its parents.
     fn folder(&mut self, folder: &Path) -> io::Result<()> {
         if folder.is_dir() {
             return Ok(());
@@ -103,15 +103,15 @@ impl Made {
     }
 }
 
-impl Drop for Made {
+impl Drop for Created {
     fn drop(&mut self) {
-        if self.is_whole {
+        if self.is_complete {
             return;
         }
         for file in &self.files {
             let _ = fs::remove_file(file);
         }
-        // One that holds something by now stays.
+        // A folder that is no longer empty stays.
         for folder in self.folders.iter().rev() {
             let _ = fs::remove_dir(folder);
         }
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_be_finished_leaves_nothing() {
+    fn an_incomplete_write_leaves_nothing() {
         let dir = tempfile::tempdir().unwrap();
         // The second needs a folder where the first is a file.
         let files = ["new/deep/a", "new/deep/a/b"].map(|path| NewFile::new(path, "x".to_owned()));
@@ -139,7 +139,7 @@ mod tests {
         ];
         assert!(all(dir.path(), &blocked).is_err());
         assert!(!dir.path().join("new").exists());
-        // A file that came in between is not overwritten, and those before it go.
+        // A file that exists by now is not overwritten, and the files before it are removed.
         let late = [
             NewFile::new("old/a", "x".to_owned()),
             NewFile::new("mine", "x".to_owned()),

@@ -21,7 +21,7 @@ fn all_that_is_said_is_taken() {
     assert_eq!(typed.groups, ["old-name", "rack_2", "web"]);
     assert_eq!(typed.vars.len(), 4);
     let why = crate::config::template_in(&typed.vars).unwrap();
-    assert!(why.starts_with("\"site\" holds"), "{why}");
+    assert!(why.starts_with("\"site\" contains"), "{why}");
 }
 
 #[test]

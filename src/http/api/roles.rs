@@ -137,7 +137,7 @@ pub(crate) async fn show(context: &Context, name: &str) -> Result<RoleDetail, Ap
     let &[found] = found.as_slice() else {
         if !found.is_empty() {
             let why = format_args!(
-                "{name:?} is both under alert/roles and under routine/roles: rename one of them"
+                "{name:?} is in both alert/roles and routine/roles: rename one of them"
             );
             return Err(ApiError::new(StatusCode::CONFLICT, why));
         }

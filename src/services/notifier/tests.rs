@@ -75,7 +75,7 @@ fn no_text_becomes_a_header_of_a_letter() {
     let (headers, _) = letter.split_once("\r\n\r\n").unwrap();
     assert!(!headers.contains("\r\nBcc:"), "{headers}");
     assert!(
-        headers.contains("Subject: [promansible] Run 7 ended well"),
+        headers.contains("Subject: [promansible] Run 7 succeeded"),
         "{headers}"
     );
     assert!(

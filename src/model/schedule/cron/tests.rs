@@ -132,18 +132,21 @@ fn what_is_refused_names_the_field_the_value_and_what_would_be_right() {
             "*/0 * * * *",
             r#"minute: "*/0" has a step that is not a positive number"#,
         ),
-        ("*/ * * * *", r#"minute: "*/" has a step that is no number"#),
+        (
+            "*/ * * * *",
+            r#"minute: "*/" has a step that is not a positive number"#,
+        ),
         (
             "*/x * * * *",
-            r#"minute: "*/x" has a step that is no number"#,
+            r#"minute: "*/x" has a step that is not a positive number"#,
         ),
         (
             "*/2/3 * * * *",
-            r#"minute: "*/2/3" has a step that is no number"#,
+            r#"minute: "*/2/3" has a step that is not a positive number"#,
         ),
         (
             "0 0 * */FEB *",
-            r#"month: "*/FEB" has a step that is no number"#,
+            r#"month: "*/FEB" has a step that is not a positive number"#,
         ),
         (
             "5/10 * * * *",

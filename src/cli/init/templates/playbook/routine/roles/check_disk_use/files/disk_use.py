@@ -1,11 +1,11 @@
-"""Prints how full each local file system is, as JSON. Only needs Python; changes nothing."""
+"""Prints the used share of each local file system as JSON. Requires only Python; read-only."""
 
 import json
 import os
 
 
 def mountpoints():
-    """Yields a mountpoint of each file system on a disk of this host, and the root."""
+    """Yields one mountpoint of each file system on a disk of this host, and the root."""
     seen = set()
     with open("/proc/self/mounts") as lines:
         for line in lines:
@@ -18,7 +18,7 @@ def mountpoints():
 
 
 def used(path):
-    """Returns the used share as df has it: without the blocks that are kept for root."""
+    """Returns the used share like df: blocks that are reserved for root are not available."""
     of = os.statvfs(path)
     blocks = of.f_blocks - of.f_bfree
     available = blocks + of.f_bavail
