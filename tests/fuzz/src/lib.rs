@@ -1,17 +1,19 @@
 //! promansible's parsers of what arrives from outside, without the rest of it: that would take minutes to build.
 
+// The modules are found from this folder, although they are below `model`.
+#[path = "."]
 pub mod model {
-    #[path = "../../../../src/model/alert/mod.rs"]
+    #[path = "../../../src/model/alert/mod.rs"]
     pub mod alert;
-    #[path = "../../../../src/model/findings.rs"]
+    #[path = "../../../src/model/findings.rs"]
     pub mod findings;
-    #[path = "../../../../src/model/run.rs"]
+    #[path = "../../../src/model/run.rs"]
     pub mod run;
-    #[path = "../../../../src/model/skip.rs"]
+    #[path = "../../../src/model/skip.rs"]
     pub mod skip;
-    #[path = "../../../../src/model/task.rs"]
+    #[path = "../../../src/model/task.rs"]
     pub mod task;
-    #[path = "../../../../src/model/verdict.rs"]
+    #[path = "../../../src/model/verdict.rs"]
     pub mod verdict;
 }
 
