@@ -179,7 +179,7 @@ fn inventory_args(settings: &config::Ansible) -> Result<Vec<OsString>, BuildErro
         .collect()
 }
 
-/// As whom, and with which secrets, Ansible comes to a host.
+/// Returns the arguments for the login on a host: the user, and the files of keys and passwords.
 fn login_args(settings: &config::Ansible) -> Vec<OsString> {
     let mut args = Vec::new();
     if let Some(user) = &settings.user {

@@ -5,9 +5,9 @@
 //! for the output, and a FIFO in the folder of the run to which the callback plugin writes events.
 //!
 //! - [`command`], `environment`, `vars`: build what is started; pure, with golden tests.
-//! - `process`, `progress`: start it, and pass on its output and events; [`Started`], [`Progress`], [`Ending`].
+//! - `process`, `progress`: start the supervisor, and pass on output and events; [`Started`], [`Progress`], [`Ending`].
 //! - [`events`]: decodes the callback's bytes to [`Event`]s. [`evaluation`]: turns an ending into outcomes.
-//! - `supervisor`, `process_tree`: end every process, in all cases.
+//! - `supervisor`, `process_tree`: start Ansible, and end every process, in all cases.
 //! - `list_inventory`: reads the inventory with Ansible, and detects changes of its sources.
 //! - `probe`: detects the Ansible installation, and checks whether it reaches hosts; it changes nothing.
 

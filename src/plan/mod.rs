@@ -1,5 +1,8 @@
 //! Decides what to do about an alert. Pure: no I/O, no clock, no randomness. The same input gives the same decisions,
 //! so `explain` can show them without running anything.
+//!
+//! `store::ops::admit` applies a decision and refuses it if the queue is full; `store::ops::start_guard` checks the guards
+//! again when the run starts.
 
 mod guards;
 mod target;

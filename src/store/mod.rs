@@ -2,8 +2,7 @@
 //!
 //! [`Store`] is the whole interface, with one method for each complete operation. No redb type is visible above it. One
 //! thread does all writing: it drains the waiting operations into one transaction, commits it with an fsync, and only
-//! then
-//! replies (group commit). Readers work on snapshots and never wait for it.
+//! then replies (group commit): [`engine::writer`]. Readers work on snapshots and never wait for it.
 //!
 //! An operation that returned `Ok` is on disk. One that returned `Err` has changed nothing, with one exception
 //! documented at [`StoreError::Broken`].

@@ -195,7 +195,7 @@ fn on_the_older_release_too() {
 
     host.start_unit("hog.service", HOG).unwrap();
     let hog = pid(host, "hog.service");
-    // Its name cannot be allowed over the API, where this release could take it for a template. It is told as it is.
+    // Its name cannot be allowed over the API, where this release could take it for a template. The message names it unchanged.
     let allowed = vars(&json!({"renice_commands": ["another"], "nice": 1}));
     fleet
         .run(ROLE, &["web1"], &allowed)
