@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::config::Config;
-use crate::config::role_links::{files, reached_roles, yaml};
+use crate::config::role_links::{
+    dependencies, each_task_key, files, included_role, reached_roles, yaml,
+};
 
 /// The collections that are part of ansible-core.
 const BUILT_IN: [&str; 2] = ["ansible.builtin", "ansible.legacy"];
@@ -68,41 +70,25 @@ fn collection(name: &str) -> Option<String> {
     (is_part(namespace) && is_part(collection)).then(|| format!("{namespace}.{collection}"))
 }
 
-fn of_tasks(value: &Value, names: &mut Vec<String>) {
-    match value {
-        Value::Array(items) => items.iter().for_each(|item| of_tasks(item, names)),
-        Value::Object(task) => {
-            for (key, value) in task {
-                let word = key.rsplit('.').next().unwrap_or(key);
-                match (word, value) {
-                    ("block" | "rescue" | "always", value) => of_tasks(value, names),
-                    ("action" | "local_action", Value::String(action)) => {
-                        names.extend(action.split(' ').next().map(str::to_owned));
-                    }
-                    ("include_role" | "import_role", value) => {
-                        let name = value.get("name").or_else(|| value.get("role"));
-                        names.extend(name.and_then(Value::as_str).map(str::to_owned));
-                    }
-                    ("collections", Value::Array(list)) => listed(list, names),
-                    _ => {}
-                }
-                names.push(key.clone());
+fn of_tasks(tasks: &Value, names: &mut Vec<String>) {
+    each_task_key(tasks, &mut |key, value| {
+        names.push(key.to_owned());
+        names.extend(included_role(key, value).map(str::to_owned));
+        match (key.rsplit('.').next(), value) {
+            (Some("action" | "local_action"), Value::String(action)) => {
+                names.extend(action.split(' ').next().map(str::to_owned));
             }
+            (Some("collections"), Value::Array(list)) => listed(list, names),
+            _ => {}
         }
-        _ => {}
-    }
+    });
 }
 
-fn of_meta(value: &Value, names: &mut Vec<String>) {
-    if let Some(list) = value["collections"].as_array() {
+fn of_meta(meta: &Value, names: &mut Vec<String>) {
+    if let Some(list) = meta["collections"].as_array() {
         listed(list, names);
     }
-    for dependency in value["dependencies"].as_array().into_iter().flatten() {
-        let name = ["role", "name"]
-            .iter()
-            .find_map(|key| dependency[*key].as_str());
-        names.extend(dependency.as_str().or(name).map(str::to_owned));
-    }
+    names.extend(dependencies(meta).map(str::to_owned));
 }
 
 /// Adds names of collections, with a dot at the end like the beginning of a fully qualified name.

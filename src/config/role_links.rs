@@ -104,24 +104,16 @@ fn referenced_roles(role: &Path) -> Vec<(PathBuf, String)> {
     for file in files(&role.join("meta"), 0) {
         let is_main = file.file_stem().is_some_and(|stem| stem == "main");
         let meta = yaml(&file).filter(|_| is_main).unwrap_or(Value::Null);
-        for dependency in meta["dependencies"].as_array().into_iter().flatten() {
-            let name = match dependency {
-                Value::String(name) => Some(name),
-                // With a source, ansible-galaxy installs the role under its name.
-                Value::Object(map) => ["role", "name"].iter().find_map(|key| match map.get(*key) {
-                    Some(Value::String(name)) => Some(name),
-                    _ => None,
-                }),
-                _ => None,
-            };
-            found.extend(name.map(|name| (file.clone(), name.clone())));
-        }
+        let names = dependencies(&meta).map(str::to_owned);
+        found.extend(names.map(|name| (file.clone(), name)));
     }
     for folder in ["tasks", "handlers"] {
         for file in files(&role.join(folder), 0) {
-            let mut names = Vec::new();
-            included(&yaml(&file).unwrap_or(Value::Null), &mut names);
-            found.extend(names.into_iter().map(|name| (file.clone(), name)));
+            let tasks = yaml(&file).unwrap_or(Value::Null);
+            each_task_key(&tasks, &mut |key, value| {
+                let name = included_role(key, value).map(str::to_owned);
+                found.extend(name.map(|name| (file.clone(), name)));
+            });
         }
     }
     found.retain(|(_, name)| is_static(name));
@@ -133,25 +125,42 @@ fn is_static(name: &str) -> bool {
     !name.contains("{{") && name.matches('.').count() < 2 && !name.contains(['/', ',', '='])
 }
 
-fn included(value: &Value, names: &mut Vec<String>) {
-    match value {
-        Value::Array(items) => items.iter().for_each(|item| included(item, names)),
+/// Returns the names of the roles on which a role's `meta/main.yml` depends.
+pub(super) fn dependencies(meta: &Value) -> impl Iterator<Item = &str> {
+    let listed = meta["dependencies"].as_array().into_iter().flatten();
+    listed.filter_map(|dependency| match dependency {
+        Value::String(name) => Some(name.as_str()),
+        // With a source, ansible-galaxy installs the role under its name.
+        Value::Object(map) => ["role", "name"]
+            .iter()
+            .find_map(|key| map.get(*key).and_then(Value::as_str)),
+        _ => None,
+    })
+}
+
+/// Calls back with each key of each task and its value, also of the tasks in blocks.
+pub(super) fn each_task_key(tasks: &Value, visit: &mut impl FnMut(&str, &Value)) {
+    match tasks {
+        Value::Array(items) => items.iter().for_each(|item| each_task_key(item, visit)),
         Value::Object(task) => {
             for (key, value) in task {
-                let word = key.strip_prefix("ansible.builtin.").unwrap_or(key);
-                let word = word.strip_prefix("ansible.legacy.").unwrap_or(word);
-                match word {
-                    "include_role" | "import_role" => {
-                        let name = value.get("name").or_else(|| value.get("role"));
-                        names.extend(name.and_then(Value::as_str).map(str::to_owned));
-                    }
-                    "block" | "rescue" | "always" => included(value, names),
-                    _ => {}
+                visit(key, value);
+                if matches!(key.as_str(), "block" | "rescue" | "always") {
+                    each_task_key(value, visit);
                 }
             }
         }
         _ => {}
     }
+}
+
+/// Returns the role that a task includes or imports, if this is the key of its module.
+pub(super) fn included_role<'v>(key: &str, value: &'v Value) -> Option<&'v str> {
+    let word = key.strip_prefix("ansible.builtin.").unwrap_or(key);
+    let word = word.strip_prefix("ansible.legacy.").unwrap_or(word);
+    let includes = matches!(word, "include_role" | "import_role");
+    let name = value.get("name").or_else(|| value.get("role"));
+    name.filter(|_| includes)?.as_str()
 }
 
 /// Returns the YAML files below a folder, sorted.

@@ -7,6 +7,7 @@ pub mod file_sd;
 pub mod inventory_watcher;
 pub mod notifier;
 pub mod recheck;
+pub mod retention;
 pub mod rule_discovery;
 pub mod scheduler;
 pub mod target_index;
