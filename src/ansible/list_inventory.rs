@@ -106,7 +106,8 @@ impl Ansible {
     /// *Cancel safety*: as for [`Self::list`].
     pub async fn version(&self) -> Result<Option<(u32, u32)>, ListError> {
         let output = self.ask(command::build_version, VERSION_TIMEOUT).await?;
-        Ok(parse_version(&output.stdout))
+        let printed = String::from_utf8_lossy(&output.stdout);
+        Ok(parse_version(&printed).map(|(_, numbers)| numbers))
     }
 
     /// Returns a number that changes if another Ansible is installed.
@@ -195,11 +196,12 @@ pub(super) fn folder_name() -> String {
     )
 }
 
-fn parse_version(printed: &[u8]) -> Option<(u32, u32)> {
-    let text = std::str::from_utf8(printed).ok()?;
-    let (version, _) = text.split_once("[core ")?.1.split_once(']')?;
-    let mut parts = version.split('.');
-    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+/// Returns the version of ansible-core as printed, such as `2.19.4`, and its first two numbers.
+pub(super) fn parse_version(printed: &str) -> Option<(&str, (u32, u32))> {
+    let (core, _) = printed.split_once("[core ")?.1.split_once(']')?;
+    let mut parts = core.split('.');
+    let numbers = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    Some((core, numbers))
 }
 
 /// Reads up to one byte more than the limit, so that the caller can detect an excess. If the future is dropped, `into`

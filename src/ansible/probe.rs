@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::command::{self, reach};
-use super::list_inventory::{VERSION_TIMEOUT, folder_name};
+use super::list_inventory::{VERSION_TIMEOUT, folder_name, parse_version};
 use super::{Ansible, Folder, ListError, StartError, Started, config_file, environment, process};
 use crate::model::inventory::EnrolledHost;
 use crate::util::blocking::in_place;
@@ -68,9 +68,7 @@ impl Ansible {
 
 /// *Source*: `version()` in ansible-core's `cli/arguments/option_helpers.py`.
 fn describe(printed: &str) -> Option<Description> {
-    let (core, _) = printed.split_once("[core ")?.1.split_once(']')?;
-    let mut numbers = core.split('.').map(str::parse);
-    let version = (numbers.next()?.ok()?, numbers.next()?.ok()?);
+    let (core, version) = parse_version(printed)?;
     let value = |key: &str| {
         let mut lines = printed.lines();
         lines.find_map(|line| line.trim().strip_prefix(key)?.strip_prefix(" = "))

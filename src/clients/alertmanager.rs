@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clients::web_client::{WebClient, WebError, under};
 use crate::config;
+use crate::model::alert::matcher::quoted_value;
 use crate::model::alert::{
     Alert, EpisodeKey, Fingerprint, LabelSet, StartsAt, StartsAtError, Status,
 };
@@ -228,15 +229,9 @@ fn group_path(receiver: &str, labels: &LabelSet) -> String {
     // Keeps the response small. Names with other characters need a newer Alertmanager, so they are compared afterwards.
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
     for (name, value) in labels.iter().filter(|(name, _)| name.chars().all(plain)) {
-        query.append_pair("filter", &format!("{name}={}", quoted(value)));
+        query.append_pair("filter", &format!("{name}={}", quoted_value(value)));
     }
     format!("/api/v2/alerts/groups?{}", query.finish())
-}
-
-/// Quotes a value for a matcher.
-fn quoted(value: &str) -> String {
-    let value = value.replace('\\', "\\\\").replace('"', "\\\"");
-    format!("\"{}\"", value.replace('\n', "\\n"))
 }
 
 #[cfg(test)]
@@ -292,6 +287,6 @@ mod tests {
 
     #[test]
     fn a_value_is_quoted_for_a_matcher() {
-        assert_eq!(quoted("a\"b\\c\nd"), r#""a\"b\\c\nd""#);
+        assert_eq!(quoted_value("a\"b\\c\nd"), r#""a\"b\\c\nd""#);
     }
 }

@@ -15,6 +15,7 @@ use super::run_form::{self, Ask, Offer};
 use crate::config::{Binding, Config, ManagedKind, Origin, Target, format_duration};
 use crate::http::Context;
 use crate::http::core::error::ApiError;
+use crate::model::alert::matcher::quoted_value;
 use crate::model::guards::Mode;
 
 /// The fields that can have an error.
@@ -60,7 +61,7 @@ pub(super) async fn new(context: &Context, query: &str) -> Answer {
     if !alert.is_empty() {
         form = Form::of(vec![
             ("name", slug(&alert)),
-            ("matchers", format!("alertname = {}", quoted(&alert))),
+            ("matchers", format!("alertname = {}", quoted_value(&alert))),
             ("role", form.text("role").to_owned()),
         ]);
     }
@@ -237,15 +238,6 @@ fn slug(alert: &str) -> String {
     slug.trim_end_matches('-').to_owned()
 }
 
-/// Quotes a value for a matcher.
-fn quoted(value: &str) -> String {
-    let escaped = value
-        .replace('\\', "\\\\")
-        .replace('"', "\\\"")
-        .replace('\n', "\\n");
-    format!("\"{escaped}\"")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -267,8 +259,13 @@ mod tests {
     fn a_value_is_quoted_as_a_matcher_reads_it() {
         for value in ["SiteDown", "a \"b\" \\ c", "x\ny", "é"] {
             let matcher: crate::model::alert::Matcher =
-                format!("alertname = {}", quoted(value)).parse().unwrap();
-            assert_eq!(matcher.to_string(), format!("alertname={}", quoted(value)));
+                format!("alertname = {}", quoted_value(value))
+                    .parse()
+                    .unwrap();
+            assert_eq!(
+                matcher.to_string(),
+                format!("alertname={}", quoted_value(value))
+            );
         }
     }
 }

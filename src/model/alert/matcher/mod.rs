@@ -148,7 +148,7 @@ impl fmt::Display for Matcher {
 
 /// Writes text in double quotes. `all` escapes what Go's `strconv.Quote` escapes (of the unprintable characters:
 /// control characters and unusual spaces); otherwise only the escapes of the classic syntax are used.
-fn write_quoted(f: &mut fmt::Formatter<'_>, text: &str, all: bool) -> fmt::Result {
+fn write_quoted(f: &mut impl fmt::Write, text: &str, all: bool) -> fmt::Result {
     f.write_str("\"")?;
     for c in text.chars() {
         match c {
@@ -169,6 +169,14 @@ fn write_quoted(f: &mut fmt::Formatter<'_>, text: &str, all: bool) -> fmt::Resul
         }
     }
     f.write_str("\"")
+}
+
+/// Quotes a value for a matcher whose name needs no quotes.
+pub fn quoted_value(value: &str) -> String {
+    let mut quoted = String::with_capacity(value.len() + 2);
+    // A string takes all that is written to it.
+    let _ = write_quoted(&mut quoted, value, false);
+    quoted
 }
 
 /// Parses one matcher without braces, as `amtool` and Alertmanager's older `matcher` fields accept it.
