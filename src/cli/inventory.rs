@@ -7,11 +7,11 @@ use clap::{ArgGroup, Args};
 use hyper::Method;
 use serde_json::{Map, Value};
 
-use super::Failure;
 use super::client::{Server, block_on};
 use super::explain::list_inventory;
 use super::print;
 use super::terminal;
+use super::{CONFIG_FILE, Failure};
 use crate::ansible;
 use crate::config::{self, Config};
 use crate::model::inventory::Inventory;
@@ -27,11 +27,7 @@ pub(super) struct Print {
     #[command(flatten)]
     server: Server,
     /// The configuration file, read if no server answers.
-    #[arg(
-        long = "config.file",
-        value_name = "FILE",
-        default_value = "config/promansible.yml"
-    )]
+    #[arg(long = "config.file", value_name = "FILE", default_value = CONFIG_FILE)]
     config_file: PathBuf,
     /// The store, read if no server answers; by default, `storage.path` of the configuration.
     #[arg(long = "storage.path", value_name = "FILE")]

@@ -124,6 +124,9 @@ struct Supervisor {
 
 const SUPERVISE: &str = "supervise";
 
+/// The configuration file, unless `--config.file` names another one.
+const CONFIG_FILE: &str = "config/promansible.yml";
+
 impl Supervisor {
     fn run(mut self) -> ExitCode {
         let args = self.program.split_off(1);

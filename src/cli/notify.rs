@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use super::Failure;
 use super::client::block_on;
 use super::colored;
 use super::print;
+use super::{CONFIG_FILE, Failure};
 use crate::config;
 use crate::services::notifier;
 
@@ -20,11 +20,7 @@ pub(super) enum Notify {
         /// The name of the notifier.
         notifier: String,
         /// The configuration file.
-        #[arg(
-            long = "config.file",
-            value_name = "FILE",
-            default_value = "config/promansible.yml"
-        )]
+        #[arg(long = "config.file", value_name = "FILE", default_value = CONFIG_FILE)]
         config_file: PathBuf,
     },
 }

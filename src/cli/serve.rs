@@ -7,8 +7,8 @@ use clap::Args;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::Failure;
 use super::logging;
+use super::{CONFIG_FILE, Failure};
 use crate::ansible;
 use crate::app::{App, Options};
 use crate::model::proxies::path_prefix;
@@ -21,11 +21,7 @@ pub(super) const LISTEN: &str = "127.0.0.1:10942";
 #[derive(Debug, Args)]
 pub(super) struct Serve {
     /// The configuration file.
-    #[arg(
-        long = "config.file",
-        value_name = "FILE",
-        default_value = "config/promansible.yml"
-    )]
+    #[arg(long = "config.file", value_name = "FILE", default_value = CONFIG_FILE)]
     config_file: PathBuf,
     /// The store; by default, `storage.path` of the configuration.
     #[arg(long = "storage.path", value_name = "FILE")]

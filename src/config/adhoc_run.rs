@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::config::Config;
 use crate::config::Roles;
@@ -15,7 +15,7 @@ use crate::config::narrowing::{self, MAX_VERBOSITY};
 use crate::config::reserved::defect_of_vars;
 use crate::config::target::{EXACT_NAME, is_exact_name};
 use crate::config::values::TIMEOUT;
-use crate::config::vars::VarValue;
+use crate::config::vars::{VarValue, vars_of};
 use crate::config::yaml::did_you_mean;
 use crate::model::run::{Narrowing, Vars, Work};
 use crate::util::names::{ROLE_HELP, role_defect};
@@ -361,16 +361,7 @@ pub(super) fn vars_field<'de, D: Deserializer<'de>>(deserializer: D) -> Result<V
 }
 
 fn vars(value: Value) -> Result<Vars, AdHocRunError> {
-    let vars = match value {
-        Value::Null => return Ok(Map::new()),
-        Value::Object(vars) => vars,
-        other => {
-            return Err(field_error(
-                "vars",
-                format_args!(r#"found {other}; expected {{"NAME": VALUE}}"#),
-            ));
-        }
-    };
+    let vars = vars_of(value).map_err(|why| field_error("vars", why))?;
     match defect_of_vars(&vars) {
         None => Ok(vars),
         Some(why) => Err(field_error("vars", why)),

@@ -4,10 +4,11 @@ use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::adhoc_run::vars_field;
 use super::reserved::{defect_of_keys, defect_of_name};
+use crate::config::vars::vars_of;
 use crate::model::inventory::{ALL, UNGROUPED, is_exact};
 use crate::model::run::Vars;
 
@@ -223,17 +224,7 @@ fn groups(mut groups: Vec<String>, host: &str) -> Result<Vec<String>, EnrolmentE
 }
 
 fn vars(value: Value) -> Result<Vars, EnrolmentError> {
-    let vars = match value {
-        Value::Null => return Ok(Map::new()),
-        Value::Object(vars) => vars,
-        other => {
-            return Err(field_error(
-                "vars",
-                format_args!(r#"found {other}; expected {{"NAME": VALUE}}"#),
-            ));
-        }
-    };
-    let mut vars = vars;
+    let mut vars = vars_of(value).map_err(|why| field_error("vars", why))?;
     if let Some(port) = vars.get_mut("ansible_port") {
         normalize_whole(port);
     }

@@ -25,6 +25,17 @@ pub fn parse_vars(yaml: &str) -> Result<Vars, String> {
     }
 }
 
+/// Returns the variables of a field of a JSON body; none if it is missing.
+///
+/// *Errors*: as a sentence, without the name of the field.
+pub(super) fn vars_of(value: Value) -> Result<Vars, String> {
+    match value {
+        Value::Null => Ok(Vars::new()),
+        Value::Object(vars) => Ok(vars),
+        other => Err(format!(r#"found {other}; expected {{"NAME": VALUE}}"#)),
+    }
+}
+
 /// From here on, a float no longer represents every whole number.
 const LARGEST_EXACT_FLOAT: f64 = 9_007_199_254_740_992.0;
 

@@ -24,12 +24,12 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::Failure;
 use super::client::Server;
 use super::colored;
 use super::explain::Format;
 use super::local_ansible::LocalAnsible;
 use super::print;
+use super::{CONFIG_FILE, Failure};
 use crate::config::Config;
 use finding::{Area, Finding, Level};
 
@@ -39,11 +39,7 @@ pub(super) struct Doctor {
     #[command(flatten)]
     server: Server,
     /// The configuration file.
-    #[arg(
-        long = "config.file",
-        value_name = "FILE",
-        default_value = "config/promansible.yml"
-    )]
+    #[arg(long = "config.file", value_name = "FILE", default_value = CONFIG_FILE)]
     config_file: PathBuf,
     /// The store; by default, `storage.path` of the configuration.
     #[arg(long = "storage.path", value_name = "FILE")]

@@ -11,13 +11,13 @@ use serde::Deserialize;
 
 use hyper::Method;
 
-use super::Failure;
 use super::client::{Server, block_on};
 use super::colored;
 use super::guards::GuardsAnswer;
 use super::local_ansible::LocalAnsible;
 use super::print;
 use super::terminal::{self, Ink, plain};
+use super::{CONFIG_FILE, Failure};
 use crate::ansible::ListError;
 use crate::config::{self, Config};
 use crate::model::alert::{Limits, Notification};
@@ -33,11 +33,7 @@ pub(super) struct Explain {
     #[command(flatten)]
     server: Server,
     /// The configuration file.
-    #[arg(
-        long = "config.file",
-        value_name = "FILE",
-        default_value = "config/promansible.yml"
-    )]
+    #[arg(long = "config.file", value_name = "FILE", default_value = CONFIG_FILE)]
     config_file: PathBuf,
     /// Read the inventory from this file, the output of `ansible-inventory --list`, instead of running Ansible.
     #[arg(long = "inventory.json", value_name = "FILE")]

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use super::machine::Machine;
 use super::values::Values;
 use super::write::NewFile;
+pub(super) use crate::cli::CONFIG_FILE as CONFIG;
 use crate::cli::Failure;
 
 pub(super) const README: &str = "config/README.md";
-pub(super) const CONFIG: &str = "config/promansible.yml";
 pub(super) const INVENTORY: &str = "config/inventory";
 pub(super) const WEB_CONFIG: &str = "config/web.yml";
 pub(super) const ALERTMANAGER: &str = "config/alertmanager.yml";

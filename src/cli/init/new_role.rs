@@ -7,9 +7,9 @@ use serde::Deserialize;
 
 use super::machine::shell_word;
 use super::write::{self, NewFile};
-use crate::cli::Failure;
 use crate::cli::check::warn;
 use crate::cli::print;
+use crate::cli::{CONFIG_FILE, Failure};
 use crate::config::{RoleKind, defect_of_name, parse_yaml};
 use crate::util::names::{ROLE_HELP, role_defect};
 
@@ -32,11 +32,7 @@ pub(in crate::cli) struct Role {
     #[arg(long, value_name = "PLAYBOOK")]
     dir: Option<PathBuf>,
     /// The configuration file, which sets the playbook folder.
-    #[arg(
-        long = "config.file",
-        value_name = "FILE",
-        default_value = "config/promansible.yml"
-    )]
+    #[arg(long = "config.file", value_name = "FILE", default_value = CONFIG_FILE)]
     config_file: PathBuf,
 }
 
