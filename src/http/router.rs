@@ -14,6 +14,7 @@ use super::api::{
 };
 use super::authz;
 use super::authz::{Entry, Refused};
+use super::core::path::WEBHOOK;
 use super::core::reply::{self, Reply};
 use super::core::slots::Slot;
 use super::core::{audit, forwarded, origin, reject_log};
@@ -82,7 +83,7 @@ async fn answer_authorized(
             if reply.status().is_client_error() || reply.status().is_server_error() {
                 reject_log::refused(context, &request, &peer, why);
             }
-            if request.uri().path() == super::core::path::WEBHOOK {
+            if request.uri().path() == WEBHOOK {
                 context.metrics.notification(reply.status().as_u16());
             }
             reply
@@ -98,14 +99,14 @@ pub(super) async fn answer(context: &Context, request: Request<Incoming>) -> Rep
         && let Err(why) =
             origin::not_of_another_site(request.headers(), context.external_origin.as_deref())
     {
-        if path == "/api/v1/webhook" {
+        if path == WEBHOOK {
             context.metrics.notification(StatusCode::FORBIDDEN.as_u16());
         }
         return reply::error(StatusCode::FORBIDDEN, why);
     }
     match path.as_str() {
-        "/api/v1/webhook" if method == Method::POST => webhook::receive(context, request).await,
-        "/api/v1/webhook" => reply::method_not_allowed("POST"),
+        WEBHOOK if method == Method::POST => webhook::receive(context, request).await,
+        WEBHOOK => reply::method_not_allowed("POST"),
         "/api/v1/runs" if method == Method::POST => create_run::start(context, request).await,
         "/api/v1/events" => events::all(context, &request),
         path if let Some(asked) = guards::action_of(path) => {

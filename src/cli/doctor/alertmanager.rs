@@ -5,8 +5,9 @@ use serde::Deserialize;
 
 use super::ask::{Other, clock_of, shown};
 use super::finding::{Area, Finding};
-use super::routing::{Candidate, Fit, Routing, WEBHOOK};
+use super::routing::{Candidate, Fit, Routing};
 use crate::config::Alertmanager;
+use crate::http::WEBHOOK;
 
 const AREA: Area = Area::Alertmanager;
 

@@ -5,8 +5,7 @@ use hyper::Uri;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// The path at which promansible receives notifications.
-pub(super) const WEBHOOK: &str = "/api/v1/webhook";
+use crate::http::WEBHOOK;
 
 /// The placeholder that newer Alertmanagers show instead of a URL.
 const HIDDEN: &str = "<secret>";
