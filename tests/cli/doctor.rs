@@ -573,3 +573,22 @@ fn a_signal_ends_it_and_nothing_is_left() {
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
 }
+
+#[test]
+fn what_cannot_be_read_or_asked_is_named_once_with_a_remedy() {
+    let site = Site::new();
+    let missing = site.path("missing.yml");
+    let report = examine(
+        promansible()
+            .args(["doctor", "--server.url=ftp://x"])
+            .arg(format!("--config.file={}", missing.display())),
+    );
+    let file = missing.display();
+    report.assert_line(
+        "configuration",
+        "error",
+        &format!("{file}: the configuration cannot be read: "),
+    );
+    assert!(!report.lines("configuration", "error")[0].contains(&format!("{file}: {file}")));
+    report.assert_line("server", "error", "→ correct --server.url");
+}

@@ -27,6 +27,8 @@ pub(super) fn check(file: &Path, web: Option<PathBuf>) -> (Option<Config>, Vec<F
             let defects: Vec<&str> = said.split("\n\n").collect();
             findings.extend(defects.iter().map(|defect| {
                 let first = defect.lines().next().unwrap_or_default();
+                // The subject names the file already.
+                let first = first.strip_prefix(&format!("{name}: ")).unwrap_or(first);
                 Area::Configuration.error(
                     &name,
                     first.trim(),

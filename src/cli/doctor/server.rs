@@ -35,7 +35,10 @@ pub(super) async fn check(server: &Server) -> Vec<Finding> {
                 "start promansible when the other checks pass; use --server.url for another address",
             )];
         }
-        Err(why) => return vec![AREA.error(&subject, reason(why), "")],
+        Err(why) => {
+            let remedy = "correct --server.url or the file of --http.config.file";
+            return vec![AREA.error(&subject, reason(why), remedy)];
+        }
     }
     let mut findings = vec![ready(server, &subject).await];
     findings.extend(last_notification(server).await);
